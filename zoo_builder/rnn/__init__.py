@@ -1,0 +1,27 @@
+"""Recurrent networks, N at once, and what leaves their function unchanged."""
+
+from zoo_builder.rnn.functional import (
+    State,
+    Weights,
+    flatten_weights,
+    init_parameters,
+    rnn_forward,
+    unflatten_weights,
+)
+from zoo_builder.rnn.module import RNNModule
+from zoo_builder.rnn.spec import CELLS, Axis, Cell, Parameter, RNNSpec
+
+__all__ = [
+    "CELLS",
+    "Axis",
+    "Cell",
+    "Parameter",
+    "RNNModule",
+    "RNNSpec",
+    "State",
+    "Weights",
+    "flatten_weights",
+    "init_parameters",
+    "rnn_forward",
+    "unflatten_weights",
+]

@@ -1,0 +1,38 @@
+"""One model of a zoo as a living `torch.nn` module."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from zoo_builder.rnn.functional import State, Weights
+from zoo_builder.rnn.spec import CELLS, RNNSpec
+
+
+class RNNModule(nn.Module):
+    """`nn.LSTM` and a linear head, with the parameter names of the zoo.
+
+    >>> spec = RNNSpec(input_size=6, hidden_size=32, output_size=6)
+    >>> [name for name, _ in RNNModule(spec).named_parameters()][0]
+    'lstm.weight_ih_l0'
+    """
+
+    def __init__(self, spec: RNNSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        recurrent = getattr(nn, CELLS[spec.cell].torch_module)
+        layers = recurrent(spec.input_size, spec.hidden_size, spec.num_layers, batch_first=True)
+        self.add_module(spec.cell, layers)
+        self.head = nn.Linear(spec.hidden_size, spec.output_size)
+
+    def forward(self, inputs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Inputs [B, T, D] to logits [B, T, O] and the state after the last step, each [L, B, H]."""
+        hidden, state = self.get_submodule(self.spec.cell)(inputs, state)
+        return self.head(hidden), state
+
+    @classmethod
+    def of_weights(cls, weights: Weights) -> RNNModule:
+        """A module with the weights of one model, name -> tensor of the parameter's own shape."""
+        spec = RNNSpec.of_weights({name: tuple(tensor.shape) for name, tensor in weights.items()})
+        module = cls(spec)
+        module.load_state_dict(dict(weights))
+        return module

@@ -1,0 +1,183 @@
+"""What an RNN of a zoo looks like: its cell, sizes, and named parameters with labelled axes.
+
+The axis labels say which axis of which tensor runs over which layer's hidden units. Symmetries,
+permutation augmentation and equivariant encoders are derived from them, so nothing else in the project
+needs to know where a gate starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from zoo_builder.errors import RnnzooError
+
+AxisKind = Literal["hidden", "input", "output"]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What one axis of a parameter runs over.
+
+    kind: "hidden" (the hidden units of `layer`), "input" (the network's inputs) or "output".
+    gates: how many blocks of units are stacked along the axis, gate after gate; 1 for a plain axis.
+    """
+
+    kind: AxisKind
+    layer: int | None = None
+    gates: int = 1
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One named tensor: PyTorch's own name, shape, an `Axis` for every dimension, offset in the flat row."""
+
+    name: str
+    shape: tuple[int, ...]
+    axes: tuple[Axis, ...]
+    offset: int
+
+    @property
+    def size(self) -> int:
+        size = 1
+        for length in self.shape:
+            size *= length
+        return size
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A recurrent cell, as data.
+
+    gates: names in PyTorch's order of the blocks along the first axis of every recurrent parameter.
+    odd_gates: gates whose pre-activation changes sign when a unit's state does (LSTM: (h, c) -> (-h, -c)
+        flips g alone); empty where the cell admits no sign flip.
+    split_bias_gates: gates in which only the sum b_ih + b_hh matters (GRU: r and z, not n).
+    torch_module: the class in `torch.nn` that computes the same function.
+    """
+
+    name: str
+    gates: tuple[str, ...]
+    odd_gates: tuple[str, ...]
+    split_bias_gates: tuple[str, ...]
+    torch_module: str
+
+
+CELLS: dict[str, Cell] = {
+    "lstm": Cell(
+        name="lstm",
+        gates=("i", "f", "g", "o"),
+        odd_gates=("g",),
+        split_bias_gates=("i", "f", "g", "o"),
+        torch_module="LSTM",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class RNNSpec:
+    """A stack of recurrent layers with a linear head: sizes, and every parameter in its fixed order.
+
+    The order is that of `torch.nn.LSTM(...).parameters()` followed by the head's weight and bias; it is
+    also the order of the flat rows of the zoo.
+    """
+
+    input_size: int
+    hidden_size: int
+    output_size: int
+    num_layers: int = 2
+    cell: str = "lstm"
+
+    def __post_init__(self) -> None:
+        if self.cell not in CELLS:
+            raise RnnzooError(f"cell: found {self.cell!r}, expected one of {sorted(CELLS)}")
+        for name in ("input_size", "hidden_size", "output_size", "num_layers"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise RnnzooError(f"{name}: found {value!r}, expected a whole number of at least 1")
+
+    @cached_property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """Every parameter, in order."""
+        gates = len(CELLS[self.cell].gates)
+        rows, hidden = gates * self.hidden_size, self.hidden_size
+        described: list[tuple[str, tuple[int, ...], tuple[Axis, ...]]] = []
+        for layer in range(self.num_layers):
+            units = Axis("hidden", layer)
+            gated = Axis("hidden", layer, gates)
+            below, width = (
+                (Axis("input"), self.input_size) if layer == 0 else (Axis("hidden", layer - 1), hidden)
+            )
+            described += [
+                (f"{self.cell}.weight_ih_l{layer}", (rows, width), (gated, below)),
+                (f"{self.cell}.weight_hh_l{layer}", (rows, hidden), (gated, units)),
+                (f"{self.cell}.bias_ih_l{layer}", (rows,), (gated,)),
+                (f"{self.cell}.bias_hh_l{layer}", (rows,), (gated,)),
+            ]
+        last = Axis("hidden", self.num_layers - 1)
+        described += [
+            ("head.weight", (self.output_size, hidden), (Axis("output"), last)),
+            ("head.bias", (self.output_size,), (Axis("output"),)),
+        ]
+        parameters, offset = [], 0
+        for name, shape, axes in described:
+            parameter = Parameter(name, shape, axes, offset)
+            parameters.append(parameter)
+            offset += parameter.size
+        return tuple(parameters)
+
+    @property
+    def num_parameters(self) -> int:
+        last = self.parameters[-1]
+        return last.offset + last.size
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of the parameter called `name`."""
+        for parameter in self.parameters:
+            if parameter.name == name:
+                return parameter.shape
+        raise RnnzooError(f"parameter: found {name!r}, expected one of {[p.name for p in self.parameters]}")
+
+    def gate_rows(self, gate: str) -> slice:
+        """Rows of `gate` along a gated axis: `slice(2H, 3H)` for an LSTM's g."""
+        index = CELLS[self.cell].gates.index(gate)
+        return slice(index * self.hidden_size, (index + 1) * self.hidden_size)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The spec as plain JSON values; `RNNSpec(**spec.to_dict()) == spec`."""
+        return {
+            "cell": self.cell,
+            "input_size": self.input_size,
+            "hidden_size": self.hidden_size,
+            "output_size": self.output_size,
+            "num_layers": self.num_layers,
+        }
+
+    @classmethod
+    def of_weights(cls, shapes: Mapping[str, tuple[int, ...]]) -> RNNSpec:
+        """The spec that has exactly these parameters, from name -> shape of one model.
+
+        Raises RnnzooError when no spec has them, naming the first parameter that differs.
+        """
+        cell = next((name.split(".")[0] for name in shapes if ".weight_ih_l0" in name), "")
+        if cell not in CELLS or "head.weight" not in shapes:
+            raise RnnzooError(
+                f"weights: found parameters {sorted(shapes)}, expected '<cell>.weight_ih_l0', ..., "
+                f"'head.weight', 'head.bias' with <cell> one of {sorted(CELLS)}"
+            )
+        spec = cls(
+            cell=cell,
+            input_size=shapes[f"{cell}.weight_ih_l0"][-1],
+            hidden_size=shapes["head.weight"][-1],
+            output_size=shapes["head.weight"][0],
+            num_layers=sum(name.startswith(f"{cell}.weight_ih_l") for name in shapes),
+        )
+        expected = {parameter.name: parameter.shape for parameter in spec.parameters}
+        for name in expected.keys() | shapes.keys():
+            if tuple(shapes.get(name, ())) != expected.get(name, ()):
+                raise RnnzooError(
+                    f"weights: parameter {name!r} has shape {shapes.get(name)}, expected {expected.get(name)}"
+                )
+        return spec

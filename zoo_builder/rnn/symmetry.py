@@ -1,0 +1,94 @@
+"""Transforms of the weights that leave an RNN's function unchanged, derived from the axis labels.
+
+Per layer the group of an LSTM is (Z_2^H semidirect S_H) x R^4H: permutations and sign flips of the hidden
+units, and what may be moved from one bias vector to the other. Every function takes N stacked models,
+name -> [N, *shape], and gives each model its own transform; weights come back as new tensors.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from zoo_builder.errors import RnnzooError
+from zoo_builder.rnn.functional import State, Weights
+from zoo_builder.rnn.spec import CELLS, Axis, RNNSpec
+
+
+def permute_units(spec: RNNSpec, weights: Weights, layer: int, order: Tensor) -> dict[str, Tensor]:
+    """Reorder the hidden units of `layer`: new unit j is old unit order[n, j]; order is [N, H]."""
+    blocks = torch.arange(len(CELLS[spec.cell].gates), device=order.device) * spec.hidden_size
+
+    def reorder(tensor: Tensor, dim: int, axis: Axis) -> Tensor:
+        index = (order[:, None, :] + blocks[: axis.gates, None]).flatten(1)
+        return torch.take_along_dim(tensor, _along(index, dim, tensor.dim()), dim)
+
+    return _map_unit_axes(spec, weights, layer, reorder)
+
+
+def flip_units(spec: RNNSpec, weights: Weights, layer: int, signs: Tensor) -> dict[str, Tensor]:
+    """Replace the state (h, c) of unit j of `layer` by signs[n, j] (h, c); signs is [N, H] of +1 and -1.
+
+    A plain unit axis (what reads the unit) takes the sign; on a gated axis only the odd gates' rows do,
+    since the other gates see the unit's state through their own, already compensated, columns.
+    """
+    cell = CELLS[spec.cell]
+    if not cell.odd_gates:
+        raise RnnzooError(f"cell: {spec.cell!r} admits no sign flip of its units")
+    gated = torch.cat(
+        [signs if gate in cell.odd_gates else torch.ones_like(signs) for gate in cell.gates], dim=1
+    )
+
+    def flip(tensor: Tensor, dim: int, axis: Axis) -> Tensor:
+        factor = signs if axis.gates == 1 else gated
+        return tensor * _along(factor.to(tensor), dim, tensor.dim())
+
+    return _map_unit_axes(spec, weights, layer, flip)
+
+
+def split_biases(spec: RNNSpec, weights: Weights, layer: int, shift: Tensor) -> dict[str, Tensor]:
+    """Move shift [N, gates * H] from b_hh to b_ih of `layer`, in the gates that only see their sum."""
+    cell = CELLS[spec.cell]
+    shift = shift.clone()
+    for gate in cell.gates:
+        if gate not in cell.split_bias_gates:
+            shift[:, spec.gate_rows(gate)] = 0
+    moved = dict(weights)
+    for name, sign in ((f"{spec.cell}.bias_ih_l{layer}", 1), (f"{spec.cell}.bias_hh_l{layer}", -1)):
+        moved[name] = weights[name] + sign * shift.to(weights[name])
+    return moved
+
+
+def permute_state(state: State, layer: int, order: Tensor) -> State:
+    """The state [L, N, B, H] that goes with `permute_units`."""
+    return _map_state(state, layer, lambda t: torch.take_along_dim(t, order[:, None, :], dim=-1))
+
+
+def flip_state(state: State, layer: int, signs: Tensor) -> State:
+    """The state [L, N, B, H] that goes with `flip_units`."""
+    return _map_state(state, layer, lambda t: t * signs[:, None, :].to(t))
+
+
+def _map_unit_axes(spec, weights, layer, transform):  # type: ignore[no-untyped-def]
+    """Apply `transform(tensor, dim, axis)` along every axis that runs over the units of `layer`."""
+    if not 0 <= layer < spec.num_layers:
+        raise RnnzooError(f"layer: found {layer}, expected 0 to {spec.num_layers - 1}")
+    result = dict(weights)
+    for parameter in spec.parameters:
+        for dim, axis in enumerate(parameter.axes, start=1):
+            if axis.kind == "hidden" and axis.layer == layer:
+                result[parameter.name] = transform(result[parameter.name], dim, axis)
+    return result
+
+
+def _along(values: Tensor, dim: int, dims: int) -> Tensor:
+    """Shape [N, K] values so that they broadcast along `dim` of a tensor with `dims` dimensions."""
+    shape = [values.shape[0]] + [1] * (dims - 1)
+    shape[dim] = values.shape[1]
+    return values.reshape(shape)
+
+
+def _map_state(state, layer, transform):  # type: ignore[no-untyped-def]
+    return tuple(
+        torch.stack([transform(v) if i == layer else v for i, v in enumerate(variable)]) for variable in state
+    )

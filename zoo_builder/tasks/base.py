@@ -1,0 +1,193 @@
+"""What a family of tasks has to say, so that RNNs can be trained, scored and stored on it.
+
+A family's raw material is a table of `Items` (byte rows, shared by all runs). A run's batch is a list of
+item numbers, and an optional per-run view (which byte of the item stands where: a rotation, say). The
+`Encoding` turns the bytes into the network's inputs and targets. Because a batch is nothing but item
+numbers, the data of a run are the same on every device and in every kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+Bytes = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What N models see and must answer: inputs float32 [N, B, T, D], targets int64 [N, B, T]."""
+
+    inputs: Tensor
+    targets: Tensor
+
+
+@dataclass(frozen=True)
+class TokenEncoding:
+    """Items are token sequences that open with `begin`; inputs are one-hot, the target is the next token.
+
+    An item of F bytes gives T = F - 1 steps of D = vocabulary inputs.
+    """
+
+    vocabulary: int
+    begin: int
+
+    @property
+    def input_size(self) -> int:
+        return self.vocabulary
+
+    def steps(self, item_bytes: int) -> int:
+        """T, steps of an item of this many bytes."""
+        return item_bytes - 1
+
+    def inputs(self, items: Tensor) -> Tensor:
+        """uint8 [..., F] -> float32 [..., T, D]."""
+        return one_hot(items[..., :-1].long(), self.vocabulary).float()
+
+    def targets(self, items: Tensor, labels: Tensor | None) -> Tensor:
+        """uint8 [..., F] -> int64 [..., T]."""
+        return items[..., 1:].long()
+
+
+@dataclass(frozen=True)
+class TileEncoding:
+    """Items are pixels, read `tile` at a time after one all-zero BEGIN step; the target is the item's label.
+
+    A pixel p becomes p * scale + shift. An item of F bytes gives T = 1 + F / tile steps of D = tile inputs,
+    each with the label as its target.
+    """
+
+    tile: int
+    scale: float
+    shift: float
+
+    @property
+    def input_size(self) -> int:
+        return self.tile
+
+    def steps(self, item_bytes: int) -> int:
+        """T, steps of an item of this many bytes."""
+        return 1 + item_bytes // self.tile
+
+    def inputs(self, items: Tensor) -> Tensor:
+        """uint8 [..., F] -> float32 [..., T, D]."""
+        tiles = items.float().mul_(self.scale).add_(self.shift).unflatten(-1, (-1, self.tile))
+        return torch.cat([torch.zeros_like(tiles[..., :1, :]), tiles], dim=-2)
+
+    def targets(self, items: Tensor, labels: Tensor | None) -> Tensor:
+        """Labels [...] of items [..., F] -> int64 [..., T]."""
+        assert labels is not None, "tile encodings need labels"
+        return labels.long().unsqueeze(-1).expand(*labels.shape, self.steps(items.shape[-1]))
+
+
+Encoding = TokenEncoding | TileEncoding
+
+
+@dataclass(frozen=True)
+class Data:
+    """Everything that turns item numbers of N runs into batches.
+
+    items: uint8 [I, F], shared. labels: uint8 [I], or None where targets come from the item itself.
+    views: int16 [N, F'], or None: byte j of run n's view of an item is items[i, views[n, j]], and 0 where
+    views[n, j] is -1.
+    """
+
+    encoding: Encoding
+    items: Tensor
+    labels: Tensor | None = None
+    views: Tensor | None = None
+
+    @property
+    def steps(self) -> int:
+        """T, steps of a sequence."""
+        width = self.items.shape[1] if self.views is None else self.views.shape[1]
+        return self.encoding.steps(width)
+
+    def raw(self, item_ids: Tensor) -> Tensor:
+        """Item numbers [N, ...] to the runs' views of the items, uint8 [N, ..., F']."""
+        if self.views is None:
+            return self.items[item_ids.long()]
+        padded = torch.nn.functional.pad(self.items, (0, 1))  # the last column is what view -1 reads
+        views = self.views.long()
+        return torch.stack([padded[ids.long()][..., view] for ids, view in zip(item_ids, views, strict=True)])
+
+    def batch(self, item_ids: Tensor) -> Batch:
+        """Item numbers [N, B] to inputs and targets."""
+        raw = self.raw(item_ids)
+        labels = None if self.labels is None else self.labels[item_ids.long()]
+        return Batch(self.encoding.inputs(raw), self.encoding.targets(raw, labels))
+
+    def of_runs(self, first: int, last: int) -> Data:
+        """The data of runs first to last - 1."""
+        return self if self.views is None else replace(self, views=self.views[first:last])
+
+    def to(self, device: torch.device | str) -> Data:
+        def move(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor.to(device)
+
+        return replace(self, items=self.items.to(device), labels=move(self.labels), views=move(self.views))
+
+
+class Task(Protocol):
+    """What one RNN learned: a language, an angle. Hashable; equal tasks have equal ids."""
+
+    @property
+    def task_id(self) -> str: ...
+
+    def columns(self) -> dict[str, Any]:
+        """The task's values in the metadata, by column name."""
+        ...
+
+
+class TaskFamily(Protocol):
+    """All tasks of one kind, with the items they are made of."""
+
+    name: str
+    encoding: Encoding
+    output_size: int
+    items: Bytes
+    """uint8 [I, F], the raw material of every task."""
+    labels: Bytes | None
+    """uint8 [I], where an item has a label."""
+    source: str
+    """Where the items come from, for the metadata: "generated", "mnist", "digits"."""
+    generates: bool
+    """Whether accuracy is that of strings the RNN samples itself (else: of its answers at the last step)."""
+    schema: pa.Schema
+    """Metadata columns of this family: those of `Task.columns` and of `score`."""
+
+    def tasks(self, runs: int, seed: int) -> Sequence[Task]:
+        """The task of each run; run r's task does not depend on how many runs there are."""
+        ...
+
+    def view(self, task: Task) -> NDArray[np.int16] | None:
+        """int16 [F']: which byte of an item stands at each place of the task's view of it; -1 for zero."""
+        ...
+
+    def training_items(self, task: Task) -> NDArray[np.int32]:
+        """The numbers of the items that training draws from, uniformly."""
+        ...
+
+    def evaluation_items(self, task: Task) -> NDArray[np.int32]:
+        """The numbers of the items that the evaluation loss is about."""
+        ...
+
+    def score(self, task: Task, strings: Bytes) -> dict[str, float]:
+        """For a generating family: the scores of sampled strings uint8 [M, F], "accuracy" among them."""
+        ...
+
+    def out_of_distribution(self, tasks: Sequence[Task]) -> list[Task]:
+        """The tasks of the `ood` split: about 15 % of `tasks`, further out than all others."""
+        ...
+
+    def paper_rank(self, task: Task) -> tuple[Any, ...]:
+        """Sorts tasks by the paper's rule: the 15 % that come last are its out-of-distribution tasks."""
+        ...

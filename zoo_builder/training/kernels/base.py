@@ -1,0 +1,72 @@
+"""What a kernel computes. `training.loop` and `rollouts` call these three functions and know no more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from zoo_builder.rnn import RNNSpec, init_parameters
+from zoo_builder.tasks.base import Data
+
+BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
+"""AdamW (Loshchilov & Hutter 2019) with the defaults of `torch.optim.AdamW`."""
+
+
+@dataclass
+class TrainState:
+    """N runs in the middle of their training: flat weights and AdamW's two moments, float32 [N, P] each.
+
+    step: updates taken so far, the same for all N.
+    """
+
+    spec: RNNSpec
+    weights: Tensor
+    first_moment: Tensor
+    second_moment: Tensor
+    step: int = 0
+
+    @classmethod
+    def initial(cls, spec: RNNSpec, seeds: list[int]) -> TrainState:
+        """N runs at step 0, each initialised from its own seed."""
+        weights = init_parameters(spec, seeds)
+        return cls(spec, weights, torch.zeros_like(weights), torch.zeros_like(weights))
+
+
+class Kernel(Protocol):
+    """Trains, scores and samples N models at once. Model i's results do not depend on its neighbours.
+
+    Loss is the mean cross-entropy over all T positions of a sequence; logits follow `rnn_forward`.
+    """
+
+    name: str
+
+    def train_steps(
+        self, state: TrainState, data: Data, item_ids: Tensor, learning_rates: Tensor, weight_decays: Tensor
+    ) -> Tensor:
+        """Take S AdamW steps with N runs, in place.
+
+        item_ids: int32 [N, S, B]; learning_rates: float32 [N, S]; weight_decays: float32 [N].
+        Returns each step's batch loss before its update, float32 [N, S]. A loss that is not finite is
+        returned as it is: it is for the caller to say that a run diverged.
+        """
+        ...
+
+    def score_items(self, spec: RNNSpec, weights: Tensor, data: Data, item_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss and correctness of N models (flat weights [N, P]) on items [N, M].
+
+        Returns the loss of each sequence, float32 [N, M], and whether the largest logit of the last step
+        is the target, bool [N, M] (False where a logit is not finite).
+        """
+        ...
+
+    def sample_strings(self, spec: RNNSpec, weights: Tensor, begin: int, uniforms: Tensor) -> Tensor:
+        """Let N models write M strings each at temperature 1, from one-hot `begin`.
+
+        uniforms: float32 [N, M, T] in [0, 1). Token t is the first k at which the cumulated softmax
+        probability exceeds uniforms[..., t] (the last k where none does), and is the input of step t + 1.
+        Returns uint8 [N, M, T + 1], `begin` first. A model with logits that are not finite writes `begin`.
+        """
+        ...
