@@ -36,9 +36,7 @@ def unflatten_weights(spec: RNNSpec, flat: Tensor) -> dict[str, Tensor]:
     """Named views of flat weights: [..., P] -> name -> [..., *shape]."""
     if flat.shape[-1] != spec.num_parameters:
         raise RnnzooError(f"flat weights: found {flat.shape[-1]} values a model, expected {spec.num_parameters}")
-    return {
-        p.name: flat[..., p.offset : p.offset + p.size].unflatten(-1, p.shape) for p in spec.parameters
-    }
+    return {p.name: flat[..., p.offset : p.offset + p.size].unflatten(-1, p.shape) for p in spec.parameters}
 
 
 def flatten_weights(spec: RNNSpec, weights: Weights) -> Tensor:

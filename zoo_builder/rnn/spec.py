@@ -107,9 +107,7 @@ class RNNSpec:
         for layer in range(self.num_layers):
             units = Axis("hidden", layer)
             gated = Axis("hidden", layer, gates)
-            below, width = (
-                (Axis("input"), self.input_size) if layer == 0 else (Axis("hidden", layer - 1), hidden)
-            )
+            below, width = (Axis("input"), self.input_size) if layer == 0 else (Axis("hidden", layer - 1), hidden)
             described += [
                 (f"{self.cell}.weight_ih_l{layer}", (rows, width), (gated, below)),
                 (f"{self.cell}.weight_hh_l{layer}", (rows, hidden), (gated, units)),

@@ -35,9 +35,7 @@ def flip_units(spec: RNNSpec, weights: Weights, layer: int, signs: Tensor) -> di
     cell = CELLS[spec.cell]
     if not cell.odd_gates:
         raise RnnzooError(f"cell: {spec.cell!r} admits no sign flip of its units")
-    gated = torch.cat(
-        [signs if gate in cell.odd_gates else torch.ones_like(signs) for gate in cell.gates], dim=1
-    )
+    gated = torch.cat([signs if gate in cell.odd_gates else torch.ones_like(signs) for gate in cell.gates], dim=1)
 
     def flip(tensor: Tensor, dim: int, axis: Axis) -> Tensor:
         factor = signs if axis.gates == 1 else gated

@@ -8,9 +8,10 @@ numbers, the data of a run are the same on every device and in every kernel.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -56,6 +57,10 @@ class TokenEncoding:
         """uint8 [..., F] -> int64 [..., T]."""
         return items[..., 1:].long()
 
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON values, for `encoding_of`."""
+        return {"kind": "tokens", **asdict(self)}
+
 
 @dataclass(frozen=True)
 class TileEncoding:
@@ -87,8 +92,18 @@ class TileEncoding:
         assert labels is not None, "tile encodings need labels"
         return labels.long().unsqueeze(-1).expand(*labels.shape, self.steps(items.shape[-1]))
 
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON values, for `encoding_of`."""
+        return {"kind": "tiles", **asdict(self)}
+
 
 Encoding = TokenEncoding | TileEncoding
+ENCODINGS: dict[str, type[Encoding]] = {"tokens": TokenEncoding, "tiles": TileEncoding}
+
+
+def encoding_of(values: Mapping[str, Any]) -> Encoding:
+    """The encoding from what `to_dict` gave."""
+    return ENCODINGS[values["kind"]](**{name: value for name, value in values.items() if name != "kind"})
 
 
 @dataclass(frozen=True)
@@ -147,47 +162,52 @@ class Task(Protocol):
         ...
 
 
-class TaskFamily(Protocol):
-    """All tasks of one kind, with the items they are made of."""
+TaskT = TypeVar("TaskT", bound=Task)
 
-    name: str
-    encoding: Encoding
-    output_size: int
-    items: Bytes
-    """uint8 [I, F], the raw material of every task."""
-    labels: Bytes | None
-    """uint8 [I], where an item has a label."""
+
+class TaskFamily(ABC, Generic[TaskT]):
+    """All tasks of one kind, with the items they are made of.
+
+    name: as in `TASK_FAMILIES`. output_size: O. encoding: how items become inputs and targets.
+    items: uint8 [I, F], the raw material of every task. labels: uint8 [I], where an item has a label.
+    source: where the items come from, for the metadata ("generated", "mnist", "digits").
+    generates: whether accuracy is that of strings which the RNN writes itself (else: of its answers at the
+    last step). schema: the family's metadata columns, those of `Task.columns` and of `score`.
+    """
+
+    name: ClassVar[str]
+    output_size: ClassVar[int]
+    encoding: ClassVar[Encoding]
+    generates: ClassVar[bool]
+    schema: ClassVar[pa.Schema]
     source: str
-    """Where the items come from, for the metadata: "generated", "mnist", "digits"."""
-    generates: bool
-    """Whether accuracy is that of strings the RNN samples itself (else: of its answers at the last step)."""
-    schema: pa.Schema
-    """Metadata columns of this family: those of `Task.columns` and of `score`."""
+    items: Bytes
+    labels: Bytes | None = None
 
-    def tasks(self, runs: int, seed: int) -> Sequence[Task]:
+    @abstractmethod
+    def tasks(self, runs: int, seed: int) -> list[TaskT]:
         """The task of each run; run r's task does not depend on how many runs there are."""
-        ...
 
-    def view(self, task: Task) -> NDArray[np.int16] | None:
+    def view(self, task: TaskT) -> NDArray[np.int16] | None:
         """int16 [F']: which byte of an item stands at each place of the task's view of it; -1 for zero."""
-        ...
+        return None
 
-    def training_items(self, task: Task) -> NDArray[np.int32]:
+    @abstractmethod
+    def training_items(self, task: TaskT) -> NDArray[np.int32]:
         """The numbers of the items that training draws from, uniformly."""
-        ...
 
-    def evaluation_items(self, task: Task) -> NDArray[np.int32]:
+    @abstractmethod
+    def evaluation_items(self, task: TaskT) -> NDArray[np.int32]:
         """The numbers of the items that the evaluation loss is about."""
-        ...
 
-    def score(self, task: Task, strings: Bytes) -> dict[str, float]:
-        """For a generating family: the scores of sampled strings uint8 [M, F], "accuracy" among them."""
-        ...
+    def score(self, task: TaskT, strings: Bytes) -> dict[str, float]:
+        """For a family that generates: scores of sampled strings uint8 [M, F], "accuracy" among them."""
+        raise NotImplementedError(f"{self.name} writes no strings")
 
-    def out_of_distribution(self, tasks: Sequence[Task]) -> list[Task]:
+    @abstractmethod
+    def out_of_distribution(self, tasks: Sequence[TaskT]) -> list[TaskT]:
         """The tasks of the `ood` split: about 15 % of `tasks`, further out than all others."""
-        ...
 
-    def paper_rank(self, task: Task) -> tuple[Any, ...]:
+    @abstractmethod
+    def paper_rank(self, task: TaskT) -> tuple[Any, ...]:
         """Sorts tasks by the paper's rule: the 15 % that come last are its out-of-distribution tasks."""
-        ...

@@ -1,0 +1,211 @@
+"""Writes finished shards, and the finished zoo.
+
+A shard's part (`.build/<shard>.parquet`) holds its rows of metadata, and in its header the sizes and hashes
+of the shard's files. It is written after them, so a shard is complete when its part is there.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import shutil
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+import zoo_builder
+from zoo_builder.build.plan import ShardPlan, ZooPlan
+from zoo_builder.build.progress import state_path
+from zoo_builder.rnn import unflatten_weights
+from zoo_builder.rollouts import Evaluation, rollout_items
+from zoo_builder.splits import RULE, SPLITS, count_tasks
+from zoo_builder.storage import schema
+from zoo_builder.storage.manifest import FileEntry, Manifest, SplitEntry, write_json, write_manifest
+from zoo_builder.storage.shards import file_sha256, row_sha256, write_file, write_shard
+
+log = logging.getLogger(__name__)
+
+
+def part_path(folder: Path, shard: ShardPlan) -> Path:
+    return folder / schema.BUILD_FOLDER / f"{shard.name}.parquet"
+
+
+def store_shard(
+    plan: ZooPlan,
+    folder: Path,
+    shard: ShardPlan,
+    kernel_name: str,
+    kept: Mapping[int, Tensor],
+    evaluations: Mapping[int, Evaluation],
+    rows: slice,
+) -> None:
+    """Write a shard's weights and rollouts, sorted by (step, run), and then its part.
+
+    kept, evaluations: step -> weights [N, P] and scores of all runs trained together; `rows` are this shard's.
+    """
+    steps = sorted(kept)
+    weights = torch.cat([kept[step][rows] for step in steps])
+    named = {name: tensor.numpy() for name, tensor in unflatten_weights(plan.spec, weights).items()}
+    header = {
+        "format_version": schema.FORMAT_VERSION,
+        "zoo": plan.config.zoo,
+        "shard": shard.name,
+        "spec": plan.spec.to_dict(),
+    }
+    contents = {
+        schema.weights_file(shard.name): named,
+        schema.rollouts_file(shard.name): _rollouts(plan, shard, evaluations, rows),
+    }
+    for name, tensors in contents.items():
+        write_shard(folder / name, tensors, header)
+
+    scores = {
+        name: np.concatenate([evaluations[step].columns[name][rows] for step in steps])
+        for name in evaluations[steps[0]].columns
+    }
+    table = _metadata_table(plan, shard, steps, weights, scores)
+    note = {"kernel": kernel_name, "files": {name: _file_entry(folder / name) for name in contents}}
+    _write_parquet(part_path(folder, shard), table, note)
+    state_path(folder, shard).unlink(missing_ok=True)
+
+
+def is_complete(folder: Path, shard: ShardPlan) -> bool:
+    """Whether a shard's part is there and its files are as the part says; a broken shard is built again."""
+    path = part_path(folder, shard)
+    if not path.exists():
+        return False
+    try:
+        files = _part_note(path)["files"]
+        whole = all(_file_entry(folder / name) == entry for name, entry in files.items())
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        log.warning("%s: cannot be read (%s); the shard is built again", path, error)
+        return False
+    if not whole:
+        log.warning("%s: its files have changed since they were written; the shard is built again", shard.name)
+    return whole
+
+
+def finish_zoo(plan: ZooPlan, folder: Path) -> Manifest:
+    """Join the parts of all shards into metadata and manifest, and remove the traces of the build."""
+    files: dict[str, Any] = {}
+    kernels: set[str] = set()
+    entries: dict[str, SplitEntry] = {}
+    tasks = count_tasks(plan.splits)
+    for split in SPLITS:
+        shards = plan.shards_of(split)
+        parts = [pq.read_table(part_path(folder, shard)) for shard in shards]
+        for shard in shards:
+            note = _part_note(part_path(folder, shard))
+            files |= note["files"]
+            kernels.add(note["kernel"])
+        columns = schema.metadata_schema(plan.family.schema)
+        table = pa.concat_tables(parts) if parts else columns.empty_table()
+        name = schema.metadata_file(split)
+        _write_parquet(folder / name, table, {"split": split, "zoo": plan.config.zoo})
+        files[name] = _file_entry(folder / name)
+        entries[split] = SplitEntry(
+            tasks=tasks[split],
+            runs=sum(len(shard.runs) for shard in shards),
+            checkpoints=len(table),
+            shards=[shard.name for shard in shards],
+        )
+    splits = {"seed": plan.config.seed, "rule": RULE}
+    splits |= {"split": plan.splits.split, "paper_split": plan.splits.paper_split}
+    write_json(folder / schema.SPLITS_FILE, splits)
+    files[schema.SPLITS_FILE] = _file_entry(folder / schema.SPLITS_FILE)
+    manifest = Manifest(
+        format="rnnzoo",
+        format_version=schema.FORMAT_VERSION,
+        zoo=plan.config.zoo,
+        config=plan.config.to_dict(),
+        spec=plan.spec.to_dict(),
+        layout=[{"name": p.name, "shape": p.shape, "offset": p.offset} for p in plan.spec.parameters],
+        encoding=plan.family.encoding.to_dict(),
+        built_with=_built_with(kernels),
+        splits=entries,
+        files={name: FileEntry(**files[name]) for name in sorted(files)},
+    )
+    write_manifest(folder, manifest)
+    shutil.rmtree(folder / schema.BUILD_FOLDER)
+    return manifest
+
+
+def _rollouts(
+    plan: ZooPlan, shard: ShardPlan, evaluations: Mapping[int, Evaluation], rows: slice
+) -> dict[str, np.ndarray]:
+    """Rollout tensors: one row a checkpoint where RNNs write their own, one row a run where they are given."""
+    if plan.family.generates:
+        strings = [evaluations[step].strings for step in sorted(evaluations)]
+        return {"inputs": np.concatenate([text[rows] for text in strings if text is not None])}
+    inputs, labels = rollout_items(plan.family, shard.runs, plan.config.evaluation)
+    return {"inputs": inputs.numpy(), "labels": labels.numpy()}
+
+
+def _metadata_table(
+    plan: ZooPlan, shard: ShardPlan, steps: list[int], weights: Tensor, scores: Mapping[str, np.ndarray]
+) -> pa.Table:
+    """The shard's rows of metadata, one a checkpoint, in the order of the weights [C * N, P]."""
+    flat = weights.numpy()
+    rows: list[dict[str, Any]] = []
+    for step_index, step in enumerate(steps):
+        for index, run in enumerate(shard.runs):
+            row = len(rows)
+            rows.append(
+                {
+                    "checkpoint_id": f"{run.run_id}-step-{step:06d}",
+                    "run_id": run.run_id,
+                    "task_id": run.task.task_id,
+                    "split": shard.split,
+                    "paper_split": plan.splits.paper_split[run.task.task_id],
+                    "step": step,
+                    "step_index": step_index,
+                    "diverged": not np.isfinite(flat[row]).all(),
+                    "seed": run.seed,
+                    "learning_rate": plan.config.learning_rate[0][1] * run.learning_rate_scale,
+                    "learning_rate_scale": run.learning_rate_scale,
+                    "weight_decay": run.weight_decay,
+                    **{name: getattr(plan.spec, name) for name in plan.spec.to_dict()},
+                    "num_parameters": plan.spec.num_parameters,
+                    "image_source": plan.family.source,
+                    "shard": schema.weights_file(shard.name),
+                    "row": row,
+                    "rollout_row": row if plan.family.generates else index,
+                    "sha256": row_sha256(flat[row]),
+                    **run.task.columns(),
+                    **{name: values[row] for name, values in scores.items()},
+                }
+            )
+    return pa.Table.from_pylist(rows, schema=schema.metadata_schema(plan.family.schema))
+
+
+def _write_parquet(path: Path, table: pa.Table, note: Mapping[str, Any]) -> None:
+    """Write a table whole or not at all, with a JSON note in its header."""
+    table = table.replace_schema_metadata({"rnnzoo": json.dumps(note, sort_keys=True)})
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    write_file(path, buffer.getbuffer())
+
+
+def _part_note(path: Path) -> dict[str, Any]:
+    return json.loads(pq.read_schema(path).metadata[b"rnnzoo"])
+
+
+def _file_entry(path: Path) -> dict[str, Any]:
+    return {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
+
+
+def _built_with(kernels: set[str]) -> dict[str, Any]:
+    libraries = ("torch", "numpy", "pyarrow", "safetensors", "pillow")
+    return {
+        "kernels": sorted(kernels),
+        "rnnzoo": zoo_builder.__version__,
+        **{library: version(library) for library in libraries},
+    }

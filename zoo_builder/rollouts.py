@@ -1,0 +1,149 @@
+"""Scores and samples N RNNs on their own tasks: what a checkpoint's metadata and rollouts are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from zoo_builder.random_streams import Stream, below, uniform
+from zoo_builder.rnn import RNNSpec
+from zoo_builder.tasks.base import Bytes, Data, TaskFamily, TokenEncoding
+from zoo_builder.training.kernels import Kernel
+from zoo_builder.training.loop import Run, run_data
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """evaluation_items: images for each of the two losses, drawn once a run (a language uses all its words).
+    sampled_strings: strings a language RNN writes for its accuracy. rollouts: sequences stored.
+    """
+
+    evaluation_items: int
+    sampled_strings: int
+    rollouts: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of N models.
+
+    columns: metadata column -> [N] values. strings: uint8 [N, R, F], for a family that generates (else None:
+    its rollouts are `rollout_items` of the run, the same for every checkpoint).
+    """
+
+    columns: dict[str, NDArray[np.float32]]
+    strings: Bytes | None
+
+
+def evaluate(
+    kernel: Kernel,
+    spec: RNNSpec,
+    family: TaskFamily[Any],
+    runs: Sequence[Run],
+    weights: Tensor,
+    step: int,
+    settings: EvaluationSettings,
+) -> Evaluation:
+    """Score N checkpoints (flat weights [N, P], run n's at `step`): a function of weights, seed and step.
+
+    eval_loss and train_loss are mean cross-entropies over the run's evaluation and training items at these
+    weights; accuracy is the share of sampled strings in the language, or of evaluation images named rightly
+    at the last step; rollout_loss is the mean cross-entropy of the stored rollouts.
+    """
+    data = run_data(family, [run.task for run in runs])
+    eval_items = [evaluation_items(family, run, settings.evaluation_items) for run in runs]
+    eval_losses, correct = _score(kernel, spec, weights, data, eval_items)
+    columns = {"eval_loss": [float(losses.mean()) for losses in eval_losses]}
+    if family.generates:
+        columns["train_loss"] = columns["eval_loss"]
+        strings = sample_strings(kernel, spec, family, runs, weights, step, settings.sampled_strings)
+        scores = [family.score(run.task, text) for run, text in zip(runs, strings, strict=True)]
+        columns |= {name: [score[name] for score in scores] for name in scores[0]}
+        strings = strings[:, : settings.rollouts]
+        columns["rollout_loss"] = string_losses(kernel, spec, family, weights, strings)
+    else:
+        train_items = [training_sample(family, run, settings.evaluation_items) for run in runs]
+        train_losses, _ = _score(kernel, spec, weights, data, train_items)
+        strings = None
+        columns["train_loss"] = [float(losses.mean()) for losses in train_losses]
+        columns["accuracy"] = [float(right.float().mean()) for right in correct]
+        columns["rollout_loss"] = [float(losses[: settings.rollouts].mean()) for losses in eval_losses]
+        gaps = np.subtract(columns["eval_loss"], columns["train_loss"])
+        columns["generalization_gap"] = gaps.tolist()
+    return Evaluation({name: np.array(values, np.float32) for name, values in columns.items()}, strings)
+
+
+def evaluation_items(family: TaskFamily[Any], run: Run, count: int) -> NDArray[np.int32]:
+    """The items of a run's evaluation loss: all there are, or `count` of them drawn from the run's seed."""
+    return _drawn(family.evaluation_items(run.task), run.seed, 0, count)
+
+
+def training_sample(family: TaskFamily[Any], run: Run, count: int) -> NDArray[np.int32]:
+    """The items of a run's training loss, drawn likewise."""
+    return _drawn(family.training_items(run.task), run.seed, 1, count)
+
+
+def rollout_items(
+    family: TaskFamily[Any], runs: Sequence[Run], settings: EvaluationSettings
+) -> tuple[Tensor, Tensor]:
+    """For a family that classifies: the runs' rollouts uint8 [N, R, F] and their labels uint8 [N, R]."""
+    data = run_data(family, [run.task for run in runs])
+    chosen = [evaluation_items(family, run, settings.evaluation_items)[: settings.rollouts] for run in runs]
+    ids = torch.from_numpy(np.stack(chosen))
+    assert data.labels is not None
+    return data.raw(ids), data.labels[ids.long()]
+
+
+def sample_strings(
+    kernel: Kernel,
+    spec: RNNSpec,
+    family: TaskFamily[Any],
+    runs: Sequence[Run],
+    weights: Tensor,
+    step: int,
+    count: int,
+) -> Bytes:
+    """What N models write at temperature 1, `count` strings each: uint8 [N, count, F]."""
+    encoding = family.encoding
+    assert isinstance(encoding, TokenEncoding), "only token sequences can be written"
+    steps = encoding.steps(family.items.shape[1])
+    draws = [uniform(run.seed, Stream.STRINGS, step, count * steps).reshape(count, steps) for run in runs]
+    uniforms = torch.from_numpy(np.stack(draws))
+    return kernel.sample_strings(spec, weights, encoding.begin, uniforms).numpy()
+
+
+def string_losses(
+    kernel: Kernel, spec: RNNSpec, family: TaskFamily[Any], weights: Tensor, strings: Bytes
+) -> list[float]:
+    """Mean next-token cross-entropy of each model on its own strings uint8 [N, R, F]."""
+    models, count, width = strings.shape
+    data = Data(family.encoding, torch.from_numpy(np.ascontiguousarray(strings).reshape(-1, width)))
+    ids = torch.arange(models * count, dtype=torch.int32).view(models, count)
+    losses, _ = kernel.score_items(spec, weights, data, ids)
+    return losses.mean(dim=1).tolist()
+
+
+def _score(
+    kernel: Kernel, spec: RNNSpec, weights: Tensor, data: Data, items: Sequence[NDArray[np.int32]]
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Losses and correctness of each model on its own items; lists may differ in length."""
+    longest = max(map(len, items))
+    padded = np.stack([np.pad(ids, (0, longest - len(ids)), mode="edge") for ids in items])
+    losses, correct = kernel.score_items(spec, weights, data, torch.from_numpy(padded))
+    lengths = list(map(len, items))
+    return (
+        [row[:length] for row, length in zip(losses, lengths, strict=True)],
+        [row[:length] for row, length in zip(correct, lengths, strict=True)],
+    )
+
+
+def _drawn(pool: NDArray[np.int32], seed: int, block: int, count: int) -> NDArray[np.int32]:
+    if len(pool) <= count:
+        return pool
+    return pool[below(seed, Stream.EVALUATION_ITEMS, block, count, len(pool))]

@@ -1,0 +1,82 @@
+"""Which task belongs to which split. Splits go by task: no task's weights are ever in two of them.
+
+`ood` is what the family says lies further out than all the rest; the other tasks are dealt out at random.
+`paper_split` follows the rule of Herrmann et al. (2024), so that their protocol reads the same files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from zoo_builder.random_streams import Stream, permutation
+from zoo_builder.tasks.base import Task, TaskFamily
+
+SPLITS = ("train", "validation", "test", "ood")
+PAPER_SPLITS = ("train", "validation", "ood")
+RULE = (
+    "by task: ood = the family's own rule for what lies furthest out (about 15 %); of the others, in a seeded "
+    "order, 10/85 test, 5/85 validation, the rest train. paper_split = by task: the 15 % ranked last by the "
+    "paper's rule are ood; of the others, in a seeded order, 70/85 train, the rest validation."
+)
+
+
+@dataclass(frozen=True)
+class Splits:
+    """split and paper_split: task id -> name of its split."""
+
+    split: dict[str, str]
+    paper_split: dict[str, str]
+
+
+def assign_splits(family: TaskFamily[Any], tasks: Sequence[Task], seed: int) -> Splits:
+    """Split the distinct tasks of a zoo, a function of the set of tasks and the seed.
+
+    Every split gets at least one task where there are at least four.
+    """
+    unique = sorted(set(tasks), key=lambda task: task.task_id)
+    ood = {task.task_id for task in family.out_of_distribution(unique)}
+    inner = _shuffled([task.task_id for task in unique if task.task_id not in ood], seed)
+    test = _share(len(unique), 0.10, len(inner) - 2)
+    validation = _share(len(unique), 0.05, len(inner) - test - 1)
+    split = dict.fromkeys(sorted(ood), "ood")
+    split |= dict.fromkeys(inner[:test], "test")
+    split |= dict.fromkeys(inner[test : test + validation], "validation")
+    split |= dict.fromkeys(inner[test + validation :], "train")
+    return Splits(split, _paper_split(family, unique, seed))
+
+
+def _paper_split(family: TaskFamily[Any], unique: Sequence[Task], seed: int) -> dict[str, str]:
+    ranked = sorted(unique, key=family.paper_rank)
+    first_ood = int(0.85 * len(ranked))
+    inner = _shuffled(sorted(task.task_id for task in ranked[:first_ood]), seed)
+    first_validation = int(0.70 * len(ranked))
+    return (
+        dict.fromkeys(inner[:first_validation], "train")
+        | dict.fromkeys(inner[first_validation:], "validation")
+        | {task.task_id: "ood" for task in ranked[first_ood:]}
+    )
+
+
+def _share(total: int, share: float, most: int) -> int:
+    """round(total * share), at least one, at most `most`, never negative."""
+    return max(0, min(max(1, round(total * share)), most))
+
+
+def _shuffled(ids: Sequence[str], seed: int) -> list[str]:
+    return [ids[i] for i in permutation(seed, Stream.SPLITS, len(ids))] if ids else []
+
+
+def empty_splits(splits: Splits) -> list[str]:
+    """The splits that no task belongs to."""
+    return [name for name in SPLITS if name not in splits.split.values()]
+
+
+def count_tasks(splits: Splits) -> dict[str, int]:
+    """Tasks in each split."""
+    names, counts = np.unique(list(splits.split.values()), return_counts=True)
+    found = dict(zip(names.tolist(), counts.tolist(), strict=True))
+    return {name: found.get(name, 0) for name in SPLITS}

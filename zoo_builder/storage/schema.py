@@ -1,0 +1,83 @@
+"""Names, columns and version of the format. Every other file of this room builds on these.
+
+zoo.json                                       manifest, written last
+splits.json                                    task id -> split, and the rule that made it
+metadata/<split>.parquet                       one row a checkpoint
+weights/<split>-00003-of-00016.safetensors     one tensor a parameter, models stacked on axis 0
+rollouts/<split>-00003-of-00016.safetensors    "inputs" uint8, and "labels" where inputs have some
+"""
+
+from __future__ import annotations
+
+import re
+
+import pyarrow as pa
+
+from zoo_builder.columns import column
+
+FORMAT_VERSION = 1
+MANIFEST = "zoo.json"
+SPLITS_FILE = "splits.json"
+BUILD_FOLDER = ".build"
+"""Plan, parts and saved states of a build under way; gone once the zoo is finished."""
+FILE_NAME = re.compile(
+    r"splits\.json|metadata/[a-z]+\.parquet|(weights|rollouts)/[a-z]+-\d{5}-of-\d{5}\.safetensors"
+)
+"""The only names a manifest may list: none of them leads out of the zoo's folder."""
+
+
+def shard_name(split: str, index: int, count: int) -> str:
+    """Name of a shard without folder and ending: 'train-00003-of-00016'."""
+    return f"{split}-{index:05d}-of-{count:05d}"
+
+
+def weights_file(shard: str) -> str:
+    return f"weights/{shard}.safetensors"
+
+
+def rollouts_file(shard: str) -> str:
+    return f"rollouts/{shard}.safetensors"
+
+
+def metadata_file(split: str) -> str:
+    return f"metadata/{split}.parquet"
+
+
+_COLUMNS: list[tuple[str, pa.DataType, str]] = [
+    ("checkpoint_id", pa.string(), "run_id and step, unique in the zoo"),
+    ("run_id", pa.string(), "one training from one seed"),
+    ("task_id", pa.string(), "what the RNN learned; splits go by it"),
+    ("split", pa.string(), "train, validation, test or ood"),
+    ("paper_split", pa.string(), "train, validation or ood by the rule of the 2024 paper"),
+    ("step", pa.int32(), "updates taken; 0 is the initialisation"),
+    ("step_index", pa.int8(), "number of the checkpoint within its run"),
+    (
+        "accuracy",
+        pa.float32(),
+        "share of sampled strings in the language, or of evaluation images named rightly",
+    ),
+    ("train_loss", pa.float32(), "mean cross-entropy on training items at these weights"),
+    ("eval_loss", pa.float32(), "mean cross-entropy on evaluation items at these weights"),
+    ("rollout_loss", pa.float32(), "mean cross-entropy on the stored rollouts"),
+    ("diverged", pa.bool_(), "a weight is not finite; losses are NaN and accuracy is 0"),
+    ("seed", pa.int64(), "the run's own seed"),
+    ("learning_rate", pa.float32(), "the schedule's first rate times the run's scale"),
+    ("learning_rate_scale", pa.float32(), "factor on the schedule, drawn from the run's seed"),
+    ("weight_decay", pa.float32(), "AdamW's weight decay, drawn from the run's seed"),
+    ("cell", pa.string(), "kind of recurrent cell"),
+    ("num_layers", pa.int16(), "recurrent layers"),
+    ("hidden_size", pa.int16(), "hidden units a layer"),
+    ("input_size", pa.int16(), "inputs a step"),
+    ("output_size", pa.int16(), "outputs a step"),
+    ("num_parameters", pa.int32(), "weights of one model"),
+    ("image_source", pa.string(), "where the items come from: generated, mnist or digits"),
+    ("shard", pa.string(), "file of the weights"),
+    ("row", pa.int32(), "row in that file"),
+    ("rollout_row", pa.int32(), "row in the rollouts file of the same name"),
+    ("sha256", pa.string(), "of the row's weights: little-endian float32, in the order of the layout"),
+]
+
+
+def metadata_schema(family_schema: pa.Schema) -> pa.Schema:
+    """The columns of every zoo, followed by those of its task family."""
+    return pa.schema([*(column(*described) for described in _COLUMNS), *family_schema])

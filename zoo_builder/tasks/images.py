@@ -1,0 +1,131 @@
+"""Handwritten digits, 28 x 28 pixels: MNIST from a folder of IDX files or from the hub, or the bundled digits.
+
+MNIST is the work of LeCun, Cortes and Burges (CC BY-SA 3.0). scikit-learn bundles 1797 digits of the UCI
+"Optical Recognition of Handwritten Digits" set, 8 x 8 pixels; they are scaled up here.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from zoo_builder.errors import RnnzooError
+from zoo_builder.tasks.base import Bytes
+
+SIDE = 28
+MNIST_VARIABLE = "RNNZOO_MNIST_DIR"
+MNIST_HUB = "ylecun/mnist"
+MNIST_FILES = {
+    "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+    "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+}
+"""md5 of the decompressed bytes. Only the training set is used: the zoo splits it 80/20 itself."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """pixels: uint8 [I, 28, 28]; labels: uint8 [I]; source: "mnist" or "digits"."""
+
+    pixels: Bytes
+    labels: Bytes
+    source: str
+
+
+def load_images(source: str, mnist_folder: Path | None = None) -> Images:
+    """The images called `source`: "digits", or "mnist" from `mnist_folder`, else $RNNZOO_MNIST_DIR, else the hub.
+
+    Raises RnnzooError when MNIST is out of reach; the two sources never stand in for one another.
+    """
+    if source == "digits":
+        return bundled_digits()
+    if source != "mnist":
+        raise RnnzooError(f"image source: found {source!r}, expected 'mnist' or 'digits'")
+    folder = mnist_folder or find_mnist_folder()
+    return mnist_from_folder(folder) if folder is not None else mnist_from_hub()
+
+
+def find_mnist_folder() -> Path | None:
+    """The folder named by $RNNZOO_MNIST_DIR, if it is set."""
+    named = os.environ.get(MNIST_VARIABLE)
+    return Path(named) if named else None
+
+
+def bundled_digits() -> Images:
+    """scikit-learn's digits, scaled bilinearly from 8 x 8 to 28 x 28 and from 0..16 to 0..255."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    small = np.round(digits.images * (255 / 16)).astype(np.uint8)
+    size = (SIDE, SIDE)
+    scaled = [np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR)) for image in small]
+    return Images(np.stack(scaled), digits.target.astype(np.uint8), "digits")
+
+
+def mnist_from_folder(folder: Path) -> Images:
+    """MNIST's training set from a folder of IDX files, plain or gzip-compressed, md5 checked."""
+    images, labels = (_read_idx(folder, name) for name in MNIST_FILES)
+    return Images(images, labels, "mnist")
+
+
+def mnist_from_hub() -> Images:
+    """MNIST's training set from the hub dataset `ylecun/mnist`, checked against the same md5 sums."""
+    from datasets import load_dataset
+
+    try:
+        rows = load_dataset(MNIST_HUB, split="train")
+    except Exception as error:  # the clients raise many kinds: offline, not found, proxy, cache
+        raise RnnzooError(
+            f"MNIST is out of reach. Give a folder with {' and '.join(f'{n}.gz' for n in MNIST_FILES)} "
+            f"(--mnist DIR, or the environment variable {MNIST_VARIABLE}), or make the hub dataset "
+            f"{MNIST_HUB} reachable (it answered: {type(error).__name__}: {str(error).splitlines()[0]}). "
+            "The zoo sequential_digits needs no download."
+        ) from error
+    pixels = np.stack([np.asarray(image, dtype=np.uint8) for image in rows["image"]])
+    labels = np.array(rows["label"], dtype=np.uint8)
+    for name, array in zip(MNIST_FILES, (pixels, labels), strict=True):
+        _check_md5(f"{MNIST_HUB} as {name}", _idx_header(array) + array.tobytes(), MNIST_FILES[name])
+    return Images(pixels, labels, "mnist")
+
+
+def _idx_header(array: Bytes) -> bytes:
+    """IDX: two zero bytes, type 8 (uint8), number of dimensions, then each length, big-endian."""
+    return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
+
+
+def _read_idx(folder: Path, name: str) -> Bytes:
+    if not folder.is_dir():
+        raise RnnzooError(f"MNIST folder: {folder} is not a folder (from --mnist or {MNIST_VARIABLE})")
+    candidates = [folder / name, folder / f"{name}.gz"]
+    path = next((path for path in candidates if path.is_file()), None)
+    if path is None:
+        raise RnnzooError(f"MNIST folder: {folder} holds neither {name} nor {name}.gz")
+    try:
+        content = path.read_bytes() if path.suffix != ".gz" else _gunzip(path)
+    except (OSError, EOFError, zlib.error) as error:
+        raise RnnzooError(f"{path}: cannot be read or decompressed: {error}") from error
+    _check_md5(str(path), content, MNIST_FILES[name])
+    dimensions = content[3]
+    shape = struct.unpack(f">{dimensions}I", content[4 : 4 + 4 * dimensions])
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
+
+
+def _gunzip(path: Path, most: int = 60_000 * SIDE * SIDE + 16) -> bytes:
+    """Decompress at most one byte more than the right file has, whatever the compressed file promises."""
+    with gzip.open(path) as file:
+        return file.read(most + 1)
+
+
+def _check_md5(what: str, content: bytes, expected: str) -> None:
+    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if found != expected:
+        raise RnnzooError(
+            f"{what}: found {len(content)} bytes with md5 {found}, expected md5 {expected} (the original MNIST)"
+        )

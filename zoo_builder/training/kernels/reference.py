@@ -1,0 +1,154 @@
+"""The kernel in plain torch: `rnn_forward`, autograd and AdamW written out for N runs. CPU and CUDA.
+
+It is the reference for the fused kernels, the fall-back where no compiler is found, and the CUDA path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+from torch.nn.functional import cross_entropy, one_hot, softmax
+
+from zoo_builder.rnn import RNNModule, RNNSpec, State, Weights, rnn_forward, unflatten_weights
+from zoo_builder.rnn.functional import zero_state
+from zoo_builder.tasks.base import Batch, Data
+from zoo_builder.training.kernels.base import BETA1, BETA2, EPSILON, TrainState
+
+CPU_MODELS_AT_ONCE = 16
+"""Models whose data are prepared together on a CPU; the models themselves run one after the other."""
+SEQUENCES_AT_ONCE = 1000
+"""Sequences a model scores at once, to bound memory."""
+
+
+class TorchKernel:
+    """Implements `Kernel` on a torch device."""
+
+    def __init__(self, device: torch.device | str = "cpu", models_at_once: int | None = None) -> None:
+        self.device = torch.device(device)
+        self.name = f"torch-{self.device.type}"
+        self.models_at_once = models_at_once or (CPU_MODELS_AT_ONCE if self.device.type == "cpu" else 1 << 20)
+
+    def train_steps(
+        self, state: TrainState, data: Data, item_ids: Tensor, learning_rates: Tensor, weight_decays: Tensor
+    ) -> Tensor:
+        """See `Kernel.train_steps`; state, ids and rates are on the CPU, the work is on `device`."""
+        losses = torch.empty(learning_rates.shape)
+        for first, last in self._chunks(len(state.weights)):
+            part = TrainState(
+                state.spec,
+                state.weights[first:last].to(self.device),
+                state.first_moment[first:last].to(self.device),
+                state.second_moment[first:last].to(self.device),
+                state.step,
+            )
+            part_data = data.of_runs(first, last).to(self.device)
+            rates = learning_rates[first:last].to(self.device)
+            decays = weight_decays[first:last].to(self.device)
+            ids = item_ids[first:last].to(self.device)
+            part_losses = [
+                train_step(part, part_data.batch(ids[:, s]), rates[:, s], decays) for s in range(ids.shape[1])
+            ]
+            losses[first:last] = torch.stack(part_losses, dim=1).cpu()
+            state.weights[first:last] = part.weights.cpu()
+            state.first_moment[first:last] = part.first_moment.cpu()
+            state.second_moment[first:last] = part.second_moment.cpu()
+        state.step += item_ids.shape[1]
+        return losses
+
+    @torch.no_grad()
+    def score_items(self, spec: RNNSpec, weights: Tensor, data: Data, item_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Kernel.score_items`."""
+        losses, correct = torch.empty(item_ids.shape), torch.empty(item_ids.shape, dtype=torch.bool)
+        for first, last in self._chunks(len(weights)):
+            models = unflatten_weights(spec, weights[first:last].to(self.device))
+            part_data = data.of_runs(first, last).to(self.device)
+            for start in range(0, item_ids.shape[1], SEQUENCES_AT_ONCE):
+                where = slice(first, last), slice(start, start + SEQUENCES_AT_ONCE)
+                batch = part_data.batch(item_ids[where].to(self.device))
+                logits, _ = forward(spec, models, batch.inputs)
+                losses[where] = sequence_losses(logits, batch.targets).cpu()
+                answers = logits[..., -1, :].argmax(dim=-1) == batch.targets[..., -1]
+                correct[where] = (answers & logits[..., -1, :].isfinite().all(dim=-1)).cpu()
+        return losses, correct
+
+    @torch.no_grad()
+    def sample_strings(self, spec: RNNSpec, weights: Tensor, begin: int, uniforms: Tensor) -> Tensor:
+        """See `Kernel.sample_strings`."""
+        models, strings, steps = uniforms.shape
+        written = torch.full((models, strings, steps + 1), begin, dtype=torch.uint8)
+        for first, last in self._chunks(models):
+            part = unflatten_weights(spec, weights[first:last].to(self.device))
+            draws = uniforms[first:last].to(self.device)
+            state = zero_state(spec, last - first, strings, part["head.bias"])
+            token = torch.full(draws.shape[:2], begin, device=self.device)
+            for t in range(steps):
+                inputs = one_hot(token, spec.input_size).float().unsqueeze(2)
+                logits, state = forward(spec, part, inputs, state)
+                token = draw_tokens(logits[:, :, 0], draws[:, :, t], begin)
+                written[first:last, :, t + 1] = token.cpu()
+        return written
+
+    def _chunks(self, models: int) -> Iterator[tuple[int, int]]:
+        for first in range(0, models, self.models_at_once):
+            yield first, min(first + self.models_at_once, models)
+
+
+def forward(spec: RNNSpec, weights: Weights, inputs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+    """`rnn_forward`; on a CPU through torch's own recurrent layers, a model at a time, which is some 3 times
+    faster there, because one model stays in the cache and N models do not.
+    """
+    if inputs.device.type != "cpu":
+        return rnn_forward(weights, inputs, state)
+    module = RNNModule(spec)
+    results = [
+        functional_call(
+            module,
+            {name: tensor[n] for name, tensor in weights.items()},
+            (inputs[n], None if state is None else tuple(variable[:, n] for variable in state)),
+        )
+        for n in range(len(inputs))
+    ]
+    logits, states = zip(*results, strict=True)
+    stacked = tuple(torch.stack(variable, dim=1) for variable in zip(*states, strict=True))
+    return torch.stack(logits), stacked
+
+
+def sequence_losses(logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross-entropy over the positions of each sequence: [N, B, T, O], [N, B, T] -> [N, B]."""
+    return cross_entropy(logits.flatten(0, 2), targets.flatten(), reduction="none").view(targets.shape).mean(-1)
+
+
+def draw_tokens(logits: Tensor, uniforms: Tensor, begin: int) -> Tensor:
+    """Inverse-CDF samples of softmax(logits [N, M, O]) from uniforms [N, M]; `begin` where not finite."""
+    cumulated = softmax(logits, dim=-1).cumsum(dim=-1)
+    token = (cumulated <= uniforms.unsqueeze(-1)).sum(dim=-1).clamp_max(logits.shape[-1] - 1)
+    return torch.where(logits.isfinite().all(dim=-1), token, begin)
+
+
+def train_step(state: TrainState, batch: Batch, learning_rates: Tensor, weight_decays: Tensor) -> Tensor:
+    """One AdamW step for N runs, in place; returns the N losses before it.
+
+    learning_rates and weight_decays: [N]. The models are independent, so the gradient of the sum of their
+    losses is each model's own gradient.
+    """
+    weights = state.weights.detach().requires_grad_()
+    logits, _ = forward(state.spec, unflatten_weights(state.spec, weights), batch.inputs)
+    losses = sequence_losses(logits, batch.targets).mean(dim=1)
+    (gradient,) = torch.autograd.grad(losses.sum(), weights)
+    state.step += 1
+    adamw_update(state, gradient, learning_rates, weight_decays)
+    return losses.detach()
+
+
+@torch.no_grad()
+def adamw_update(state: TrainState, gradient: Tensor, learning_rates: Tensor, weight_decays: Tensor) -> None:
+    """The update numbered `state.step` (from 1), as `torch.optim.AdamW` computes it, rates [N] per run."""
+    rates = learning_rates.unsqueeze(1)
+    state.weights.mul_(1 - rates * weight_decays.unsqueeze(1))
+    state.first_moment.lerp_(gradient, 1 - BETA1)
+    state.second_moment.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
+    root = state.second_moment.sqrt().div_((1 - BETA2**state.step) ** 0.5).add_(EPSILON)
+    state.weights.sub_(rates / (1 - BETA1**state.step) * state.first_moment / root)

@@ -1,0 +1,117 @@
+"""The training of N runs at once, from initialisation to the last checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zoo_builder.random_streams import Stream, below
+from zoo_builder.rnn import RNNSpec
+from zoo_builder.tasks.base import Data, Task, TaskFamily
+from zoo_builder.training.kernels.base import Kernel, TrainState
+
+STEPS_PER_BLOCK = 100
+"""Training items are drawn in blocks of this many steps. Part of what defines a run: never change it."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training from one seed."""
+
+    index: int
+    run_id: str
+    task: Task
+    seed: int
+    learning_rate_scale: float
+    weight_decay: float
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When to take checkpoints, and a learning rate that is piecewise linear in the step.
+
+    learning_rate: (fraction of `steps`, rate) knots, fractions rising from 0 to 1.
+    checkpoints: steps after whose update (0: before the first) the weights are kept, rising, last = steps.
+    """
+
+    steps: int
+    batch_size: int
+    checkpoints: tuple[int, ...]
+    learning_rate: tuple[tuple[float, float], ...]
+
+    def rates(self, first: int, last: int) -> Tensor:
+        """Learning rates of the updates first + 1 to last, float32 [last - first]."""
+        knots, values = zip(*self.learning_rate, strict=True)
+        steps = np.arange(first, last)
+        return torch.from_numpy(np.interp(steps, np.array(knots) * self.steps, values).astype(np.float32))
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The weights of N runs at one step: flat float32 [N, P]. Those of a run that diverged are not finite."""
+
+    step: int
+    weights: Tensor
+
+
+def run_data(family: TaskFamily[Any], tasks: Sequence[Task]) -> Data:
+    """The batches of N runs, run n on tasks[n]."""
+    views = [family.view(task) for task in tasks]
+    return Data(
+        encoding=family.encoding,
+        items=torch.from_numpy(np.ascontiguousarray(family.items)),
+        labels=None if family.labels is None else torch.from_numpy(np.ascontiguousarray(family.labels)),
+        views=None if views[0] is None else torch.from_numpy(np.stack(views)),  # type: ignore[arg-type]
+    )
+
+
+def draw_items(seed: int, pool: np.ndarray, block: int, batch_size: int) -> np.ndarray:
+    """The items of a run's steps block * 100 to block * 100 + 99: int32 [100, B], uniform from its pool."""
+    drawn = below(seed, Stream.TRAINING_ITEMS, block, STEPS_PER_BLOCK * batch_size, len(pool))
+    return pool[drawn].reshape(STEPS_PER_BLOCK, batch_size)
+
+
+def train_runs(
+    kernel: Kernel,
+    spec: RNNSpec,
+    family: TaskFamily[Any],
+    runs: Sequence[Run],
+    schedule: Schedule,
+    state: TrainState | None = None,
+    on_progress: Callable[[TrainState], None] | None = None,
+) -> Iterator[Checkpoint]:
+    """Train N runs side by side and yield their weights at every step of `schedule.checkpoints`.
+
+    A run's weights depend on its own seed, task and settings, not on the runs beside it. With a `state`
+    from an earlier call (left at any step), training goes on from there, and the checkpoints up to and
+    including that step are taken as seen. `on_progress` is called with the state after at most 100 steps.
+    """
+    if state is None:
+        state = TrainState.initial(spec, [run.seed for run in runs])
+        if 0 in schedule.checkpoints:
+            yield Checkpoint(0, state.weights.clone())
+    data = run_data(family, [run.task for run in runs])
+    pools = [family.training_items(run.task) for run in runs]
+    scales = torch.tensor([run.learning_rate_scale for run in runs], dtype=torch.float32)
+    decays = torch.tensor([run.weight_decay for run in runs], dtype=torch.float32)
+
+    while state.step < schedule.steps:
+        first = state.step
+        block, offset = divmod(first, STEPS_PER_BLOCK)
+        checkpoint = next(step for step in schedule.checkpoints if step > first)
+        last = min((block + 1) * STEPS_PER_BLOCK, checkpoint)
+        drawn = [
+            draw_items(run.seed, pool, block, schedule.batch_size)[offset : offset + last - first]
+            for run, pool in zip(runs, pools, strict=True)
+        ]
+        rates = scales.unsqueeze(1) * schedule.rates(first, last)
+        kernel.train_steps(state, data, torch.from_numpy(np.stack(drawn)), rates, decays)
+        if on_progress is not None:
+            on_progress(state)
+        if last == checkpoint:
+            yield Checkpoint(last, state.weights.clone())

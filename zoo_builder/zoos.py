@@ -1,0 +1,164 @@
+"""The named zoos, their presets, and the runs that a config stands for."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Lt
+from pydantic import ConfigDict, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
+
+from zoo_builder.errors import RnnzooError
+from zoo_builder.random_streams import Stream, below, bits
+from zoo_builder.rnn import RNNSpec
+from zoo_builder.rollouts import EvaluationSettings
+from zoo_builder.tasks import TASK_FAMILIES, TaskFamily, load_images
+from zoo_builder.training.loop import Run, Schedule
+
+PAPER_CHECKPOINTS = (0, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000)
+"""The steps at which the paper keeps weights; a shorter build keeps those before its last, and its last."""
+
+Count = Annotated[int, Ge(1)]
+Seed = Annotated[int, Ge(0), Lt(2**63)]
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class ZooConfig:
+    """Everything that a zoo's bytes depend on, apart from the arithmetic of the machine that builds it.
+
+    learning_rate: (fraction of `steps`, rate) knots of a piecewise linear schedule.
+    learning_rate_scales, weight_decays: a run draws one of each from its seed.
+    checkpoints: updates taken when weights are kept; 0 is the initialisation, the last equals `steps`.
+    runs_per_shard: how many runs of a split share a file (a shard has runs_per_shard * checkpoints rows).
+    evaluation_items, sampled_strings, rollouts: see `EvaluationSettings`.
+    """
+
+    zoo: str
+    preset: str
+    family: Literal["formal_languages", "sequential_images"]
+    images: Literal["mnist", "digits"] | None
+    runs: Count
+    steps: Count
+    checkpoints: tuple[Annotated[int, Ge(0)], ...]
+    weight_decays: tuple[Annotated[float, Ge(0)], ...]
+    learning_rate: tuple[tuple[float, Annotated[float, Ge(0)]], ...] = ((0, 0.01), (0.5, 0.003), (1, 0.0003))
+    learning_rate_scales: tuple[Annotated[float, Gt(0)], ...] = (1.0,)
+    batch_size: Count = 32
+    seed: Seed = 0
+    cell: str = "lstm"
+    num_layers: Count = 2
+    hidden_size: Count = 32
+    evaluation_items: Count = 1000
+    sampled_strings: Count = 1000
+    rollouts: Count = 100
+    runs_per_shard: Count = 64
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ZooConfig:
+        knots = [fraction for fraction, _ in self.learning_rate]
+        if not knots or knots[0] != 0 or knots[-1] != 1 or knots != sorted(set(knots)):
+            raise ValueError(f"learning_rate: found knots at {knots}, expected rising fractions from 0 to 1")
+        steps = list(self.checkpoints)
+        if not steps or steps != sorted(set(steps)) or steps[-1] != self.steps:
+            raise ValueError(f"checkpoints: found {steps}, expected rising steps that end at {self.steps}")
+        for name in ("weight_decays", "learning_rate_scales"):
+            if not getattr(self, name):
+                raise ValueError(f"{name}: found none, expected at least one value")
+        if self.rollouts > max(self.sampled_strings, self.evaluation_items):
+            raise ValueError(f"rollouts: found {self.rollouts}, expected at most the sequences evaluated")
+        return self
+
+    @property
+    def schedule(self) -> Schedule:
+        return Schedule(self.steps, self.batch_size, self.checkpoints, self.learning_rate)
+
+    @property
+    def evaluation(self) -> EvaluationSettings:
+        return EvaluationSettings(self.evaluation_items, self.sampled_strings, self.rollouts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The config as plain JSON values, for `config_of`."""
+        return asdict(self)
+
+    def make_family(self, mnist_folder: Path | None = None) -> TaskFamily[Any]:
+        """The task family with its items; reads the images where the zoo has some."""
+        images = None if self.images is None else load_images(self.images, mnist_folder)
+        return TASK_FAMILIES[self.family](images)
+
+    def spec(self, family: TaskFamily[Any]) -> RNNSpec:
+        return RNNSpec(
+            input_size=family.encoding.input_size,
+            hidden_size=self.hidden_size,
+            output_size=family.output_size,
+            num_layers=self.num_layers,
+            cell=self.cell,
+        )
+
+
+_LANGUAGES: dict[str, Any] = {"family": "formal_languages", "images": None, "weight_decays": (1e-4,)}
+_IMAGES: dict[str, Any] = {"family": "sequential_images", "weight_decays": (0.0, 0.001, 0.01, 0.1)}
+
+ZOOS: dict[str, dict[str, Any]] = {
+    "formal_languages": _LANGUAGES,
+    "sequential_mnist": _IMAGES | {"images": "mnist"},
+    "sequential_digits": _IMAGES | {"images": "digits"},
+}
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "smoke": {"runs": 32, "steps": 1000, "evaluation_items": 300, "sampled_strings": 300},
+    "small": {"runs": 256, "steps": 2000, "runs_per_shard": 32, "evaluation_items": 500},
+    "paper": {"runs": 1000, "steps": 20_000},
+}
+
+
+def resolve_config(zoo: str, preset: str, overrides: Mapping[str, Any] | None = None) -> ZooConfig:
+    """The named zoo at a preset, with fields overridden; what is given always wins.
+
+    Raises RnnzooError for an unknown zoo, preset or field, or a value that does not fit.
+    """
+    for kind, name, known in (("zoo", zoo, ZOOS), ("preset", preset, PRESETS)):
+        if name not in known:
+            raise RnnzooError(f"{kind}: found {name!r}, expected one of {', '.join(known)}")
+    values = {"zoo": zoo, "preset": preset} | ZOOS[zoo] | PRESETS[preset] | dict(overrides or {})
+    steps = values["steps"]
+    if "checkpoints" not in values and isinstance(steps, int):
+        values["checkpoints"] = (*(step for step in PAPER_CHECKPOINTS if step < steps), steps)
+    if "rollouts" not in values:
+        evaluated = "sampled_strings" if values["family"] == "formal_languages" else "evaluation_items"
+        values["rollouts"] = min(100, values.get(evaluated, 100))
+    return config_of(values, "config")
+
+
+def config_of(values: Mapping[str, Any], where: str) -> ZooConfig:
+    """A config from plain values, such as the JSON of a manifest; `where` goes into the error."""
+    known = {field.name for field in dataclasses.fields(ZooConfig)}
+    unknown = sorted(values.keys() - known)
+    if unknown:
+        raise RnnzooError(f"{where}: found unknown field {unknown[0]!r}, expected one of {sorted(known)}")
+    try:
+        return ZooConfig(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        message = first["msg"].removeprefix("Value error, ")
+        raise RnnzooError(
+            f"{where}: {field}: found {first['input']!r}: {message}" if field else f"{where}: {message}"
+        ) from error
+
+
+def plan_runs(config: ZooConfig, family: TaskFamily[Any]) -> list[Run]:
+    """The runs of a zoo. Run r is the same in a zoo of 64 runs and in one of 1000."""
+    seeds = bits(config.seed, Stream.RUN_SEEDS, 0, config.runs) >> 1  # 63 bits: an Arrow int64 holds it
+    runs = []
+    for index, task in enumerate(family.tasks(config.runs, config.seed)):
+        seed = int(seeds[index])
+        scale, decay = (
+            choices[int(below(seed, Stream.RUN_SETTINGS, block, 1, len(choices))[0])]
+            for block, choices in enumerate((config.learning_rate_scales, config.weight_decays))
+        )
+        runs.append(Run(index, f"run-{index:06d}", task, seed, scale, decay))
+    return runs
