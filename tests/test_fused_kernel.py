@@ -1,0 +1,380 @@
+"""The fused CPU kernel against `rnn_forward`, autograd and `torch.optim.AdamW`, and the cache of its libraries."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, one_hot, softmax
+
+from zoo_builder.errors import RnnzooError
+from zoo_builder.rnn import RNNSpec, rnn_forward, unflatten_weights
+from zoo_builder.tasks.base import Data, TileEncoding, TokenEncoding
+from zoo_builder.training.kernels import compiler
+from zoo_builder.training.kernels.base import BETA1, TrainState
+from zoo_builder.training.kernels.compiler import KernelUnavailable
+from zoo_builder.training.kernels.fused_cpu import FusedCpuKernel
+
+ITEMS = 50
+
+
+def compiler_missing() -> str | None:
+    try:
+        compiler.find_compiler()
+    except KernelUnavailable as error:
+        return str(error)
+    return None
+
+
+needs_compiler = pytest.mark.skipif(compiler_missing() is not None, reason=compiler_missing() or "")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A kind of RNN, the kind of data it sees, and T."""
+
+    spec: RNNSpec
+    steps: int
+    views: bool = False
+
+    @property
+    def tokens(self) -> bool:
+        return self.spec.input_size == self.spec.output_size
+
+    def data(self, models: int) -> Data:
+        """Random items; with views, each model reads 3 bytes fewer, in its own order, some of them as 0."""
+        generator = torch.Generator().manual_seed(5)
+        tile = self.spec.input_size
+        width = self.steps + 1 if self.tokens else (self.steps - 1) * tile
+        item_bytes = width + 3 if self.views else width
+        values = self.spec.output_size if self.tokens else 256
+        items = torch.randint(0, values, (ITEMS, item_bytes), generator=generator, dtype=torch.uint8)
+        labels = torch.randint(0, self.spec.output_size, (ITEMS,), generator=generator, dtype=torch.uint8)
+        orders = [torch.randperm(item_bytes, generator=generator)[:width] for _ in range(models)]
+        views = torch.stack(orders).to(torch.int16)
+        views[:, ::7] = -1
+        encoding = TokenEncoding(tile, begin=0) if self.tokens else TileEncoding(tile, 1 / 128, -1.0)
+        return Data(encoding, items, None if self.tokens else labels, views if self.views else None)
+
+
+LANGUAGES = Case(RNNSpec(6, 32, 6, num_layers=2), steps=11)
+ODD_LANGUAGES = Case(RNNSpec(5, 20, 5, num_layers=1), steps=4, views=True)
+IMAGES = Case(RNNSpec(7, 32, 10, num_layers=3), steps=6, views=True)
+PLAIN_IMAGES = Case(RNNSpec(7, 32, 10, num_layers=3), steps=3)
+CASES = {"languages": LANGUAGES, "odd": ODD_LANGUAGES, "images": IMAGES, "plain-images": PLAIN_IMAGES}
+every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Libraries of these tests are compiled afresh, once, into a folder of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RNNZOO_CACHE_DIR", str(tmp_path_factory.mktemp("kernels")))
+        yield
+
+
+def draw_items(models: int, steps: int, sequences: int) -> Tensor:
+    generator = torch.Generator().manual_seed(7)
+    return torch.randint(0, ITEMS, (models, steps, sequences), generator=generator, dtype=torch.int32)
+
+
+def train(
+    case: Case, ids: Tensor, kernel: FusedCpuKernel, rate: float = 3e-3, decay: float = 0.01
+) -> tuple[TrainState, Tensor]:
+    """Fresh models trained on `ids` [N, S, B], and their losses."""
+    models, steps, _ = ids.shape
+    state = TrainState.initial(case.spec, list(range(models)))
+    rates = torch.full((models, steps), rate)
+    return state, kernel.train_steps(state, case.data(models), ids, rates, torch.full((models,), decay))
+
+
+def reference_loss(spec: RNNSpec, weights: Tensor, data: Data, ids: Tensor) -> Tensor:
+    """Loss of each sequence, [N, B], in the precision of the weights."""
+    batch = data.batch(ids)
+    logits, _ = rnn_forward(unflatten_weights(spec, weights), batch.inputs.to(weights.dtype))
+    return (
+        cross_entropy(logits.flatten(0, 2), batch.targets.flatten(), reduction="none")
+        .view(batch.targets.shape)
+        .mean(-1)
+    )
+
+
+def reference_train(
+    case: Case, ids: Tensor, rates: Tensor, decays: Tensor, dtype: torch.dtype = torch.float32
+) -> tuple[Tensor, Tensor]:
+    """Weights [N, P] and losses [N, S] of `torch.optim.AdamW` on `rnn_forward`, one optimiser a model."""
+    models, steps, _ = ids.shape
+    data = case.data(models)
+    weights = [
+        w.to(dtype).requires_grad_() for w in TrainState.initial(case.spec, list(range(models))).weights
+    ]
+    optimisers = [torch.optim.AdamW([w], weight_decay=float(d)) for w, d in zip(weights, decays, strict=True)]
+    losses = torch.empty(models, steps, dtype=dtype)
+    for s in range(steps):
+        each = reference_loss(case.spec, torch.stack(weights), data, ids[:, s]).mean(-1)
+        losses[:, s] = each.detach()
+        each.sum().backward()
+        for n, optimiser in enumerate(optimisers):
+            optimiser.param_groups[0]["lr"] = float(rates[n, s])
+            optimiser.step()
+            optimiser.zero_grad()
+    return torch.stack(weights).detach(), losses
+
+
+@needs_compiler
+class TestTraining:
+    @every_case
+    @pytest.mark.parametrize("sequences", [1, 5, 32, 33])
+    def test_gradients_equal_autograd(self, case: Case, sequences: int) -> None:
+        ids = draw_items(2, 1, sequences)
+        state, losses = train(case, ids, FusedCpuKernel(threads=1), rate=0.0)
+        gradients = state.first_moment / (1 - BETA1)  # the first moment after one step is (1 - beta1) g
+
+        weights = TrainState.initial(case.spec, [0, 1]).weights.double().requires_grad_()
+        expected_losses = reference_loss(case.spec, weights, case.data(2), ids[:, 0]).mean(-1)
+        (expected,) = torch.autograd.grad(expected_losses.sum(), weights)
+
+        torch.testing.assert_close(losses[:, 0].double(), expected_losses.detach(), rtol=1e-6, atol=0)
+        named = unflatten_weights(case.spec, expected)
+        for name, found in unflatten_weights(case.spec, gradients.double()).items():
+            scale = named[name].abs().max()
+            assert (found - named[name]).abs().max() < 1e-5 * scale, name
+
+    @every_case
+    def test_trajectory_of_200_steps(self, case: Case) -> None:
+        """As close to the exact trajectory as float32 torch is, give or take: weights within 2e-4, losses 2e-5."""
+        ids = draw_items(3, 200, 8)
+        generator = torch.Generator().manual_seed(1)
+        rates = 3e-3 * torch.rand(3, 200, generator=generator)
+        decays = torch.tensor([0.0, 0.01, 0.3])
+        state = TrainState.initial(case.spec, [0, 1, 2])
+        losses = FusedCpuKernel(threads=2).train_steps(state, case.data(3), ids, rates, decays)
+        weights, expected = reference_train(case, ids, rates, decays)
+        assert state.step == 200
+        torch.testing.assert_close(losses, expected, rtol=0, atol=2e-5)
+        torch.testing.assert_close(state.weights, weights, rtol=0, atol=2e-4)
+
+    @every_case
+    def test_a_model_does_not_depend_on_neighbours_or_threads(self, case: Case) -> None:
+        ids = draw_items(8, 3, 20)
+        together, losses = train(case, ids, FusedCpuKernel(threads=1))
+        threaded, threaded_losses = train(case, ids, FusedCpuKernel(threads=2))
+        alone = TrainState.initial(case.spec, [5])
+        data = case.data(8).of_runs(5, 6)
+        alone_losses = FusedCpuKernel().train_steps(
+            alone, data, ids[5:6], torch.full((1, 3), 3e-3), torch.tensor([0.01])
+        )
+        assert torch.equal(alone_losses[0], losses[5])
+        assert torch.equal(threaded_losses, losses)
+        for name in ("weights", "first_moment", "second_moment"):
+            assert torch.equal(getattr(alone, name)[0], getattr(together, name)[5])
+            assert torch.equal(getattr(threaded, name), getattr(together, name))
+
+    def test_steps_may_be_taken_in_parts(self) -> None:
+        ids = draw_items(2, 100, 8)
+        whole, losses = train(LANGUAGES, ids, FusedCpuKernel())
+        state, first = train(LANGUAGES, ids[:, :60].contiguous(), FusedCpuKernel())
+        second = FusedCpuKernel().train_steps(
+            state,
+            LANGUAGES.data(2),
+            ids[:, 60:].contiguous(),
+            torch.full((2, 40), 3e-3),
+            torch.full((2,), 0.01),
+        )
+        assert torch.equal(torch.cat([first, second], dim=1), losses)
+        assert torch.equal(state.weights, whole.weights)
+
+    @every_case
+    def test_a_diverged_run_returns_a_loss_that_is_not_finite(self, case: Case) -> None:
+        ids = draw_items(3, 6, 8)
+        calm, calm_losses = train(case, ids, FusedCpuKernel(threads=1))
+        state = TrainState.initial(case.spec, [0, 1, 2])
+        rates = torch.full((3, 6), 3e-3)
+        rates[1] = 1e30
+        losses = FusedCpuKernel(threads=1).train_steps(
+            state, case.data(3), ids, rates, torch.full((3,), 0.01)
+        )
+        assert not losses[1, -1].isfinite()
+        for neighbour in (0, 2):
+            assert torch.equal(losses[neighbour], calm_losses[neighbour])
+            assert torch.equal(state.weights[neighbour], calm.weights[neighbour])
+
+    @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+    def test_any_weight_that_is_not_finite_shows_in_the_loss(self, bad: float) -> None:
+        """Model n has one in parameter n."""
+        spec = LANGUAGES.spec
+        models = len(spec.parameters)
+        state = TrainState.initial(spec, [0] * models)
+        for n, parameter in enumerate(spec.parameters):
+            state.weights[n, parameter.offset] = bad
+        ids, rates = draw_items(models, 1, 8), torch.full((models, 1), 1e-3)
+        losses = FusedCpuKernel().train_steps(state, LANGUAGES.data(models), ids, rates, torch.zeros(models))
+        assert losses.isnan().all()
+
+
+@needs_compiler
+class TestScoring:
+    @every_case
+    def test_scores_equal_reference(self, case: Case) -> None:
+        ids = draw_items(2, 1, 37)[:, 0].contiguous()
+        data, weights = case.data(2), 3 * TrainState.initial(case.spec, [0, 1]).weights
+        losses, correct = FusedCpuKernel().score_items(case.spec, weights, data, ids)
+        torch.testing.assert_close(losses, reference_loss(case.spec, weights, data, ids), rtol=1e-5, atol=0)
+        batch = data.batch(ids)
+        logits, _ = rnn_forward(unflatten_weights(case.spec, weights), batch.inputs)
+        assert torch.equal(correct, logits[:, :, -1].argmax(-1) == batch.targets[..., -1])
+        assert correct.any()
+        assert not correct.all()
+
+    def test_a_model_that_is_not_finite_is_never_correct(self) -> None:
+        weights = TrainState.initial(LANGUAGES.spec, [0, 1]).weights
+        weights[1, 0] = float("nan")
+        losses, correct = FusedCpuKernel().score_items(
+            LANGUAGES.spec, weights, LANGUAGES.data(2), draw_items(2, 1, 37)[:, 0].contiguous()
+        )
+        assert losses[0].isfinite().all()
+        assert not losses[1].isfinite().any()
+        assert not correct[1].any()
+
+
+@needs_compiler
+class TestSampling:
+    def test_strings_equal_reference(self) -> None:
+        """At every position whose past both agree on, the token is the reference's, unless the number drawn is
+        within 1e-5 of where the reference's choice changes."""
+        spec, begin, (models, strings, steps) = LANGUAGES.spec, 3, (2, 100, 30)
+        weights = 4 * TrainState.initial(spec, [0, 1]).weights
+        uniforms = torch.rand(models, strings, steps, generator=torch.Generator().manual_seed(2))
+        written = FusedCpuKernel().sample_strings(spec, weights, begin, uniforms)
+        assert written.shape == (models, strings, steps + 1)
+        assert (written[..., 0] == begin).all()
+
+        inputs = one_hot(written[..., :-1].long(), spec.input_size).float()
+        logits, _ = rnn_forward(unflatten_weights(spec, weights), inputs)
+        cumulated = softmax(logits, dim=-1).cumsum(-1)
+        distance = (cumulated - uniforms.unsqueeze(-1)).abs().amin(-1)
+        expected = (cumulated <= uniforms.unsqueeze(-1)).sum(-1).clamp_max(spec.output_size - 1)
+        differs = expected != written[..., 1:]
+        assert (distance[differs] < 1e-5).all()
+        assert differs.sum() <= 2
+        assert written.unique().numel() == spec.output_size
+
+    def test_the_last_token_where_none_exceeds(self) -> None:
+        """Rounding may leave the cumulated probability at or below the largest float32 under 1."""
+        uniforms = torch.full((1, 20, 5), 1 - 2**-24)
+        weights = TrainState.initial(LANGUAGES.spec, [0]).weights
+        written = FusedCpuKernel().sample_strings(LANGUAGES.spec, weights, 0, uniforms)
+        assert (written[..., 1:] == LANGUAGES.spec.output_size - 1).all()
+
+    def test_a_model_that_is_not_finite_writes_begin(self) -> None:
+        weights = TrainState.initial(LANGUAGES.spec, [0, 1]).weights
+        weights[1] = float("inf")
+        uniforms = torch.full((2, 3, 8), 0.999)
+        written = FusedCpuKernel().sample_strings(LANGUAGES.spec, weights, 2, uniforms)
+        assert (written[1] == 2).all()
+        assert (written[0, :, 1:] == 5).all()
+
+
+@needs_compiler
+class TestChecks:
+    """Whatever the C++ code would read beyond its tables is refused before it is called."""
+
+    def score(
+        self, weights: Tensor | None = None, data: Data | None = None, ids: Tensor | None = None
+    ) -> None:
+        FusedCpuKernel().score_items(
+            LANGUAGES.spec,
+            TrainState.initial(LANGUAGES.spec, [0]).weights if weights is None else weights,
+            LANGUAGES.data(1) if data is None else data,
+            torch.zeros(1, 2, dtype=torch.int32) if ids is None else ids,
+        )
+
+    def test_accepts_what_fits(self) -> None:
+        self.score()
+
+    def test_item_numbers(self) -> None:
+        with pytest.raises(RnnzooError, match=r"item_ids: found values from 0 to 50, expected 0 to 49"):
+            self.score(ids=torch.tensor([[0, ITEMS]], dtype=torch.int32))
+        with pytest.raises(RnnzooError, match=r"item_ids: found torch.int64 \[1, 2\]"):
+            self.score(ids=torch.zeros(1, 2, dtype=torch.int64))
+
+    def test_weights(self) -> None:
+        with pytest.raises(RnnzooError, match=r"weights: .*not contiguous"):
+            self.score(weights=torch.zeros(1, 2 * LANGUAGES.spec.num_parameters)[:, ::2])
+        with pytest.raises(RnnzooError, match=r"weights: found torch.float64"):
+            self.score(weights=TrainState.initial(LANGUAGES.spec, [0]).weights.double())
+
+    def test_tokens_views_and_labels(self) -> None:
+        data = LANGUAGES.data(1)
+        with pytest.raises(RnnzooError, match="items: found values from 0 to 9, expected 0 to 5"):
+            self.score(data=Data(data.encoding, torch.arange(10, dtype=torch.uint8).view(1, 10)))
+        with pytest.raises(RnnzooError, match="views: found values from 0 to 12, expected -1 to 11"):
+            self.score(
+                data=Data(data.encoding, data.items, views=torch.arange(13, dtype=torch.int16).view(1, 13))
+            )
+        with pytest.raises(RnnzooError, match="labels: found none"):
+            FusedCpuKernel().score_items(
+                IMAGES.spec,
+                TrainState.initial(IMAGES.spec, [0]).weights,
+                Data(TileEncoding(7, 1.0, 0.0), torch.zeros(3, 14, dtype=torch.uint8)),
+                torch.zeros(1, 2, dtype=torch.int32),
+            )
+
+
+class TestCompiler:
+    SMALL = {  # noqa: RUF012
+        "RNNZOO_INPUTS": "2",
+        "RNNZOO_HIDDEN": "2",
+        "RNNZOO_OUTPUTS": "2",
+        "RNNZOO_LAYERS": "1",
+        "RNNZOO_TOKENS": "true",
+    }
+
+    def load_elsewhere(self, cache: Path) -> subprocess.Popen[str]:
+        """A process that loads the small library, and prints how many parameters its models have."""
+        program = (
+            "from zoo_builder.training.kernels.compiler import load_library\n"
+            f"print(load_library('fused.cpp', {self.SMALL}).rnnzoo_parameters())"
+        )
+        environment = {**os.environ, "RNNZOO_CACHE_DIR": str(cache)}
+        return subprocess.Popen(
+            [sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, text=True
+        )
+
+    @needs_compiler
+    def test_processes_that_race_and_a_damaged_library(self, tmp_path: Path) -> None:
+        """Two processes compile at the same time; later the library they left is damaged."""
+        expected = f"{RNNSpec(2, 2, 2, num_layers=1).num_parameters}\n"
+        racing = [self.load_elsewhere(tmp_path) for _ in range(2)]
+        assert [process.communicate()[0] for process in racing] == [expected] * 2
+        assert sorted(path.suffix for path in tmp_path.iterdir()) == [".sha256", ".so"]
+
+        (library,) = tmp_path.glob("*.so")
+        whole = library.read_bytes()
+        library.write_bytes(whole[: len(whole) // 2])
+        assert self.load_elsewhere(tmp_path).communicate()[0] == expected
+        assert library.stat().st_size == len(whole)
+
+    def test_no_compiler(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.delenv("CXX", raising=False)
+        monkeypatch.setenv("PATH", str(tmp_path))
+        with pytest.raises(KernelUnavailable, match=r"found none \(looked for c\+\+, g\+\+, clang\+\+\)"):
+            compiler.load_library("fused.cpp", self.SMALL)
+
+    def test_a_compiler_that_fails(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        broken = tmp_path / "broken-c++"
+        broken.write_text("#!/bin/sh\necho 'x.cpp:1: error: no such machine' >&2\nexit 1\n")
+        broken.chmod(broken.stat().st_mode | stat.S_IXUSR)
+        monkeypatch.setenv("CXX", str(broken))
+        monkeypatch.setenv("RNNZOO_CACHE_DIR", str(tmp_path / "cache"))
+        with pytest.raises(KernelUnavailable, match="error: no such machine"):
+            compiler.load_library("fused.cpp", self.SMALL)
+        assert not list((tmp_path / "cache").iterdir())

@@ -1,0 +1,158 @@
+"""Compiles the C++ kernels on first use, with the user's own compiler, and keeps the libraries in a cache.
+
+The cache folder is `RNNZOO_CACHE_DIR`, or `rnnzoo` in `XDG_CACHE_HOME` or `~/.cache`. A library's file name
+is a hash of everything that decides its machine code (sources, flags, compiler, CPU), so a stale one is never
+found, and one home directory can serve machines with different CPUs. Beside it stands the library's own
+sha256: loading half a library would end the process, so one that does not match is compiled anew.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+SOURCE_FOLDER = Path(__file__).parent
+COMPILERS = ("c++", "g++", "clang++")
+"""Tried in this order where `CXX` is not set."""
+FLAGS = (
+    "-O3",
+    "-std=c++17",
+    "-fPIC",
+    "-shared",
+    "-pthread",
+    # Allowed because they change no value: nothing reads errno or the floating-point exception flags, and a
+    # fused multiply-add only rounds less often. NaN and infinity keep their meaning.
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-ffp-contract=fast",
+)
+ERROR_LINES = 5
+COMPILE_SECONDS = 300
+
+
+class KernelUnavailable(RuntimeError):
+    """No fused kernel on this machine. The message says why, and what the compiler said."""
+
+
+def load_library(source: str, definitions: Mapping[str, str]) -> ctypes.CDLL:
+    """The shared library of a source file beside this module, compiled with -Dname=value for every definition.
+
+    Raises KernelUnavailable where there is no compiler, or where it fails.
+    """
+    compiler = find_compiler()
+    flags = [*FLAGS, *machine_flags(), *(f"-D{name}={value}" for name, value in definitions.items())]
+    library = cache_folder() / f"{Path(source).stem}-{_fingerprint(compiler, flags)}.so"
+    if not _is_whole(library):
+        _compile(compiler, flags, SOURCE_FOLDER / source, library)
+    try:
+        return ctypes.CDLL(str(library))
+    except OSError as error:
+        raise KernelUnavailable(f"{library}: compiled, but does not load: {error}") from error
+
+
+def find_compiler() -> tuple[str, ...]:
+    """The command of the C++ compiler: `CXX`, which may hold options, or the first of `COMPILERS` there is."""
+    chosen = os.environ.get("CXX")
+    candidates = [tuple(shlex.split(chosen))] if chosen else [(name,) for name in COMPILERS]
+    for command in candidates:
+        if command and shutil.which(command[0]):
+            return command
+    looked_for = f"CXX={chosen}" if chosen else ", ".join(COMPILERS)
+    raise KernelUnavailable(f"C++ compiler: found none (looked for {looked_for}), expected one on the PATH")
+
+
+def machine_flags() -> list[str]:
+    """Flags that let the compiler use all of this CPU."""
+    if platform.machine().lower() in ("x86_64", "amd64"):
+        # By default compilers split 64-byte vectors in two on CPUs that have them.
+        return ["-march=native", "-mprefer-vector-width=512"]
+    return ["-mcpu=native"]
+
+
+def cache_folder() -> Path:
+    chosen = os.environ.get("RNNZOO_CACHE_DIR")
+    if chosen:
+        return Path(chosen).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "rnnzoo"
+
+
+def _fingerprint(compiler: tuple[str, ...], flags: list[str]) -> str:
+    parts = [shlex.join(compiler), _compiler_version(compiler), _cpu(), *flags]
+    digest = hashlib.sha256("\n".join(parts).encode())
+    for path in sorted(SOURCE_FOLDER.iterdir()):
+        if path.suffix in (".cpp", ".h"):
+            digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:32]
+
+
+@cache
+def _compiler_version(compiler: tuple[str, ...]) -> str:
+    return _run([*compiler, "--version"]).stdout
+
+
+@cache
+def _cpu() -> str:
+    """Model and features of the CPU."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return f"{platform.machine()} {platform.processor()}"
+    # The first of each: model, and features by their names on x86 and on ARM.
+    kinds = ("model name", "flags", "Features", "CPU part")
+    return "\n".join(next((line for line in lines if line.startswith(kind)), "") for kind in kinds)
+
+
+def _is_whole(library: Path) -> bool:
+    try:
+        return _checksum_file(library).read_text() == _sha256(library)
+    except OSError:
+        return False
+
+
+def _compile(compiler: tuple[str, ...], flags: list[str], source: Path, library: Path) -> None:
+    """Compile in a folder of our own and rename, so that processes that race never see half a library."""
+    try:
+        library.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".compiling-", dir=library.parent) as folder:
+            made = Path(folder) / library.name
+            result = _run([*compiler, *flags, str(source), "-o", str(made)])
+            if result.returncode != 0:
+                raise KernelUnavailable(
+                    f"{shlex.join(compiler)} failed on {source.name}:\n{_first_errors(result)}"
+                )
+            _checksum_file(made).write_text(_sha256(made))
+            made.replace(library)
+            _checksum_file(made).replace(_checksum_file(library))
+    except OSError as error:
+        raise KernelUnavailable(f"cache folder {library.parent}: cannot be written: {error}") from error
+
+
+def _checksum_file(library: Path) -> Path:
+    return library.with_suffix(".sha256")
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _first_errors(result: subprocess.CompletedProcess[str]) -> str:
+    lines = result.stderr.strip().splitlines() or [f"exit code {result.returncode}"]
+    errors = [line for line in lines if "error" in line] or lines
+    return "\n".join(errors[:ERROR_LINES])
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=COMPILE_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise KernelUnavailable(f"{command[0]}: cannot be run: {error}") from error

@@ -1,0 +1,212 @@
+"""The fused CPU kernel: forward, backward and AdamW of one model at a time in the cache, threads over models.
+
+The work is done by `fused.cpp`, compiled for each shape of RNN on first use. This module checks what it is
+given, because the C++ code does not, and hands over pointers.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from zoo_builder.errors import RnnzooError
+from zoo_builder.rnn import RNNSpec
+from zoo_builder.tasks.base import Data, TileEncoding, TokenEncoding
+from zoo_builder.training.kernels.base import TrainState
+from zoo_builder.training.kernels.compiler import KernelUnavailable, load_library
+
+_Pointer = ctypes.c_void_p
+_Count = ctypes.c_int64
+
+
+class _Data(ctypes.Structure):
+    """`struct Data` of fused.cpp."""
+
+    _fields_ = (
+        ("items", _Pointer),
+        ("labels", _Pointer),
+        ("views", _Pointer),
+        ("item_bytes", _Count),
+        ("view_bytes", _Count),
+        ("steps", _Count),
+        ("scale", ctypes.c_float),
+        ("shift", ctypes.c_float),
+    )
+
+
+class FusedCpuKernel:
+    """Implements `Kernel` on CPU tensors.
+
+    threads: how many models to work on at once; None takes every core this process may run on. Results do not
+    depend on it. Raises KernelUnavailable at the first call for a shape that cannot be compiled.
+    """
+
+    name = "fused-cpu"
+
+    def __init__(self, threads: int | None = None) -> None:
+        if threads is not None and threads < 1:
+            raise RnnzooError(f"threads: found {threads}, expected at least 1")
+        self.threads = available_cores() if threads is None else threads
+
+    def train_steps(
+        self, state: TrainState, data: Data, item_ids: Tensor, learning_rates: Tensor, weight_decays: Tensor
+    ) -> Tensor:
+        """See `Kernel.train_steps`."""
+        spec, models = state.spec, len(state.weights)
+        _, train_steps, sequences = _check("item_ids", item_ids, torch.int32, (models, None, None))
+        _check("learning_rates", learning_rates, torch.float32, (models, train_steps))
+        _check("weight_decays", weight_decays, torch.float32, (models,))
+        for name in ("weights", "first_moment", "second_moment"):
+            _check(name, getattr(state, name), torch.float32, (models, spec.num_parameters))
+        if sequences == 0:
+            raise RnnzooError("item_ids: found batches of 0 items, expected at least 1")
+        library = _library(spec, isinstance(data.encoding, TokenEncoding))
+        losses = torch.empty(models, train_steps)
+        status = library.rnnzoo_train(
+            _data(spec, data, item_ids),
+            *map(_address, (state.weights, state.first_moment, state.second_moment)),
+            *map(_address, (item_ids, learning_rates, weight_decays, losses)),
+            *(models, train_steps, sequences, state.step, self.threads),
+        )
+        _check_status(status)
+        state.step += train_steps
+        return losses
+
+    def score_items(
+        self, spec: RNNSpec, weights: Tensor, data: Data, item_ids: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """See `Kernel.score_items`."""
+        models, sequences = _check("item_ids", item_ids, torch.int32, (None, None))
+        _check("weights", weights, torch.float32, (models, spec.num_parameters))
+        library = _library(spec, isinstance(data.encoding, TokenEncoding))
+        losses = torch.empty(models, sequences)
+        correct = torch.empty(models, sequences, dtype=torch.bool)
+        status = library.rnnzoo_score(
+            _data(spec, data, item_ids),
+            *map(_address, (weights, item_ids, losses, correct)),
+            *(models, sequences, self.threads),
+        )
+        _check_status(status)
+        return losses, correct
+
+    def sample_strings(self, spec: RNNSpec, weights: Tensor, begin: int, uniforms: Tensor) -> Tensor:
+        """See `Kernel.sample_strings`."""
+        models, strings, steps = _check("uniforms", uniforms, torch.float32, (None, None, None))
+        _check("weights", weights, torch.float32, (models, spec.num_parameters))
+        if not spec.output_size <= spec.input_size <= 256:
+            raise RnnzooError(
+                f"spec: found {spec.output_size} outputs and {spec.input_size} inputs, "
+                "expected every output to be a one-hot input, and at most 256"
+            )
+        if not 0 <= begin < spec.input_size:
+            raise RnnzooError(f"begin: found {begin}, expected one of the {spec.input_size} inputs")
+        library = _library(spec, tokens=True)
+        written = torch.empty(models, strings, steps + 1, dtype=torch.uint8)
+        status = library.rnnzoo_sample(
+            _address(weights),
+            begin,
+            *map(_address, (uniforms, written)),
+            *(models, strings, steps, self.threads),
+        )
+        _check_status(status)
+        return written
+
+
+def available_cores() -> int:
+    """Cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@cache
+def _library(spec: RNNSpec, tokens: bool) -> ctypes.CDLL:
+    """The library for one shape, with the types of its functions declared."""
+    if spec.cell != "lstm":
+        raise KernelUnavailable(
+            f"cell: found {spec.cell!r}, expected 'lstm', the one the fused kernel computes"
+        )
+    library = load_library(
+        "fused.cpp",
+        {
+            "RNNZOO_INPUTS": str(spec.input_size),
+            "RNNZOO_HIDDEN": str(spec.hidden_size),
+            "RNNZOO_OUTPUTS": str(spec.output_size),
+            "RNNZOO_LAYERS": str(spec.num_layers),
+            "RNNZOO_TOKENS": str(tokens).lower(),
+        },
+    )
+    threads = ctypes.c_int
+    library.rnnzoo_train.argtypes = [ctypes.POINTER(_Data), *[_Pointer] * 7, *[_Count] * 4, threads]
+    library.rnnzoo_score.argtypes = [ctypes.POINTER(_Data), *[_Pointer] * 4, *[_Count] * 2, threads]
+    library.rnnzoo_sample.argtypes = [_Pointer, ctypes.c_int, *[_Pointer] * 2, *[_Count] * 3, threads]
+    return library
+
+
+def _data(spec: RNNSpec, data: Data, item_ids: Tensor) -> _Data:
+    """`data` for the C++ code, after making sure that no index leaves its table."""
+    items, labels, views = data.items, data.labels, data.views
+    encoding = data.encoding
+    count, item_bytes = _check("items", items, torch.uint8, (None, None))
+    view_bytes = item_bytes
+    if views is not None:
+        _, view_bytes = _check("views", views, torch.int16, (len(item_ids), None))
+        _check_range("views", views, -1, item_bytes)
+    _check_range("item_ids", item_ids, 0, count)
+    if encoding.input_size != spec.input_size:
+        raise RnnzooError(
+            f"encoding: found {encoding.input_size} inputs, expected the spec's {spec.input_size}"
+        )
+    if isinstance(encoding, TokenEncoding):
+        _check_range("items", items, 0, min(spec.input_size, spec.output_size))
+        labels = None
+    else:
+        if labels is None:
+            raise RnnzooError("labels: found none, expected one an item, for a tile encoding")
+        _check("labels", labels, torch.uint8, (count,))
+        _check_range("labels", labels, 0, spec.output_size)
+    if encoding.steps(view_bytes) < 1:
+        raise RnnzooError(f"items: found {view_bytes} bytes an item, expected enough for one step")
+    scale, shift = (encoding.scale, encoding.shift) if isinstance(encoding, TileEncoding) else (1.0, 0.0)
+    return _Data(
+        _address(items),
+        None if labels is None else _address(labels),
+        None if views is None else _address(views),
+        *(item_bytes, view_bytes, data.steps, scale, shift),
+    )
+
+
+def _check(name: str, tensor: Tensor, dtype: torch.dtype, shape: tuple[int | None, ...]) -> tuple[int, ...]:
+    """The tensor's shape, if it is what the C++ code reads: this type and shape (None: any), on the CPU, dense."""
+    fits = len(tensor.shape) == len(shape) and all(
+        expected is None or found == expected for found, expected in zip(tensor.shape, shape, strict=True)
+    )
+    if not fits or tensor.dtype != dtype or tensor.device.type != "cpu" or not tensor.is_contiguous():
+        dense = "contiguous" if tensor.is_contiguous() else "not contiguous"
+        expected_shape = ["any" if size is None else size for size in shape]
+        raise RnnzooError(
+            f"{name}: found {tensor.dtype} {list(tensor.shape)} on {tensor.device}, {dense}, "
+            f"expected {dtype} {expected_shape} on cpu, contiguous"
+        )
+    return tuple(tensor.shape)
+
+
+def _check_range(name: str, tensor: Tensor, low: int, end: int) -> None:
+    if tensor.numel() == 0:
+        return
+    least, most = (int(extreme) for extreme in tensor.aminmax())
+    if least < low or most >= end:
+        raise RnnzooError(f"{name}: found values from {least} to {most}, expected {low} to {end - 1}")
+
+
+def _address(tensor: Tensor) -> int:
+    return tensor.data_ptr()
+
+
+def _check_status(status: int) -> None:
+    if status != 0:
+        raise MemoryError("fused CPU kernel: no memory for a thread's workspace")
