@@ -13,7 +13,7 @@ from torch import Tensor
 
 from zoo_builder.random_streams import Stream, below, uniform
 from zoo_builder.rnn import RNNSpec
-from zoo_builder.tasks.base import Bytes, Data, TaskFamily, TokenEncoding
+from zoo_builder.tasks.base import Bytes, Data, Encoding, TaskFamily, TokenEncoding
 from zoo_builder.training.kernels import Kernel
 from zoo_builder.training.loop import Run, run_data
 
@@ -66,7 +66,7 @@ def evaluate(
         scores = [family.score(run.task, text) for run, text in zip(runs, strings, strict=True)]
         columns |= {name: [score[name] for score in scores] for name in scores[0]}
         strings = strings[:, : settings.rollouts]
-        columns["rollout_loss"] = string_losses(kernel, spec, family, weights, strings)
+        columns["rollout_loss"] = rollout_losses(kernel, spec, family.encoding, weights, strings)
     else:
         train_items = [training_sample(family, run, settings.evaluation_items) for run in runs]
         train_losses, _ = _score(kernel, spec, weights, data, train_items)
@@ -118,12 +118,18 @@ def sample_strings(
     return kernel.sample_strings(spec, weights, encoding.begin, uniforms).numpy()
 
 
-def string_losses(
-    kernel: Kernel, spec: RNNSpec, family: TaskFamily[Any], weights: Tensor, strings: Bytes
+def rollout_losses(
+    kernel: Kernel,
+    spec: RNNSpec,
+    encoding: Encoding,
+    weights: Tensor,
+    inputs: Bytes,
+    labels: Bytes | None = None,
 ) -> list[float]:
-    """Mean next-token cross-entropy of each model on its own strings uint8 [N, R, F]."""
-    models, count, width = strings.shape
-    data = Data(family.encoding, torch.from_numpy(np.ascontiguousarray(strings).reshape(-1, width)))
+    """Mean cross-entropy of N models on their rollouts as stored: inputs uint8 [N, R, F], labels [N, R]."""
+    models, count, width = inputs.shape
+    items = torch.from_numpy(np.array(inputs).reshape(-1, width))
+    data = Data(encoding, items, None if labels is None else torch.from_numpy(np.array(labels).reshape(-1)))
     ids = torch.arange(models * count, dtype=torch.int32).view(models, count)
     losses, _ = kernel.score_items(spec, weights, data, ids)
     return losses.mean(dim=1).tolist()

@@ -17,6 +17,7 @@ from zoo_builder.random_streams import Stream, below, bits
 from zoo_builder.rnn import RNNSpec
 from zoo_builder.rollouts import EvaluationSettings
 from zoo_builder.tasks import TASK_FAMILIES, TaskFamily, load_images
+from zoo_builder.tasks.base import Encoding
 from zoo_builder.training.loop import Run, Schedule
 
 PAPER_CHECKPOINTS = (0, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000)
@@ -39,7 +40,7 @@ class ZooConfig:
 
     zoo: str
     preset: str
-    family: Literal["formal_languages", "sequential_images"]
+    family: Literal[tuple(TASK_FAMILIES)]  # type: ignore[valid-type]
     images: Literal["mnist", "digits"] | None
     runs: Count
     steps: Count
@@ -86,14 +87,19 @@ class ZooConfig:
 
     def make_family(self, mnist_folder: Path | None = None) -> TaskFamily[Any]:
         """The task family with its items; reads the images where the zoo has some."""
-        images = None if self.images is None else load_images(self.images, mnist_folder)
-        return TASK_FAMILIES[self.family](images)
+        family: Any = TASK_FAMILIES[self.family]
+        return family() if self.images is None else family(load_images(self.images, mnist_folder))
 
-    def spec(self, family: TaskFamily[Any]) -> RNNSpec:
+    @property
+    def encoding(self) -> Encoding:
+        return TASK_FAMILIES[self.family].encoding
+
+    @property
+    def spec(self) -> RNNSpec:
         return RNNSpec(
-            input_size=family.encoding.input_size,
+            input_size=self.encoding.input_size,
             hidden_size=self.hidden_size,
-            output_size=family.output_size,
+            output_size=TASK_FAMILIES[self.family].output_size,
             num_layers=self.num_layers,
             cell=self.cell,
         )
@@ -109,7 +115,7 @@ ZOOS: dict[str, dict[str, Any]] = {
 }
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "smoke": {"runs": 32, "steps": 1000, "evaluation_items": 300, "sampled_strings": 300},
+    "smoke": {"runs": 64, "steps": 1000, "evaluation_items": 300, "sampled_strings": 300},
     "small": {"runs": 256, "steps": 2000, "runs_per_shard": 32, "evaluation_items": 500},
     "paper": {"runs": 1000, "steps": 20_000},
 }

@@ -20,8 +20,8 @@ from zoo_builder.rollouts import Evaluation, evaluate
 from zoo_builder.splits import empty_splits
 from zoo_builder.storage import schema
 from zoo_builder.storage.manifest import Manifest, read_manifest, write_json
-from zoo_builder.training.kernels import Kernel, TrainState
-from zoo_builder.training.loop import train_runs
+from zoo_builder.training.kernels import Kernel, TrainState, runs_that_fit
+from zoo_builder.training.loop import run_data, train_runs
 from zoo_builder.zoos import ZooConfig, config_of
 
 log = logging.getLogger(__name__)
@@ -56,12 +56,10 @@ def build_zoo(
     kernel: Kernel,
     observer: Observer,
     mnist_folder: Path | None = None,
-    runs_at_once: int = 1,
     save_every: float = SAVE_EVERY_SECONDS,
 ) -> Manifest:
     """Build the zoo of `config` in `folder`, or finish one begun there.
 
-    runs_at_once: shards are trained side by side up to this many runs, and at least one shard at a time.
     save_every: seconds between two saves of a shard's training state.
     Raises Interrupted when the observer asks to stop, RnnzooError when the folder holds something else.
     """
@@ -72,7 +70,8 @@ def build_zoo(
     _claim_folder(config, folder)
     for split in empty_splits(plan.splits):
         log.warning("the split %s is empty: %d tasks are too few for four splits", split, len(plan.splits.split))
-    for group in _groups(plan, folder, runs_at_once, observer):
+    at_once = runs_that_fit(kernel, plan.spec, run_data(plan.family, []).steps, config.batch_size)
+    for group in _groups(plan, folder, at_once, observer):
         _build_shards(plan, folder, group, kernel, observer, save_every)
     return finish_zoo(plan, folder)
 

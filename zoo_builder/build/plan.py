@@ -31,9 +31,9 @@ class ZooPlan:
     config: ZooConfig
     family: TaskFamily[Any]
 
-    @cached_property
+    @property
     def spec(self) -> RNNSpec:
-        return self.config.spec(self.family)
+        return self.config.spec
 
     @cached_property
     def runs(self) -> list[Run]:

@@ -1,6 +1,5 @@
 """What the RNNs of the zoos learn. A new family is one file here and one line in `TASK_FAMILIES`."""
 
-from collections.abc import Callable
 from typing import Any
 
 from zoo_builder.tasks.base import Batch, Data, Task, TaskFamily, TileEncoding, TokenEncoding
@@ -22,13 +21,8 @@ __all__ = [
     "load_images",
 ]
 
-TASK_FAMILIES: dict[str, Callable[[Images | None], TaskFamily[Any]]] = {
-    FormalLanguages.name: lambda images: FormalLanguages(),
-    SequentialImages.name: lambda images: SequentialImages(_needed(images)),
+TASK_FAMILIES: dict[str, type[TaskFamily[Any]]] = {
+    FormalLanguages.name: FormalLanguages,
+    SequentialImages.name: SequentialImages,
 }
-"""Name -> family, made from the zoo's images where it has some."""
-
-
-def _needed(images: Images | None) -> Images:
-    assert images is not None, "the config of a zoo of images names their source"
-    return images
+"""Name -> class; a family of images is made from its `Images`, any other from nothing."""

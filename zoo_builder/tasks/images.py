@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import os
 import struct
 import zlib
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 from PIL import Image
 
 from zoo_builder.errors import RnnzooError
@@ -23,6 +25,7 @@ from zoo_builder.tasks.base import Bytes
 SIDE = 28
 MNIST_VARIABLE = "RNNZOO_MNIST_DIR"
 MNIST_HUB = "ylecun/mnist"
+MNIST_HUB_FILE = "mnist/train-00000-of-00001.parquet"
 MNIST_FILES = {
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
     "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
@@ -77,22 +80,33 @@ def mnist_from_folder(folder: Path) -> Images:
 
 def mnist_from_hub() -> Images:
     """MNIST's training set from the hub dataset `ylecun/mnist`, checked against the same md5 sums."""
-    from datasets import load_dataset
-
     try:
-        rows = load_dataset(MNIST_HUB, split="train")
+        rows = pq.read_table(_hub_file(), columns=["image", "label"])
+        encoded = rows["image"].combine_chunks().field("bytes").to_pylist()
+        pixels = np.stack([np.asarray(Image.open(io.BytesIO(image))) for image in encoded])
     except Exception as error:  # the clients raise many kinds: offline, not found, proxy, cache
         raise RnnzooError(
             f"MNIST is out of reach. Give a folder with {' and '.join(f'{n}.gz' for n in MNIST_FILES)} "
             f"(--mnist DIR, or the environment variable {MNIST_VARIABLE}), or make the hub dataset "
-            f"{MNIST_HUB} reachable (it answered: {type(error).__name__}: {str(error).splitlines()[0]}). "
+            f"{MNIST_HUB} reachable (it answered: {type(error).__name__}). "
             "The zoo sequential_digits needs no download."
         ) from error
-    pixels = np.stack([np.asarray(image, dtype=np.uint8) for image in rows["image"]])
-    labels = np.array(rows["label"], dtype=np.uint8)
+    labels = rows["label"].to_numpy().astype(np.uint8)
     for name, array in zip(MNIST_FILES, (pixels, labels), strict=True):
         _check_md5(f"{MNIST_HUB} as {name}", _idx_header(array) + array.tobytes(), MNIST_FILES[name])
     return Images(pixels, labels, "mnist")
+
+
+def _hub_file() -> str:
+    """The hub's Parquet file of MNIST's training set, in the local cache."""
+    from huggingface_hub import HfApi, hf_hub_download
+
+    try:
+        HfApi().dataset_info(MNIST_HUB, timeout=10)
+        reachable = True
+    except Exception:  # any failure means the same: without this look, a download retries for half a minute
+        reachable = False
+    return hf_hub_download(MNIST_HUB, MNIST_HUB_FILE, repo_type="dataset", local_files_only=not reachable)
 
 
 def _idx_header(array: Bytes) -> bytes:

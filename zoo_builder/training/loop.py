@@ -66,7 +66,7 @@ def run_data(family: TaskFamily[Any], tasks: Sequence[Task]) -> Data:
         encoding=family.encoding,
         items=torch.from_numpy(np.ascontiguousarray(family.items)),
         labels=None if family.labels is None else torch.from_numpy(np.ascontiguousarray(family.labels)),
-        views=None if views[0] is None else torch.from_numpy(np.stack(views)),  # type: ignore[arg-type]
+        views=None if not views or views[0] is None else torch.from_numpy(np.stack(views)),  # type: ignore[arg-type]
     )
 
 

@@ -1,0 +1,197 @@
+"""A zoo at a glance: a summary in words, and a figure of accuracies, weight norms and examples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.gridspec import SubplotSpec
+
+from zoo_builder.rnn import RNNModule
+from zoo_builder.splits import SPLITS
+from zoo_builder.storage import schema
+from zoo_builder.storage.manifest import Manifest, read_manifest
+from zoo_builder.storage.shards import Shard, read_shard
+from zoo_builder.tasks.base import TokenEncoding, encoding_of
+from zoo_builder.tasks.formal_languages import FormalLanguage, decode_sequence, is_member
+from zoo_builder.tasks.sequential_images import untile
+
+EXAMPLE_RUNS = 3
+EXAMPLE_STEPS = 4
+EXAMPLE_IMAGES = 6
+EXAMPLE_STRINGS = 4
+INK, MUTED, GOOD, BAD = "#1f4e79", "#9db4c8", "#2e7d32", "#c62828"
+
+
+def read_metadata(folder: Path) -> pa.Table:
+    """The metadata of all splits, in order."""
+    return pa.concat_tables([pq.read_table(folder / schema.metadata_file(split)) for split in SPLITS])
+
+
+def summarize(folder: Path) -> str:
+    """The zoo in `folder` in some 20 lines: what it is, its splits, its accuracy by step."""
+    manifest, table = read_manifest(folder), read_metadata(folder)
+    config, spec = manifest.config, manifest.rnn_spec()
+    size = sum(entry.bytes for entry in manifest.files.values())
+    diverged = table.filter(table["diverged"])
+    sources = ", ".join(pc.unique(table["image_source"]).to_pylist())
+    lines = [
+        f"{folder}: zoo {manifest.zoo} (preset {config['preset']}, seed {config['seed']}, items: {sources})",
+        f"  {config['runs']} runs of {config['steps']} steps, {len(table)} checkpoints, {size / 1e6:.1f} MB, "
+        f"format version {manifest.format_version}",
+        f"  {spec.num_layers}-layer {spec.cell} with {spec.hidden_size} units, {spec.input_size} inputs, "
+        f"{spec.output_size} outputs, {spec.num_parameters} parameters",
+        "  built with " + ", ".join(_flat_items(manifest.built_with)),
+        f"  diverged runs: {pc.count_distinct(diverged['run_id']).as_py()}",
+        "",
+        f"  {'split':12}{'tasks':>7}{'runs':>7}{'checkpoints':>13}{'shards':>8}",
+    ]
+    for name, entry in manifest.splits.items():
+        lines.append(f"  {name:12}{entry.tasks:>7}{entry.runs:>7}{entry.checkpoints:>13}{len(entry.shards):>8}")
+    lines += ["", f"  {'step':>8}{'accuracy: median':>18}{'10 %':>8}{'90 %':>8}{'eval loss':>11}"]
+    for step in config["checkpoints"]:
+        rows = table.filter(pc.equal(table["step"], step))
+        low, middle, high = np.quantile(rows["accuracy"].to_numpy(), [0.1, 0.5, 0.9])
+        loss = np.nanmedian(rows["eval_loss"].to_numpy())
+        lines.append(f"  {step:>8}{middle:>18.3f}{low:>8.3f}{high:>8.3f}{loss:>11.4f}")
+    return "\n".join(lines)
+
+
+def _flat_items(values: dict[str, Any]) -> list[str]:
+    return [f"{name} {' + '.join(value) if isinstance(value, list) else value}" for name, value in values.items()]
+
+
+def draw_overview(folder: Path) -> Figure:
+    """Accuracy by step with its spread over runs, weight norms by step, and examples of three runs."""
+    manifest, table = read_manifest(folder), read_metadata(folder)
+    figure = plt.figure(figsize=(13, 10), layout="constrained")
+    grid = figure.add_gridspec(2, 2, height_ratios=[1, 1.6])
+    figure.suptitle(
+        f"{manifest.zoo}: {manifest.config['runs']} runs, {len(table)} checkpoints", fontsize=14, weight="bold"
+    )
+    steps = manifest.config["checkpoints"]
+    accuracy = _by_run(table, "accuracy", steps)
+    _draw_spread(figure.add_subplot(grid[0, 0]), steps, accuracy, "accuracy")
+    norms = _weight_norms(folder, manifest, table)
+    table = table.append_column("weight_norm", pa.array(norms))
+    _draw_spread(figure.add_subplot(grid[0, 1]), steps, _by_run(table, "weight_norm", steps), "weight norm")
+    if isinstance(encoding_of(manifest.encoding), TokenEncoding):
+        _draw_strings(figure, grid[1, :], folder, table)
+    else:
+        _draw_images(figure, grid[1, :], folder, manifest, table)
+    return figure
+
+
+def _by_run(table: pa.Table, column: str, steps: Sequence[int]) -> np.ndarray:
+    """A column as [runs, checkpoints]."""
+    ordered = table.sort_by([("run_id", "ascending"), ("step", "ascending")])
+    return ordered[column].to_numpy().reshape(-1, len(steps))
+
+
+def _weight_norms(folder: Path, manifest: Manifest, table: pa.Table) -> np.ndarray:
+    """Euclidean norm of every checkpoint's weights, in the order of the table, a shard at a time."""
+    norms = []
+    for entry in manifest.splits.values():
+        for name in entry.shards:
+            tensors = read_shard(folder / schema.weights_file(name)).tensors.values()
+            squares = [
+                np.square(tensor, dtype=np.float64).reshape(len(tensor), -1).sum(axis=1) for tensor in tensors
+            ]
+            norms.append(np.sqrt(np.sum(squares, axis=0)))
+    return np.concatenate(norms)
+
+
+def _draw_spread(axes: Axes, steps: Sequence[int], values: np.ndarray, label: str) -> None:
+    """One thin line a run, the median, and the band between the 10th and the 90th percentile."""
+    axes.plot(steps, values.T, color=MUTED, linewidth=0.4, alpha=min(0.6, 30 / len(values)), zorder=1)
+    low, middle, high = np.nanquantile(values, [0.1, 0.5, 0.9], axis=0)
+    axes.fill_between(steps, low, high, color=INK, alpha=0.15, label="10 % to 90 % of the runs")
+    axes.plot(steps, middle, color=INK, marker="o", linewidth=2, label="median")
+    axes.set_xscale("symlog", linthresh=100)
+    axes.set_xticks(steps, [f"{step}" for step in steps], rotation=45)
+    axes.minorticks_off()
+    axes.set_xlabel("training step")
+    axes.set_ylabel(label)
+    axes.legend(loc="best", frameon=False, fontsize=9)
+
+
+def _examples(table: pa.Table) -> list[list[dict[str, Any]]]:
+    """Checkpoints of a few runs: the least, the middle and the most accurate at the end; rows by step."""
+    last = table.filter(pc.equal(table["step"], pc.max(table["step"]))).sort_by("accuracy")
+    where = np.unique(np.linspace(0, len(last) - 1, EXAMPLE_RUNS).astype(int))
+    examples = []
+    for run_id in last["run_id"].take(where).to_pylist():
+        rows = table.filter(pc.equal(table["run_id"], run_id)).sort_by("step").to_pylist()
+        steps = np.unique(np.linspace(0, len(rows) - 1, min(EXAMPLE_STEPS, len(rows))).astype(int))
+        examples.append([rows[i] for i in steps])
+    return examples
+
+
+def _draw_strings(figure: Figure, where: SubplotSpec, folder: Path, table: pa.Table) -> None:
+    """What some runs write as they learn, a column a run: members of the language in green."""
+    examples = _examples(table)
+    grid = where.subgridspec(1, len(examples))
+    for place, rows in enumerate(examples):
+        axes = figure.add_subplot(grid[place])
+        axes.axis("off")
+        language = FormalLanguage(tuple(rows[0]["offsets"]))
+        axes.set_title(f"{language.name}   ({rows[0]['run_id']})", loc="left", fontsize=11)
+        lines = []
+        for row in rows:
+            lines.append((f"step {row['step']}, accuracy {row['accuracy']:.2f}", "black"))
+            strings = _rollouts(folder, row)["inputs"][:EXAMPLE_STRINGS]
+            for string, member in zip(strings, is_member(language, strings), strict=True):
+                lines.append((f"  {decode_sequence(string)}", GOOD if member else BAD))
+        for number, (text, color) in enumerate(lines):
+            height = 1 - (number + 0.5) / len(lines)
+            axes.text(0, height, text, color=color, family="monospace", fontsize=9, va="center")
+    figure.text(0.99, 0.005, "green: in the language; $ ends a string", ha="right", fontsize=9, color=INK)
+
+
+def _draw_images(figure: Figure, where: SubplotSpec, folder: Path, manifest: Manifest, table: pa.Table) -> None:
+    """Images as some runs see them at their last step, with their answers."""
+    examples = _examples(table)
+    grid = where.subgridspec(len(examples), EXAMPLE_IMAGES)
+    encoding = encoding_of(manifest.encoding)
+    for line, rows in enumerate(examples):
+        row = rows[-1]
+        rollouts = _rollouts(folder, row)
+        inputs = np.array(rollouts["inputs"][:EXAMPLE_IMAGES])
+        model = RNNModule.of_weights(_weights(folder, row))
+        with torch.no_grad():
+            logits, _ = model(encoding.inputs(torch.from_numpy(inputs)))
+        answers = logits[:, -1].argmax(dim=-1).tolist()
+        for place, (image, label, answer) in enumerate(
+            zip(untile(inputs), rollouts["labels"][:EXAMPLE_IMAGES], answers, strict=True)
+        ):
+            axes = figure.add_subplot(grid[line, place])
+            axes.imshow(image, cmap="gray_r")
+            axes.set_xticks([])
+            axes.set_yticks([])
+            axes.set_title(f"{label}: answers {answer}", color=GOOD if answer == label else BAD, fontsize=10)
+            if place == 0:
+                axes.set_ylabel(f"{row['rotation_degrees']:.0f}°\naccuracy {row['accuracy']:.2f}", fontsize=10)
+
+
+def _shard(folder: Path, row: dict[str, Any], room: str) -> Shard:
+    return read_shard(folder / room / Path(row["shard"]).name)
+
+
+def _rollouts(folder: Path, row: dict[str, Any]) -> dict[str, np.ndarray]:
+    """A checkpoint's rollouts: "inputs" uint8 [R, F], and "labels" uint8 [R] where there are some."""
+    tensors = _shard(folder, row, "rollouts").tensors
+    return {name: np.array(tensor[row["rollout_row"]]) for name, tensor in tensors.items()}
+
+
+def _weights(folder: Path, row: dict[str, Any]) -> dict[str, torch.Tensor]:
+    tensors = _shard(folder, row, "weights").tensors
+    return {name: torch.from_numpy(np.array(tensor[row["row"]])) for name, tensor in tensors.items()}

@@ -1,0 +1,68 @@
+"""Which kernel trains on this machine, and how many runs it takes at once."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+
+from zoo_builder.errors import RnnzooError
+from zoo_builder.rnn import RNNSpec
+from zoo_builder.tasks.base import Encoding
+from zoo_builder.training.kernels.base import Kernel
+from zoo_builder.training.kernels.compiler import KernelUnavailable
+from zoo_builder.training.kernels.fused_cpu import FusedCpuKernel
+from zoo_builder.training.kernels.reference import TorchKernel
+
+log = logging.getLogger(__name__)
+
+DEVICES = ("auto", "cpu", "cuda")
+KERNELS = ("auto", "fused", "torch")
+
+
+def choose_kernel(
+    spec: RNNSpec, encoding: Encoding, device: str = "auto", kernel: str = "auto", threads: int | None = None
+) -> Kernel:
+    """The kernel for models of `spec` on `device`, ready to run.
+
+    "auto" takes a GPU where there is one, else the fused kernel, else torch, and says why the fused one
+    could not be had. threads: CPU threads, None for all cores. Raises RnnzooError for what cannot be had.
+    """
+    for option, value, known in (("--device", device, DEVICES), ("--kernel", kernel, KERNELS)):
+        if value not in known:
+            raise RnnzooError(f"{option}: found {value!r}, expected one of {', '.join(known)}")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise RnnzooError("--device: found 'cuda', but torch sees no GPU; expected auto or cpu")
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if device == "cuda" or (device == "auto" and kernel != "fused" and torch.cuda.is_available()):
+        if kernel == "fused":
+            raise RnnzooError(
+                "--kernel: the fused kernel runs on a CPU; expected auto or torch with --device cuda"
+            )
+        return TorchKernel("cuda")
+    if kernel == "torch":
+        return TorchKernel("cpu")
+    fused = FusedCpuKernel(threads)
+    try:
+        fused.prepare(spec, encoding)
+    except KernelUnavailable as error:
+        if kernel == "fused":
+            raise RnnzooError(f"--kernel: the fused kernel cannot be had: {error}") from error
+        log.warning("training with torch, several times slower: %s", error)
+        return TorchKernel("cpu")
+    return fused
+
+
+def runs_that_fit(kernel: Kernel, spec: RNNSpec, steps: int, batch_size: int) -> int:
+    """How many runs train side by side: on a GPU as many as fill three quarters of its free memory.
+
+    steps: T. A CPU holds one model at a time in its cache, so there more at once is no gain.
+    """
+    if not (isinstance(kernel, TorchKernel) and kernel.device.type == "cuda"):
+        return 1
+    free, _ = torch.cuda.mem_get_info(kernel.device)
+    # Autograd keeps about 14 values a unit and step (gates, their activations, states), and the optimiser
+    # and its temporaries 8 copies of the weights.
+    per_run = 4 * (14 * spec.num_layers * spec.hidden_size * steps * batch_size + 8 * spec.num_parameters)
+    return max(1, int(0.75 * free / per_run))

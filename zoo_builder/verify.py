@@ -1,0 +1,258 @@
+"""Checks a finished zoo: files, schema, counts, hashes, and the metrics of a sample of checkpoints, anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import torch
+
+from zoo_builder.build.plan import ZooPlan
+from zoo_builder.errors import RnnzooError
+from zoo_builder.rnn import flatten_weights
+from zoo_builder.rollouts import evaluate, rollout_losses
+from zoo_builder.splits import SPLITS
+from zoo_builder.storage import schema
+from zoo_builder.storage.manifest import Manifest, read_manifest, read_splits
+from zoo_builder.storage.shards import Shard, file_sha256, read_shard, row_sha256
+from zoo_builder.tasks import TASK_FAMILIES
+from zoo_builder.tasks.base import encoding_of
+from zoo_builder.training.kernels import Kernel
+from zoo_builder.zoos import config_of
+
+LOSS_TOLERANCE = 1e-5
+"""Relative. On the machine and kernel of the build losses come out bit for bit; elsewhere sums are ordered
+differently."""
+SAMPLING_SIGMAS = 5.0
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at, and what was found."""
+
+    name: str
+    passed: bool
+    found: str
+
+
+@dataclass
+class _Reader:
+    """The zoo's files, opened once."""
+
+    folder: Path
+    manifest: Manifest
+    metadata: dict[str, pa.Table]
+    weights: dict[str, Shard]
+    rollouts: dict[str, Shard]
+
+
+def verify_zoo(folder: Path, kernel: Kernel, mnist_folder: Path | None = None, sample: int = 48) -> list[Check]:
+    """Check the zoo in `folder` and return what was found, in order; a failed check ends the list.
+
+    sample: how many checkpoints have their metrics recomputed from the weights. Raises RnnzooError where
+    there is no finished zoo to check.
+    """
+    manifest = read_manifest(folder)
+    checks: list[Check] = []
+
+    def passed(name: str, look: Callable[[], str]) -> bool:
+        try:
+            checks.append(Check(name, True, look()))
+        except RnnzooError as error:
+            checks.append(Check(name, False, str(error)))
+        return checks[-1].passed
+
+    if not passed("files", lambda: _check_files(folder, manifest)):
+        return checks
+    reader = _Reader(
+        folder,
+        manifest,
+        {split: pq.read_table(folder / schema.metadata_file(split)) for split in SPLITS},
+        {name: read_shard(folder / schema.weights_file(name)) for name in _shard_names(manifest)},
+        {name: read_shard(folder / schema.rollouts_file(name)) for name in _shard_names(manifest)},
+    )
+    everything = pa.concat_tables(reader.metadata.values())
+    (
+        passed("metadata", lambda: _check_metadata(reader, everything))
+        and passed("splits", lambda: _check_splits(reader, everything))
+        and passed("weights", lambda: _check_rows(reader, everything))
+        and passed("rollout losses", lambda: _check_rollout_losses(reader, everything, kernel, sample))
+        and passed("metrics", lambda: _check_metrics(reader, everything, kernel, mnist_folder, sample))
+    )
+    return checks
+
+
+def _shard_names(manifest: Manifest) -> list[str]:
+    return [shard for entry in manifest.splits.values() for shard in entry.shards]
+
+
+def _check_files(folder: Path, manifest: Manifest) -> str:
+    """Every file the manifest lists is there, with its size and sha256; and no shard that it does not list."""
+    for name, entry in manifest.files.items():
+        path = folder / name
+        if not path.is_file():
+            raise RnnzooError(f"{path}: missing, but listed in {schema.MANIFEST}")
+        if path.stat().st_size != entry.bytes:
+            raise RnnzooError(f"{path}: found {path.stat().st_size} bytes, expected {entry.bytes}")
+        if (found := file_sha256(path)) != entry.sha256:
+            raise RnnzooError(f"{path}: found sha256 {found}, expected {entry.sha256}")
+    present = {
+        str(path.relative_to(folder))
+        for room in ("weights", "rollouts", "metadata")
+        for path in folder.glob(f"{room}/*")
+    }
+    for name in sorted(present - manifest.files.keys()):
+        raise RnnzooError(f"{folder / name}: not listed in {schema.MANIFEST}")
+    size = sum(entry.bytes for entry in manifest.files.values())
+    return f"{len(manifest.files)} files, {size / 1e6:.1f} MB, all with the sha256 of {schema.MANIFEST}"
+
+
+def _check_metadata(reader: _Reader, everything: pa.Table) -> str:
+    """Columns, counts and ids of the metadata, and the shards' shapes, agree with the manifest."""
+    config = config_of(reader.manifest.config, schema.MANIFEST)
+    expected = schema.metadata_schema(TASK_FAMILIES[config.family].schema)
+    for split, table in reader.metadata.items():
+        path, entry = reader.folder / schema.metadata_file(split), reader.manifest.splits[split]
+        if not table.schema.equals(expected):
+            raise RnnzooError(f"{path}: found columns {table.schema.names}, expected {expected.names}")
+        counts = {
+            "checkpoints": len(table),
+            "runs": pc.count_distinct(table["run_id"]).as_py(),
+            "tasks": pc.count_distinct(table["task_id"]).as_py(),
+        }
+        for name, found in counts.items():
+            if found != getattr(entry, name):
+                raise RnnzooError(f"{path}: found {found} {name}, expected {getattr(entry, name)}")
+        named = [schema.weights_file(shard) for shard in entry.shards]
+        if pc.unique(table["shard"]).to_pylist() != named:
+            raise RnnzooError(f"{path}: its shards are not those of {schema.MANIFEST}: {named}")
+    if pc.count_distinct(everything["checkpoint_id"]).as_py() != len(everything):
+        raise RnnzooError("metadata: a checkpoint_id stands there twice")
+    spec = reader.manifest.rnn_spec()
+    shapes = {parameter.name: parameter.shape for parameter in spec.parameters}
+    rows = dict(zip(*np.unique(everything["shard"].to_numpy(), return_counts=True), strict=True))
+    for name, shard in reader.weights.items():
+        count = rows[schema.weights_file(name)]
+        if {key: tensor.shape for key, tensor in shard.tensors.items()} != {
+            key: (count, *shape) for key, shape in shapes.items()
+        }:
+            raise RnnzooError(f"{shard.path}: its tensors are not those of {count} models of {spec}")
+    return f"{len(everything)} checkpoints of {pc.count_distinct(everything['run_id']).as_py()} runs"
+
+
+def _check_splits(reader: _Reader, everything: pa.Table) -> str:
+    """splits.json, the metadata and the config's own plan say the same; no task is in two splits."""
+    splits = read_splits(reader.folder)
+    for column in ("split", "paper_split"):
+        pairs = set(zip(everything["task_id"].to_pylist(), everything[column].to_pylist(), strict=True))
+        for task_id, split in pairs:
+            if splits[column].get(task_id) != split:
+                raise RnnzooError(
+                    f"{reader.folder / schema.SPLITS_FILE}: {column} of {task_id} is "
+                    f"{splits[column].get(task_id)!r}, {split!r} in the metadata"
+                )
+    return ", ".join(f"{name} {entry.tasks} tasks" for name, entry in reader.manifest.splits.items())
+
+
+def _check_rows(reader: _Reader, everything: pa.Table) -> str:
+    """The weights of every row have the row's own sha256, and `diverged` tells the truth."""
+    spec = reader.manifest.rnn_spec()
+    for name, shard in reader.weights.items():
+        file = schema.weights_file(name)
+        rows = everything.filter(pc.equal(everything["shard"], file))
+        tensors = {key: torch.from_numpy(np.array(tensor)) for key, tensor in shard.tensors.items()}
+        flat = flatten_weights(spec, tensors).numpy()
+        if rows["row"].to_pylist() != list(range(len(flat))):
+            raise RnnzooError(f"{shard.path}: the metadata do not count its rows from 0 to {len(flat) - 1}")
+        for row, expected in enumerate(rows["sha256"].to_pylist()):
+            if row_sha256(flat[row]) != expected:
+                raise RnnzooError(f"{shard.path}: row {row} does not have the sha256 of its metadata")
+        if (rows["diverged"].to_numpy() != ~np.isfinite(flat).all(axis=1)).any():
+            raise RnnzooError(f"{shard.path}: the column diverged is not what the weights say")
+    diverged = pc.sum(everything["diverged"]).as_py()
+    return f"{len(everything)} rows with their sha256, {diverged} not finite"
+
+
+def _check_rollout_losses(reader: _Reader, everything: pa.Table, kernel: Kernel, sample: int) -> str:
+    """rollout_loss of a sample, from nothing but the stored weights and rollouts."""
+    spec, encoding = reader.manifest.rnn_spec(), encoding_of(reader.manifest.encoding)
+    chosen = _sampled(everything, sample)
+    found = []
+    for row in chosen:
+        name = Path(row["shard"]).name.removesuffix(".safetensors")
+        rollouts = reader.rollouts[name].tensors
+        inputs = rollouts["inputs"][row["rollout_row"]][None]
+        labels = rollouts["labels"][row["rollout_row"]][None] if "labels" in rollouts else None
+        found += rollout_losses(kernel, spec, encoding, _weights(reader, [row]), inputs, labels)
+    return _compare_losses("rollout_loss", chosen, found)
+
+
+def _check_metrics(
+    reader: _Reader, everything: pa.Table, kernel: Kernel, mnist_folder: Path | None, sample: int
+) -> str:
+    """All scores of a sample, from the weights and the task family's own items."""
+    config = config_of(reader.manifest.config, schema.MANIFEST)
+    try:
+        family = config.make_family(mnist_folder)
+    except RnnzooError as error:
+        return f"left out, for want of the zoo's images: {error}"
+    plan = ZooPlan(config, family)
+    runs = {run.run_id: run for run in plan.runs}
+    chosen = sorted(_sampled(everything, sample), key=lambda row: row["step"])
+    messages, scores = [], []
+    for row in chosen:
+        if row["run_id"] not in runs or runs[row["run_id"]].seed != row["seed"]:
+            raise RnnzooError(f"metadata: {row['run_id']} with seed {row['seed']} is no run of this config")
+        result = evaluate(
+            kernel,
+            plan.spec,
+            family,
+            [runs[row["run_id"]]],
+            _weights(reader, [row]),
+            row["step"],
+            config.evaluation,
+        )
+        scores.append({name: float(values[0]) for name, values in result.columns.items()})
+    for name in ("eval_loss", "train_loss"):
+        messages.append(_compare_losses(name, chosen, [score[name] for score in scores]))
+    count = config.sampled_strings if family.generates else config.evaluation_items
+    for row, score in zip(chosen, scores, strict=True):
+        expected, found = row["accuracy"], score["accuracy"]
+        sigma = np.sqrt(max(expected * (1 - expected), 1 / count) / count)
+        if abs(expected - found) > SAMPLING_SIGMAS * sigma:
+            raise RnnzooError(
+                f"{row['checkpoint_id']}: accuracy: found {found:.4f} from the weights, {expected:.4f} stored"
+            )
+    return "; ".join([*messages, f"accuracy of {len(chosen)} checkpoints within its sampling error"])
+
+
+def _sampled(everything: pa.Table, count: int) -> list[dict[str, Any]]:
+    """`count` rows, the same for the same zoo, evenly over all of them."""
+    where = np.unique(np.linspace(0, len(everything) - 1, min(count, len(everything))).astype(int))
+    return everything.take(where).to_pylist()
+
+
+def _weights(reader: _Reader, rows: Sequence[dict[str, Any]]) -> torch.Tensor:
+    """Flat weights [N, P] of some rows of metadata."""
+    spec, flat = reader.manifest.rnn_spec(), []
+    for row in rows:
+        tensors = reader.weights[Path(row["shard"]).name.removesuffix(".safetensors")].tensors
+        named = {name: torch.from_numpy(np.array(tensor[row["row"]])) for name, tensor in tensors.items()}
+        flat.append(flatten_weights(spec, named))
+    return torch.stack(flat)
+
+
+def _compare_losses(name: str, rows: Sequence[dict[str, Any]], found: Sequence[float]) -> str:
+    expected = np.array([row[name] for row in rows], dtype=np.float32)
+    actual = np.array(found, dtype=np.float32)
+    for row, wanted, got in zip(rows, expected, actual, strict=True):
+        if not np.isclose(got, wanted, rtol=LOSS_TOLERANCE, atol=0, equal_nan=True):
+            raise RnnzooError(f"{row['checkpoint_id']}: {name}: found {got} from the weights, {wanted} stored")
+    identical = int(np.sum((expected == actual) | np.isnan(expected)))
+    return f"{name} of {len(rows)} checkpoints reproduced, {identical} of them bit for bit"
