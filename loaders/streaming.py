@@ -1,0 +1,48 @@
+"""Streaming: an `IterableDataset` over the shards, read block by block.
+
+A shard is what workers, nodes and the shuffling of shards divide the data by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+from datasets import DatasetInfo, IterableDataset, NamedSplit
+from datasets.iterable_dataset import ArrowExamplesIterable
+
+from loaders.selection import Filters, Selection, matching_rows
+from loaders.shard_table import ShardReader, ShardRows, dataset_features, split_by_shard
+from loaders.zoo_folder import ZooFolder, rollouts_of
+
+BLOCK_ROWS = 256
+"""Rows read at a time: about 14 MB of weights."""
+
+
+def streamed(
+    folder: ZooFolder, split: str, metadata: pa.Table, selection: Selection, filters: Filters | None
+) -> IterableDataset:
+    """A stream over the shards of a split that hold matching rows; the others are not opened.
+
+    The stream resumes exactly from a `state_dict`, unless it goes through a shuffle buffer. What a worker gets
+    is the metadata of the wanted rows; it opens the shards itself.
+    """
+    shards = split_by_shard(metadata, matching_rows(metadata, filters))
+    names = [shard.name for shard in shards]
+    folder.check_sizes(names if selection.tensors else [])
+    folder.check_sizes([rollouts_of(name) for name in names] if selection.rollouts else [])
+    features = dataset_features(folder, metadata.schema, (shards or split_by_shard(metadata))[0], selection)
+    # datasets deals out the items of lists among workers, and hands everything else to each of them.
+    # ArrowBasedBuilder.as_streaming_dataset comes to the same by way of a cache folder and a lock file.
+    examples = ArrowExamplesIterable(_read_blocks, {"shards": shards, "folder": folder, "selection": selection})
+    return IterableDataset(examples, info=DatasetInfo(features=features), split=NamedSplit(split))
+
+
+def _read_blocks(
+    shards: list[ShardRows], folder: ZooFolder, selection: Selection
+) -> Iterator[tuple[tuple[int, int], pa.Table]]:
+    """(number of the shard, number of the block) and the block's rows."""
+    for shard_number, shard in enumerate(shards):
+        reader = ShardReader(folder, shard, selection)
+        for start in range(0, len(shard.metadata), BLOCK_ROWS):
+            yield (shard_number, start), reader.read(start, start + BLOCK_ROWS)

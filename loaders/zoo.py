@@ -1,0 +1,215 @@
+"""Reading a zoo: `load_zoo` for training loops, `Zoo` for looking at single models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from numbers import Integral
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
+from numpy.typing import NDArray
+from torch import Tensor
+
+from loaders.dataset import map_style
+from loaders.formatting import format_name
+from loaders.selection import Filters, choose_columns, choose_splits
+from loaders.streaming import streamed
+from loaders.zoo_folder import ZooFolder, open_zoo
+from zoo_builder.errors import RnnzooError
+from zoo_builder.rnn import RNNModule, RNNSpec, flatten_weights, rnn_forward
+from zoo_builder.storage.manifest import Manifest, SplitEntry
+from zoo_builder.tasks.base import Encoding, encoding_of
+
+MODELS_AT_ONCE = 64
+"""Models whose outputs are computed together: more would only take more memory."""
+
+
+def load_zoo(
+    path_or_repo: str | Path,
+    split: str | None = None,
+    *,
+    streaming: bool = False,
+    filters: Filters | None = None,
+    columns: Sequence[str] | None = None,
+    tensors: Sequence[str] | None = None,
+    rollouts: bool = False,
+    format: str = "torch",
+) -> Dataset | DatasetDict | IterableDataset | IterableDatasetDict:
+    """A zoo as a dataset of checkpoints: metadata, and a tensor for every parameter by its PyTorch name.
+
+    split: "train", "validation", "test" or "ood"; None gives a dict of those that hold checkpoints.
+    streaming: an `IterableDataset` instead of a `Dataset` on memory-mapped files.
+    filters: which checkpoints, by their metadata, decided before any weights are read: see `Filters`.
+    columns: metadata columns; tensors: parameters. None stands for all of them, [] for none.
+    rollouts: adds "rollout_inputs" uint8 [R, F] and, where inputs have labels, "rollout_labels" uint8 [R].
+    format: "torch" or "numpy".
+    Raises RnnzooError for arguments that do not fit the zoo, and for files that do not fit its manifest.
+
+    >>> train = load_zoo("zoo", "train", filters=[("step", "==", 2000)])
+    >>> for batch in train.shuffle(seed=0).iter(batch_size=64):
+    ...     batch["lstm.weight_hh_l0"]  # float32 [64, 128, 32]
+    """
+    folder = open_zoo(path_or_repo)
+    type_name = format_name(format)
+    make = streamed if streaming else map_style
+    datasets = {}
+    for name in choose_splits(folder.manifest, split):
+        metadata = folder.read_metadata(name)
+        selection = choose_columns(folder.spec, metadata.column_names, columns, tensors, rollouts)
+        datasets[name] = make(folder, name, metadata, selection, filters).with_format(type_name)
+    if split is not None:
+        return datasets[split]
+    return IterableDatasetDict(datasets) if streaming else DatasetDict(datasets)
+
+
+CheckpointId = str | int
+"""A checkpoint: its checkpoint_id, or its row in `Zoo.metadata`."""
+
+
+class Zoo:
+    """A zoo, to pick single models and small groups from.
+
+    >>> zoo = Zoo("zoo")
+    >>> best = zoo.metadata.to_pandas().nlargest(3, "accuracy")["checkpoint_id"]
+    >>> zoo.model(best.iloc[0])  # a live torch module
+    >>> zoo.batch(best)["lstm.weight_hh_l0"]  # float32 [3, 128, 32]
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._folder = open_zoo(path)
+        self._weights: dict[str, dict[str, NDArray[np.float32]]] = {}
+        self._rollouts: dict[str, dict[str, NDArray[np.uint8]]] = {}
+
+    def __len__(self) -> int:
+        return sum(entry.checkpoints for entry in self.splits.values())
+
+    def __repr__(self) -> str:
+        spec = self.spec
+        splits = ", ".join(f"{name} {entry.checkpoints}" for name, entry in self.splits.items())
+        return (
+            f"Zoo({self.manifest.zoo}: {len(self)} checkpoints of {sum(e.runs for e in self.splits.values())} runs "
+            f"on {sum(e.tasks for e in self.splits.values())} tasks; {spec.num_layers}-layer {spec.cell}, "
+            f"{spec.hidden_size} hidden units, {spec.num_parameters} parameters; {splits})"
+        )
+
+    @property
+    def manifest(self) -> Manifest:
+        return self._folder.manifest
+
+    @property
+    def splits(self) -> dict[str, SplitEntry]:
+        """Counts and shards of every split."""
+        return self.manifest.splits
+
+    @cached_property
+    def spec(self) -> RNNSpec:
+        return self._folder.spec
+
+    @cached_property
+    def encoding(self) -> Encoding:
+        """What turns stored bytes into inputs and targets."""
+        return encoding_of(self.manifest.encoding)
+
+    @cached_property
+    def metadata(self) -> pa.Table:
+        """One row a checkpoint, of all splits: train, validation, test, ood."""
+        return pa.concat_tables([self._folder.read_metadata(split) for split in self.splits]).combine_chunks()
+
+    @cached_property
+    def _row_of(self) -> dict[str, int]:
+        return {name: row for row, name in enumerate(self.metadata["checkpoint_id"].to_pylist())}
+
+    def model(self, checkpoint: CheckpointId | Mapping[str, Any]) -> RNNModule:
+        """A live module. `checkpoint` may also be a row of the metadata or of a dataset."""
+        if isinstance(checkpoint, Mapping):
+            if "checkpoint_id" not in checkpoint:
+                raise RnnzooError(f"row: found no 'checkpoint_id' among its columns {list(checkpoint)}")
+            checkpoint = checkpoint["checkpoint_id"]
+        weights = self.batch([checkpoint])
+        return RNNModule.of_weights({name: tensor[0] for name, tensor in weights.items()})
+
+    def batch(self, ids: Sequence[CheckpointId]) -> dict[str, Tensor]:
+        """Stacked weights, name -> float32 [N, *shape], in the order of `ids`: what `torch.func` takes."""
+        rows = self._rows(ids)
+        batch = {p.name: np.empty((len(rows), *p.shape), np.float32) for p in self.spec.parameters}
+        for name, places, rows_there in self._by_shard(rows, "row"):
+            weights = self._open_weights(name)
+            for parameter, block in batch.items():
+                block[places] = weights[parameter][rows_there]
+        return {name: torch.from_numpy(block) for name, block in batch.items()}
+
+    def flat(self, ids: Sequence[CheckpointId]) -> Tensor:
+        """Flat weights float32 [N, P], in the order of the spec's parameters."""
+        return flatten_weights(self.spec, self.batch(ids))
+
+    def rollouts(self, ids: Sequence[CheckpointId]) -> tuple[Tensor, Tensor]:
+        """Stored rollouts uint8 [N, R, F], and the models' log-probabilities on them, float32 [N, R, T, O]."""
+        rows = self._rows(ids)
+        inputs = torch.from_numpy(self._rollout_tensor("inputs", rows))
+        outputs = []
+        for first in range(0, len(rows), MODELS_AT_ONCE):
+            models = slice(first, first + MODELS_AT_ONCE)
+            weights = self.batch(rows[models].tolist())
+            with torch.no_grad():
+                logits, _ = rnn_forward(weights, self.encoding.inputs(inputs[models]))
+            outputs.append(logits.log_softmax(dim=-1))
+        return inputs, torch.cat(outputs)
+
+    def _rollout_tensor(self, tensor: str, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        parts = [
+            (places, self._open_rollouts(name)[tensor][rows_there])
+            for name, places, rows_there in self._by_shard(rows, "rollout_row")
+        ]
+        values = np.empty((len(rows), *parts[0][1].shape[1:]), np.uint8)
+        for places, part in parts:
+            values[places] = part
+        return values
+
+    def _rows(self, ids: Sequence[CheckpointId]) -> NDArray[np.int64]:
+        """Rows of the metadata. Raises RnnzooError for an id that is not in the zoo."""
+        if isinstance(ids, str):
+            raise RnnzooError(f"ids: found the text {ids!r}, expected a list of checkpoints")
+        rows = [self._row(checkpoint) for checkpoint in ids]
+        if not rows:
+            raise RnnzooError("ids: found none, expected at least one checkpoint")
+        return np.array(rows, np.int64)
+
+    def _row(self, checkpoint: Any) -> int:
+        if isinstance(checkpoint, Integral) and not isinstance(checkpoint, bool):
+            if 0 <= checkpoint < len(self):
+                return int(checkpoint)
+            raise RnnzooError(f"checkpoint: found row {checkpoint}, expected 0 to {len(self) - 1}")
+        if checkpoint not in self._row_of:
+            raise RnnzooError(
+                f"checkpoint: found {checkpoint!r}, expected a row number or a checkpoint_id such as "
+                f"{next(iter(self._row_of))!r}"
+            )
+        return self._row_of[checkpoint]
+
+    def _by_shard(
+        self, rows: NDArray[np.int64], row_column: str
+    ) -> list[tuple[str, NDArray[np.int64], NDArray[np.int64]]]:
+        """For each shard: its weights file, which of `rows` are in it, and their rows there by `row_column`."""
+        chosen = self.metadata.select(["shard", row_column]).take(pa.array(rows))
+        shards, rows_there = np.array(chosen["shard"].to_pylist()), chosen[row_column].to_numpy()
+        return [
+            (str(name), places, rows_there[places])
+            for name in np.unique(shards)
+            for places in [np.flatnonzero(shards == name)]
+        ]
+
+    def _open_weights(self, name: str) -> dict[str, NDArray[np.float32]]:
+        if name not in self._weights:
+            models = sum(self.metadata["shard"].to_numpy() == name)
+            self._weights[name] = self._folder.open_weights(name, models)
+        return self._weights[name]
+
+    def _open_rollouts(self, name: str) -> dict[str, NDArray[np.uint8]]:
+        if name not in self._rollouts:
+            self._rollouts[name] = self._folder.open_rollouts(name)
+        return self._rollouts[name]

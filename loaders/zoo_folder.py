@@ -1,0 +1,162 @@
+"""A finished zoo on disk. What is opened is checked against the manifest, and errors name the file.
+
+Hashes are left to `zoo-builder verify`: here only what costs nothing is compared (names, sizes, counts).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from zoo_builder.errors import RnnzooError
+from zoo_builder.rnn import RNNSpec
+from zoo_builder.storage import schema
+from zoo_builder.storage.manifest import Manifest, parse_manifest, read_manifest
+from zoo_builder.storage.shards import read_shard
+
+REPOSITORY_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def open_zoo(path_or_repo: str | Path) -> ZooFolder:
+    """The zoo at a path. The one place where a name is told from a path."""
+    path = Path(path_or_repo)
+    if path.is_dir():
+        return ZooFolder.open(path)
+    if path.exists():
+        raise RnnzooError(f"{path}: a file, expected the folder of a zoo")
+    hint = ""
+    if REPOSITORY_NAME.fullmatch(str(path_or_repo)):
+        hint = "; if it names a repository on the hub: this release reads zoos from folders only"
+    raise RnnzooError(f"{path_or_repo}: there is no such folder{hint}")
+
+
+@dataclass(frozen=True)
+class ZooFolder:
+    """A zoo's folder and manifest.
+
+    It pickles as its path and the manifest's sha256, and unpickling refuses a folder that has since got
+    another zoo: a worker never mixes one zoo's metadata with another's weights.
+    """
+
+    path: Path
+    manifest: Manifest
+    sha256: str
+
+    @classmethod
+    def open(cls, path: Path) -> ZooFolder:
+        """Raises RnnzooError for a folder that is no zoo, an unfinished one, or another format version."""
+        read_manifest(path)  # says what is wrong with a folder that has no manifest
+        content = (path / schema.MANIFEST).read_bytes()
+        manifest = parse_manifest(content, str(path / schema.MANIFEST))
+        return cls(path.absolute(), manifest, hashlib.sha256(content).hexdigest())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen, (self.path, self.sha256)
+
+    @property
+    def spec(self) -> RNNSpec:
+        return self.manifest.rnn_spec()
+
+    def read_metadata(self, split: str) -> pa.Table:
+        """The metadata of a split, one row a checkpoint, in the order of its shards and their rows."""
+        name = schema.metadata_file(split)
+        try:
+            table = pq.read_table(self.path / name, partitioning=None).combine_chunks()
+        except FileNotFoundError as error:
+            raise RnnzooError(f"{self.path / name}: this file is missing") from error
+        except (OSError, pa.ArrowInvalid) as error:
+            raise RnnzooError(f"{self.path / name}: not a whole Parquet file: {error}") from error
+        self._check_metadata(table.replace_schema_metadata(None), split, self.path / name)
+        return table.replace_schema_metadata(None)
+
+    def _check_metadata(self, table: pa.Table, split: str, path: Path) -> None:
+        entry = self.manifest.splits[split]
+        missing = set(schema.metadata_schema(pa.schema([])).names) - set(table.column_names)
+        if missing:
+            raise RnnzooError(f"{path}: found no column {min(missing)!r}")
+        if len(table) != entry.checkpoints:
+            raise RnnzooError(f"{path}: found {len(table)} rows, expected {entry.checkpoints} as in the manifest")
+        expected = [schema.weights_file(shard) for shard in entry.shards]
+        found = table["shard"].unique().to_pylist()
+        if found != expected:
+            odd = sorted(set(found) ^ set(expected), key=str) or expected
+            raise RnnzooError(
+                f"{path}: its column 'shard' and the manifest differ, first in {odd[0]!r}: "
+                f"found {len(found)} shards, expected {len(expected)}"
+            )
+        rows, shards = table["row"].to_numpy(), pc.index_in(table["shard"], pa.array(expected)).to_numpy()
+        counts = np.bincount(shards, minlength=len(expected))
+        if (np.diff(shards) < 0).any() or not np.array_equal(rows, _numbered(counts)):
+            raise RnnzooError(f"{path}: rows are not in the order of the shards and of the rows in them")
+
+    def check_sizes(self, names: list[str]) -> None:
+        """Raise RnnzooError, naming it, for the first of these files that is missing or of the wrong size."""
+        for name in names:
+            path = self.path / name
+            if name not in self.manifest.files:
+                raise RnnzooError(f"{path}: not in the manifest")
+            expected = self.manifest.files[name].bytes
+            if not path.is_file():
+                raise RnnzooError(f"{path}: this shard is missing")
+            if path.stat().st_size != expected:
+                raise RnnzooError(f"{path}: found {path.stat().st_size} bytes, expected {expected}")
+
+    def open_weights(self, name: str, models: int) -> dict[str, NDArray[np.float32]]:
+        """The weights in file `name`, mapped into memory: parameter name -> [N, *shape]."""
+        self.check_sizes([name])
+        tensors = read_shard(self.path / name).tensors
+        expected = {parameter.name: parameter.shape for parameter in self.spec.parameters}
+        if tensors.keys() != expected.keys():
+            odd = min(tensors.keys() ^ expected.keys())
+            raise RnnzooError(f"{self.path / name}: its tensors are not the spec's parameters, see {odd!r}")
+        for parameter, shape in expected.items():
+            self._check_tensor(name, parameter, tensors[parameter], np.float32, (models, *shape))
+        return tensors
+
+    def open_rollouts(self, weights_name: str) -> dict[str, NDArray[np.uint8]]:
+        """The rollouts that belong to a weights file: "inputs" [K, R, F] and, where there are any, "labels" [K, R]."""
+        name = rollouts_of(weights_name)
+        self.check_sizes([name])
+        tensors = read_shard(self.path / name).tensors
+        if "inputs" not in tensors or not tensors.keys() <= {"inputs", "labels"}:
+            raise RnnzooError(
+                f"{self.path / name}: found tensors {sorted(tensors)}, expected 'inputs' and 'labels'"
+            )
+        for tensor, values in tensors.items():
+            self._check_tensor(name, tensor, values, np.uint8, tensors["inputs"].shape[: values.ndim])
+        return tensors
+
+    def _check_tensor(
+        self, name: str, tensor: str, values: NDArray[Any], dtype: type, shape: tuple[int, ...]
+    ) -> None:
+        if values.dtype != dtype or values.shape != shape:
+            raise RnnzooError(
+                f"{self.path / name}: {tensor}: found {values.dtype} {list(values.shape)}, "
+                f"expected {np.dtype(dtype)} {list(shape)}"
+            )
+
+
+def rollouts_of(weights_name: str) -> str:
+    """'weights/train-00000-of-00002.safetensors' -> 'rollouts/train-00000-of-00002.safetensors'"""
+    return schema.rollouts_file(Path(weights_name).stem)
+
+
+def _reopen(path: Path, sha256: str) -> ZooFolder:
+    folder = ZooFolder.open(path)
+    if folder.sha256 != sha256:
+        raise RnnzooError(f"{path}: the zoo was replaced while it was in use; load it again")
+    return folder
+
+
+def _numbered(counts: NDArray[np.intp]) -> NDArray[np.intp]:
+    """[2, 3] -> [0, 1, 0, 1, 2]"""
+    return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
