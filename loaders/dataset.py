@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from loaders.formatting import FORMATS, BlockFormatter
 from loaders.selection import Filters, Selection, matching_rows
-from loaders.shard_table import ShardTable, TableSource, dataset_features, split_by_shard
+from loaders.shard_table import ShardTable, TableSource
+from loaders.shards import dataset_features, split_by_shard
 from loaders.zoo_folder import ZooFolder
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +16,7 @@ from zoo_builder.errors import RnnzooError
 from zoo_builder.rnn import RNNSpec
 from zoo_builder.storage.manifest import Manifest
 
-Filters = Sequence[Any] | pc.Expression
+Filters: TypeAlias = "Sequence[Any] | pc.Expression"
 """`[("accuracy", ">", 0.9), ("step", "==", 2000)]`: all must hold; a list of such lists: one of them must.
 Or an expression of `pyarrow.compute`."""
 OPERATORS = ("=", "==", "!=", "<", ">", "<=", ">=", "in", "not in")

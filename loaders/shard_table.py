@@ -1,12 +1,7 @@
-"""Arrow tables straight over the shards: the weights stay where they are, mapped into memory.
-
-A parameter lies in a shard as one block [N, *shape], which is also how Arrow lays out a column of N
-fixed-size lists. So a shard becomes a table without a byte being copied.
-"""
+"""The Arrow table under a map-style dataset: shards one below the other, still in their files."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,113 +9,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from datasets import Features
 from datasets.table import TableBlock, table_cast, table_flatten
 from numpy.typing import NDArray
 
-from loaders.formatting import StoredTensor, features_of, is_tensor
+from loaders.formatting import is_tensor
 from loaders.selection import Selection
+from loaders.shards import ShardReader, join_rows, runs_of, split_by_shard
 from loaders.zoo_folder import ZooFolder
-from zoo_builder.errors import RnnzooError
-
-ROLLOUT_COLUMN = "rollout_{}"
-"""Columns of the rollouts: "rollout_inputs" and, where there are any, "rollout_labels"."""
-
-
-@dataclass(frozen=True)
-class ShardRows:
-    """Rows of one shard: its weights file, how many models it holds, and the metadata of the wanted rows."""
-
-    name: str
-    models: int
-    metadata: pa.Table
-
-
-def split_by_shard(metadata: pa.Table, rows: NDArray[np.int64] | None = None) -> list[ShardRows]:
-    """The shards of a split's metadata, those that hold any of `rows` (None: all), with those rows of theirs."""
-    names, models = np.unique(metadata["shard"].to_pylist(), return_counts=True)
-    sizes = dict(zip(names.tolist(), models.tolist(), strict=True))
-    if rows is not None:
-        metadata = metadata.take(pa.array(rows)).combine_chunks()
-    wanted = metadata["shard"].to_pylist()
-    starts = [i for i, name in enumerate(wanted) if i == 0 or wanted[i - 1] != name]
-    ends = [*starts[1:], len(wanted)]
-    return [
-        ShardRows(wanted[start], sizes[wanted[start]], metadata.slice(start, end - start))
-        for start, end in zip(starts, ends, strict=True)
-    ]
-
-
-class ShardReader:
-    """An open shard, whose rows come as Arrow tables that point into the files."""
-
-    def __init__(self, folder: ZooFolder, shard: ShardRows, selection: Selection) -> None:
-        self._shard = shard
-        self._columns = selection.columns
-        self._tables: list[tuple[str, pa.Table]] = []
-        """For each file: the metadata column that numbers its rows, and the file as a table."""
-        if selection.rollouts:
-            rollouts = folder.open_rollouts(shard.name)
-            self._check_rollout_rows(folder, len(rollouts["inputs"]))
-            named = {ROLLOUT_COLUMN.format(name): tensor for name, tensor in rollouts.items()}
-            self._tables.append(("rollout_row", _table_over(named)))
-        if selection.tensors:
-            weights = folder.open_weights(shard.name, shard.models)
-            self._tables.append(("row", _table_over({name: weights[name] for name in selection.tensors})))
-
-    def read(self, start: int, end: int) -> pa.Table:
-        """The wanted rows number `start` to `end - 1` of this shard."""
-        metadata = self._shard.metadata.slice(start, end - start)
-        columns = {name: metadata[name] for name in self._columns}
-        for row_column, table in self._tables:
-            runs = list(runs_of(metadata[row_column].to_numpy()))
-            rows = pa.concat_tables([table.slice(first, last - first) for first, last in runs])
-            columns |= {name: rows[name] for name in rows.column_names}
-        return pa.table(columns)
-
-    def _check_rollout_rows(self, folder: ZooFolder, count: int) -> None:
-        rows = self._shard.metadata["rollout_row"].to_numpy()
-        if len(rows) and not 0 <= rows.min() <= rows.max() < count:
-            raise RnnzooError(
-                f"{folder.path / self._shard.name}: its metadata name rollout row {rows.max()}, there are {count}"
-            )
-
-
-def dataset_features(folder: ZooFolder, metadata: pa.Schema, shard: ShardRows, selection: Selection) -> Features:
-    """Features of what a selection loads. Only shapes of rollouts are read, from `shard`."""
-    tensors: dict[str, StoredTensor] = {}
-    if selection.rollouts:
-        for name, tensor in folder.open_rollouts(shard.name).items():
-            tensors[ROLLOUT_COLUMN.format(name)] = StoredTensor(tensor.shape[1:], "uint8")
-    for name in selection.tensors:
-        tensors[name] = StoredTensor(folder.spec.shape(name), "float32")
-    return features_of(pa.schema([metadata.field(name) for name in selection.columns]), tensors)
-
-
-def runs_of(rows: NDArray[np.integer[Any]], breaks: NDArray[np.bool_] | None = None) -> Iterator[tuple[int, int]]:
-    """Runs of consecutive numbers as (first, last + 1): [3, 4, 5, 9] -> (3, 6), (9, 10).
-
-    breaks: bool [len(rows) - 1], whether a run must end between two neighbours all the same.
-    """
-    if not len(rows):
-        return
-    ends_run = np.diff(rows) != 1
-    if breaks is not None:
-        ends_run |= breaks
-    cuts = np.flatnonzero(ends_run)
-    firsts = rows[np.concatenate([[0], cuts + 1])]
-    lasts = rows[np.concatenate([cuts, [len(rows) - 1]])]
-    yield from zip(firsts.tolist(), (lasts + 1).tolist(), strict=True)
-
-
-def _table_over(tensors: dict[str, NDArray[Any]]) -> pa.Table:
-    """Tensors [N, *shape] as columns of N flat fixed-size lists, over the same memory."""
-    columns = {}
-    for name, tensor in tensors.items():
-        kind, size = pa.from_numpy_dtype(tensor.dtype), math.prod(tensor.shape[1:])
-        values = pa.Array.from_buffers(kind, tensor.size, [None, pa.py_buffer(tensor)])
-        columns[name] = pa.FixedSizeListArray.from_arrays(values, size)
-    return pa.table(columns)
 
 
 @dataclass(frozen=True)
@@ -142,9 +37,8 @@ class TableSource:
 
 def _transform(name: str) -> Callable[..., ShardTable]:
     def method(self: ShardTable, *args: Any, **kwargs: Any) -> ShardTable:
-        return ShardTable(
-            self.source, (*self.replays, (name, args, kwargs)), _apply(self.table, name, args, kwargs)
-        )
+        replays = (*self.replays, (name, args, kwargs))
+        return ShardTable(self.source, replays, _apply(self.table, name, args, kwargs))
 
     return method
 
@@ -204,24 +98,16 @@ class ShardTable(TableBlock):
         }
 
     def gather(self, rows: NDArray[np.integer[Any]]) -> Iterator[tuple[str, NDArray[Any]]]:
-        """The tensor columns at these rows, in any order: (name, new array [B, size]), one column at a time.
-
-        A column is copied once, by joining slices of the mapped files: NumPy and Arrow would both have to copy
-        it twice, first by shard and then into the order asked for.
-        """
+        """The tensor columns at these rows, in any order: (name, new array [B, size]), one column at a time."""
         batches = np.searchsorted(self._offsets, rows, side="right") - 1
-        runs = list(runs_of(rows, breaks=np.diff(batches) != 0))
-        batch_of_run = np.searchsorted(self._offsets, [first for first, _ in runs], side="right") - 1
-        first_rows = self._offsets[batch_of_run].tolist()
-        places = [
-            (batch, first - offset, last - offset)
-            for batch, offset, (first, last) in zip(batch_of_run.tolist(), first_rows, runs, strict=True)
-        ]
+        runs = runs_of(rows, breaks=np.diff(batches) != 0)
+        batch_of_run = np.searchsorted(self._offsets, runs[:, 0], side="right") - 1
+        runs -= self._offsets[batch_of_run, None]
+        numbers = batch_of_run.tolist()
         for name, views in self.tensor_columns.items():
             kind = self.schema.field(name).type
             dtype = np.dtype(kind.value_type.to_pandas_dtype())
-            width = kind.list_size * dtype.itemsize
-            block = bytearray().join([views[batch][first * width : last * width] for batch, first, last in places])
+            block = join_rows([views[number] for number in numbers], runs, kind.list_size * dtype.itemsize)
             yield name, np.frombuffer(block, dtype).reshape(len(rows), kind.list_size)
 
 

@@ -12,7 +12,7 @@ from datasets import DatasetInfo, IterableDataset, NamedSplit
 from datasets.iterable_dataset import ArrowExamplesIterable
 
 from loaders.selection import Filters, Selection, matching_rows
-from loaders.shard_table import ShardReader, ShardRows, dataset_features, split_by_shard
+from loaders.shards import ShardReader, ShardRows, dataset_features, split_by_shard
 from loaders.zoo_folder import ZooFolder, rollouts_of
 
 BLOCK_ROWS = 256

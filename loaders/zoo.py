@@ -19,7 +19,7 @@ from loaders.dataset import map_style
 from loaders.formatting import format_name
 from loaders.selection import Filters, choose_columns, choose_splits
 from loaders.streaming import streamed
-from loaders.zoo_folder import ZooFolder, open_zoo
+from loaders.zoo_folder import open_zoo
 from zoo_builder.errors import RnnzooError
 from zoo_builder.rnn import RNNModule, RNNSpec, flatten_weights, rnn_forward
 from zoo_builder.storage.manifest import Manifest, SplitEntry
@@ -89,12 +89,14 @@ class Zoo:
         return sum(entry.checkpoints for entry in self.splits.values())
 
     def __repr__(self) -> str:
-        spec = self.spec
-        splits = ", ".join(f"{name} {entry.checkpoints}" for name, entry in self.splits.items())
+        spec, entries = self.spec, self.splits.values()
+        splits = ", ".join(f"{entry.checkpoints} {name}" for name, entry in self.splits.items())
         return (
-            f"Zoo({self.manifest.zoo}: {len(self)} checkpoints of {sum(e.runs for e in self.splits.values())} runs "
-            f"on {sum(e.tasks for e in self.splits.values())} tasks; {spec.num_layers}-layer {spec.cell}, "
-            f"{spec.hidden_size} hidden units, {spec.num_parameters} parameters; {splits})"
+            f"Zoo {self.manifest.zoo} in {self._folder.path}\n"
+            f"  {len(self)} checkpoints ({splits})\n"
+            f"  of {sum(entry.runs for entry in entries)} runs on {sum(entry.tasks for entry in entries)} tasks\n"
+            f"  {spec.cell}, {spec.num_layers} layers of {spec.hidden_size} units, {spec.input_size} inputs, "
+            f"{spec.output_size} outputs, {spec.num_parameters} parameters"
         )
 
     @property
@@ -129,7 +131,7 @@ class Zoo:
         if isinstance(checkpoint, Mapping):
             if "checkpoint_id" not in checkpoint:
                 raise RnnzooError(f"row: found no 'checkpoint_id' among its columns {list(checkpoint)}")
-            checkpoint = checkpoint["checkpoint_id"]
+            return self.model(checkpoint["checkpoint_id"])
         weights = self.batch([checkpoint])
         return RNNModule.of_weights({name: tensor[0] for name, tensor in weights.items()})
 
@@ -181,7 +183,7 @@ class Zoo:
 
     def _row(self, checkpoint: Any) -> int:
         if isinstance(checkpoint, Integral) and not isinstance(checkpoint, bool):
-            if 0 <= checkpoint < len(self):
+            if 0 <= int(checkpoint) < len(self):
                 return int(checkpoint)
             raise RnnzooError(f"checkpoint: found row {checkpoint}, expected 0 to {len(self) - 1}")
         if checkpoint not in self._row_of:

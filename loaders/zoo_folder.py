@@ -70,13 +70,13 @@ class ZooFolder:
         """The metadata of a split, one row a checkpoint, in the order of its shards and their rows."""
         name = schema.metadata_file(split)
         try:
-            table = pq.read_table(self.path / name, partitioning=None).combine_chunks()
+            table = pq.read_table(self.path / name, partitioning=None)
         except FileNotFoundError as error:
             raise RnnzooError(f"{self.path / name}: this file is missing") from error
         except (OSError, pa.ArrowInvalid) as error:
             raise RnnzooError(f"{self.path / name}: not a whole Parquet file: {error}") from error
-        self._check_metadata(table.replace_schema_metadata(None), split, self.path / name)
-        return table.replace_schema_metadata(None)
+        self._check_metadata(table, split, self.path / name)
+        return table.replace_schema_metadata(None).combine_chunks()
 
     def _check_metadata(self, table: pa.Table, split: str, path: Path) -> None:
         entry = self.manifest.splits[split]
@@ -93,7 +93,10 @@ class ZooFolder:
                 f"{path}: its column 'shard' and the manifest differ, first in {odd[0]!r}: "
                 f"found {len(found)} shards, expected {len(expected)}"
             )
-        rows, shards = table["row"].to_numpy(), pc.index_in(table["shard"], pa.array(expected)).to_numpy()
+        rows, shards = (
+            table["row"].to_numpy(),
+            pc.index_in(table["shard"], pa.array(expected, pa.string())).to_numpy(),
+        )
         counts = np.bincount(shards, minlength=len(expected))
         if (np.diff(shards) < 0).any() or not np.array_equal(rows, _numbered(counts)):
             raise RnnzooError(f"{path}: rows are not in the order of the shards and of the rows in them")
@@ -123,7 +126,7 @@ class ZooFolder:
         return tensors
 
     def open_rollouts(self, weights_name: str) -> dict[str, NDArray[np.uint8]]:
-        """The rollouts that belong to a weights file: "inputs" [K, R, F] and, where there are any, "labels" [K, R]."""
+        """The rollouts of a weights file: "inputs" [K, R, F] and, where inputs have some, "labels" [K, R]."""
         name = rollouts_of(weights_name)
         self.check_sizes([name])
         tensors = read_shard(self.path / name).tensors

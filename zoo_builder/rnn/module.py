@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
+from torch._C._functorch import peek_interpreter_stack
 
-from zoo_builder.rnn.functional import State, Weights
+from zoo_builder.rnn.functional import State, Weights, rnn_forward
 from zoo_builder.rnn.spec import CELLS, RNNSpec
 
 
@@ -26,8 +27,17 @@ class RNNModule(nn.Module):
 
     def forward(self, inputs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Inputs [B, T, D] to logits [B, T, O] and the state after the last step, each [L, B, H]."""
+        if peek_interpreter_stack() is not None:
+            return self._forward_by_steps(inputs, state)
         hidden, state = self.get_submodule(self.spec.cell)(inputs, state)
         return self.head(hidden), state
+
+    def _forward_by_steps(self, inputs: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """The same inside `torch.func` transforms: torch has no batching rule for its recurrent layers."""
+        stacked = {name: parameter.unsqueeze(0) for name, parameter in self.named_parameters()}
+        stacked_state = None if state is None else tuple(variable.unsqueeze(1) for variable in state)
+        logits, final = rnn_forward(stacked, inputs, stacked_state)
+        return logits.squeeze(0), tuple(variable.squeeze(1) for variable in final)
 
     @classmethod
     def of_weights(cls, weights: Weights) -> RNNModule:

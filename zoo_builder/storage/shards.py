@@ -14,7 +14,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,25 +79,25 @@ def read_shard(path: Path) -> Shard:
     hashes: that is `zoo-builder verify`.
     """
     try:
-        size = path.stat().st_size
         with open(path, "rb") as file:
-            start, header = _read_header(file.read(8), file, size)
-        data = np.memmap(path, mode="r", dtype=np.uint8)
-    except FileNotFoundError as error:
-        raise RnnzooError(f"{path}: this shard is missing") from error
-    except (OSError, ValueError) as error:
-        raise RnnzooError(f"{path}: not a whole safetensors file: {error}") from error
-    try:
+            start, header = _read_header(file, path.stat().st_size)
+        data = np.memmap(path, mode="r", dtype=np.uint8)[start:]
         metadata = json.loads(header.pop("__metadata__", {}).get(METADATA_KEY, "{}"))
         if not isinstance(metadata, dict):
             raise ValueError(f"header entry {METADATA_KEY!r} is no JSON object")
-        tensors = {name: _map_tensor(data[start:], name, entry) for name, entry in header.items()}
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        tensors = {name: _map_tensor(data, name, entry) for name, entry in header.items()}
+        if len(data) != (expected := sum(tensor.nbytes for tensor in tensors.values())):
+            raise ValueError(f"found {len(data)} bytes of data, expected {expected}")
+    except FileNotFoundError as error:
+        raise RnnzooError(f"{path}: this shard is missing") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RnnzooError(f"{path}: not a whole safetensors file: {error}") from error
     return Shard(path, metadata, tensors)
 
 
-def _read_header(prefix: bytes, file: Any, size: int) -> tuple[int, dict[str, Any]]:
+def _read_header(file: BinaryIO, size: int) -> tuple[int, dict[str, Any]]:
+    """Where the data begin, and the header: tensor name -> {"dtype", "shape", "data_offsets"}."""
+    prefix = file.read(8)
     if len(prefix) < 8:
         raise ValueError(f"found {size} bytes, expected at least 8")
     (length,) = struct.unpack("<Q", prefix)
@@ -106,9 +106,6 @@ def _read_header(prefix: bytes, file: Any, size: int) -> tuple[int, dict[str, An
     header = json.loads(file.read(length))
     if not isinstance(header, dict):
         raise ValueError("the header is no JSON object")
-    end = max((entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0)
-    if size != 8 + length + end:
-        raise ValueError(f"found {size} bytes, expected {8 + length + end}")
     return 8 + length, header
 
 

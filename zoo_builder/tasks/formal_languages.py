@@ -146,10 +146,13 @@ class FormalLanguages(TaskFamily[FormalLanguage]):
         """The languages with the largest sum of offsets.
 
         Whole levels of the sum, as many as come closest to 15 %: so every ood language lies outside the
-        convex hull of the others, and there is no tie to break.
+        convex hull of the others, and there is no tie to break. Where that would leave the other three splits
+        fewer than three languages, it is the one with the largest sum and offsets.
         """
         sums = np.array([sum(task.offsets) for task in tasks])
-        levels = np.unique(sums)[1:] if len(np.unique(sums)) > 1 else np.unique(sums)
+        levels = [level for level in np.unique(sums) if (sums < level).sum() >= 3]
+        if not levels:
+            return [max(tasks, key=lambda task: (sum(task.offsets), task.offsets))]
         cut = min(levels, key=lambda level: (abs((sums >= level).mean() - 0.15), -level))
         return [task for task, total in zip(tasks, sums, strict=True) if total >= cut]
 

@@ -128,7 +128,7 @@ def _read_idx(folder: Path, name: str) -> Bytes:
     _check_md5(str(path), content, MNIST_FILES[name])
     dimensions = content[3]
     shape = struct.unpack(f">{dimensions}I", content[4 : 4 + 4 * dimensions])
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape).copy()
 
 
 def _gunzip(path: Path, most: int = 60_000 * SIDE * SIDE + 16) -> bytes:

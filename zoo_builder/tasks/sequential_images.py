@@ -28,7 +28,7 @@ MEAN, STD = 0.1307, 0.3081
 
 @dataclass(frozen=True)
 class Rotation:
-    """Images turned counter-clockwise by `degrees` in [0, 360), a multiple of 0.0001.
+    """Images turned counter-clockwise by `degrees` in [0, 360), a multiple of 0.000001.
 
     The unit of the task is exact: `Rotation(90.0)` accepts an image's view only as Pillow's
     `Image.rotate(90)` gives it, corner pixels that turn out of the canvas lost, corners turned in black.
@@ -38,7 +38,7 @@ class Rotation:
 
     @property
     def task_id(self) -> str:
-        return f"rotation-{self.degrees:08.4f}"
+        return f"rotation-{self.degrees:010.6f}"
 
     def columns(self) -> dict[str, Any]:
         return {"rotation_degrees": self.degrees}
@@ -92,7 +92,7 @@ class SequentialImages(TaskFamily[Rotation]):
     def tasks(self, runs: int, seed: int) -> list[Rotation]:
         """An angle for each run, uniform in [0, 360)."""
         turns = bits(seed, Stream.RUN_TASKS, 0, runs) >> np.uint64(11)
-        degrees = np.round(turns * 2.0**-53 * 360, 4) % 360
+        degrees = np.round(turns * 2.0**-53 * 360, 6) % 360
         return [Rotation(float(angle)) for angle in degrees]
 
     def view(self, task: Rotation) -> NDArray[np.int16]:

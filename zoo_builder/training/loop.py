@@ -89,7 +89,8 @@ def train_runs(
 
     A run's weights depend on its own seed, task and settings, not on the runs beside it. With a `state`
     from an earlier call (left at any step), training goes on from there, and the checkpoints up to and
-    including that step are taken as seen. `on_progress` is called with the state after at most 100 steps.
+    including that step are taken as seen. `on_progress` is called with the state after at most 100 steps, and
+    after the checkpoint of that step where there is one.
     """
     if state is None:
         state = TrainState.initial(spec, [run.seed for run in runs])
@@ -111,7 +112,7 @@ def train_runs(
         ]
         rates = scales.unsqueeze(1) * schedule.rates(first, last)
         kernel.train_steps(state, data, torch.from_numpy(np.stack(drawn)), rates, decays)
-        if on_progress is not None:
-            on_progress(state)
         if last == checkpoint:
             yield Checkpoint(last, state.weights.clone())
+        if on_progress is not None:
+            on_progress(state)

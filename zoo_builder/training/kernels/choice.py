@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 DEVICES = ("auto", "cpu", "cuda")
 KERNELS = ("auto", "fused", "torch")
+CPU_RUNS = 64
 
 
 def choose_kernel(
@@ -57,10 +58,10 @@ def choose_kernel(
 def runs_that_fit(kernel: Kernel, spec: RNNSpec, steps: int, batch_size: int) -> int:
     """How many runs train side by side: on a GPU as many as fill three quarters of its free memory.
 
-    steps: T. A CPU holds one model at a time in its cache, so there more at once is no gain.
+    steps: T. On a CPU each core takes a model at a time, and needs only so many that none is idle for long.
     """
     if not (isinstance(kernel, TorchKernel) and kernel.device.type == "cuda"):
-        return 1
+        return CPU_RUNS
     free, _ = torch.cuda.mem_get_info(kernel.device)
     # Autograd keeps about 14 values a unit and step (gates, their activations, states), and the optimiser
     # and its temporaries 8 copies of the weights.

@@ -1,0 +1,261 @@
+"""Builds: the same bytes however often they are interrupted, and nothing lost when something breaks."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from safetensors.numpy import load_file
+
+from zoo_builder.build import Interrupted, ZooPlan, build_zoo
+from zoo_builder.build.store import part_path
+from zoo_builder.errors import RnnzooError
+from zoo_builder.storage.manifest import read_manifest
+from zoo_builder.storage.shards import read_shard
+from zoo_builder.training.kernels import TorchKernel
+from zoo_builder.zoos import resolve_config
+
+TINY = {
+    "runs": 7,
+    "steps": 220,
+    "checkpoints": (0, 50, 220),
+    "batch_size": 2,
+    "hidden_size": 4,
+    "evaluation_items": 10,
+    "sampled_strings": 20,
+    "rollouts": 5,
+    "runs_per_shard": 2,
+}
+
+
+class Watcher:
+    """Counts what a build reports, and asks it to stop after some calls."""
+
+    def __init__(self, stop_after=None):
+        self.steps, self.runs, self.diverged, self.calls, self.stop_after = 0, 0, 0, 0, stop_after
+
+    def steps_done(self, model_steps, before=False):
+        self.steps += model_steps
+
+    def scored(self, step, accuracy):
+        assert 0 <= accuracy <= 1
+
+    def runs_done(self, runs, diverged):
+        self.runs += runs
+        self.diverged += diverged
+
+    def stop_requested(self):
+        self.calls += 1
+        return self.calls == self.stop_after
+
+
+def tiny_config(zoo="formal_languages", **overrides):
+    return resolve_config(zoo, "smoke", TINY | overrides)
+
+
+def contents(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole") / "zoo"
+    watcher = Watcher()
+    build_zoo(tiny_config(), folder, TorchKernel(), watcher)
+    assert (watcher.steps, watcher.runs, watcher.diverged) == (7 * 220, 7, 0)
+    return folder
+
+
+def test_a_finished_zoo_holds_what_its_manifest_says(uninterrupted):
+    manifest = read_manifest(uninterrupted)
+    assert set(contents(uninterrupted)) == {*manifest.files, "zoo.json"}
+    assert sum(entry.runs for entry in manifest.splits.values()) == 7
+    assert manifest.config["steps"] == 220
+    for split, entry in manifest.splits.items():
+        rows = pq.read_table(uninterrupted / f"metadata/{split}.parquet")
+        assert len(rows) == entry.checkpoints == entry.runs * 3
+        assert set(rows["split"].to_pylist()) == {split}
+
+
+def test_rows_are_sorted_by_step_and_run_and_shards_are_plain_safetensors(uninterrupted):
+    rows = pq.read_table(uninterrupted / "metadata/train.parquet").to_pylist()
+    for shard in {row["shard"] for row in rows}:
+        mine = [row for row in rows if row["shard"] == shard]
+        assert [row["row"] for row in mine] == list(range(len(mine)))
+        keys = [(row["step"], row["run_id"]) for row in mine]
+        assert keys == sorted(keys)
+        tensors = load_file(uninterrupted / shard)
+        assert list(read_shard(uninterrupted / shard).tensors) == list(tensors)
+        assert all(len(tensor) == len(mine) and tensor.dtype == np.float32 for tensor in tensors.values())
+
+
+def test_a_run_does_not_depend_on_how_many_there_are(uninterrupted, tmp_path):
+    build_zoo(tiny_config(runs=5, runs_per_shard=3), tmp_path / "zoo", TorchKernel(), Watcher())
+    few, many = (
+        {row["checkpoint_id"]: row for name in ("train", "validation", "test", "ood")
+         for row in pq.read_table(folder / f"metadata/{name}.parquet").to_pylist()}
+        for folder in (tmp_path / "zoo", uninterrupted)
+    )
+    assert len(few) == 15
+    for name, row in few.items():
+        for column in ("sha256", "accuracy", "eval_loss", "rollout_loss", "task_id", "seed"):
+            assert row[column] == many[name][column], (name, column)
+
+
+@pytest.mark.parametrize("zoo", ["formal_languages", "sequential_digits"])
+@pytest.mark.parametrize("stop_after", [1, 3, 4])
+def test_a_stopped_build_goes_on_to_the_same_bytes(zoo, stop_after, tmp_path):
+    config = tiny_config(zoo)
+    build_zoo(config, tmp_path / "whole", TorchKernel(), Watcher())
+    with pytest.raises(Interrupted):
+        build_zoo(config, tmp_path / "zoo", TorchKernel(), Watcher(stop_after))
+    with pytest.raises(RnnzooError, match="an unfinished zoo"):
+        read_manifest(tmp_path / "zoo")
+    watcher = Watcher()
+    build_zoo(config, tmp_path / "zoo", TorchKernel(), watcher)
+    assert (watcher.steps, watcher.runs) == (7 * 220, 7)
+    assert contents(tmp_path / "zoo") == contents(tmp_path / "whole")
+
+
+def kill_and_resume(folder, times, chance):
+    """Build by the command line, killed with SIGKILL `times` times at random moments."""
+    command = [sys.executable, "-m", "zoo_builder", "build", "formal_languages", "--out", str(folder)]
+    for name, value in TINY.items():
+        text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        command += [f"--{name.replace('_', '-')}", text]
+    command += ["--kernel", "torch", "--steps", "600", "--checkpoints", "0,50,600"]
+    kills = 0
+    while kills < times:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        begun = time.monotonic()
+        while not (folder / ".build").exists() and time.monotonic() - begun < 60 and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(chance.uniform(0, 1.5))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        kills += 1
+        if (folder / "zoo.json").exists():
+            break
+    return command, kills
+
+
+@pytest.mark.parametrize("times", [2, pytest.param(10, marks=pytest.mark.slow)])
+def test_a_killed_build_goes_on_to_the_same_bytes(times, tmp_path):
+    config = tiny_config(steps=600, checkpoints=(0, 50, 600))
+    command, kills = kill_and_resume(tmp_path / "zoo", times, random.Random(times))
+    assert kills > 0
+    finished = subprocess.run(command, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    build_zoo(config, tmp_path / "whole", TorchKernel(), Watcher())
+    assert contents(tmp_path / "zoo") == contents(tmp_path / "whole")
+
+
+def test_building_a_finished_zoo_again_changes_nothing(uninterrupted):
+    before = {path: path.stat().st_mtime_ns for path in uninterrupted.rglob("*")}
+    build_zoo(tiny_config(), uninterrupted, TorchKernel(), Watcher())
+    assert before == {path: path.stat().st_mtime_ns for path in uninterrupted.rglob("*")}
+
+
+def test_another_config_is_refused_and_named(uninterrupted, tmp_path):
+    before = contents(uninterrupted)
+    with pytest.raises(RnnzooError, match="seed is 0 there, 7 was asked for"):
+        build_zoo(tiny_config(seed=7), uninterrupted, TorchKernel(), Watcher())
+    assert contents(uninterrupted) == before
+    with pytest.raises(Interrupted):
+        build_zoo(tiny_config(), tmp_path / "zoo", TorchKernel(), Watcher(1))
+    with pytest.raises(RnnzooError, match="batch_size is 2 there, 3 was asked for"):
+        build_zoo(tiny_config(batch_size=3), tmp_path / "zoo", TorchKernel(), Watcher())
+
+
+def test_a_folder_with_something_else_is_refused(tmp_path):
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(RnnzooError, match=r"found 'thesis.txt' in it"):
+        build_zoo(tiny_config(), tmp_path, TorchKernel(), Watcher())
+    assert contents(tmp_path) == {"thesis.txt": b"precious"}
+    with pytest.raises(RnnzooError, match="a file, expected a folder"):
+        build_zoo(tiny_config(), tmp_path / "thesis.txt", TorchKernel(), Watcher())
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "delete", "part", "state"])
+def test_damage_during_a_build_is_noticed_and_mended(damage, uninterrupted, tmp_path, caplog, monkeypatch):
+    config, folder = tiny_config(), tmp_path / "zoo"
+    monkeypatch.setattr("zoo_builder.build.builder.runs_that_fit", lambda *_: 1)  # a shard at a time
+    with pytest.raises(Interrupted):
+        build_zoo(config, folder, TorchKernel(), Watcher(5))  # a shard is four blocks of steps
+    shard = ZooPlan(config, config.make_family()).shards[0]
+    victims = {
+        "part": part_path(folder, shard),
+        "state": next((folder / ".build").glob("*.state.safetensors")),
+    }
+    victim = victims.get(damage, folder / f"weights/{shard.name}.safetensors")
+    content = bytearray(victim.read_bytes())
+    content[-5] ^= 1
+    if damage == "delete":
+        victim.unlink()
+    else:
+        victim.write_bytes(content[:100] if damage == "truncate" else content)
+    build_zoo(config, folder, TorchKernel(), Watcher())
+    assert ("begins anew" if damage == "state" else "is built again") in caplog.text
+    assert contents(folder) == contents(uninterrupted)
+
+
+def test_a_full_disk_is_said_and_loses_nothing(tmp_path):
+    """A limit on file sizes stands in for a full disk: a write fails half-way."""
+    program = (
+        "import resource, signal, sys\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, resource.RLIM_INFINITY))\n"
+        "from zoo_builder.cli import main\n"
+        "sys.argv = ['zoo-builder', 'build', 'formal_languages', '--out', sys.argv[1], '--runs', '4', '--steps', '2',\n"
+        "  '--kernel', 'torch', '--sampled-strings', '20', '--hidden-size', '32', '--runs-per-shard', '4']\n"
+        "main()\n"
+    )
+    result = subprocess.run([sys.executable, "-c", program, str(tmp_path / "zoo")], capture_output=True, text=True)
+    assert result.returncode == 2, result.stderr
+    assert ".safetensors: could not be written: File too large" in result.stderr
+    assert not list((tmp_path / "zoo").rglob("*.tmp"))
+    command = [sys.executable, "-m", "zoo_builder", "build", "formal_languages", "--out", str(tmp_path / "zoo")]
+    command += ["--runs", "4", "--steps", "2", "--kernel", "torch", "--sampled-strings", "20", "--runs-per-shard", "4"]
+    assert subprocess.run(command, capture_output=True).returncode == 0
+
+
+def test_a_run_that_diverges_is_recorded(tmp_path):
+    config = tiny_config(weight_decays=(0.0, 1e30), runs=6, runs_per_shard=6)
+    watcher = Watcher()
+    build_zoo(config, tmp_path / "zoo", TorchKernel(), watcher)
+    rows = [row for split in ("train", "validation", "test", "ood")
+            for row in pq.read_table(tmp_path / f"zoo/metadata/{split}.parquet").to_pylist()]
+    assert len(rows) == 6 * 3
+    wild = {row["run_id"] for row in rows if row["weight_decay"] > 1}
+    assert 0 < len(wild) == watcher.diverged < 6
+    for row in rows:
+        assert row["diverged"] == (row["run_id"] in wild and row["step"] > 0)
+        if row["diverged"]:
+            assert np.isnan(row["eval_loss"])
+            assert row["accuracy"] == 0
+
+
+def test_few_tasks_are_said(tmp_path, caplog):
+    build_zoo(tiny_config(runs=2), tmp_path / "zoo", TorchKernel(), Watcher())
+    assert "is empty: 2 tasks are too few" in caplog.text
+    assert json.loads((tmp_path / "zoo/zoo.json").read_bytes())["splits"]["test"]["runs"] == 0
+
+
+def test_only_whole_files_are_left_by_a_failing_write(tmp_path, monkeypatch):
+    from zoo_builder.storage.shards import write_file
+
+    (tmp_path / "file").write_bytes(b"old")
+
+    def no_space(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", no_space)
+    with pytest.raises(RnnzooError, match="No space left on device"):
+        write_file(tmp_path / "file", b"new")
+    assert contents(tmp_path) == {"file": b"old"}

@@ -1,0 +1,67 @@
+"""Imports run one way: which room may know of which."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+BASIC = {"errors", "columns", "random_streams"}
+"""Small modules that everybody may use."""
+MAY_IMPORT = {
+    "columns": set(),
+    "errors": set(),
+    "random_streams": set(),
+    "rnn": set(),
+    "tasks": set(),
+    "storage": {"rnn"},
+    "training": {"rnn", "tasks"},
+    "rollouts": {"rnn", "tasks", "training"},
+    "splits": {"tasks"},
+    "zoos": {"rnn", "tasks", "rollouts", "training"},
+    "build": {"rnn", "tasks", "storage", "training", "rollouts", "splits", "zoos"},
+    "verify": {"rnn", "tasks", "storage", "training", "rollouts", "splits", "zoos", "build"},
+    "overview": {"rnn", "tasks", "storage", "splits"},
+    "__main__": {"cli"},
+    "cli": {"build", "overview", "storage", "tasks", "training", "verify", "zoos"},
+}
+LOADERS_MAY_USE = {"rnn", "tasks", "storage", "rollouts"}
+
+
+def imported(path: Path) -> set[str]:
+    """Absolute names of the project's modules that a file imports, also inside functions."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in found if name.split(".")[0] in {"zoo_builder", "loaders", "tests"}}
+
+
+def room(path: Path) -> str:
+    return path.relative_to(ROOT / "zoo_builder").parts[0].removesuffix(".py")
+
+
+FILES = sorted((ROOT / "zoo_builder").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_zoo_builder(path):
+    if path == ROOT / "zoo_builder" / "__init__.py":
+        assert not imported(path)
+        return
+    for name in imported(path):
+        package, used, *_ = f"{name}.".split(".")
+        assert package == "zoo_builder", f"{path} imports {name}"
+        allowed = MAY_IMPORT[room(path)] | BASIC | {room(path), "__version__", ""}
+        assert used in allowed, f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "loaders").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_loaders(path):
+    for name in imported(path):
+        package, *rest = name.split(".")
+        if package == "zoo_builder":
+            assert rest[0] in LOADERS_MAY_USE | BASIC | {"__version__"}, f"{path} imports {name}"
