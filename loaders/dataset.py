@@ -32,7 +32,8 @@ class ZooDataset(Dataset):
         if isinstance(key, Integral | str) or not self._reads_blocks():
             return super().__getitem__(key)
         rows = np.arange(len(self))
-        return self._read_block(rows[key] if isinstance(key, slice) else rows[np.fromiter(key, np.int64)])
+        rows = rows[key] if isinstance(key, slice) else rows[np.fromiter(key, np.int64)]
+        return self._read_block(rows) if len(rows) else super().__getitem__(key)
 
     def iter(self, batch_size: int, drop_last_batch: bool = False) -> Iterator[Any]:
         if not self._reads_blocks():

@@ -1,0 +1,147 @@
+"""Shards as Arrow: the weights stay where they are, mapped into memory.
+
+A parameter lies in a shard as one block [N, *shape], which is also how Arrow lays out a column of N
+fixed-size lists. So a shard becomes a table without a byte being copied.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from datasets import Features
+from numpy.typing import NDArray
+
+from loaders.formatting import StoredTensor, features_of
+from loaders.selection import Selection
+from loaders.zoo_folder import ZooFolder
+from zoo_builder.errors import RnnzooError
+
+ROLLOUT_COLUMN = "rollout_{}"
+"""Columns of the rollouts: "rollout_inputs" and, where there are any, "rollout_labels"."""
+SHORT_RUN = 8
+"""Runs of fewer rows than this are copied together: so many small Arrow arrays would cost more."""
+
+
+@dataclass(frozen=True)
+class ShardRows:
+    """Rows of one shard: its weights file, how many models it holds, and the metadata of the wanted rows."""
+
+    name: str
+    models: int
+    metadata: pa.Table
+
+
+def split_by_shard(metadata: pa.Table, rows: NDArray[np.int64] | None = None) -> list[ShardRows]:
+    """The shards of a split's metadata, those that hold any of `rows` (None: all), with those rows of theirs."""
+    names, models = np.unique(metadata["shard"].to_pylist(), return_counts=True)
+    sizes = dict(zip(names.tolist(), models.tolist(), strict=True))
+    if rows is not None:
+        metadata = metadata.take(pa.array(rows)).combine_chunks()
+    wanted = metadata["shard"].to_pylist()
+    starts = [i for i, name in enumerate(wanted) if i == 0 or wanted[i - 1] != name]
+    ends = [*starts[1:], len(wanted)]
+    return [
+        ShardRows(wanted[start], sizes[wanted[start]], metadata.slice(start, end - start))
+        for start, end in zip(starts, ends, strict=False)
+    ]
+
+
+def dataset_features(folder: ZooFolder, metadata: pa.Schema, shard: ShardRows, selection: Selection) -> Features:
+    """Features of what a selection loads. Only shapes of rollouts are read, from `shard`."""
+    tensors: dict[str, StoredTensor] = {}
+    if selection.rollouts:
+        for name, tensor in folder.open_rollouts(shard.name).items():
+            tensors[ROLLOUT_COLUMN.format(name)] = StoredTensor(tensor.shape[1:], "uint8")
+    for name in selection.tensors:
+        tensors[name] = StoredTensor(folder.spec.shape(name), "float32")
+    return features_of(pa.schema([metadata.field(name) for name in selection.columns]), tensors)
+
+
+class ShardReader:
+    """An open shard, whose rows come as Arrow tables that point into the files."""
+
+    def __init__(self, folder: ZooFolder, shard: ShardRows, selection: Selection) -> None:
+        self._shard = shard
+        self._columns = selection.columns
+        self._files: list[tuple[str, dict[str, TensorColumn]]] = []
+        """For each file: the metadata column that numbers its rows, and the file's columns."""
+        if selection.rollouts:
+            rollouts = folder.open_rollouts(shard.name)
+            self._check_rollout_rows(folder, len(rollouts["inputs"]))
+            named = {ROLLOUT_COLUMN.format(name): TensorColumn(tensor) for name, tensor in rollouts.items()}
+            self._files.append(("rollout_row", named))
+        if selection.tensors:
+            weights = folder.open_weights(shard.name, shard.models)
+            self._files.append(("row", {name: TensorColumn(weights[name]) for name in selection.tensors}))
+
+    def read(self, start: int, end: int) -> pa.Table:
+        """The wanted rows number `start` to `end - 1` of this shard."""
+        metadata = self._shard.metadata.slice(start, end - start)
+        columns = {name: metadata[name] for name in self._columns}
+        for row_column, tensors in self._files:
+            runs = runs_of(metadata[row_column].to_numpy())
+            columns |= {name: tensor.rows(runs) for name, tensor in tensors.items()}
+        return pa.table(columns)
+
+    def _check_rollout_rows(self, folder: ZooFolder, count: int) -> None:
+        rows = self._shard.metadata["rollout_row"].to_numpy()
+        outside = rows[(rows < 0) | (rows >= count)]
+        if len(outside):
+            raise RnnzooError(
+                f"{folder.path / self._shard.name}: the metadata name rollout row {outside[0]}, expected 0 to "
+                f"{count - 1}"
+            )
+
+
+class TensorColumn:
+    """A tensor [N, *shape] as a column of N flat fixed-size lists over the same memory."""
+
+    def __init__(self, tensor: NDArray[Any]) -> None:
+        self._array = _flat_lists(tensor, tensor.dtype, math.prod(tensor.shape[1:]))
+        self._dtype = tensor.dtype
+        self._bytes = memoryview(tensor).cast("B")  # type: ignore[arg-type]  # NumPy's stubs lack the protocol
+
+    def rows(self, runs: NDArray[np.int64]) -> pa.ChunkedArray:
+        """The rows of all runs [K, 2]. Long runs are not copied."""
+        if (runs[:, 1] - runs[:, 0]).sum() >= SHORT_RUN * len(runs):
+            chunks = [self._array.slice(first, last - first) for first, last in runs.tolist()]
+        else:
+            width = self._array.type.list_size * self._dtype.itemsize
+            block = join_rows([self._bytes] * len(runs), runs, width)
+            chunks = [_flat_lists(block, self._dtype, self._array.type.list_size)]
+        return pa.chunked_array(chunks, self._array.type)
+
+
+def runs_of(rows: NDArray[np.integer[Any]], breaks: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
+    """Runs of consecutive numbers as [K, 2] of (first, last + 1): [3, 4, 5, 9] -> [[3, 6], [9, 10]].
+
+    rows: [B], not empty. breaks: [B - 1], whether a run must end between two neighbours all the same.
+    """
+    ends_run = np.diff(rows) != 1
+    if breaks is not None:
+        ends_run |= breaks
+    cuts = np.flatnonzero(ends_run)
+    firsts = rows[np.concatenate([[0], cuts + 1])]
+    lasts = rows[np.concatenate([cuts, [len(rows) - 1]])]
+    return np.stack([firsts, lasts + 1], axis=1).astype(np.int64)
+
+
+def join_rows(blocks: Sequence[memoryview], runs: NDArray[np.int64], width: int) -> bytearray:
+    """Runs [K, 2] of rows of `width` bytes, one run from each of K blocks, in one copy.
+
+    NumPy would copy them twice, first block by block and then into the order asked for; Arrow likewise.
+    """
+    starts, ends = (runs * width).T.tolist()
+    return bytearray().join([block[start:end] for block, start, end in zip(blocks, starts, ends, strict=True)])
+
+
+def _flat_lists(values: Any, dtype: np.dtype[Any], size: int) -> pa.FixedSizeListArray:
+    """The memory of an array or bytearray as fixed-size lists."""
+    buffer = pa.py_buffer(values)
+    array = pa.Array.from_buffers(pa.from_numpy_dtype(dtype), buffer.size // dtype.itemsize, [None, buffer])
+    return pa.FixedSizeListArray.from_arrays(array, size)
