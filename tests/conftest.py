@@ -1,0 +1,53 @@
+"""Two tiny zoos, built once a session by the real builder."""
+
+from pathlib import Path
+
+import pytest
+
+from zoo_builder.build import build_zoo
+from zoo_builder.training.kernels import TorchKernel
+from zoo_builder.zoos import resolve_config
+
+TINY = {
+    "runs": 12,
+    "steps": 100,
+    "checkpoints": (0, 40, 100),
+    "batch_size": 8,
+    "evaluation_items": 40,
+    "sampled_strings": 40,
+    "rollouts": 10,
+    "runs_per_shard": 2,
+}
+
+
+class Unwatched:
+    """An observer of builds that looks away."""
+
+    def steps_done(self, model_steps, before=False):
+        pass
+
+    def scored(self, step, accuracy):
+        pass
+
+    def runs_done(self, runs, diverged):
+        pass
+
+    def stop_requested(self):
+        return False
+
+
+def build(zoo: str, folder: Path) -> Path:
+    build_zoo(resolve_config(zoo, "smoke", TINY), folder, TorchKernel(), Unwatched())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def language_zoo(tmp_path_factory) -> Path:
+    """A finished zoo of formal languages: 12 runs, 3 checkpoints each, several shards. Not to be changed."""
+    return build("formal_languages", tmp_path_factory.mktemp("zoos") / "languages")
+
+
+@pytest.fixture(scope="session")
+def digits_zoo(tmp_path_factory) -> Path:
+    """Likewise of rotated digits."""
+    return build("sequential_digits", tmp_path_factory.mktemp("zoos") / "digits")
