@@ -86,7 +86,8 @@ def matching_rows(metadata: pa.Table, filters: Filters | None) -> NDArray[np.int
         return numbered.filter(expression).column("").to_numpy()
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
         raise RnnzooError(
-            f"filters: found {filters!s}: {error}; the columns are {', '.join(metadata.column_names)}"
+            f"filters: found {filters!s}: {str(error).splitlines()[0]}; "
+            f"the columns are {', '.join(metadata.column_names)}"
         ) from error
 
 
@@ -119,5 +120,8 @@ def _condition(condition: Any, schema: pa.Schema) -> tuple[str, str, Any]:
         expected = "a list of values" if several else "one value"
         raise RnnzooError(f"filters: found {condition!r}, expected {expected} after {operator!r}")
     if pa.types.is_float32(schema.field(name).type):
-        value = [float(np.float32(each)) for each in value] if several else float(np.float32(value))
+        try:
+            value = [float(np.float32(each)) for each in value] if several else float(np.float32(value))
+        except (TypeError, ValueError) as error:
+            raise RnnzooError(f"filters: found {condition!r}, expected numbers for column {name!r}") from error
     return name, operator, list(value) if several else value

@@ -1,0 +1,653 @@
+"""`load_zoo` and `Zoo`: every way of reading gives the bytes that safetensors reads, whatever is asked of it."""
+
+import json
+import multiprocessing
+import pickle
+import shutil
+from collections import Counter
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+import torch
+from datasets import Dataset, IterableDataset, concatenate_datasets
+from datasets.distributed import split_dataset_by_node
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+from torch.func import functional_call, vmap
+from torch.nn.functional import cross_entropy
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler
+
+from loaders import Zoo, load_zoo, throughput, zoo_folder
+from loaders.shards import runs_of
+from zoo_builder.errors import RnnzooError
+from zoo_builder.rnn import RNNModule, RNNSpec, flatten_weights
+from zoo_builder.storage.shards import row_sha256
+
+NAMES = [parameter.name for parameter in RNNSpec(input_size=6, output_size=6, hidden_size=32).parameters]
+SIZES = {"train": 24, "validation": 3, "test": 3, "ood": 6}
+
+
+@pytest.fixture
+def copied(language_zoo, tmp_path):
+    """A zoo that a test may break."""
+    return shutil.copytree(language_zoo, tmp_path / "zoo")
+
+
+@pytest.fixture(scope="module")
+def stored(language_zoo):
+    """checkpoint_id -> name -> tensor, as `safetensors` itself reads the train split."""
+    rows = {}
+    for row in pq.read_table(language_zoo / "metadata" / "train.parquet").to_pylist():
+        shard = load_file(language_zoo / row["shard"])
+        rows[row["checkpoint_id"]] = {name: tensor[row["row"]] for name, tensor in shard.items()}
+    return rows
+
+
+def sha256_of(row):
+    """sha256 of the weights of a dataset's row, torch or NumPy."""
+    return row_sha256(np.concatenate([np.asarray(row[name]).reshape(-1) for name in NAMES]))
+
+
+def rows_of(batch):
+    """A batch as single rows."""
+    return [{name: column[i] for name, column in batch.items()} for i in range(len(batch["checkpoint_id"]))]
+
+
+def check_rows(rows, stored, each_once=True):
+    """Every row has the stored weights, by value and by hash, and (in any order) each is there once."""
+    rows = list(rows)
+    for row in rows:
+        expected = stored[row["checkpoint_id"]]
+        assert sha256_of(row) == row["sha256"]
+        for name in NAMES:
+            assert tuple(row[name].shape) == tuple(expected[name].shape)
+            assert np.array_equal(np.asarray(row[name]), expected[name].numpy())
+    if each_once:
+        assert Counter(row["checkpoint_id"] for row in rows) == Counter(stored.keys())
+
+
+# --- map-style
+
+
+def test_every_split(language_zoo):
+    zoo = load_zoo(language_zoo)
+    assert {split: len(dataset) for split, dataset in zoo.items()} == SIZES
+    streams = load_zoo(language_zoo, streaming=True)
+    assert {split: len(list(stream)) for split, stream in streams.items()} == SIZES
+
+
+@pytest.mark.parametrize("format", ["torch", "numpy"])
+def test_rows_and_batches(language_zoo, stored, format):
+    dataset = load_zoo(language_zoo, "train", format=format)
+    assert isinstance(dataset, Dataset)
+    kind = torch.Tensor if format == "torch" else np.ndarray
+    assert isinstance(dataset[0]["head.weight"], kind)
+    assert dataset[2:5]["lstm.weight_hh_l0"].shape == (3, 128, 32)
+    check_rows((dataset[i] for i in range(len(dataset))), stored)
+    check_rows(rows_of(dataset[:]), stored)
+    check_rows((row for batch in dataset.iter(7) for row in rows_of(batch)), stored)
+    order = np.random.default_rng(0).permutation(len(dataset)).tolist()
+    assert list(dataset[order]["checkpoint_id"]) == [dataset[i]["checkpoint_id"] for i in order]
+    check_rows(rows_of(dataset[order]), stored)
+    check_rows(rows_of(dataset[[3, 3, -1]]), stored, each_once=False)
+    assert len(dataset[0:0]["checkpoint_id"]) == 0
+    with pytest.raises(IndexError):
+        dataset[[0, len(dataset)]]
+
+
+def test_columns_of_a_dataset(language_zoo, stored):
+    dataset = load_zoo(language_zoo, "train")
+    column = dataset["head.bias"][:]
+    assert torch.equal(column, torch.stack([weights["head.bias"] for weights in stored.values()]))
+    assert dataset["offsets"][:].shape == (24, 3)
+    assert dataset["checkpoint_id"][:2] == list(stored)[:2]
+
+
+def test_what_datasets_does_with_it(language_zoo, stored):
+    dataset = load_zoo(language_zoo, "train")
+    check_rows(rows_of(dataset.shuffle(seed=1)[:]), stored)
+    check_rows((row for batch in dataset.shuffle(seed=1).iter(5) for row in rows_of(batch)), stored)
+    check_rows(rows_of(concatenate_datasets([dataset.select(range(9)), dataset.select(range(9, 24))])[:]), stored)
+    halves = dataset.train_test_split(0.5, seed=0)
+    check_rows([*rows_of(halves["train"][:]), *rows_of(halves["test"][:])], stored)
+    last = dataset.filter(lambda row: row["step"] == 100)
+    assert last["step"][:].tolist() == [100] * 8
+    check_rows(rows_of(last[:]), stored, each_once=False)
+    renamed = dataset.rename_column("head.bias", "b").remove_columns("head.weight").sort("accuracy")
+    assert torch.equal(renamed[:]["b"], dataset.sort("accuracy")[:]["head.bias"])
+    assert len(dataset.add_column("extra", list(range(24)))[[5, 2]]["extra"]) == 2
+
+
+def test_map(language_zoo, stored):
+    dataset = load_zoo(language_zoo, "train")
+
+    def double(batch):
+        batch["head.weight"].zero_()  # in place and not returned: must not reach the result
+        return {"norm": batch["head.bias"].norm(dim=1), "head.bias": batch["head.bias"] * 2}
+
+    mapped = dataset.shuffle(seed=0).map(double, batched=True, batch_size=5)
+    for row in mapped:
+        weights = stored[row["checkpoint_id"]]
+        assert torch.equal(row["head.bias"], weights["head.bias"] * 2)
+        assert torch.equal(row["head.weight"], weights["head.weight"])
+        assert row["norm"].item() == pytest.approx(weights["head.bias"].norm().item())
+
+
+def test_stock_formats_keep_shapes(language_zoo):
+    dataset = load_zoo(language_zoo, "train", columns=["step"], tensors=["head.weight"])
+    expected = dataset[:3]["head.weight"]
+    assert torch.equal(dataset.with_format("torch")[:3]["head.weight"], expected)
+    assert np.array_equal(dataset.with_format("numpy")[:3]["head.weight"], expected.numpy())
+    assert np.array_equal(dataset.with_format(None)[1]["head.weight"], expected[1].numpy())
+    assert dataset.with_format("arrow")[:3].schema.field("head.weight").type == pa.list_(pa.float32(), 192)
+    only = dataset.with_format("zoo_torch", columns=["head.weight"])
+    assert list(only[:3]) == ["head.weight"]
+    assert torch.equal(only[[0, 1, 2]]["head.weight"], expected)
+
+
+def test_results_may_be_written_to(language_zoo):
+    for dataset in (load_zoo(language_zoo, "train"), load_zoo(language_zoo, "train", format="numpy")):
+        kept = np.asarray(dataset[0]["head.bias"])
+        for taken in (dataset[0]["head.bias"], dataset[0:2]["head.bias"], dataset[[0, 5]]["head.bias"]):
+            taken[...] = 7
+        for batch in dataset.iter(4):
+            batch["head.bias"][...] = 7
+        assert np.array_equal(np.asarray(dataset[0]["head.bias"]), kept)
+
+
+def test_types(language_zoo):
+    row = load_zoo(language_zoo, "train", rollouts=True)[0]
+    assert row["step"].dtype == row["offsets"].dtype == torch.int64
+    assert row["accuracy"].dtype == row["lstm.bias_ih_l1"].dtype == torch.float32
+    assert row["diverged"].dtype == torch.bool
+    assert row["rollout_inputs"].dtype == torch.uint8
+    assert isinstance(row["language"], str)
+
+
+def test_rollouts(language_zoo, digits_zoo):
+    for path in (language_zoo, digits_zoo):
+        for streaming in (False, True):
+            rows = load_zoo(path, "train", rollouts=True, tensors=[], streaming=streaming)
+            for row in rows:
+                shard = load_file(path / row["shard"].replace("weights", "rollouts"))
+                assert torch.equal(row["rollout_inputs"], shard["inputs"][row["rollout_row"]])
+                if path == digits_zoo:
+                    assert torch.equal(row["rollout_labels"], shard["labels"][row["rollout_row"]])
+                else:
+                    assert "rollout_labels" not in row
+
+
+# --- streaming
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_shuffled_streams_give_each_row_once(language_zoo, digits_zoo, stored, seed):
+    stream = load_zoo(language_zoo, "train", streaming=True)
+    assert isinstance(stream, IterableDataset)
+    assert stream.n_shards == 4
+    check_rows(stream, stored)
+    for buffer_size in (2, 5, 100):
+        shuffled = stream.shuffle(seed=seed, buffer_size=buffer_size)
+        check_rows(shuffled, stored)
+        check_rows((row for batch in shuffled.iter(5) for row in rows_of(batch)), stored)
+    filtered = load_zoo(digits_zoo, "train", streaming=True, filters=[("step", "!=", 40)], rollouts=True)
+    seen = list(filtered.shuffle(seed=seed, buffer_size=7))
+    assert len({row["checkpoint_id"] for row in seen}) == len(seen) == 16
+    for row in seen:
+        assert sha256_of(row) == row["sha256"]
+        inputs = load_file(digits_zoo / row["shard"].replace("weights", "rollouts"))["inputs"]
+        assert torch.equal(row["rollout_inputs"], inputs[row["rollout_row"]])
+
+
+def test_epochs_differ_and_repeat(language_zoo):
+    stream = load_zoo(language_zoo, "train", streaming=True, tensors=["head.bias"]).shuffle(seed=3, buffer_size=6)
+    orders = []
+    for epoch in (0, 1, 1):
+        stream.set_epoch(epoch)
+        orders.append([row["checkpoint_id"] for row in stream])
+    assert orders[0] != orders[1] == orders[2]
+    assert sorted(orders[0]) == sorted(orders[1])
+
+
+@pytest.mark.parametrize("nodes", [2, 3, 4])
+@pytest.mark.parametrize("streaming", [False, True])
+def test_nodes_share_the_rows(language_zoo, stored, nodes, streaming):
+    dataset = load_zoo(language_zoo, "train", streaming=streaming)
+    parts = [list(split_dataset_by_node(dataset, rank, nodes)) for rank in range(nodes)]
+    check_rows((row for part in parts for row in part), stored)
+    assert min(map(len, parts)) > 0
+
+
+@pytest.mark.parametrize("filters", [None, [("accuracy", "<", 0.5), ("step", "in", [0, 100])]])
+def test_resume(language_zoo, filters):
+    def stream():
+        return load_zoo(language_zoo, "train", streaming=True, filters=filters)
+
+    whole = [row["sha256"] for row in stream()]
+    for stop in range(1, len(whole)):
+        first = stream()
+        seen = [row["sha256"] for _, row in zip(range(stop), first, strict=False)]
+        second = stream()
+        second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+        rest = list(second)
+        assert seen + [row["sha256"] for row in rest] == whole
+        assert all(sha256_of(row) == row["sha256"] for row in rest)
+    batches = stream()
+    iterator = batches.iter(5)
+    seen = next(iterator)["sha256"]
+    resumed = stream()
+    resumed.load_state_dict(batches.state_dict())
+    assert seen + [sha256 for batch in resumed.iter(5) for sha256 in batch["sha256"]] == whole
+
+
+def test_map_and_filter_of_a_stream(language_zoo):
+    stream = load_zoo(language_zoo, "train", streaming=True, tensors=["head.weight"])
+    norms = {row["checkpoint_id"]: row["head.weight"].norm() for row in stream}
+    mapped = stream.map(lambda row: {"norm": row["head.weight"].norm()})
+    assert {row["checkpoint_id"]: row["norm"] for row in mapped} == norms
+    assert all(row["head.weight"].shape == (6, 32) for row in mapped)
+    last = list(stream.filter(lambda row: row["step"] == 100))
+    assert len(last) == 8
+    assert all(row["head.weight"].shape == (6, 32) for row in last)
+
+
+# --- workers
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+@pytest.mark.parametrize("streaming", [False, True])
+def test_workers(language_zoo, stored, streaming, start):
+    if start == "fork" and "fork" not in multiprocessing.get_all_start_methods():
+        pytest.skip("no fork on this system")
+    dataset = load_zoo(language_zoo, "train", streaming=streaming)
+    loader = DataLoader(dataset, batch_size=5, num_workers=2, multiprocessing_context=start)
+    batches = list(loader)
+    assert batches[0]["lstm.weight_ih_l0"].shape == (5, 128, 6)
+    assert isinstance(batches[0]["language"], list)
+    check_rows((row for batch in batches for row in rows_of(batch)), stored)
+
+
+def test_spawned_worker_after_map(language_zoo):
+    """Nothing of the zoo is left in the dataset but the name of its format."""
+    dataset = load_zoo(language_zoo, "train", columns=["step"], tensors=["head.bias"])
+    mapped = dataset.map(lambda row: {"norm": row["head.bias"].norm()}, remove_columns=["head.bias"])
+    loader = DataLoader(mapped, batch_size=24, num_workers=1, multiprocessing_context="spawn")
+    assert next(iter(loader))["norm"].shape == (24,)
+
+
+def test_blocks_through_a_sampler(language_zoo, stored):
+    dataset = load_zoo(language_zoo, "train")
+    sampler = BatchSampler(RandomSampler(dataset), batch_size=7, drop_last=False)
+    batches = DataLoader(dataset, sampler=sampler, batch_size=None)
+    check_rows((row for batch in batches for row in rows_of(batch)), stored)
+
+
+def test_pickle(language_zoo, copied, stored):
+    dataset = load_zoo(language_zoo, "train").shuffle(seed=0).remove_columns("task_id")
+    content = pickle.dumps(dataset)
+    assert len(content) < 20_000
+    check_rows(rows_of(pickle.loads(content)[:]), stored)
+    stream = load_zoo(language_zoo, "train", streaming=True)
+    assert len(pickle.dumps(stream)) < 100_000  # the metadata of the wanted rows
+    check_rows(pickle.loads(pickle.dumps(stream)), stored)
+    content = pickle.dumps(load_zoo(copied, "train"))
+    manifest = copied / "zoo.json"
+    manifest.write_text(manifest.read_text() + "\n")
+    with pytest.raises(RnnzooError, match="replaced while it was in use"):
+        pickle.loads(content)
+
+
+def test_fingerprints(language_zoo, digits_zoo):
+    calls = [
+        {},
+        {"tensors": ["head.bias"]},
+        {"columns": ["step"]},
+        {"rollouts": True},
+        {"filters": [("step", "==", 0)]},
+        {"filters": [("step", "==", 100)]},
+        {"split": "ood"},
+        {"path_or_repo": digits_zoo},
+    ]
+    arguments = [{"path_or_repo": language_zoo, "split": "train"} | call for call in calls]
+    prints = [load_zoo(**each)._fingerprint for each in arguments]
+    assert len(set(prints)) == len(calls)
+    assert prints == [load_zoo(**each)._fingerprint for each in arguments]
+
+
+# --- filters
+
+
+def test_filters_read_no_other_weights(copied, monkeypatch):
+    opened = []
+    read = zoo_folder.read_shard
+    monkeypatch.setattr(zoo_folder, "read_shard", lambda path: opened.append(path.name) or read(path))
+    metadata = pq.read_table(copied / "metadata" / "train.parquet").to_pandas()
+    shards = metadata["shard"].unique()
+    kept_tasks = metadata[metadata["shard"] == shards[2]]["task_id"].unique().tolist()
+    for shard in (0, 1, 3):
+        (copied / shards[shard]).unlink()
+    filters = [("task_id", "in", kept_tasks)]
+    dataset = load_zoo(copied, "train", filters=filters)
+    assert len(dataset) == 6
+    assert all(sha256_of(row) == row["sha256"] for row in dataset)
+    stream = load_zoo(copied, "train", filters=filters, streaming=True)
+    assert stream.n_shards == 1
+    assert [row["sha256"] for row in stream] == dataset["sha256"][:]
+    assert set(opened) == {shards[2].removeprefix("weights/")}
+    opened.clear()
+    assert len(load_zoo(copied, "train", tensors=[])[:]["accuracy"]) == 24
+    assert opened == []
+    for streaming in (False, True):
+        with pytest.raises(RnnzooError, match=f"{shards[0]}: this shard is missing"):
+            load_zoo(copied, "train", streaming=streaming)
+
+
+def test_forms_of_filters(language_zoo):
+    def steps(filters, **options):
+        rows = load_zoo(language_zoo, "train", filters=filters, columns=["step"], tensors=["head.bias"], **options)
+        return sorted({int(row["step"]) for row in rows}), len(list(rows))
+
+    for streaming in (False, True):
+        assert steps([("step", "==", 40)], streaming=streaming) == ([40], 8)
+        assert steps([["step", ">", 0], ["step", "<=", 40]], streaming=streaming) == ([40], 8)
+        assert steps([[("step", "=", 0)], [("step", "in", {100})]], streaming=streaming) == ([0, 100], 16)
+        assert steps([("step", "not in", (0, 40))], streaming=streaming) == ([100], 8)
+        assert steps(pc.field("step") == 0, streaming=streaming) == ([0], 8)
+        assert steps([("weight_decay", "==", 1e-4)], streaming=streaming)[1] == 24  # a float32 column
+        assert steps([("step", "==", 7)], streaming=streaming) == ([], 0)
+
+
+OPERATIONS = {
+    "==": lambda column, value: column == value,
+    "!=": lambda column, value: column != value,
+    "<": lambda column, value: column < value,
+    ">=": lambda column, value: column >= value,
+    "in": lambda column, values: column.isin(values),
+    "not in": lambda column, values: ~column.isin(values),
+}
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_choice_against_pandas(language_zoo, stored, data):
+    frame = pq.read_table(language_zoo / "metadata" / "train.parquet").to_pandas()
+    names = st.sampled_from(["accuracy", "step", "task_id", "eval_loss", "seed", "weight_decay"])
+    conditions = []
+    expected = np.zeros(len(frame), bool)
+    for _ in range(data.draw(st.integers(1, 2))):
+        group, passes = [], np.ones(len(frame), bool)
+        for name in data.draw(st.lists(names, min_size=1, max_size=3)):
+            operator = data.draw(st.sampled_from(sorted(OPERATIONS)))
+            values = st.sampled_from(frame[name].tolist())
+            value = data.draw(st.lists(values, min_size=1, max_size=8) if "in" in operator else values)
+            group.append((name, operator, value))
+            passes &= OPERATIONS[operator](frame[name], value).to_numpy()
+        conditions.append(group)
+        expected |= passes
+    columns = data.draw(st.lists(st.sampled_from(list(frame.columns)), unique=True))
+    tensors = data.draw(st.lists(st.sampled_from(NAMES), unique=True, min_size=1))
+    streaming, rollouts = data.draw(st.booleans()), data.draw(st.booleans())
+    dataset = load_zoo(
+        language_zoo,
+        "train",
+        filters=conditions,
+        columns=columns,
+        tensors=tensors,
+        rollouts=rollouts,
+        streaming=streaming,
+        format="numpy",
+    )
+    assert dataset.column_names == [*columns, *["rollout_inputs"] * rollouts, *tensors]
+    chosen = frame[expected]
+    rows = list(dataset)
+    assert len(rows) == len(chosen)
+    for row, (_, wanted) in zip(rows, chosen.iterrows(), strict=True):
+        for name in columns:
+            assert np.array_equal(row[name], wanted[name])
+        for name in tensors:
+            assert np.array_equal(row[name], stored[wanted["checkpoint_id"]][name].numpy())
+
+
+def test_runs_of():
+    assert runs_of(np.array([3, 4, 5, 9])).tolist() == [[3, 6], [9, 10]]
+    assert runs_of(np.array([2, 1, 0])).tolist() == [[2, 3], [1, 2], [0, 1]]
+    assert runs_of(np.array([3, 4, 5]), breaks=np.array([False, True])).tolist() == [[3, 5], [5, 6]]
+
+
+# --- Zoo
+
+
+def test_zoo(language_zoo, digits_zoo):
+    zoo = Zoo(language_zoo)
+    assert len(zoo) == zoo.metadata.num_rows == 36
+    assert list(zoo.splits) == list(SIZES)
+    assert zoo.metadata.to_pandas()["checkpoint_id"].is_unique
+    assert "36 checkpoints (24 train, 3 validation, 3 test, 6 ood)" in repr(zoo)
+    assert "10 outputs" in repr(Zoo(digits_zoo))
+
+
+def test_batch_keeps_the_order_of_ids(language_zoo):
+    zoo = Zoo(language_zoo)
+    order = np.random.default_rng(0).permutation(36)
+    batch = zoo.batch(order)
+    by_name = zoo.batch(zoo.metadata["checkpoint_id"].to_numpy()[order])
+    flat = zoo.flat(zoo.metadata.to_pandas()["checkpoint_id"].iloc[order])
+    assert torch.equal(flatten_weights(zoo.spec, batch), flat)
+    assert torch.equal(flatten_weights(zoo.spec, by_name), flat)
+    hashes = zoo.metadata["sha256"].to_pylist()
+    assert [row_sha256(row.numpy()) for row in flat] == [hashes[i] for i in order]
+
+
+def losses(logits, targets):
+    """Mean cross-entropy of each model: logits [N, R, T, O], targets [N, R, T] -> [N]."""
+    pairs = zip(logits.flatten(1, 2), targets.flatten(1), strict=True)
+    return torch.stack([cross_entropy(*pair) for pair in pairs])
+
+
+def rollout_losses(zoo, path, ids, outputs):
+    """Stored losses on the rollouts, and those of logits or log-probabilities [N, R, T, O]."""
+    rows = zoo.metadata.take(ids).to_pylist()
+    shards = [load_file(path / row["shard"].replace("weights", "rollouts")) for row in rows]
+    inputs = torch.stack([shard["inputs"][row["rollout_row"]] for shard, row in zip(shards, rows, strict=True)])
+    labels = None
+    if "labels" in shards[0]:
+        labels = torch.stack(
+            [shard["labels"][row["rollout_row"]] for shard, row in zip(shards, rows, strict=True)]
+        )
+    stored_losses = torch.tensor([row["rollout_loss"] for row in rows])
+    return stored_losses, losses(outputs, zoo.encoding.targets(inputs, labels))
+
+
+@pytest.mark.parametrize("zoo_name", ["language_zoo", "digits_zoo"])
+def test_models_reproduce_the_stored_losses(request, zoo_name):
+    path = request.getfixturevalue(zoo_name)
+    zoo = Zoo(path)
+    ids = [5, 0, 35, 23, 24, 11]
+    inputs, log_probabilities = zoo.rollouts(ids)
+    assert inputs.dtype == torch.uint8
+    assert log_probabilities.exp().sum(-1).allclose(torch.ones(1), atol=1e-5)
+    stored_losses, found = rollout_losses(zoo, path, ids, log_probabilities)
+    assert torch.allclose(found, stored_losses, atol=1e-5)
+
+    encoded = zoo.encoding.inputs(inputs)
+    for place, row in enumerate(ids):
+        model = zoo.model(row)
+        assert isinstance(model, RNNModule)
+        logits = model(encoded[place])[0]
+        assert torch.allclose(logits.log_softmax(-1), log_probabilities[place], atol=1e-5)
+    dataset_row = load_zoo(path, "ood")[-1]
+    assert torch.equal(zoo.model(dataset_row).head.bias, zoo.model(35).head.bias)
+
+    module = RNNModule(zoo.spec)
+    logits = vmap(lambda weights, items: functional_call(module, weights, (items,))[0])(zoo.batch(ids), encoded)
+    assert torch.allclose(logits.log_softmax(-1), log_probabilities, atol=1e-5)
+
+
+# --- bad input
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"split": "dev"}, "split: found 'dev', expected one of train, validation, test, ood"),
+        ({"columns": ["step", "loss"]}, "columns: found 'loss', expected names among checkpoint_id, run_id"),
+        ({"columns": "step"}, "columns: found the text 'step', expected a list"),
+        ({"columns": ["step", "step"]}, "columns: found 'step' twice"),
+        ({"tensors": ["lstm.weight"]}, r"tensors: found 'lstm.weight', expected names among lstm.weight_ih_l0"),
+        ({"columns": [], "tensors": []}, "columns and tensors: found none of either"),
+        ({"format": "jax"}, "format: found 'jax', expected one of torch, numpy"),
+        ({"filters": []}, "filters: found \\[\\], expected None"),
+        ({"filters": "step > 3"}, "filters: found 'step > 3', expected None"),
+        ({"filters": [("step", ">")]}, r"filters: found \('step', '>'\), expected \(column, operator, value\)"),
+        ({"filters": [("loss", ">", 3)]}, "filters: found column 'loss', expected one of checkpoint_id"),
+        ({"filters": [("step", "~", 3)]}, "filters: found operator '~', expected one of =, =="),
+        ({"filters": [("step", "in", 3)]}, "expected a list of values after 'in'"),
+        ({"filters": [("step", "==", [3])]}, "expected one value after '=='"),
+        ({"filters": [("accuracy", ">", "high")]}, "found .*'high'.*, expected numbers for column 'accuracy'"),
+        ({"filters": [("step", ">", "high")]}, "filters: found .*'high'.*greater"),
+        ({"filters": [3]}, "filters: found 3, expected a list of conditions"),
+        ({"filters": pc.field("loss") > 3}, r"filters: found \(loss > 3\): .*; the columns are checkpoint_id"),
+    ],
+)
+def test_bad_arguments(language_zoo, options, message):
+    for streaming in (False, True):
+        with pytest.raises(RnnzooError, match=message):
+            load_zoo(language_zoo, **({"split": "train"} | options), streaming=streaming)
+
+
+def test_no_such_zoo(tmp_path, language_zoo):
+    with pytest.raises(RnnzooError, match="org/zoo: there is no such folder; if it names a repository on the hub"):
+        load_zoo("org/zoo")
+    with pytest.raises(RnnzooError, match=r"nowhere: there is no such folder$"):
+        load_zoo(tmp_path / "nowhere")
+    with pytest.raises(RnnzooError, match=r"zoo\.json: a file, expected the folder of a zoo"):
+        Zoo(language_zoo / "zoo.json")
+    with pytest.raises(RnnzooError, match=r"not a zoo: there is no zoo\.json in it"):
+        load_zoo(tmp_path)
+    (tmp_path / ".build").mkdir()
+    with pytest.raises(RnnzooError, match="an unfinished zoo"):
+        Zoo(tmp_path)
+
+
+def edit_manifest(folder, change):
+    manifest = json.loads((folder / "zoo.json").read_text())
+    change(manifest)
+    (folder / "zoo.json").write_text(json.dumps(manifest))
+
+
+def test_other_format_version(copied):
+    edit_manifest(copied, lambda manifest: manifest.update(format_version=2))
+    with pytest.raises(RnnzooError, match=r"zoo\.json: format_version: found 2, expected 1"):
+        load_zoo(copied)
+
+
+def test_empty_split(copied):
+    def empty(manifest):
+        manifest["splits"]["validation"] = {"tasks": 0, "runs": 0, "checkpoints": 0, "shards": []}
+
+    edit_manifest(copied, empty)
+    table = pq.read_table(copied / "metadata" / "validation.parquet")
+    pq.write_table(table.slice(0, 0), copied / "metadata" / "validation.parquet")
+    assert list(load_zoo(copied)) == ["train", "test", "ood"]
+    assert len(Zoo(copied)) == len(Zoo(copied).metadata) == 33
+    with pytest.raises(RnnzooError, match="split: 'validation' is empty: this zoo has 11 tasks, too few"):
+        load_zoo(copied, "validation")
+
+
+@pytest.mark.parametrize("folder", ["weights", "rollouts"])
+@pytest.mark.parametrize("streaming", [False, True])
+def test_missing_and_truncated_shards(copied, folder, streaming):
+    def load():
+        return load_zoo(copied, "train", rollouts=True, streaming=streaming)
+
+    shard = copied / folder / "train-00001-of-00004.safetensors"
+    content = shard.read_bytes()
+    shard.write_bytes(content[:-1])
+    with pytest.raises(
+        RnnzooError, match=f"{shard.name}: found {len(content) - 1} bytes, expected {len(content)}"
+    ):
+        load()
+    shard.unlink()
+    with pytest.raises(RnnzooError, match=f"{folder}/{shard.name}: this shard is missing"):
+        load()
+
+
+def test_shard_that_does_not_fit_the_spec(copied):
+    """A file of the right size, whose header tells of other tensors."""
+    shard = copied / "weights" / "train-00001-of-00004.safetensors"
+    content = shard.read_bytes()
+    shard.write_bytes(content.replace(b'"shape":[6,6,32]', b'"shape":[6,32,6]'))
+    with pytest.raises(RnnzooError, match=r"00001-of-00004.safetensors: head.weight: found float32 \[6, 32, 6\]"):
+        load_zoo(copied, "train")
+    shard.write_bytes(content.replace(b'"head.bias"', b'"head.boas"'))
+    with pytest.raises(RnnzooError, match=r"its tensors are not the spec's parameters, see 'head\.bias'"):
+        load_zoo(copied, "train")
+
+
+def rewrite_metadata(folder, change):
+    path = folder / "metadata" / "train.parquet"
+    pq.write_table(change(pq.read_table(path)), path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda table: table.slice(1), r"train\.parquet: found 23 rows, expected 24 as in the manifest"),
+        (lambda table: table.drop(["rollout_row"]), "train.parquet: found no column 'rollout_row'"),
+        (
+            lambda table: table.set_column(
+                table.schema.get_field_index("shard"),
+                "shard",
+                pc.replace_substring(table["shard"], "00003-of", "00007-of"),
+            ),
+            "'shard' and the manifest differ, first in 'weights/train-00003-of-00004.safetensors'",
+        ),
+        (lambda table: table.take(list(range(23, -1, -1))), "column 'shard' and the manifest differ"),
+        (lambda table: table.take([1, 0, *range(2, 24)]), "rows are not in the order"),
+    ],
+)
+def test_metadata_that_disagree(copied, change, message):
+    rewrite_metadata(copied, change)
+    for streaming in (False, True):
+        with pytest.raises(RnnzooError, match=message):
+            load_zoo(copied, streaming=streaming)
+
+
+def test_broken_metadata(copied):
+    path = copied / "metadata" / "train.parquet"
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(RnnzooError, match=r"train\.parquet: not a whole Parquet file"):
+        load_zoo(copied)
+    path.unlink()
+    with pytest.raises(RnnzooError, match=r"train\.parquet: this file is missing"):
+        load_zoo(copied)
+
+
+def test_bad_ids(language_zoo):
+    zoo = Zoo(language_zoo)
+    for ids, message in [
+        ([36], "checkpoint: found row 36, expected 0 to 35"),
+        ([-1], "checkpoint: found row -1, expected 0 to 35"),
+        (["run-99"], "checkpoint: found 'run-99', expected a row number or a checkpoint_id such as 'run-"),
+        ([], "ids: found none"),
+        ("run-000000-step-000000", "ids: found the text"),
+    ]:
+        with pytest.raises(RnnzooError, match=message):
+            zoo.batch(ids)
+    with pytest.raises(RnnzooError, match="row: found no 'checkpoint_id' among its columns"):
+        zoo.model({"step": 3})
+
+
+# --- the program that measures
+
+
+def test_throughput(language_zoo, tmp_path):
+    measured = throughput.measure(language_zoo, batch=8, repeats=1, scratch=tmp_path)
+    names = [found.name for found in measured]
+    assert {"numpy, shuffled", "map-style, filtered", "streamed, sequential"} <= set(names)
+    assert len(throughput.table_of(measured).splitlines()) == len(measured) + 1
+    assert all(found.rows_per_second > 0 for found in measured)
