@@ -98,8 +98,11 @@ def test_rows_are_sorted_by_step_and_run_and_shards_are_plain_safetensors(uninte
 def test_a_run_does_not_depend_on_how_many_there_are(uninterrupted, tmp_path):
     build_zoo(tiny_config(runs=5, runs_per_shard=3), tmp_path / "zoo", TorchKernel(), Watcher())
     few, many = (
-        {row["checkpoint_id"]: row for name in ("train", "validation", "test", "ood")
-         for row in pq.read_table(folder / f"metadata/{name}.parquet").to_pylist()}
+        {
+            row["checkpoint_id"]: row
+            for name in ("train", "validation", "test", "ood")
+            for row in pq.read_table(folder / f"metadata/{name}.parquet").to_pylist()
+        }
         for folder in (tmp_path / "zoo", uninterrupted)
     )
     assert len(few) == 15
@@ -207,30 +210,32 @@ def test_damage_during_a_build_is_noticed_and_mended(damage, uninterrupted, tmp_
 
 def test_a_full_disk_is_said_and_loses_nothing(tmp_path):
     """A limit on file sizes stands in for a full disk: a write fails half-way."""
+    arguments = ["build", "formal_languages", "--out", str(tmp_path / "zoo"), "--kernel", "torch"]
+    arguments += ["--runs", "4", "--steps", "2", "--sampled-strings", "20", "--runs-per-shard", "4"]
     program = (
         "import resource, signal, sys\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, resource.RLIM_INFINITY))\n"
         "from zoo_builder.cli import main\n"
-        "sys.argv = ['zoo-builder', 'build', 'formal_languages', '--out', sys.argv[1], '--runs', '4', '--steps', '2',\n"
-        "  '--kernel', 'torch', '--sampled-strings', '20', '--hidden-size', '32', '--runs-per-shard', '4']\n"
         "main()\n"
     )
-    result = subprocess.run([sys.executable, "-c", program, str(tmp_path / "zoo")], capture_output=True, text=True)
-    assert result.returncode == 2, result.stderr
-    assert ".safetensors: could not be written: File too large" in result.stderr
+    failed = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
+    assert failed.returncode == 2, failed.stderr
+    assert ".safetensors: could not be written: File too large" in failed.stderr
     assert not list((tmp_path / "zoo").rglob("*.tmp"))
-    command = [sys.executable, "-m", "zoo_builder", "build", "formal_languages", "--out", str(tmp_path / "zoo")]
-    command += ["--runs", "4", "--steps", "2", "--kernel", "torch", "--sampled-strings", "20", "--runs-per-shard", "4"]
-    assert subprocess.run(command, capture_output=True).returncode == 0
+    resumed = subprocess.run([sys.executable, "-m", "zoo_builder", *arguments], capture_output=True, text=True)
+    assert resumed.returncode == 0, resumed.stderr
 
 
 def test_a_run_that_diverges_is_recorded(tmp_path):
     config = tiny_config(weight_decays=(0.0, 1e30), runs=6, runs_per_shard=6)
     watcher = Watcher()
     build_zoo(config, tmp_path / "zoo", TorchKernel(), watcher)
-    rows = [row for split in ("train", "validation", "test", "ood")
-            for row in pq.read_table(tmp_path / f"zoo/metadata/{split}.parquet").to_pylist()]
+    rows = [
+        row
+        for split in ("train", "validation", "test", "ood")
+        for row in pq.read_table(tmp_path / f"zoo/metadata/{split}.parquet").to_pylist()
+    ]
     assert len(rows) == 6 * 3
     wild = {row["run_id"] for row in rows if row["weight_decay"] > 1}
     assert 0 < len(wild) == watcher.diverged < 6

@@ -14,10 +14,7 @@ def test_the_numbers_are_part_of_the_format():
 
 def test_streams_seeds_and_blocks_do_not_share_numbers():
     drawn = [
-        tuple(bits(seed, stream, block, 4))
-        for seed in (0, 1, 2**62)
-        for stream in Stream
-        for block in (0, 1, 2)
+        tuple(bits(seed, stream, block, 4)) for seed in (0, 1, 2**62) for stream in Stream for block in (0, 1, 2)
     ]
     assert len(set(drawn)) == len(drawn)
 
@@ -26,7 +23,7 @@ def test_streams_seeds_and_blocks_do_not_share_numbers():
 def test_below_stays_below(seed, count, bound):
     drawn = below(seed, Stream.TRAINING_ITEMS, 0, count, bound)
     assert drawn.shape == (count,)
-    assert ((0 <= drawn) & (drawn < bound)).all()
+    assert ((drawn >= 0) & (drawn < bound)).all()
 
 
 def test_a_shorter_block_is_a_prefix_of_a_longer_one():

@@ -63,7 +63,9 @@ def test_forward_equals_torch_nn(layers, hidden, sequences, steps, models):
 def test_gradients_in_weights_and_inputs_equal_torch_nn():
     flat = make(1).requires_grad_()
     inputs = torch.randn(1, 4, 6, 6, dtype=torch.float64, requires_grad=True)
-    ours = torch.autograd.grad(rnn_forward(unflatten_weights(SPEC, flat), inputs)[0].square().sum(), (flat, inputs))
+    ours = torch.autograd.grad(
+        rnn_forward(unflatten_weights(SPEC, flat), inputs)[0].square().sum(), (flat, inputs)
+    )
     module = RNNModule(SPEC).double()
     named = unflatten_weights(SPEC, flat[0])
     theirs = torch.autograd.grad(functional_call(module, named, (inputs[0],))[0].square().sum(), (flat, inputs))
@@ -125,7 +127,7 @@ def test_bad_input_says_what_was_found_and_expected():
     weights = unflatten_weights(SPEC, make(2))
     with pytest.raises(RnnzooError, match=r"inputs: found shape \[2, 4, 10, 7\].*\[2, B, T, 6\]"):
         rnn_forward(weights, torch.zeros(2, 4, 10, 7))
-    with pytest.raises(RnnzooError, match="head.bias"):
+    with pytest.raises(RnnzooError, match=r"head\.bias"):
         rnn_forward({k: v for k, v in weights.items() if k != "head.bias"}, torch.zeros(4, 10, 6))
     with pytest.raises(RnnzooError, match="cell: found 'gru'"):
         RNNSpec(1, 1, 1, cell="gru")

@@ -75,7 +75,7 @@ def test_one_image_in_five_is_kept_for_evaluation():
 
 def test_angles_fill_the_circle_and_do_not_depend_on_the_number_of_runs():
     angles = np.array([task.degrees for task in FAMILY.tasks(1000, seed=1)])
-    assert ((0 <= angles) & (angles < 360)).all()
+    assert ((angles >= 0) & (angles < 360)).all()
     assert np.histogram(angles, bins=6, range=(0, 360))[0].min() > 120
     assert [task.degrees for task in FAMILY.tasks(10, seed=1)] == angles[:10].tolist()
     assert all(task.task_id == f"rotation-{task.degrees:010.6f}" for task in FAMILY.tasks(50, seed=2))

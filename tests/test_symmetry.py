@@ -76,8 +76,9 @@ def test_states_are_transformed_too(weights, inputs, state, layer):
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-@pytest.mark.parametrize("transform", [lambda w, n: permute_units(SPEC, w, n, orders()),
-                                       lambda w, n: flip_units(SPEC, w, n, signs())])
+@pytest.mark.parametrize(
+    "transform", [lambda w, n: permute_units(SPEC, w, n, orders()), lambda w, n: flip_units(SPEC, w, n, signs())]
+)
 def test_half_applied_transforms_break_the_function(weights, inputs, layer, transform):
     changed = transform(weights, layer)
     for name in weights:

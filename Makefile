@@ -1,0 +1,65 @@
+# Two commands do everything: `make demo` shows the project at work, `make test` tests it.
+# Both set up a virtual environment first. Variables to override:
+#   PYTHON  the Python to make it with
+#   TORCH   what to install as torch, e.g. TORCH="torch --index-url ..." for another build
+#   MNIST   a folder with MNIST's IDX files (or set RNNZOO_MNIST_DIR)
+#   DEMO    where the demo's zoos go
+
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+VENV ?= .venv
+DEMO ?= demo
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+MNIST ?= $(RNNZOO_MNIST_DIR)
+export RNNZOO_MNIST_DIR := $(MNIST)
+
+define OPEN_ZOO
+import sys
+from loaders import Zoo, load_zoo
+zoo = Zoo(sys.argv[1])
+print(zoo)
+rows = load_zoo(sys.argv[1], split="train", streaming=True, filters=[("step", ">", 0)])
+row = next(iter(rows))
+print(row["checkpoint_id"], {name: tuple(row[name].shape) for name in ("lstm.weight_hh_l0", "head.weight")})
+print(zoo.model(row["checkpoint_id"]))
+endef
+export OPEN_ZOO
+
+.PHONY: demo test test-slow test-cuda clean
+
+$(INSTALLED): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet $(TORCH)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: $(INSTALLED)
+	@images=$$($(BIN)/zoo-builder images) || exit 1; \
+	set -e; \
+	for zoo in formal_languages $$images; do \
+		echo; echo "== $$zoo: build, verify, look"; \
+		$(BIN)/zoo-builder build $$zoo --preset smoke --out $(DEMO)/$$zoo; \
+		$(BIN)/zoo-builder verify $(DEMO)/$$zoo; \
+		$(BIN)/zoo-builder info $(DEMO)/$$zoo; \
+		echo; echo "== $$zoo: opened as a datasets object"; \
+		$(BIN)/python -c "$$OPEN_ZOO" $(DEMO)/$$zoo; \
+		echo; echo "== $$zoo: what layer-wise statistics know"; \
+		$(BIN)/zoo-bench run --zoo $(DEMO)/$$zoo --encoder layer_statistics --out $(DEMO)/results; \
+	done
+
+test: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -m "not slow and not cuda"
+
+test-slow: $(INSTALLED)
+	$(BIN)/python -m pytest -m "slow and not cuda"
+
+test-cuda: $(INSTALLED)
+	$(BIN)/python -m pytest -m cuda
+
+clean:
+	rm -rf $(VENV) $(DEMO) build *.egg-info

@@ -1,0 +1,167 @@
+"""The command lines as a user meets them: exit codes, messages, files."""
+
+import shutil
+import sys
+
+import pytest
+
+from loaders import cli as bench_cli
+from zoo_builder import cli as builder_cli
+from zoo_builder.zoos import PRESETS, ZOOS, config_of, resolve_config
+
+LANGUAGES = ["build", "formal_languages", "--out", "x"]
+QUICK = ["--runs", "4", "--steps", "3", "--sampled-strings", "10", "--hidden-size", "4", "--kernel", "torch"]
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Run a command line; returns (exit code, stdout, stderr)."""
+
+    def run(main, *arguments):
+        monkeypatch.setattr(sys, "argv", [main.__module__, *map(str, arguments)])
+        try:
+            main()
+            code = 0
+        except SystemExit as end:
+            code = end.code or 0
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def builder(command):
+    return lambda *arguments: command(builder_cli.main, *arguments)
+
+
+@pytest.fixture
+def bench(command):
+    return lambda *arguments: command(bench_cli.main, *arguments)
+
+
+def test_build_verify_and_info(builder, tmp_path):
+    zoo = tmp_path / "zoo"
+    code, out, err = builder("build", "formal_languages", "--out", zoo, *QUICK)
+    assert code == 0, err
+    assert "4 runs of 3 steps with kernel torch-cpu" in out
+    assert "finished" in out
+    assert "step" in err  # progress
+    code, out, err = builder("verify", zoo, "--kernel", "torch")
+    assert code == 0, err
+    assert out.count("ok  ") == 6
+    code, out, err = builder("info", zoo)
+    assert code == 0, err
+    assert "L(" not in out
+    assert "4 runs of 3 steps" in out
+    assert (zoo / "overview.png").stat().st_size > 20_000
+    code, out, err = builder("build", "formal_languages", "--out", zoo, *QUICK)
+    assert code == 0
+    assert "holds a finished zoo" in out
+
+
+def test_a_broken_zoo_fails_verify_with_2(builder, language_zoo, tmp_path):
+    zoo = shutil.copytree(language_zoo, tmp_path / "zoo")
+    (zoo / "splits.json").write_text("{}")
+    code, _, err = builder("verify", zoo)
+    assert code == 2
+    assert "FAIL  files" in err
+    assert "splits.json: found 2 bytes" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["build", "gru_zoo", "--out", "x"], "zoo: found 'gru_zoo', expected one of formal_languages, "),
+        (
+            [*LANGUAGES, "--preset", "huge"],
+            "preset: found 'huge', expected one of smoke",
+        ),
+        ([*LANGUAGES, "--colour", "red"], "No such option: --colour"),
+        (["build", "formal_languages"], "Missing option '--out'"),
+        ([*LANGUAGES, "--runs", "0"], "config: runs: found 0"),
+        ([*LANGUAGES, "--runs", "many"], "Invalid value for '--runs'"),
+        ([*LANGUAGES, "--learning-rate", "fast"], "--learning-rate: found 'fast'"),
+        ([*LANGUAGES, "--learning-rate", "0.5:1"], "expected rising fractions"),
+        (
+            [*LANGUAGES, "--checkpoints", "0,7"],
+            "expected rising steps that end at 1000",
+        ),
+        (
+            [*LANGUAGES, "--device", "tpu"],
+            "--device: found 'tpu', expected one of auto",
+        ),
+        (
+            ["build", "sequential_mnist", "--out", "x", "--mnist", "nowhere"],
+            "MNIST folder: nowhere is not a folder",
+        ),
+        (["verify", "nowhere"], "nowhere: not a zoo"),
+        (["info", "nowhere"], "nowhere: not a zoo"),
+        (["images", "--mnist", "nowhere"], "MNIST folder: nowhere is not a folder"),
+    ],
+)
+def test_bad_input_exits_with_2_and_leaves_nothing(builder, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = builder(*arguments)
+    assert code == 2
+    assert message in " ".join(err.replace("│", " ").split())
+    assert not list(tmp_path.rglob("*"))
+
+
+def test_another_config_in_the_folder_exits_with_2(builder, language_zoo):
+    code, _, err = builder("build", "formal_languages", "--out", language_zoo, *QUICK)
+    assert code == 2
+    assert "holds a zoo of another config" in err
+
+
+def test_bench_writes_a_table_and_json(bench, language_zoo, tmp_path):
+    import json
+
+    code, out, err = bench("run", "--zoo", language_zoo, "--encoder", "layer_statistics", "--out", tmp_path)
+    assert code == 0, err
+    for name in ("offsets", "exact task", "accuracy", "tau within a step", "step"):
+        assert name in out
+    result = json.loads((tmp_path / "formal_languages-layer_statistics.json").read_bytes())
+    assert set(result["scores"]) == {"offsets", "accuracy", "step"}
+    assert result["zoo_config"]["runs"] == 12
+    code, out, _ = bench("list")
+    assert code == 0
+    assert "layer_statistics" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--encoder", "magic"], "--encoder: found 'magic', expected one of layer_statistics"),
+        (["--encoder", "no_such_module:Encoder"], "could not be imported"),
+        (
+            ["--encoder", "layer_statistics", "--target", "rotation"],
+            "--target: found 'rotation', expected one of offsets",
+        ),
+    ],
+)
+def test_bad_input_of_bench(bench, language_zoo, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = bench("run", "--zoo", language_zoo, *arguments)
+    assert code == 2
+    assert message in err
+    assert not list(tmp_path.rglob("*.json"))
+
+
+@pytest.mark.parametrize("zoo", ZOOS)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_resolves_and_survives_json(zoo, preset):
+    config = resolve_config(zoo, preset)
+    assert config_of(config.to_dict(), "test") == config
+    assert config.checkpoints[0] == 0
+    assert resolve_config(zoo, preset, {"steps": 300}).checkpoints == (0, 100, 200, 300)
+
+
+def test_the_paper_preset_is_the_papers():
+    config = resolve_config("sequential_mnist", "paper")
+    assert (config.runs, config.steps, config.batch_size) == (1000, 20_000, 32)
+    assert (config.num_layers, config.hidden_size) == (2, 32)
+    assert config.checkpoints == (0, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000)
+    assert config.learning_rate == ((0, 0.01), (0.5, 0.003), (1, 0.0003))
+    assert config.weight_decays == (0.0, 0.001, 0.01, 0.1)
+    assert (config.sampled_strings, config.rollouts) == (1000, 100)
+    assert resolve_config("formal_languages", "paper").weight_decays == (1e-4,)

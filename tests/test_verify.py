@@ -1,0 +1,143 @@
+"""`verify` passes a sound zoo and names what is wrong with any other."""
+
+import json
+import shutil
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.func import functional_call, vmap
+
+from zoo_builder.errors import RnnzooError
+from zoo_builder.rnn import RNNModule
+from zoo_builder.storage.manifest import read_manifest
+from zoo_builder.storage.shards import file_sha256
+from zoo_builder.tasks.base import encoding_of
+from zoo_builder.training.kernels import TorchKernel
+from zoo_builder.verify import verify_zoo
+
+
+@pytest.fixture
+def zoo(language_zoo, tmp_path):
+    """A copy to break."""
+    return shutil.copytree(language_zoo, tmp_path / "zoo")
+
+
+def failure(zoo):
+    *passed, last = verify_zoo(zoo, TorchKernel(), sample=6)
+    assert all(check.passed for check in passed)
+    assert not last.passed
+    return last
+
+
+@pytest.mark.parametrize("name", ["language_zoo", "digits_zoo"])
+def test_a_sound_zoo_passes_every_check(name, request):
+    checks = verify_zoo(request.getfixturevalue(name), TorchKernel(), sample=10)
+    expected = ["files", "metadata", "splits", "weights", "rollout losses", "metrics"]
+    assert [check.name for check in checks] == expected
+    assert all(check.passed for check in checks), checks
+    assert "10 of them bit for bit" in checks[-1].found
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "add"])
+def test_damaged_files_are_named(zoo, damage):
+    victim = next((zoo / "weights").glob("train-00000*"))
+    content = bytearray(victim.read_bytes())
+    if damage == "remove":
+        victim.unlink()
+    elif damage == "add":
+        victim = zoo / "weights" / "train-00099-of-00099.safetensors"
+        victim.write_bytes(content)
+    elif damage == "truncate":
+        victim.write_bytes(content[:-1])
+    else:
+        content[-1] ^= 1
+        victim.write_bytes(content)
+    check = failure(zoo)
+    assert check.name == "files"
+    assert victim.name in check.found
+
+
+def reseal(zoo, name):
+    """Make the manifest agree with a file that was changed: only deeper checks can find it now."""
+    values = json.loads((zoo / "zoo.json").read_bytes())
+    values["files"][name] = {"bytes": (zoo / name).stat().st_size, "sha256": file_sha256(zoo / name)}
+    (zoo / "zoo.json").write_text(json.dumps(values))
+
+
+def change_column(zoo, column, change):
+    path = zoo / "metadata/train.parquet"
+    table = pq.read_table(path)
+    values = change(table[column].to_pylist())
+    where = table.schema.get_field_index(column)
+    field = table.schema.field(column)
+    pq.write_table(table.set_column(where, field, pa.array(values, field.type)), path)
+    reseal(zoo, "metadata/train.parquet")
+
+
+@pytest.mark.parametrize(
+    ("column", "change", "check"),
+    [
+        ("checkpoint_id", lambda v: [v[0]] * len(v), "metadata"),
+        ("run_id", lambda v: ["one"] * len(v), "metadata"),
+        ("shard", lambda v: v[::-1], "metadata"),
+        ("split", lambda v: ["test"] * len(v), "splits"),
+        ("paper_split", lambda v: ["elsewhere"] * len(v), "splits"),
+        ("row", lambda v: [n + 1 for n in v], "weights"),
+        ("sha256", lambda v: v[1:] + v[:1], "weights"),
+        ("diverged", lambda v: [True] * len(v), "weights"),
+        ("rollout_loss", lambda v: [n * 1.001 for n in v], "rollout losses"),
+        ("seed", lambda v: [n + 1 for n in v], "metrics"),
+        ("eval_loss", lambda v: [n * 1.001 for n in v], "metrics"),
+        ("accuracy", lambda v: [1 - n for n in v], "metrics"),
+    ],
+)
+def test_metadata_that_lie_are_found(zoo, column, change, check):
+    change_column(zoo, column, change)
+    assert failure(zoo).name == check
+
+
+def test_parquet_that_disagrees_with_the_shards(zoo):
+    path = zoo / "metadata/train.parquet"
+    pq.write_table(pq.read_table(path).slice(1), path)
+    reseal(zoo, "metadata/train.parquet")
+    check = failure(zoo)
+    assert (check.name, "train.parquet" in check.found) == ("metadata", True)
+
+
+def test_a_split_file_that_disagrees(zoo):
+    values = json.loads((zoo / "splits.json").read_bytes())
+    task = next(iter(values["split"]))
+    values["split"][task] = "validation" if values["split"][task] != "validation" else "train"
+    (zoo / "splits.json").write_text(json.dumps(values))
+    reseal(zoo, "splits.json")
+    check = failure(zoo)
+    assert check.name == "splits"
+    assert task in check.found
+
+
+def test_there_must_be_a_zoo(tmp_path):
+    with pytest.raises(RnnzooError, match="not a zoo"):
+        verify_zoo(tmp_path, TorchKernel())
+
+
+@pytest.mark.parametrize("name", ["language_zoo", "digits_zoo"])
+def test_a_shard_and_safetensors_alone_reproduce_the_stored_losses(name, request):
+    """No loader, no rnn_forward: load_file, functional_call under vmap, cross-entropy."""
+    folder = request.getfixturevalue(name)
+    manifest = read_manifest(folder)
+    encoding, module = encoding_of(manifest.encoding), RNNModule(manifest.rnn_spec())
+    rows = pq.read_table(folder / "metadata/train.parquet").to_pylist()
+    shard = rows[0]["shard"]
+    rows = [row for row in rows if row["shard"] == shard]
+    weights, rollouts = load_file(folder / shard), load_file(folder / shard.replace("weights", "rollouts", 1))
+    which = [row["rollout_row"] for row in rows]
+    inputs = rollouts["inputs"][which]
+    labels = rollouts["labels"][which] if "labels" in rollouts else None
+    logits = vmap(lambda one, x: functional_call(module, one, (x,))[0])(weights, encoding.inputs(inputs))
+    targets = encoding.targets(inputs, labels)
+    losses = torch.nn.functional.cross_entropy(logits.movedim(-1, 1), targets, reduction="none").flatten(1).mean(1)
+    np.testing.assert_allclose(losses.numpy(), [row["rollout_loss"] for row in rows], rtol=1e-5)
