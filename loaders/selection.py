@@ -18,7 +18,7 @@ from zoo_builder.storage.manifest import Manifest
 
 Filters: TypeAlias = "Sequence[Any] | pc.Expression"
 """`[("accuracy", ">", 0.9), ("step", "==", 2000)]`: all must hold; a list of such lists: one of them must.
-Or an expression of `pyarrow.compute`."""
+Or an expression of `pyarrow.compute`, in which numbers are doubles, while most columns are float32."""
 OPERATORS = ("=", "==", "!=", "<", ">", "<=", ">=", "in", "not in")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,11 @@ from numpy.typing import NDArray
 from loaders.formatting import StoredTensor, features_of
 from loaders.selection import Selection
 from loaders.zoo_folder import ZooFolder
-from zoo_builder.errors import RnnzooError
 
 ROLLOUT_COLUMN = "rollout_{}"
 """Columns of the rollouts: "rollout_inputs" and, where there are any, "rollout_labels"."""
 SHORT_RUN = 8
-"""Runs of fewer rows than this are copied together: so many small Arrow arrays would cost more."""
+"""Runs that are shorter than this on average are copied together: so many small Arrow arrays cost more."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,10 @@ def split_by_shard(metadata: pa.Table, rows: NDArray[np.int64] | None = None) ->
     if rows is not None:
         metadata = metadata.take(pa.array(rows)).combine_chunks()
     wanted = metadata["shard"].to_pylist()
-    starts = [i for i, name in enumerate(wanted) if i == 0 or wanted[i - 1] != name]
-    ends = [*starts[1:], len(wanted)]
+    edges = [i for i, name in enumerate(wanted) if i == 0 or wanted[i - 1] != name] + [len(wanted)]
     return [
         ShardRows(wanted[start], sizes[wanted[start]], metadata.slice(start, end - start))
-        for start, end in zip(starts, ends, strict=False)
+        for start, end in pairwise(edges)
     ]
 
 
@@ -55,7 +54,7 @@ def dataset_features(folder: ZooFolder, metadata: pa.Schema, shard: ShardRows, s
     """Features of what a selection loads. Only shapes of rollouts are read, from `shard`."""
     tensors: dict[str, StoredTensor] = {}
     if selection.rollouts:
-        for name, tensor in folder.open_rollouts(shard.name).items():
+        for name, tensor in folder.open_rollouts(shard.name, np.empty(0, int)).items():
             tensors[ROLLOUT_COLUMN.format(name)] = StoredTensor(tensor.shape[1:], "uint8")
     for name in selection.tensors:
         tensors[name] = StoredTensor(folder.spec.shape(name), "float32")
@@ -71,8 +70,7 @@ class ShardReader:
         self._files: list[tuple[str, dict[str, TensorColumn]]] = []
         """For each file: the metadata column that numbers its rows, and the file's columns."""
         if selection.rollouts:
-            rollouts = folder.open_rollouts(shard.name)
-            self._check_rollout_rows(folder, len(rollouts["inputs"]))
+            rollouts = folder.open_rollouts(shard.name, shard.metadata["rollout_row"].to_numpy())
             named = {ROLLOUT_COLUMN.format(name): TensorColumn(tensor) for name, tensor in rollouts.items()}
             self._files.append(("rollout_row", named))
         if selection.tensors:
@@ -88,15 +86,6 @@ class ShardReader:
             columns |= {name: tensor.rows(runs) for name, tensor in tensors.items()}
         return pa.table(columns)
 
-    def _check_rollout_rows(self, folder: ZooFolder, count: int) -> None:
-        rows = self._shard.metadata["rollout_row"].to_numpy()
-        outside = rows[(rows < 0) | (rows >= count)]
-        if len(outside):
-            raise RnnzooError(
-                f"{folder.path / self._shard.name}: the metadata name rollout row {outside[0]}, expected 0 to "
-                f"{count - 1}"
-            )
-
 
 class TensorColumn:
     """A tensor [N, *shape] as a column of N flat fixed-size lists over the same memory."""
@@ -108,7 +97,7 @@ class TensorColumn:
 
     def rows(self, runs: NDArray[np.int64]) -> pa.ChunkedArray:
         """The rows of all runs [K, 2]. Long runs are not copied."""
-        if (runs[:, 1] - runs[:, 0]).sum() >= SHORT_RUN * len(runs):
+        if len(runs) == 1 or (runs[:, 1] - runs[:, 0]).sum() >= SHORT_RUN * len(runs):
             chunks = [self._array.slice(first, last - first) for first, last in runs.tolist()]
         else:
             width = self._array.type.list_size * self._dtype.itemsize

@@ -53,6 +53,9 @@ def load_zoo(
     >>> train = load_zoo("zoo", "train", filters=[("step", "==", 2000)])
     >>> for batch in train.shuffle(seed=0).iter(batch_size=64):
     ...     batch["lstm.weight_hh_l0"]  # float32 [64, 128, 32]
+
+    A `DataLoader` reads blocks too when its sampler hands out whole batches:
+    `DataLoader(train, sampler=BatchSampler(RandomSampler(train), 64, False), batch_size=None)`.
     """
     folder = open_zoo(path_or_repo)
     type_name = format_name(format)
@@ -207,11 +210,13 @@ class Zoo:
 
     def _open_weights(self, name: str) -> dict[str, NDArray[np.float32]]:
         if name not in self._weights:
-            models = sum(self.metadata["shard"].to_numpy() == name)
+            models = int((self.metadata["shard"].to_numpy() == name).sum())
             self._weights[name] = self._folder.open_weights(name, models)
         return self._weights[name]
 
     def _open_rollouts(self, name: str) -> dict[str, NDArray[np.uint8]]:
         if name not in self._rollouts:
-            self._rollouts[name] = self._folder.open_rollouts(name)
+            there = self.metadata["shard"].to_numpy() == name
+            rows = self.metadata["rollout_row"].to_numpy()[there]
+            self._rollouts[name] = self._folder.open_rollouts(name, rows)
         return self._rollouts[name]

@@ -125,8 +125,11 @@ class ZooFolder:
             self._check_tensor(name, parameter, tensors[parameter], np.float32, (models, *shape))
         return tensors
 
-    def open_rollouts(self, weights_name: str) -> dict[str, NDArray[np.uint8]]:
-        """The rollouts of a weights file: "inputs" [K, R, F] and, where inputs have some, "labels" [K, R]."""
+    def open_rollouts(self, weights_name: str, rows: NDArray[np.integer[Any]]) -> dict[str, NDArray[np.uint8]]:
+        """The rollouts of a weights file: "inputs" [K, R, F] and, where inputs have some, "labels" [K, R].
+
+        rows: those that the metadata name; all must be there.
+        """
         name = rollouts_of(weights_name)
         self.check_sizes([name])
         tensors = read_shard(self.path / name).tensors
@@ -136,6 +139,12 @@ class ZooFolder:
             )
         for tensor, values in tensors.items():
             self._check_tensor(name, tensor, values, np.uint8, tensors["inputs"].shape[: values.ndim])
+        outside = rows[(rows < 0) | (rows >= len(tensors["inputs"]))]
+        if len(outside):
+            raise RnnzooError(
+                f"{self.path / name}: found {len(tensors['inputs'])} rows, expected row {outside[0]} that the "
+                "metadata name"
+            )
         return tensors
 
     def _check_tensor(

@@ -617,6 +617,19 @@ def test_metadata_that_disagree(copied, change, message):
             load_zoo(copied, streaming=streaming)
 
 
+def test_metadata_that_name_missing_rollouts(copied):
+    index = pq.read_schema(copied / "metadata" / "train.parquet").get_field_index("rollout_row")
+    rewrite_metadata(
+        copied, lambda table: table.set_column(index, "rollout_row", pc.add(table["rollout_row"], 3).cast("int32"))
+    )
+    message = r"rollouts/train-00000-of-00004.safetensors: found 6 rows, expected row \d that the metadata name"
+    for streaming in (False, True):
+        with pytest.raises(RnnzooError, match=message):
+            list(load_zoo(copied, "train", rollouts=True, streaming=streaming))
+    with pytest.raises(RnnzooError, match=message):
+        Zoo(copied).rollouts([0])
+
+
 def test_broken_metadata(copied):
     path = copied / "metadata" / "train.parquet"
     path.write_bytes(path.read_bytes()[:-9])
