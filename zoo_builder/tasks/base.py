@@ -131,8 +131,9 @@ class Data:
         if self.views is None:
             return self.items[item_ids.long()]
         padded = torch.nn.functional.pad(self.items, (0, 1))  # the last column is what view -1 reads
-        views = self.views.long()
-        return torch.stack([padded[ids.long()][..., view] for ids, view in zip(item_ids, views, strict=True)])
+        views = self.views.long().remainder(padded.shape[1])
+        views = views.view(len(views), *[1] * (item_ids.dim() - 1), -1)
+        return torch.take_along_dim(padded[item_ids.long()], views, dim=-1)
 
     def batch(self, item_ids: Tensor) -> Batch:
         """Item numbers [N, B] to inputs and targets."""

@@ -19,8 +19,8 @@ from zoo_builder.training.kernels.base import BETA1, BETA2, EPSILON, TrainState
 
 CPU_MODELS_AT_ONCE = 16
 """Models whose data are prepared together on a CPU; the models themselves run one after the other."""
-SEQUENCES_AT_ONCE = 1000
-"""Sequences a model scores at once, to bound memory."""
+SCORED_AT_ONCE = 16_000
+"""Sequences of all models that are scored at once, to bound memory (some 0.1 MB a sequence with 2 x 32 units)."""
 
 
 class TorchKernel:
@@ -65,8 +65,9 @@ class TorchKernel:
         for first, last in self._chunks(len(weights)):
             models = unflatten_weights(spec, weights[first:last].to(self.device))
             part_data = data.of_runs(first, last).to(self.device)
-            for start in range(0, item_ids.shape[1], SEQUENCES_AT_ONCE):
-                where = slice(first, last), slice(start, start + SEQUENCES_AT_ONCE)
+            sequences = max(1, SCORED_AT_ONCE // (last - first))
+            for start in range(0, item_ids.shape[1], sequences):
+                where = slice(first, last), slice(start, start + sequences)
                 batch = part_data.batch(item_ids[where].to(self.device))
                 logits, _ = forward(spec, models, batch.inputs)
                 losses[where] = sequence_losses(logits, batch.targets).cpu()
