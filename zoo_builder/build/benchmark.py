@@ -105,9 +105,7 @@ def main() -> None:
     parser.add_argument("--preset", default="small")
     parser.add_argument("--runs", type=int, help="default: the preset's")
     parser.add_argument("--mnist", type=Path, help="folder with MNIST's IDX files")
-    parser.add_argument(
-        "--published-threads", type=int, default=1, help="threads of the published way (default 1)"
-    )
+    parser.add_argument("--published-threads", type=int, default=1, help="of the published way (default 1)")
     parser.add_argument("--json", type=Path, help="where the times and accuracies go")
     arguments = parser.parse_args()
     overrides = {} if arguments.runs is None else {"runs": arguments.runs}

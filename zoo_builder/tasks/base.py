@@ -130,10 +130,9 @@ class Data:
         """Item numbers [N, ...] to the runs' views of the items, uint8 [N, ..., F']."""
         if self.views is None:
             return self.items[item_ids.long()]
-        padded = torch.nn.functional.pad(self.items, (0, 1))  # the last column is what view -1 reads
-        views = self.views.long().remainder(padded.shape[1])
-        views = views.view(len(views), *[1] * (item_ids.dim() - 1), -1)
-        return torch.take_along_dim(padded[item_ids.long()], views, dim=-1)
+        views = self.views.long().view(len(self.views), *[1] * (item_ids.dim() - 1), -1)
+        seen = torch.take_along_dim(self.items[item_ids.long()], views.clamp_min(0), dim=-1)
+        return seen.masked_fill_(views < 0, 0)
 
     def batch(self, item_ids: Tensor) -> Batch:
         """Item numbers [N, B] to inputs and targets."""

@@ -28,7 +28,6 @@ from zoo_builder.tasks import FormalLanguages, Images, SequentialImages, TaskFam
 from zoo_builder.tasks.base import Data
 from zoo_builder.training.kernels import Kernel, TorchKernel, TrainState
 from zoo_builder.training.kernels.base import BETA1, BETA2, EPSILON
-from zoo_builder.training.kernels.compiler import KernelUnavailable
 from zoo_builder.training.kernels.fused_cpu import FusedCpuKernel, available_cores
 from zoo_builder.training.loop import draw_items, run_data
 
@@ -36,6 +35,8 @@ BATCH_SIZE = 32
 PAPER_MODEL_STEPS = 1000 * 20_000
 GEMM_SIZE = 2048
 COPY_BYTES = 1 << 28
+TURNS_OF_TWO_PROCESSES = 3
+"""Starting two processes takes seconds, so only the first few turns do."""
 
 
 class PublishedLoop(TorchKernel):
@@ -186,25 +187,16 @@ def run_family(name: str, family: TaskFamily[Any], repeats: int, steps: int, cor
     def note(contestant: str, milliseconds: float) -> None:
         turns.setdefault(contestant, []).append(milliseconds)
 
-    fused_models = 8 * cores
     for turn in range(repeats + 1):  # the first turn warms up and is dropped
         for threads in sorted({1, cores}):
             note(f"published, {threads} threads", published_milliseconds(bench, threads, steps))
-        if cores > 1 and turn < 3:
+            note(f"torch, {threads} threads", bench.milliseconds(TorchKernel(), 2, steps))
+            note(f"fused, {threads} threads", bench.milliseconds(FusedCpuKernel(threads), 8 * cores, steps))
+            note(f"sgemm GFLOP/s, {threads} threads", gemm_gflops(threads))
+        if cores > 1 and turn <= TURNS_OF_TWO_PROCESSES:
             note("published, 2 processes", two_processes_milliseconds(name, steps))
-        torch.set_num_threads(cores)
-        note("torch", bench.milliseconds(TorchKernel(), 2, steps))
-        if turn == 0:
-            try:
-                FusedCpuKernel().prepare(bench.spec, family.encoding)
-            except KernelUnavailable as error:
-                print(f"the fused kernel cannot be had: {error}")
-        for threads in sorted({1, cores}):
-            note(f"fused, {threads} threads", bench.milliseconds(FusedCpuKernel(threads), fused_models, steps))
         if torch.cuda.is_available():
             note("cuda, 1000 models", bench.milliseconds(TorchKernel("cuda"), 1000, min(steps, 20)))
-        note("sgemm GFLOP/s, 1 thread", gemm_gflops(1))
-        note(f"sgemm GFLOP/s, {cores} threads", gemm_gflops(cores))
     return {"flops": bench.flops, "turns": {key: values[1:] for key, values in turns.items()}}
 
 
@@ -212,9 +204,8 @@ def print_family(name: str, result: dict[str, Any], cores: int) -> None:
     """A table of medians, with ratios to the published way at its best thread setting."""
     turns, flops = result["turns"], result["flops"]
     middle = {key: median(values) for key, values in turns.items()}
-    published = min(
-        (key for key in middle if key.startswith("published") and "threads" in key), key=middle.__getitem__
-    )
+    single_processes = [key for key in middle if key.startswith("published") and "threads" in key]
+    published = min(single_processes, key=middle.__getitem__)
     print(f"\n{name}: {flops / 1e6:.0f} MFLOP a model-step")
     header = f"  {'':24}{'ms':>9}{'steps/s':>10}{'ratio':>8}{'of sgemm':>10}{'paper preset':>15}"
     print(header)
@@ -222,14 +213,11 @@ def print_family(name: str, result: dict[str, Any], cores: int) -> None:
         if key.startswith("sgemm"):
             continue
         ratio = median(a / b for a, b in zip(turns[published], turns[key], strict=False))
-        threads = cores if key.startswith("torch") or "processes" in key else int(key.split(",")[1].split()[0])
-        peak = middle.get(f"sgemm GFLOP/s, {min(threads, cores)} threads", middle["sgemm GFLOP/s, 1 thread"])
-        share = flops / (milliseconds * 1e6) / peak
-        hours = PAPER_MODEL_STEPS * milliseconds / 3.6e6
-        shown = "" if key.startswith("cuda") else f"{share:.0%}"
-        print(
-            f"  {key:24}{milliseconds:>9.3f}{1e3 / milliseconds:>10.0f}{ratio:>7.1f}x{shown:>10}{hours:>13.1f} h"
-        )
+        used = 1 if "1 threads" in key else cores
+        peak = middle[f"sgemm GFLOP/s, {used} threads"]
+        share = "" if key.startswith("cuda") else f"{flops / (milliseconds * 1e6) / peak:.0%}"
+        hours = f"{PAPER_MODEL_STEPS * milliseconds / 3.6e6:.1f} h"
+        print(f"  {key:24}{milliseconds:>9.3f}{1e3 / milliseconds:>10.0f}{ratio:>7.1f}x{share:>10}{hours:>15}")
     print(f"  ratio: to '{published}', turn by turn")
 
 
