@@ -30,13 +30,14 @@ export OPEN_ZOO
 
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet $(TORCH)
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install -qq --upgrade pip
+	$(BIN)/python -m pip install -qq $(TORCH)
+	$(BIN)/python -m pip install -qq --editable '.[dev]'
 	touch $@
 
 demo: $(INSTALLED)
 	@images=$$($(BIN)/zoo-builder images) || exit 1; \
+	echo "the zoo of images is $$images"; \
 	set -e; \
 	for zoo in formal_languages $$images; do \
 		echo; echo "== $$zoo: build, verify, look"; \

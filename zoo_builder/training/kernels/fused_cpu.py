@@ -15,7 +15,7 @@ from torch import Tensor
 
 from zoo_builder.errors import RnnzooError
 from zoo_builder.rnn import RNNSpec
-from zoo_builder.tasks.base import Data, TileEncoding, TokenEncoding
+from zoo_builder.tasks.base import Data, Encoding, TileEncoding, TokenEncoding
 from zoo_builder.training.kernels.base import TrainState
 from zoo_builder.training.kernels.compiler import KernelUnavailable, load_library
 
@@ -51,6 +51,10 @@ class FusedCpuKernel:
         if threads is not None and threads < 1:
             raise RnnzooError(f"threads: found {threads}, expected at least 1")
         self.threads = available_cores() if threads is None else threads
+
+    def prepare(self, spec: RNNSpec, encoding: Encoding) -> None:
+        """Compile (or find in the cache) what this shape needs. Raises KernelUnavailable."""
+        _library(spec, isinstance(encoding, TokenEncoding))
 
     def train_steps(
         self, state: TrainState, data: Data, item_ids: Tensor, learning_rates: Tensor, weight_decays: Tensor
