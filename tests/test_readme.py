@@ -1,0 +1,32 @@
+"""The README's Python runs as it stands there."""
+
+import re
+from pathlib import Path
+
+from loaders.benchmark import run_benchmark
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_the_snippets_run_one_after_the_other(language_zoo, capsys):
+    shard = sorted((language_zoo / "weights").glob("train-*"))[0].name
+    names: dict = {}
+    snippets = [block for block in BLOCKS if "demo/" in block]
+    assert len(snippets) == 3
+    for block in snippets:
+        block = block.replace("train-00000-of-00001.safetensors", shard).replace(
+            "demo/formal_languages", str(language_zoo)
+        )
+        exec(block.replace('("accuracy", ">", 0.9)', '("accuracy", ">=", 0.0)'), names)
+    assert "torch.Size([128, 32])" in capsys.readouterr().out
+    assert names["inputs"].shape[0] == names["log_probabilities"].shape[0] == 8
+    assert names["logits"].shape[1:] == (1, 6, 6)
+
+
+def test_the_encoder_of_the_readme_can_be_benchmarked(language_zoo, tmp_path, monkeypatch):
+    block = next(block for block in BLOCKS if "class MyEncoder" in block)
+    (tmp_path / "my_encoder.py").write_text(block)
+    monkeypatch.chdir(tmp_path)
+    result = run_benchmark(language_zoo, "my_encoder:MyEncoder", ["accuracy"])
+    assert result["embedding_size"] == 10
