@@ -80,9 +80,7 @@ class FusedCpuKernel:
         state.step += train_steps
         return losses
 
-    def score_items(
-        self, spec: RNNSpec, weights: Tensor, data: Data, item_ids: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def score_items(self, spec: RNNSpec, weights: Tensor, data: Data, item_ids: Tensor) -> tuple[Tensor, Tensor]:
         """See `Kernel.score_items`."""
         models, sequences = _check("item_ids", item_ids, torch.int32, (None, None))
         _check("weights", weights, torch.float32, (models, spec.num_parameters))
@@ -131,9 +129,7 @@ def available_cores() -> int:
 def _library(spec: RNNSpec, tokens: bool) -> ctypes.CDLL:
     """The library for one shape, with the types of its functions declared."""
     if spec.cell != "lstm":
-        raise KernelUnavailable(
-            f"cell: found {spec.cell!r}, expected 'lstm', the one the fused kernel computes"
-        )
+        raise KernelUnavailable(f"cell: found {spec.cell!r}, expected 'lstm', the one the fused kernel computes")
     library = load_library(
         "fused.cpp",
         {
@@ -162,9 +158,7 @@ def _data(spec: RNNSpec, data: Data, item_ids: Tensor) -> _Data:
         _check_range("views", views, -1, item_bytes)
     _check_range("item_ids", item_ids, 0, count)
     if encoding.input_size != spec.input_size:
-        raise RnnzooError(
-            f"encoding: found {encoding.input_size} inputs, expected the spec's {spec.input_size}"
-        )
+        raise RnnzooError(f"encoding: found {encoding.input_size} inputs, expected the spec's {spec.input_size}")
     if isinstance(encoding, TokenEncoding):
         _check_range("items", items, 0, min(spec.input_size, spec.output_size))
         labels = None
