@@ -12,7 +12,9 @@ DEMO ?= demo
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 MNIST ?= $(RNNZOO_MNIST_DIR)
-export RNNZOO_MNIST_DIR := $(MNIST)
+ifneq ($(MNIST),)
+export RNNZOO_MNIST_DIR := $(abspath $(MNIST))
+endif
 
 define OPEN_ZOO
 import sys

@@ -194,7 +194,7 @@ def test_unknown_source():
 
 
 @pytest.mark.mnist
-@pytest.mark.skipif(images.MNIST_VARIABLE not in os.environ, reason=f"needs {images.MNIST_VARIABLE}")
+@pytest.mark.skipif(not os.environ.get(images.MNIST_VARIABLE), reason=f"needs {images.MNIST_VARIABLE}")
 def test_the_real_mnist():
     read = load_images("mnist", Path(os.environ[images.MNIST_VARIABLE]))
     assert read.pixels.shape == (60_000, 28, 28)
