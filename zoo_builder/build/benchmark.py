@@ -113,11 +113,11 @@ def main() -> None:
 
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
+        torch.set_num_threads(arguments.published_threads)
+        results["published"] = time_build(config, PublishedLoop(), Path(folder) / "published", arguments.mnist)
         fused = FusedCpuKernel()
         fused.prepare(config.spec, config.encoding)
         results["fused"] = time_build(config, fused, Path(folder) / "fused", arguments.mnist)
-        torch.set_num_threads(arguments.published_threads)
-        results["published"] = time_build(config, PublishedLoop(), Path(folder) / "published", arguments.mnist)
 
     print(f"\n{config.zoo}, preset {config.preset}: {config.runs} runs of {config.steps} steps")
     for name, result in results.items():
