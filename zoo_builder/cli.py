@@ -70,6 +70,7 @@ def build(
     sampled_strings: Annotated[int | None, typer.Option(help="Strings an accuracy is measured on.")] = None,
     rollouts: Annotated[int | None, typer.Option(help="Sequences kept with a checkpoint.")] = None,
     runs_per_shard: Annotated[int | None, typer.Option(help="Runs in one file.")] = None,
+    save_every: Annotated[float, typer.Option(min=0, help="Seconds between saves of runs in training.")] = 120,
     device: DeviceOption = "auto",
     kernel: KernelOption = "auto",
     threads: ThreadsOption = None,
@@ -97,7 +98,7 @@ def build(
     worker = choose_kernel(config.spec, config.encoding, device, kernel, threads)
     typer.echo(f"{zoo}: {config.runs} runs of {config.steps} steps with kernel {worker.name}, into {out}")
     with logging_redirect_tqdm(), _ProgressBar(config) as bar:
-        manifest = build_zoo(config, out, worker, bar, mnist)
+        manifest = build_zoo(config, out, worker, bar, mnist, save_every)
     size = sum(entry.bytes for entry in manifest.files.values())
     typer.echo(f"finished: {out}, {size / 1e6:.1f} MB in {bar.seconds:.0f} s; `zoo-builder info {out}` shows it")
 

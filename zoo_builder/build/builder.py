@@ -20,13 +20,12 @@ from zoo_builder.rollouts import Evaluation, evaluate
 from zoo_builder.splits import empty_splits
 from zoo_builder.storage import schema
 from zoo_builder.storage.manifest import Manifest, read_manifest, write_json
+from zoo_builder.storage.shards import TEMPORARY_FILES
 from zoo_builder.training.kernels import Kernel, TrainState, runs_that_fit
 from zoo_builder.training.loop import run_data, train_runs
 from zoo_builder.zoos import ZooConfig, config_of
 
 log = logging.getLogger(__name__)
-
-SAVE_EVERY_SECONDS = 120.0
 
 
 class Interrupted(Exception):
@@ -56,7 +55,7 @@ def build_zoo(
     kernel: Kernel,
     observer: Observer,
     mnist_folder: Path | None = None,
-    save_every: float = SAVE_EVERY_SECONDS,
+    save_every: float = 120,
 ) -> Manifest:
     """Build the zoo of `config` in `folder`, or finish one begun there.
 
@@ -95,6 +94,8 @@ def _claim_folder(config: ZooConfig, folder: Path) -> None:
         except ValueError as error:
             raise RnnzooError(f"{plan_file}: not JSON: {error}") from error
         _check_same_config(config, config_of(values, str(plan_file)), folder)
+        for leftover in folder.rglob(TEMPORARY_FILES):  # of a build that was killed while it wrote
+            leftover.unlink()
         return
     if folder.exists() and not folder.is_dir():
         raise RnnzooError(f"{folder}: a file, expected a folder to build in")

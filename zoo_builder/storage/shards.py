@@ -24,6 +24,8 @@ from zoo_builder.errors import RnnzooError
 
 METADATA_KEY = "rnnzoo"
 """The header's one metadata entry, a JSON text: several entries would come out in no fixed order."""
+TEMPORARY_FILES = ".*.tmp"
+"""Pattern of the names under which files are written before they get their own."""
 LONGEST_HEADER = 100_000_000
 DTYPES: dict[str, np.dtype[Any]] = {
     "F32": np.dtype("<f4"),
