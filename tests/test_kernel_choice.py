@@ -1,0 +1,55 @@
+"""Which kernel a build gets, and what it says when it cannot get the fast one."""
+
+import pytest
+import torch
+
+from zoo_builder.errors import RnnzooError
+from zoo_builder.rnn import RNNSpec
+from zoo_builder.tasks import FormalLanguages
+from zoo_builder.training.kernels import TorchKernel, choice, choose_kernel, runs_that_fit
+from zoo_builder.training.kernels.compiler import KernelUnavailable
+
+SPEC, ENCODING = RNNSpec(6, 32, 6), FormalLanguages.encoding
+
+
+@pytest.fixture
+def no_compiler(monkeypatch):
+    class Unavailable(choice.FusedCpuKernel):
+        def prepare(self, spec, encoding):
+            raise KernelUnavailable("no C++ compiler was found")
+
+    monkeypatch.setattr(choice, "FusedCpuKernel", Unavailable)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
+def test_without_a_compiler_torch_serves_and_says_so(no_compiler, caplog):
+    assert choose_kernel(SPEC, ENCODING).name == "torch-cpu"
+    assert [record.message for record in caplog.records] == [
+        "training with torch, several times slower: no C++ compiler was found"
+    ]
+
+
+def test_asking_for_what_cannot_be_had_is_an_error(no_compiler):
+    with pytest.raises(RnnzooError, match="--kernel: the fused kernel cannot be had: no C"):
+        choose_kernel(SPEC, ENCODING, kernel="fused")
+    with pytest.raises(RnnzooError, match="--device: found 'cuda', but torch sees no GPU"):
+        choose_kernel(SPEC, ENCODING, device="cuda")
+    with pytest.raises(RnnzooError, match="--kernel: found 'magic', expected one of auto, fused, torch"):
+        choose_kernel(SPEC, ENCODING, kernel="magic")
+
+
+def test_torch_is_taken_where_it_is_asked_for():
+    assert choose_kernel(SPEC, ENCODING, device="cpu", kernel="torch").name == "torch-cpu"
+
+
+def test_a_gpu_takes_as_many_runs_as_fit(monkeypatch):
+    free = {"bytes": 80e9}
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (int(free["bytes"]), int(80e9)))
+    kernel = TorchKernel("cuda")
+    everything = runs_that_fit(kernel, SPEC, steps=41, batch_size=32)
+    free["bytes"] = 8e9
+    a_tenth = runs_that_fit(kernel, SPEC, steps=41, batch_size=32)
+    assert everything > 1000  # a whole zoo of the paper on a data-centre GPU
+    assert a_tenth == pytest.approx(everything / 10, rel=0.01)
+    free["bytes"] = 0
+    assert runs_that_fit(kernel, SPEC, steps=41, batch_size=32) == 1
