@@ -34,17 +34,17 @@ def run_benchmark(zoo_path: str | Path, encoder_name: str, target_names: Sequenc
     Returns the result as plain JSON values: "scores" is target -> split -> score -> value, main score first.
     """
     zoo = Zoo(zoo_path)
+    filled = [split for split in SPLITS if zoo.manifest.splits[split].runs]
+    missing = [split for split in ("train", *REPORTED) if split not in filled]
+    if missing:
+        raise RnnzooError(f"{zoo_path}: the split {missing[0]!r} is empty; a benchmark needs a zoo of more tasks")
     targets = choose_targets(zoo, target_names)
     encoder = load_encoder(encoder_name, ENCODERS, zoo.spec)
     width = check_encoder(encoder, zoo.spec)
     began = time.perf_counter()
-    filled = [split for split in SPLITS if zoo.manifest.splits[split].runs]
     features = {split: embed_split(zoo_path, split, encoder) for split in filled}
     embedded = time.perf_counter()
     metadata = {split: _kept_columns(zoo, split, targets) for split in features}
-    missing = [split for split in ("train", *REPORTED) if split not in features]
-    if missing:
-        raise RnnzooError(f"{zoo_path}: the split {missing[0]!r} is empty; a benchmark needs a zoo of more tasks")
     scores = {target.name: _score_target(target, features, metadata) for target in targets}
     return {
         "encoder": encoder_name,
