@@ -94,9 +94,7 @@ void transpose(const float* from, float* to, int rows, int columns, int to_row) 
 float poison(const Model& model) {
     Vec sums = {};
     for (int p = 0; p < kPackedSize; p += kLanes) sums += load(model.weights + p) * 0.0f;
-    float sum = 0;
-    for (int lane = 0; lane < kLanes; lane++) sum += sums[lane];
-    return sum;
+    return sum_of(sums);
 }
 
 void derive(Model& model) {
@@ -131,19 +129,19 @@ struct Group {
     float* logit_gradients;  // [T, kRows, kOutputs]
     float *dh, *dc;          // [kRows, kUnits]
     std::vector<uint8_t> tokens;  // [T + 1, kRows]: the input of step t, and the target of step t - 1
+    std::vector<uint8_t> viewed;  // [F']: a run's view of one item
     uint8_t labels[kRows];
 
     static size_t size(size_t steps) {
-        const size_t layer = steps * (kGatesSize + kStateSize) + 2 * (steps + 1) * kStateSize;
+        const size_t layer = steps * kGatesSize + 2 * (steps + 1) * kStateSize;
         const size_t inputs = kTokens ? 0 : steps * kRows * kInputs;
         return kLayers * layer + inputs + steps * (kStateSize + kRows * kOutputs) + 2 * kStateSize;
     }
 
-    Group(Arena& arena, int steps) : steps(steps), tokens((steps + 1) * kRows) {
+    Group(Arena& arena, int steps) : steps(steps), tokens((steps + 1) * kRows), viewed(kTokens ? steps + 1 : steps * kInputs) {
         for (LayerTrace& layer : trace) {
             layer.gates = arena.take(steps * kGatesSize);
             layer.cells = arena.take((steps + 1) * kStateSize);
-            layer.squashed = arena.take(steps * kStateSize);
             layer.hidden = arena.take((steps + 1) * kStateSize);
         }
         inputs = arena.take(kTokens ? 0 : steps * kRows * kInputs);
@@ -169,29 +167,35 @@ struct Workspace {
 
 // --------------------------------------------------------------------------------------------------- data
 
-// Sequence s of a run's batch as row `row` of the group.
-void gather_row(Group& group, int row, const Data& data, int64_t item, const int16_t* view) {
-    const uint8_t* bytes = data.items + item * data.item_bytes;
-    const auto byte = [&](int64_t j) -> uint8_t {
-        if (view == nullptr) return bytes[j];
-        return view[j] < 0 ? 0 : bytes[view[j]];
-    };
+void see(uint8_t* __restrict viewed, const int16_t* view, const uint8_t* bytes, int64_t count) {
+    for (int64_t j = 0; j < count; j++) viewed[j] = view[j] < 0 ? 0 : bytes[view[j]];
+}
+
+// A run's view of an item, [F'], as row `row` of the group.
+void encode_row(Group& group, int row, float scale, float shift, const uint8_t* bytes) {
     if constexpr (kTokens) {
-        for (int t = 0; t <= group.steps; t++) group.tokens[t * kRows + row] = byte(t);
+        for (int t = 0; t <= group.steps; t++) group.tokens[t * kRows + row] = bytes[t];
     } else {
         // Step 0 is the all-zero BEGIN, which nothing ever overwrites.
         for (int t = 1; t < group.steps; t++) {
             float* input = group.inputs + (static_cast<size_t>(t) * kRows + row) * kInputs;
-            for (int d = 0; d < kInputs; d++) input[d] = byte((t - 1) * kInputs + d) * data.scale + data.shift;
+            for (int d = 0; d < kInputs; d++) input[d] = bytes[(t - 1) * kInputs + d] * scale + shift;
         }
-        group.labels[row] = data.labels[item];
     }
 }
 
 void gather(Group& group, const Data& data, int64_t run, const int32_t* item_ids, int64_t sequences) {
     const int16_t* view = data.views == nullptr ? nullptr : data.views + run * data.view_bytes;
-    for (int row = 0; row < kRows; row++)
-        gather_row(group, row, data, item_ids[row < sequences ? row : sequences - 1], view);
+    for (int row = 0; row < kRows; row++) {
+        const int64_t item = item_ids[row < sequences ? row : sequences - 1];
+        const uint8_t* bytes = data.items + item * data.item_bytes;
+        if (view != nullptr) {
+            see(group.viewed.data(), view, bytes, data.view_bytes);
+            bytes = group.viewed.data();
+        }
+        encode_row(group, row, data.scale, data.shift, bytes);
+        if (!kTokens) group.labels[row] = data.labels[item];
+    }
 }
 
 // ----------------------------------------------------------------------------------------- layers and head
@@ -286,24 +290,36 @@ void add_losses(Logits& logits, const uint8_t* targets, double* losses) {
         losses[row] += std::log(logits.total[row]) + (logits.largest[row] - of_target[row]);
 }
 
+// Turns exponentiated logits into the gradients of the logits, (softmax - one-hot target) * share.
+void logit_gradients(Logits& logits, const uint8_t* targets, const float* shares) {
+    for (int row = 0; row < kRows; row += kLanes) {
+        const Vec share = load(shares + row), scale = share / load(logits.total + row);
+        Vec target;
+        for (int lane = 0; lane < kLanes; lane++) target[lane] = targets[row + lane];
+        for (int o = 0; o < kOutputs; o++) {
+            const Vec hit = target == broadcast(static_cast<float>(o)) ? share : Vec{};
+            store(logits.of[o] + row, load(logits.of[o] + row) * scale - hit);
+        }
+    }
+}
+
 // The head of all steps, forward and back. shares[kRows]: what a position of each sequence weighs in the loss,
 // 0 for a row that only fills up. Adds each sequence's loss to losses[kRows] and the head's gradient to the
 // model's, and leaves the gradient of the last layer's h in `from_above`.
 void head(Model& model, Group& group, const float* shares, double* losses) {
-    float* bias_gradient = model.gradient + kHeadBiasOffset;
+    Vec bias_gradient[kOutputs] = {};
     for (int t = 0; t < group.steps; t++) {
         Logits logits(model, group, t);
-        const uint8_t* targets = group.targets(t);
-        add_losses(logits, targets, losses);
+        add_losses(logits, group.targets(t), losses);
+        logit_gradients(logits, group.targets(t), shares);
         float* rows = group.logit_gradients + t * kRows * kOutputs;
-        for (int row = 0; row < kRows; row++) {
-            const float share = shares[row] / logits.total[row];
-            for (int o = 0; o < kOutputs; o++) rows[row * kOutputs + o] = logits.of[o][row] * share;
-            rows[row * kOutputs + targets[row]] -= shares[row];
-            for (int o = 0; o < kOutputs; o++) bias_gradient[o] += rows[row * kOutputs + o];
+        for (int o = 0; o < kOutputs; o++) {
+            for (int row = 0; row < kRows; row += kLanes) bias_gradient[o] += load(logits.of[o] + row);
+            for (int row = 0; row < kRows; row++) rows[row * kOutputs + o] = logits.of[o][row];
         }
         product<kUnits, kOutputs>(group.from_above + t * kStateSize, rows, kOutputs, model.weights + kHeadOffset);
     }
+    for (int o = 0; o < kOutputs; o++) model.gradient[kHeadBiasOffset + o] += sum_of(bias_gradient[o]);
     add_outer_products<kOutputs, kUnits>(model.gradient + kHeadOffset, group.logit_gradients, kOutputs,
                                          group.top(0), group.steps * kRows);
 }
@@ -339,7 +355,7 @@ float loss_and_gradient(Model& model, Group& group, const Data& data, int64_t ru
     std::memset(model.gradient, 0, kPackedSize * sizeof(float));
     double loss = 0;
     for (int64_t first = 0; first < sequences; first += kRows) {
-        float shares[kRows];
+        alignas(kVectorBytes) float shares[kRows];
         double losses[kRows] = {};
         for (int row = 0; row < kRows; row++)
             shares[row] = first + row < sequences ? 1.0f / (static_cast<float>(sequences) * group.steps) : 0.0f;

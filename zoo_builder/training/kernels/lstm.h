@@ -33,6 +33,7 @@ using Sums = Vec[Rows][Vectors];
 template <int Rows, int Vectors>
 INLINE void multiply_add(Sums<Rows, Vectors>& sum, const float* a, int a_row, int a_depth, const float* b,
                          int b_depth, int b_vector, int depth) {
+#pragma GCC unroll 2
     for (int k = 0; k < depth; k++) {
         Vec columns[Vectors];
         for (int v = 0; v < Vectors; v++) columns[v] = load(b + k * b_depth + v * b_vector);
@@ -77,7 +78,6 @@ INLINE void add_outer_products(float* out, const float* a, int a_depth, const fl
 struct LayerTrace {
     float* gates;     // [T, kRows, kGates]: sigmoid(i), sigmoid(f), tanh(g), sigmoid(o); then their gradients
     float* cells;     // [T + 1, kRows, kUnits]: c; entry 0 is the zero state before the first step
-    float* squashed;  // [T, kRows, kUnits]: tanh(c)
     float* hidden;    // [T + 1, kRows, kUnits]: h; entry 0 is zero
 };
 
@@ -101,7 +101,7 @@ constexpr size_t kGatesSize = kRows * kGates;
 template <int Width, class Input>
 INLINE void forward_step(const LayerWeights& weights, const LayerTrace& trace, int t, const Input* inputs,
                          int input_row) {
-    constexpr int kTile = tile_rows(4);
+    constexpr int kTile = kAccumulators < 16 ? 2 : 4;  // rows; four gates each
     const float* h_before = trace.hidden + t * kStateSize;
     for (int row = 0; row < kRows; row += kTile) {
         for (int unit = 0; unit < kUnits; unit += kLanes) {
@@ -117,30 +117,34 @@ INLINE void forward_step(const LayerWeights& weights, const LayerTrace& trace, i
             if (t > 0)
                 multiply_add(sum, h_before + row * kUnits, kUnits, 1, weights.recurrent + unit, kGates, kUnits,
                              kHidden);
+            Vec c[kTile], h[kTile];
+            const size_t first = t * kStateSize + row * kUnits + unit;
+#pragma GCC unroll 8
             for (int r = 0; r < kTile; r++) {
-                const size_t at = t * kStateSize + (row + r) * kUnits + unit;
-                Vec i = sum[r][0], f = sum[r][1], g = sum[r][2], o = sum[r][3];
-                sigmoid_pair(i, f);
-                tanh_and_sigmoid(g, o);
-                const Vec c = f * load(trace.cells + at) + i * g;
-                const Vec squashed = tanh_of(c);
+                sigmoid_pair(sum[r][0], sum[r][1]);
+                tanh_and_sigmoid(sum[r][2], sum[r][3]);
+                c[r] = sum[r][1] * load(trace.cells + first + r * kUnits) + sum[r][0] * sum[r][2];
+            }
+#pragma GCC unroll 8
+            for (int r = 0; r < kTile; r++) h[r] = sum[r][3] * tanh_of(c[r]);
+#pragma GCC unroll 8
+            for (int r = 0; r < kTile; r++) {
+                const size_t at = first + r * kUnits;
                 float* gates = trace.gates + t * kGatesSize + (row + r) * kGates + unit;
-                store(gates, i);
-                store(gates + kUnits, f);
-                store(gates + 2 * kUnits, g);
-                store(gates + 3 * kUnits, o);
-                store(trace.squashed + at, squashed);
-                store(trace.cells + kStateSize + at, c);
-                store(trace.hidden + kStateSize + at, o * squashed);
+                for (int gate = 0; gate < 4; gate++) store(gates + gate * kUnits, sum[r][gate]);
+                store(trace.cells + kStateSize + at, c[r]);
+                store(trace.hidden + kStateSize + at, h[r]);
             }
         }
     }
 }
 
-// Turns the gates of step t into the gradients of their pre-activations:
+// Turns the gates of step t into the gradients of their pre-activations, by h = o tanh(c):
 //
-// dh = gradient from above + gradient from step t + 1;  dc += dh sigmoid(o) (1 - tanh(c)^2)
-// do = dh tanh(c) o (1 - o);  di = dc g i (1 - i);  df = dc c_{t-1} f (1 - f);  dg = dc i (1 - g^2)
+// dh = gradient from above + gradient from step t + 1;  dc += dh o (1 - tanh(c)^2) = dh (o - h^2 / o)
+// do = dh tanh(c) o (1 - o) = dh h (1 - o);  di = dc g i (1 - i);  df = dc c_{t-1} f (1 - f);  dg = dc i (1 - g^2)
+//
+// Taking tanh(c) from h costs a division (o is never 0: sigmoids saturate), and saves keeping it for all steps.
 INLINE void gate_gradients(const LayerTrace& trace, int t, const float* from_above, const float* from_next,
                            float* cell_gradients) {
     for (int row = 0; row < kRows; row++) {
@@ -149,15 +153,14 @@ INLINE void gate_gradients(const LayerTrace& trace, int t, const float* from_abo
             const size_t at = t * kStateSize + place;
             float* gates = trace.gates + t * kGatesSize + row * kGates + unit;
             const Vec i = load(gates), f = load(gates + kUnits), g = load(gates + 2 * kUnits),
-                      o = load(gates + 3 * kUnits), squashed = load(trace.squashed + at);
+                      o = load(gates + 3 * kUnits), h = load(trace.hidden + kStateSize + at);
             const Vec dh = load(from_above + place) + load(from_next + place);
-            const Vec dh_o = dh * o;
-            const Vec dc = load(cell_gradients + place) + (dh_o - dh_o * squashed * squashed);
+            const Vec dc = load(cell_gradients + place) + dh * (o - h * h / o);
             const Vec dc_i = dc * i, dc_f = dc * f;
             store(gates, dc_i * g * (1.0f - i));
             store(gates + kUnits, dc_f * load(trace.cells + at) * (1.0f - f));
             store(gates + 2 * kUnits, dc_i - dc_i * g * g);
-            store(gates + 3 * kUnits, dh_o * squashed * (1.0f - o));
+            store(gates + 3 * kUnits, dh * h * (1.0f - o));
             store(cell_gradients + place, dc_f);
         }
     }
@@ -172,7 +175,7 @@ struct LayerGradients {
 
 // Steps whose gate gradients are gathered before they are multiplied into the weights' gradients: as many as
 // stay in the L1 cache.
-constexpr int kGatheredSteps = 2;
+constexpr int kGatheredSteps = 4;
 
 // bias[kGates] += the sum of the rows of gates[depth, kGates].
 INLINE void add_rows(float* bias, const float* gates, int depth) {

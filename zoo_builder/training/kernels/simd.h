@@ -19,9 +19,9 @@ constexpr int kVectorBytes = 32;
 constexpr int kVectorBytes = 16;
 #endif
 
-// Registers a matrix product may fill with partial sums: half of the 32 of AVX-512 and NEON, of the 16 of AVX.
+// Registers a matrix product may fill with partial sums: of the 32 of AVX-512 and NEON, or of 16.
 #if defined(__AVX512F__) || defined(__aarch64__)
-constexpr int kAccumulators = 16;
+constexpr int kAccumulators = 24;
 #else
 constexpr int kAccumulators = 8;
 #endif
@@ -40,7 +40,7 @@ INLINE Vec broadcast(float x) { return x - Vec{}; }
 INLINE Vec at_least(Vec x, float low) { return x < broadcast(low) ? broadcast(low) : x; }
 INLINE Vec at_most(Vec x, float high) { return x > broadcast(high) ? broadcast(high) : x; }
 
-// e^x = (1 + fraction) * power, with x = n ln 2 + f, |f| <= ln 2 / 2, fraction = e^f - 1 and power = 2^n.
+// e^x = (1 + fraction) * power, with x log2(e) = n + f, |f| <= 1/2, fraction = 2^f - 1 and power = 2^n.
 // Callers keep |x| <= 87, so that 2^n is a normal number.
 struct ExpParts {
     Vec fraction, power;
@@ -49,18 +49,18 @@ struct ExpParts {
 INLINE ExpParts exp_parts(Vec x) {
     // Adding 1.5 * 2^23 rounds to an integer; the extra 127 is the exponent's bias, so that the sum's lowest
     // bits, moved to where a float keeps its exponent, are 2^n.
-    constexpr float kRound = 12582912.0f + 127.0f;
-    const Vec rounded = x * 1.44269504f + kRound;
+    constexpr float kLog2E = 1.44269504f, kRound = 12582912.0f + 127.0f;
+    const Vec rounded = x * kLog2E + kRound;
     const Vec n = rounded - kRound;
-    // ln 2 in two parts, the first short enough for n times it to be exact (Cody & Waite 1980).
-    const Vec f = (x - n * 0.693359375f) - n * -2.12194440e-4f;
-    // (e^f - 1 - f) / f^2, fitted for the smallest largest relative error of e^f - 1, which is 1.4e-8.
-    Vec q = f * 0.0013882496f + 0.0083666472f;
-    q = q * f + 0.0416672044f;
-    q = q * f + 0.1666654199f;
-    q = q * f + 0.4999999702f;
+    const Vec f = x * kLog2E - n;
+    // (2^f - 1) / f, fitted for the smallest largest relative error, which is 1.3e-8.
+    Vec p = f * 0.000154035122f + 0.00133908493f;
+    p = p * f + 0.00961823761f;
+    p = p * f + 0.0555035733f;
+    p = p * f + 0.240226492f;
+    p = p * f + 0.693147182f;
     // A NaN's power is garbage, but its fraction is NaN.
-    return {(q * f) * f + f, (Vec)((IntVec)rounded << 23)};
+    return {p * f, (Vec)((IntVec)rounded << 23)};
 }
 
 // e^x, for x <= 87; below -87 it stays at e^-87.
@@ -72,15 +72,17 @@ INLINE Vec exp_of(Vec x) {
 // Beyond +-kSaturated a sigmoid is 0 or 1 to within 3e-19. Two factors 1 + e^43 still multiply to a finite float.
 constexpr float kSaturated = 43.0f;
 
+INLINE Vec saturated(Vec x) { return at_least(at_most(x, kSaturated), -kSaturated); }
+
 // 1 + e^-x, the denominator of sigmoid(x).
 INLINE Vec sigmoid_denominator(Vec x) {
-    const ExpParts e = exp_parts(at_least(at_most(-x, kSaturated), -kSaturated));
+    const ExpParts e = exp_parts(-saturated(x));
     return e.fraction * e.power + (e.power + 1.0f);
 }
 
-// tanh(x) = -m / (m + 2) with m = e^-2x - 1, which keeps its relative accuracy near 0.
+// m = e^2x - 1, so that tanh(x) = m / (m + 2): accurate for x near 0 too.
 INLINE Vec tanh_numerator(Vec x) {
-    const ExpParts e = exp_parts(at_least(at_most(x * -2.0f, kSaturated), -kSaturated));
+    const ExpParts e = exp_parts(saturated(x + x));
     return e.fraction * e.power + (e.power - 1.0f);
 }
 
@@ -95,17 +97,23 @@ INLINE void sigmoid_pair(Vec& x, Vec& y) {
 INLINE void tanh_and_sigmoid(Vec& x, Vec& y) {
     const Vec m = tanh_numerator(x), a = m + 2.0f, b = sigmoid_denominator(y);
     const Vec inverse = 1.0f / (a * b);
-    x = -m * (b * inverse);
+    x = m * (b * inverse);
     y = a * inverse;
 }
 
 INLINE Vec tanh_of(Vec x) {
     const Vec m = tanh_numerator(x);
-    return -m / (m + 2.0f);
+    return m / (m + 2.0f);
 }
 
 INLINE Vec square_root(Vec x) {
     Vec root;
     for (int lane = 0; lane < kLanes; lane++) root[lane] = std::sqrt(x[lane]);
     return root;
+}
+
+INLINE float sum_of(Vec x) {
+    float sum = 0;
+    for (int lane = 0; lane < kLanes; lane++) sum += x[lane];
+    return sum;
 }
