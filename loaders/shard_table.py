@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from loaders.formatting import is_tensor
 from loaders.selection import Selection
-from loaders.shards import ShardReader, join_rows, runs_of, split_by_shard
+from loaders.shards import ShardReader, files_of, join_rows, runs_of, split_by_shard
 from loaders.zoo_folder import ZooFolder
 
 
@@ -31,6 +31,7 @@ class TableSource:
         """All rows of the shards, in order."""
         shards = split_by_shard(self.folder.read_metadata(self.split))
         chosen = [shard for shard in shards if shard.name in self.shards]
+        self.folder.fetch([name for shard in chosen for name in files_of(shard, self.selection)])
         tables = [ShardReader(self.folder, s, self.selection).read(0, len(s.metadata)) for s in chosen]
         return pa.concat_tables(tables)
 

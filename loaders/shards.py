@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from loaders.formatting import StoredTensor, features_of
 from loaders.selection import Selection
-from loaders.zoo_folder import ZooFolder
+from loaders.zoo_folder import ZooFolder, rollouts_of
 
 ROLLOUT_COLUMN = "rollout_{}"
 """Columns of the rollouts: "rollout_inputs" and, where there are any, "rollout_labels"."""
@@ -54,11 +54,17 @@ def dataset_features(folder: ZooFolder, metadata: pa.Schema, shard: ShardRows, s
     """Features of what a selection loads. Only shapes of rollouts are read, from `shard`."""
     tensors: dict[str, StoredTensor] = {}
     if selection.rollouts:
-        for name, tensor in folder.open_rollouts(shard.name, np.empty(0, int)).items():
-            tensors[ROLLOUT_COLUMN.format(name)] = StoredTensor(tensor.shape[1:], "uint8")
+        for name, shape in folder.rollout_shapes(shard.name).items():
+            tensors[ROLLOUT_COLUMN.format(name)] = StoredTensor(shape, "uint8")
     for name in selection.tensors:
         tensors[name] = StoredTensor(folder.spec.shape(name), "float32")
     return features_of(pa.schema([metadata.field(name) for name in selection.columns]), tensors)
+
+
+def files_of(shard: ShardRows, selection: Selection) -> list[str]:
+    """The files that a selection needs of a shard."""
+    weights = [shard.name] if selection.tensors else []
+    return weights + ([rollouts_of(shard.name)] if selection.rollouts else [])
 
 
 class ShardReader:

@@ -11,12 +11,11 @@ import pyarrow as pa
 from datasets import DatasetInfo, IterableDataset, NamedSplit
 from datasets.iterable_dataset import ArrowExamplesIterable
 
+from loaders.hub_stream import BLOCK_ROWS, HubExamples
+from loaders.hub_zoo import HubZoo
 from loaders.selection import Filters, Selection, matching_rows
-from loaders.shards import ShardReader, ShardRows, dataset_features, split_by_shard
-from loaders.zoo_folder import ZooFolder, rollouts_of
-
-BLOCK_ROWS = 256
-"""Rows read at a time: about 14 MB of weights."""
+from loaders.shards import ShardReader, ShardRows, dataset_features, files_of, split_by_shard
+from loaders.zoo_folder import ZooFolder
 
 
 def streamed(
@@ -28,14 +27,19 @@ def streamed(
     is the metadata of the wanted rows; it opens the shards itself.
     """
     shards = split_by_shard(metadata, matching_rows(metadata, filters))
-    names = [shard.name for shard in shards]
-    folder.check_sizes(names if selection.tensors else [])
-    folder.check_sizes([rollouts_of(name) for name in names] if selection.rollouts else [])
     features = dataset_features(folder, metadata.schema, (shards or split_by_shard(metadata))[0], selection)
+    return IterableDataset(
+        _examples(folder, shards, selection), info=DatasetInfo(features=features), split=NamedSplit(split)
+    )
+
+
+def _examples(folder: ZooFolder, shards: list[ShardRows], selection: Selection) -> ArrowExamplesIterable:
+    if isinstance(folder, HubZoo):
+        return HubExamples(shards, folder, selection)
+    folder.check_sizes([name for shard in shards for name in files_of(shard, selection)])
     # datasets deals out the items of lists among workers, and hands everything else to each of them.
     # ArrowBasedBuilder.as_streaming_dataset comes to the same by way of a cache folder and a lock file.
-    examples = ArrowExamplesIterable(_read_blocks, {"shards": shards, "folder": folder, "selection": selection})
-    return IterableDataset(examples, info=DatasetInfo(features=features), split=NamedSplit(split))
+    return ArrowExamplesIterable(_read_blocks, {"shards": shards, "folder": folder, "selection": selection})
 
 
 def _read_blocks(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from numbers import Integral
@@ -17,14 +18,16 @@ from torch import Tensor
 
 from loaders.dataset import map_style
 from loaders.formatting import format_name
+from loaders.hub_zoo import HubZoo
 from loaders.selection import Filters, choose_columns, choose_splits
 from loaders.streaming import streamed
-from loaders.zoo_folder import open_zoo
+from loaders.zoo_folder import ZooFolder
 from zoo_builder.errors import RnnzooError
 from zoo_builder.rnn import RNNModule, RNNSpec, flatten_weights, rnn_forward
 from zoo_builder.storage.manifest import Manifest, SplitEntry
 from zoo_builder.tasks.base import Encoding, encoding_of
 
+REPOSITORY_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 MODELS_AT_ONCE = 64
 """Models whose outputs are computed together: more would only take more memory."""
 
@@ -39,15 +42,20 @@ def load_zoo(
     tensors: Sequence[str] | None = None,
     rollouts: bool = False,
     format: str = "torch",
+    revision: str | None = None,
 ) -> Dataset | DatasetDict | IterableDataset | IterableDatasetDict:
     """A zoo as a dataset of checkpoints: metadata, and a tensor for every parameter by its PyTorch name.
 
+    path_or_repo: a zoo's folder, or "org/name" for a dataset repository on the hub. Of a repository the metadata
+        come first, and then what they leave to load: whole files for a `Dataset`, kept in the cache of
+        huggingface_hub and read without a network from then on; byte ranges for an `IterableDataset`.
     split: "train", "validation", "test" or "ood"; None gives a dict of those that hold checkpoints.
     streaming: an `IterableDataset` instead of a `Dataset` on memory-mapped files.
     filters: which checkpoints, by their metadata, decided before any weights are read: see `Filters`.
     columns: metadata columns; tensors: parameters. None stands for all of them, [] for none.
     rollouts: adds "rollout_inputs" uint8 [R, F] and, where inputs have labels, "rollout_labels" uint8 [R].
     format: "torch" or "numpy".
+    revision: tag, branch or commit of a repository; None stands for the newest tag of this format version.
     Raises RnnzooError for arguments that do not fit the zoo, and for files that do not fit its manifest.
 
     >>> train = load_zoo("zoo", "train", filters=[("step", "==", 2000)])
@@ -57,7 +65,7 @@ def load_zoo(
     A `DataLoader` reads blocks too when its sampler hands out whole batches:
     `DataLoader(train, sampler=BatchSampler(RandomSampler(train), 64, False), batch_size=None)`.
     """
-    folder = open_zoo(path_or_repo)
+    folder = open_zoo(path_or_repo, revision)
     type_name = format_name(format)
     make = streamed if streaming else map_style
     datasets = {}
@@ -68,6 +76,25 @@ def load_zoo(
     if split is not None:
         return datasets[split]
     return IterableDatasetDict(datasets) if streaming else DatasetDict(datasets)
+
+
+def open_zoo(path_or_repo: str | Path, revision: str | None = None) -> ZooFolder:
+    """The zoo in a folder, or on the hub. The one place where a repository's name is told from a path."""
+    path = Path(path_or_repo)
+    if path.is_dir():
+        if revision is not None:
+            raise RnnzooError(
+                f"revision: found {revision!r} for the folder {path}, expected None: folders have none"
+            )
+        return ZooFolder.open(path)
+    if path.exists():
+        raise RnnzooError(f"{path}: a file, expected the folder of a zoo")
+    if isinstance(path_or_repo, Path) or not REPOSITORY_NAME.fullmatch(path_or_repo):
+        raise RnnzooError(f"{path_or_repo}: there is no such folder")
+    try:
+        return HubZoo.open_repository(path_or_repo, revision)
+    except RnnzooError as error:
+        raise RnnzooError(f"{error} (and there is no such folder here)") from error
 
 
 CheckpointId = str | int
@@ -83,8 +110,9 @@ class Zoo:
     >>> zoo.batch(best)["lstm.weight_hh_l0"]  # float32 [3, 128, 32]
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self._folder = open_zoo(path)
+    def __init__(self, path_or_repo: str | Path, revision: str | None = None) -> None:
+        """Of a repository on the hub, files are downloaded whole when a model in them is asked for."""
+        self._folder = open_zoo(path_or_repo, revision)
         self._weights: dict[str, dict[str, NDArray[np.float32]]] = {}
         self._rollouts: dict[str, dict[str, NDArray[np.uint8]]] = {}
 
@@ -95,7 +123,7 @@ class Zoo:
         spec, entries = self.spec, self.splits.values()
         splits = ", ".join(f"{entry.checkpoints} {name}" for name, entry in self.splits.items())
         return (
-            f"Zoo {self.manifest.zoo} in {self._folder.path}\n"
+            f"Zoo {self.manifest.zoo} in {self._folder.where}\n"
             f"  {len(self)} checkpoints ({splits})\n"
             f"  of {sum(entry.runs for entry in entries)} runs on {sum(entry.tasks for entry in entries)} tasks\n"
             f"  {spec.cell}, {spec.num_layers} layers of {spec.hidden_size} units, {spec.input_size} inputs, "

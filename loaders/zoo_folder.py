@@ -6,7 +6,7 @@ Hashes are left to `zoo-builder verify`: here only what costs nothing is compare
 from __future__ import annotations
 
 import hashlib
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,23 +20,8 @@ from numpy.typing import NDArray
 from zoo_builder.errors import RnnzooError
 from zoo_builder.rnn import RNNSpec
 from zoo_builder.storage import schema
-from zoo_builder.storage.manifest import Manifest, parse_manifest, read_manifest
+from zoo_builder.storage.manifest import FileEntry, Manifest, parse_manifest, read_manifest
 from zoo_builder.storage.shards import read_shard
-
-REPOSITORY_NAME = re.compile(r"[\w.-]+/[\w.-]+")
-
-
-def open_zoo(path_or_repo: str | Path) -> ZooFolder:
-    """The zoo at a path. The one place where a name is told from a path."""
-    path = Path(path_or_repo)
-    if path.is_dir():
-        return ZooFolder.open(path)
-    if path.exists():
-        raise RnnzooError(f"{path}: a file, expected the folder of a zoo")
-    hint = ""
-    if REPOSITORY_NAME.fullmatch(str(path_or_repo)):
-        hint = "; if it names a repository on the hub: this release reads zoos from folders only"
-    raise RnnzooError(f"{path_or_repo}: there is no such folder{hint}")
 
 
 @dataclass(frozen=True)
@@ -51,16 +36,24 @@ class ZooFolder:
     manifest: Manifest
     sha256: str
 
-    @classmethod
-    def open(cls, path: Path) -> ZooFolder:
+    @staticmethod
+    def open(path: Path) -> ZooFolder:
         """Raises RnnzooError for a folder that is no zoo, an unfinished one, or another format version."""
         read_manifest(path)  # says what is wrong with a folder that has no manifest
-        content = (path / schema.MANIFEST).read_bytes()
-        manifest = parse_manifest(content, str(path / schema.MANIFEST))
-        return cls(path.absolute(), manifest, hashlib.sha256(content).hexdigest())
+        return ZooFolder.of_manifest((path / schema.MANIFEST).read_bytes(), path, str(path / schema.MANIFEST))
+
+    @staticmethod
+    def of_manifest(content: bytes, path: Path, where: str) -> ZooFolder:
+        """The zoo in the folder `path`, whose zoo.json has this content; `where` names it in errors."""
+        return ZooFolder(path.absolute(), parse_manifest(content, where), hashlib.sha256(content).hexdigest())
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopen, (self.path, self.sha256)
+
+    @property
+    def where(self) -> str:
+        """The zoo's place, for people."""
+        return str(self.path)
 
     @property
     def spec(self) -> RNNSpec:
@@ -101,13 +94,19 @@ class ZooFolder:
         if (np.diff(shards) < 0).any() or not np.array_equal(rows, _numbered(counts)):
             raise RnnzooError(f"{path}: rows are not in the order of the shards and of the rows in them")
 
-    def check_sizes(self, names: list[str]) -> None:
+    def file_entry(self, name: str) -> FileEntry:
+        """What the manifest says of a file."""
+        if name not in self.manifest.files:
+            raise RnnzooError(f"{self.path / name}: not in the manifest")
+        return self.manifest.files[name]
+
+    def fetch(self, names: Sequence[str]) -> None:
+        """Have these files here, before they are opened one by one: on disk they are."""
+
+    def check_sizes(self, names: Sequence[str]) -> None:
         """Raise RnnzooError, naming it, for the first of these files that is missing or of the wrong size."""
         for name in names:
-            path = self.path / name
-            if name not in self.manifest.files:
-                raise RnnzooError(f"{path}: not in the manifest")
-            expected = self.manifest.files[name].bytes
+            path, expected = self.path / name, self.file_entry(name).bytes
             if not path.is_file():
                 raise RnnzooError(f"{path}: this shard is missing")
             if path.stat().st_size != expected:
@@ -146,6 +145,11 @@ class ZooFolder:
                 "metadata name"
             )
         return tensors
+
+    def rollout_shapes(self, weights_name: str) -> dict[str, tuple[int, ...]]:
+        """Name -> shape of one row, of the rollouts that belong to a weights file."""
+        rollouts = self.open_rollouts(weights_name, np.empty(0, int))
+        return {name: tensor.shape[1:] for name, tensor in rollouts.items()}
 
     def _check_tensor(
         self, name: str, tensor: str, values: NDArray[Any], dtype: type, shape: tuple[int, ...]
