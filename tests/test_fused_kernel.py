@@ -83,7 +83,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="module", autouse=True)
 def one_torch_thread() -> Iterator[None]:
-    """The references are many small operations: where cores are busy, sharing each one out makes them 50 times slower."""
+    """The references are many small operations: sharing each out among busy cores is up to 50 times slower."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

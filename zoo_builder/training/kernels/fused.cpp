@@ -7,7 +7,6 @@
 #include <atomic>
 #include <cmath>
 #include <cstdint>
-#include <limits>
 #include <new>
 #include <system_error>
 #include <thread>
@@ -33,7 +32,7 @@ constexpr float kEpsilon = 1e-8f;
 
 // ---------------------------------------------------------------------------------------------- workspace
 
-// Memory of one thread, aligned to whole vectors and zero at first.
+// Memory of one thread, aligned to whole vectors and zero at first. What is taken must be whole vectors.
 class Arena {
   public:
     explicit Arena(size_t floats) : begin_(new (kAlignment) float[floats]()), next_(begin_) {}
@@ -43,10 +42,9 @@ class Arena {
 
     float* take(size_t floats) {
         float* taken = next_;
-        next_ += rounded(floats);
+        next_ += floats;
         return taken;
     }
-    static size_t rounded(size_t floats) { return (floats + kLanes - 1) / kLanes * kLanes; }
 
   private:
     static constexpr std::align_val_t kAlignment{kVectorBytes};
@@ -55,7 +53,8 @@ class Arena {
 
 constexpr size_t kBackSize = kGates * kUnits;
 constexpr size_t kStartSize = (kTokens ? kInputs : 1) * kGates;
-constexpr size_t kModelSize = 4 * kPackedSize + kLayers * (2 * kBackSize + kGates) + kStartSize + kHidden * kLogits;
+constexpr size_t kModelSize =
+    4 * kPackedSize + kLayers * (2 * kBackSize + kGates) + kStartSize + kHidden * kLogits;
 
 // A model's packed parameters, and what is derived from them after each update.
 struct Model {
@@ -138,7 +137,8 @@ struct Group {
         return kLayers * layer + inputs + steps * (kStateSize + kRows * kOutputs) + 2 * kStateSize;
     }
 
-    Group(Arena& arena, int steps) : steps(steps), tokens((steps + 1) * kRows), viewed(kTokens ? steps + 1 : steps * kInputs) {
+    Group(Arena& arena, int steps)
+        : steps(steps), tokens((steps + 1) * kRows), viewed(kTokens ? steps + 1 : steps * kInputs) {
         for (LayerTrace& layer : trace) {
             layer.gates = arena.take(steps * kGatesSize);
             layer.cells = arena.take((steps + 1) * kStateSize);
@@ -294,7 +294,7 @@ void add_losses(Logits& logits, const uint8_t* targets, double* losses) {
 void logit_gradients(Logits& logits, const uint8_t* targets, const float* shares) {
     for (int row = 0; row < kRows; row += kLanes) {
         const Vec share = load(shares + row), scale = share / load(logits.total + row);
-        Vec target;
+        Vec target = {};
         for (int lane = 0; lane < kLanes; lane++) target[lane] = targets[row + lane];
         for (int o = 0; o < kOutputs; o++) {
             const Vec hit = target == broadcast(static_cast<float>(o)) ? share : Vec{};

@@ -76,9 +76,9 @@ INLINE void add_outer_products(float* out, const float* a, int a_depth, const fl
 
 // What one layer remembers of a group's sequences for the way back.
 struct LayerTrace {
-    float* gates;     // [T, kRows, kGates]: sigmoid(i), sigmoid(f), tanh(g), sigmoid(o); then their gradients
-    float* cells;     // [T + 1, kRows, kUnits]: c; entry 0 is the zero state before the first step
-    float* hidden;    // [T + 1, kRows, kUnits]: h; entry 0 is zero
+    float* gates;   // [T, kRows, kGates]: sigmoid(i), sigmoid(f), tanh(g), sigmoid(o); then their gradients
+    float* cells;   // [T + 1, kRows, kUnits]: c; entry 0 is the zero state before the first step
+    float* hidden;  // [T + 1, kRows, kUnits]: h; entry 0 is zero
 };
 
 // One layer's matrices for the way forward and back.
