@@ -23,7 +23,8 @@ MAY_IMPORT = {
     "verify": {"rnn", "tasks", "storage", "training", "rollouts", "splits", "zoos", "build"},
     "overview": {"rnn", "tasks", "storage", "splits"},
     "__main__": {"cli"},
-    "cli": {"build", "overview", "storage", "tasks", "training", "verify", "zoos"},
+    "release": {"rnn", "tasks", "storage", "training", "splits", "zoos", "overview", "verify"},
+    "cli": {"build", "overview", "release", "storage", "tasks", "training", "verify", "zoos"},
 }
 LOADERS_MAY_USE = {"rnn", "tasks", "storage", "rollouts"}
 

@@ -1,4 +1,4 @@
-"""The command `zoo-builder`: build, verify and look at zoos."""
+"""The command `zoo-builder`: build, verify, look at and publish zoos."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from zoo_builder.build import Interrupted, build_zoo
 from zoo_builder.errors import RnnzooError
 from zoo_builder.storage.manifest import read_manifest
 from zoo_builder.storage.schema import MANIFEST
+from zoo_builder.storage.shards import write_file
 from zoo_builder.tasks.base import encoding_of
 from zoo_builder.tasks.images import MNIST_VARIABLE, load_images
 from zoo_builder.training.kernels import choose_kernel
@@ -27,7 +28,7 @@ from zoo_builder.zoos import PRESETS, ZOOS, ZooConfig, resolve_config
 
 app = typer.Typer(
     name="zoo-builder",
-    help="Build model zoos of recurrent networks, verify them, and look at them.",
+    help="Build model zoos of recurrent networks, verify them, look at them, and publish them.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -128,9 +129,7 @@ def info(
     figure: Annotated[Path | None, typer.Option(help="Where the figure goes; default ZOO/overview.png.")] = None,
 ) -> None:
     """Print a summary of a zoo, and draw a figure of accuracies, weight norms and examples."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
+    _draw_without_a_screen()
     from zoo_builder.overview import draw_overview, summarize
 
     typer.echo(summarize(zoo))
@@ -154,6 +153,86 @@ def images(mnist: MnistOption = None) -> None:
         typer.echo("sequential_digits")
     else:
         typer.echo("sequential_mnist")
+
+
+@app.command()
+def release(
+    zoo: ZooArgument,
+    out: Annotated[Path, typer.Option(help="New folder for the release.")],
+    outputs: Annotated[bool, typer.Option("--outputs", help="Also write the outputs along the rollouts.")] = False,
+    mnist: MnistOption = None,
+    device: DeviceOption = "auto",
+    kernel: KernelOption = "auto",
+    threads: ThreadsOption = None,
+) -> None:
+    """Verify a zoo and make the folder of its dataset repository: Parquet files, card, figures."""
+    _draw_without_a_screen()
+    from zoo_builder.release import release_zoo
+
+    manifest = read_manifest(zoo)
+    worker = choose_kernel(manifest.rnn_spec(), encoding_of(manifest.encoding), device, kernel, threads)
+    began = time.monotonic()
+    with tqdm(unit="row", dynamic_ncols=True) as bar:
+
+        def progress(what: str, rows: int) -> None:
+            bar.set_description(what, refresh=rows == 0)
+            bar.update(rows)
+
+        contents = release_zoo(zoo, out, worker, outputs, mnist, progress)
+    size = sum(entry["bytes"] for entry in contents["files"].values())
+    typer.echo(f"finished: {out}, {len(contents['files'])} files, {size / 1e6:.1f} MB in ", nl=False)
+    typer.echo(f"{time.monotonic() - began:.0f} s; `zoo-builder push {out} org/name` uploads it")
+
+
+@app.command()
+def card(
+    zoo: ZooArgument,
+    out: Annotated[Path | None, typer.Option(help="File for the card; default: print it.")] = None,
+) -> None:
+    """Render the card of a zoo from its own numbers."""
+    _draw_without_a_screen()
+    from zoo_builder.release import render_card
+
+    text = render_card(zoo)
+    if out is None:
+        typer.echo(text, nl=False)
+        return
+    write_file(out, text.encode())
+    typer.echo(f"card: {out}")
+
+
+@app.command()
+def push(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder that `release` made.")],
+    repository: Annotated[str, typer.Argument(metavar="ORG/NAME", help="Dataset repository; made if needed.")],
+    tag: Annotated[str | None, typer.Option(help="v<format version>.<minor>.<patch>; default v1.0.0.")] = None,
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Delete or overwrite files there that no release wrote.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be uploaded.")] = False,
+) -> None:
+    """Upload a release to the hub and tag it; the token is that of `hf auth login` or HF_TOKEN."""
+    _draw_without_a_screen()
+    from zoo_builder.release import push_release
+
+    plan = push_release(folder, repository, tag, private, replace, dry_run, typer.echo)
+    if not dry_run:
+        typer.echo(f"finished: {repository} at {plan.tag}")
+        return
+    for name, size in plan.upload.items():
+        typer.echo(f"{size:>14,}  {name}")
+    for name in plan.delete:
+        typer.echo(f"{'delete':>14}  {name}")
+    typer.echo(
+        f"{sum(plan.upload.values()):>14,}  bytes in {len(plan.upload)} files to {repository}, tag {plan.tag}"
+    )
+
+
+def _draw_without_a_screen() -> None:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
 
 
 class _ProgressBar:

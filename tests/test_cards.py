@@ -1,0 +1,115 @@
+"""Cards: complete, from the zoo's own numbers, and their Python runs as it stands there."""
+
+import re
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from huggingface_hub import DatasetCard
+
+from loaders import Zoo
+from zoo_builder.errors import RnnzooError
+from zoo_builder.release import release_zoo, render_card
+from zoo_builder.release.card import CARDS, TEMPLATES, build_command, columns_table, default_repo
+from zoo_builder.storage.schema import metadata_schema
+from zoo_builder.tasks import TASK_FAMILIES
+from zoo_builder.training.kernels import TorchKernel
+from zoo_builder.zoos import ZOOS, resolve_config
+
+
+@pytest.fixture(params=["language_zoo", "digits_zoo"])
+def zoo(request):
+    return request.getfixturevalue(request.param)
+
+
+def python_of(card: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+
+
+def test_the_cards_python_runs(zoo, tmp_path, monkeypatch):
+    release = tmp_path / "release"
+    release_zoo(zoo, release, TorchKernel())
+    name = default_repo(Zoo(release).manifest.zoo)
+    stock, ours, safetensors = (
+        code.replace(name, str(release)) for code in python_of((release / "README.md").read_text())
+    )
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda repo, file, repo_type: f"{repo}/{file}")
+    scope: dict = {}
+    exec(stock, scope)
+    assert len(stock[stock.index("row = ") :].splitlines()) <= 10
+    expected = Zoo(release).model(scope["rows"][-1]["checkpoint_id"])
+    inputs = torch.randn(3, 7, expected.spec.input_size)
+    hidden, _ = scope["lstm"](inputs)
+    torch.testing.assert_close(scope["head"](hidden), expected(inputs)[0], rtol=0, atol=0)
+    assert scope["logits"].shape == (1, 5, expected.spec.output_size)
+    exec(ours, scope)
+    if len(scope["rows"]) == 0:  # a tiny zoo may have no accurate checkpoint
+        scope["rows"] = pq.read_table(release / "metadata/train.parquet").to_pylist()
+    exec(safetensors, scope)
+    assert scope["weights"]["head.bias"].shape[1:] == (expected.spec.output_size,)
+
+
+def test_the_header_is_complete(zoo):
+    data = DatasetCard(render_card(zoo)).data.to_dict()
+    assert data["size_categories"] == ["n<1K"]
+    assert data["license"] == "cc-by-4.0"
+    assert data["tags"] and data["pretty_name"]
+    configs = {entry["config_name"]: entry for entry in data["configs"]}
+    infos = {entry["config_name"]: entry for entry in data["dataset_info"]}
+    assert configs.keys() == infos.keys() == {"default", "metadata", "rollouts"}
+    assert configs["default"]["default"]
+    counts = {entry["name"]: entry["num_examples"] for entry in infos["default"]["splits"]}
+    assert counts == {name: entry.checkpoints for name, entry in Zoo(zoo).manifest.splits.items()}
+    assert infos["default"]["features"][-1] == {
+        "name": "weights",
+        "list": "float32",
+        "length": Zoo(zoo).spec.num_parameters,
+    }
+
+
+def test_the_text_is_about_this_zoo(zoo):
+    text = render_card(zoo, "somebody/some-zoo")
+    assert 'load_dataset("somebody/some-zoo"' in text
+    assert "12 LSTMs" in text
+    assert "36 checkpoints of 12 runs" in text
+    assert "{{" not in text and "{%" not in text
+    for heading in (
+        "How to load it",
+        "Columns",
+        "How it was built",
+        "Splits",
+        "Numbers",
+        "Known limits",
+        "Citation",
+    ):
+        assert f"## {heading}" in text
+    assert ("MNIST's (LeCun" in text) is False  # neither tiny zoo has MNIST's pixels
+
+
+@pytest.mark.parametrize("zoo_name", ZOOS)
+def test_every_zoo_has_a_card(zoo_name):
+    assert (TEMPLATES / CARDS[zoo_name][0] / "card.md").is_file()
+
+
+@pytest.mark.parametrize("zoo_name", ["formal_languages", "sequential_mnist"])
+def test_the_committed_columns_are_not_stale(zoo_name):
+    schema = metadata_schema(TASK_FAMILIES[ZOOS[zoo_name]["family"]].schema)
+    committed = Path(TEMPLATES / zoo_name / "columns.md").read_text()
+    assert committed == columns_table(schema) + "\n"
+
+
+def test_the_build_command_is_the_one_that_was_given():
+    config = resolve_config("formal_languages", "smoke", {"runs": 5, "checkpoints": (0, 10), "steps": 10})
+    assert build_command(config.to_dict()) == (
+        "zoo-builder build formal_languages --preset smoke --out FOLDER --runs 5 --steps 10 --checkpoints 0,10"
+    )
+    knots = {"learning_rate": ((0, 0.1), (1, 0.01)), "learning_rate_scales": (0.5, 1.0)}
+    command = build_command(resolve_config("sequential_digits", "smoke", knots).to_dict())
+    assert "--learning-rate 0:0.1,1:0.01" in command
+    assert "--learning-rate-scales 0.5,1.0" in command
+
+
+def test_no_zoo_no_card(tmp_path):
+    with pytest.raises(RnnzooError, match="not a zoo"):
+        render_card(tmp_path)

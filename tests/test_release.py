@@ -1,0 +1,190 @@
+"""A release: stock clients read it, its weights are the zoo's, and a changed one is refused."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from datasets import load_dataset
+
+from loaders import Zoo, load_zoo
+from zoo_builder.errors import RnnzooError
+from zoo_builder.release import check_release, release_zoo
+from zoo_builder.release.parquet import ZooTables, check_weights, write_config
+from zoo_builder.rnn import flatten_weights
+from zoo_builder.storage.manifest import read_manifest
+from zoo_builder.training.kernels import TorchKernel
+from zoo_builder.verify import verify_zoo
+
+SPLITS = ["train", "validation", "test", "ood"]
+NAMES = ["language", "digits"]
+
+
+@pytest.fixture(scope="module")
+def releases(language_zoo, digits_zoo, tmp_path_factory):
+    """Name -> folder of a release with outputs."""
+    folder = tmp_path_factory.mktemp("releases")
+    zoos = {"language": language_zoo, "digits": digits_zoo}
+    for name, zoo in zoos.items():
+        release_zoo(zoo, folder / name, TorchKernel(), outputs=True)
+    return {name: folder / name for name in zoos}
+
+
+@pytest.fixture(params=NAMES)
+def release(request, releases):
+    return releases[request.param]
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return str(tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    ("config", "streaming"),
+    [("default", False), ("default", True), ("metadata", False), ("rollouts", False), ("outputs", False)],
+)
+def test_stock_datasets_read_every_config(release, cache, config, streaming):
+    found = load_dataset(str(release), config, streaming=streaming, cache_dir=cache)
+    assert list(found) == SPLITS
+    row = next(iter(found["ood"].shuffle(seed=1)))
+    zoo = Zoo(release)
+    if config == "default":
+        expected = flatten_weights(zoo.spec, zoo.batch([row["checkpoint_id"]]))[0]
+        assert np.array_equal(np.float32(row["weights"]), expected.numpy())
+    if config == "outputs":
+        _, log_probabilities = zoo.rollouts([row["checkpoint_id"]])
+        found = torch.tensor(row["log_probabilities"]).view_as(log_probabilities)
+        torch.testing.assert_close(found, log_probabilities, atol=1e-2, rtol=1e-2)
+
+
+def test_rows_keep_their_order_and_filters_work(release, cache):
+    rows = load_dataset(str(release), split="train", cache_dir=cache)
+    assert (
+        rows["checkpoint_id"][:] == pq.read_table(release / "metadata/train.parquet")["checkpoint_id"].to_pylist()
+    )
+    last = load_dataset(
+        str(release), split="train", cache_dir=cache, filters=[("step", "==", 100)], streaming=True
+    )
+    assert {row["step"] for row in last} == {100}
+
+
+def test_rollouts_are_those_of_the_zoo(release, cache):
+    row = load_dataset(str(release), "rollouts", split="test", cache_dir=cache)[0]
+    checkpoint = row.get("checkpoint_id") or f"{row['run_id']}-step-000000"
+    encoded, _ = Zoo(release).rollouts([checkpoint])
+    note = json.loads(pq.read_schema(next((release / "data_rollouts").glob("test-*"))).metadata[b"rnnzoo"])
+    inputs = torch.tensor(row["inputs"], dtype=torch.uint8).view(note["inputs"])
+    assert inputs.shape[0] == encoded.shape[1]
+    assert ("labels" in row) == ("digits" in str(release.name))
+
+
+def test_other_readers(release):
+    import duckdb
+    import polars
+
+    path = next((release / "data").glob("train-*.parquet"))
+    expected = pq.read_table(path)
+    weights = duckdb.sql(f"select weights from '{path}' order by checkpoint_id").fetchnumpy()["weights"]
+    ours = expected.sort_by("checkpoint_id")["weights"].to_pylist()
+    assert np.array_equal(np.float32([list(row) for row in weights]), np.float32(ours))
+    assert np.array_equal(
+        polars.read_parquet(path)["weights"].to_numpy(), np.float32(expected["weights"].to_pylist())
+    )
+
+
+def test_weights_compress_and_files_carry_their_layout(release):
+    file = pq.ParquetFile(next((release / "data").glob("train-*.parquet")))
+    groups = [file.metadata.row_group(group).column(len(file.schema) - 1) for group in range(file.num_row_groups)]
+    assert groups[0].path_in_schema == "weights.list.element"
+    assert sum(group.total_compressed_size for group in groups) < 0.9 * sum(
+        group.total_uncompressed_size for group in groups
+    )
+    assert "BYTE_STREAM_SPLIT" in groups[0].encodings
+    assert all(group.has_offset_index for group in groups)
+    layout = json.loads(file.schema_arrow.metadata[b"rnnzoo"])["weights"]
+    assert layout == read_manifest(release).layout
+
+
+def test_a_release_is_a_zoo(release):
+    assert all(check.passed for check in verify_zoo(release, TorchKernel(), sample=3))
+    assert len(load_zoo(release, split="train")) == read_manifest(release).splits["train"].checkpoints
+    assert {"README.md", "LICENSE", "CITATION.cff", "croissant.json"} <= {path.name for path in release.iterdir()}
+
+
+def test_files_are_split_at_row_groups(language_zoo, tmp_path):
+    tables = ZooTables(language_zoo, read_manifest(language_zoo))
+    write_config(tables, "default", tmp_path, lambda rows: None, file_bytes=700_000)
+    names = sorted(path.name for path in tmp_path.rglob("train-*.parquet"))
+    assert len(names) > 1
+    assert names[-1].endswith(f"-of-{len(names):05d}.parquet")
+    assert check_weights(tables, tmp_path, lambda rows: None) == 36
+
+
+def test_the_check_finds_a_changed_bit(language_zoo, tmp_path):
+    tables = ZooTables(language_zoo, read_manifest(language_zoo))
+    write_config(tables, "default", tmp_path, lambda rows: None)
+    path = next((tmp_path / "data").glob("test-*"))
+    table = pq.read_table(path)
+    flat = table["weights"].combine_chunks().flatten().to_numpy().copy()
+    flat.view(np.uint32)[-1] ^= 1
+    changed = pa.FixedSizeListArray.from_arrays(pa.array(flat), tables.spec.num_parameters)
+    pq.write_table(table.set_column(len(table.schema) - 1, "weights", changed), path)
+    with pytest.raises(RnnzooError, match=r"test-00000.*its weights are not those of the zoo"):
+        check_weights(tables, tmp_path, lambda rows: None)
+
+
+def test_croissant(release):
+    import mlcroissant
+
+    dataset = mlcroissant.Dataset(jsonld=str(release / "croissant.json"))
+    assert not dataset.metadata.ctx.issues.errors
+    record = next(iter(dataset.records("test")))
+    expected = pq.read_table(release / "metadata/test.parquet").to_pylist()[0]
+    assert record["test/checkpoint_id"].decode() == expected["checkpoint_id"]
+    assert record["test/accuracy"] == pytest.approx(expected["accuracy"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda folder: (folder / "README.md").write_text("mine"),
+            "README.md: not the file that release.json lists",
+        ),
+        (lambda folder: (folder / "notes.txt").write_text("mine"), "notes.txt: is there, but not listed"),
+        (lambda folder: (folder / "LICENSE").unlink(), "LICENSE: is missing, but listed"),
+        (lambda folder: (folder / "release.json").unlink(), "no release of one"),
+        (lambda folder: (folder / "release.json").write_text("[]"), "not what `zoo-builder release` writes"),
+        (lambda folder: (folder / "zoo.json").unlink(), "not a zoo"),
+    ],
+)
+def test_a_changed_release_is_refused(releases, tmp_path, change, message):
+    folder = shutil.copytree(releases["language"], tmp_path / "copy")
+    check_release(folder)
+    change(folder)
+    with pytest.raises(RnnzooError, match=message):
+        check_release(folder)
+
+
+def test_an_unsound_zoo_has_no_release(language_zoo, tmp_path):
+    zoo = shutil.copytree(language_zoo, tmp_path / "zoo")
+    with pytest.raises(RnnzooError, match="exists; expected the name of a new folder"):
+        release_zoo(zoo, tmp_path, TorchKernel())
+    (zoo / "splits.json").write_text("{}")
+    with pytest.raises(RnnzooError, match=r"not a sound zoo: files: .*splits\.json"):
+        release_zoo(zoo, tmp_path / "release", TorchKernel())
+    assert [path.name for path in tmp_path.iterdir()] == ["zoo"]
+
+
+def test_nothing_imports_the_hub_before_its_endpoint_is_set():
+    code = "import sys, zoo_builder.release.push, zoo_builder.cli; assert 'huggingface_hub' not in sys.modules"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent), "MPLBACKEND": "Agg"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)

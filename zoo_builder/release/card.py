@@ -1,0 +1,217 @@
+"""The card of a zoo, the README.md of its repository: templates in `dataset_cards/`, numbers from the zoo."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+import zoo_builder
+from zoo_builder.errors import RnnzooError
+from zoo_builder.release.parquet import FOLDERS, ZooTables
+from zoo_builder.splits import SPLITS
+from zoo_builder.storage.manifest import read_manifest, read_splits
+from zoo_builder.storage.schema import metadata_file
+from zoo_builder.zoos import config_of, resolve_config
+
+TEMPLATES = Path(zoo_builder.__file__).parent.parent / "dataset_cards"
+"""Beside the packages, in a checkout and where they are installed."""
+CARDS = {
+    "formal_languages": ("formal_languages", "RNN zoo, formal languages"),
+    "sequential_mnist": ("sequential_mnist", "RNN zoo, tiled sequential MNIST"),
+    "sequential_digits": ("sequential_mnist", "RNN zoo, tiled sequential digits"),
+}
+"""Zoo -> folder of its template, and title."""
+PAGE = "---\n{{ card_data }}\n---\n\n{{ body }}\n"
+TAGS = ["model-zoo", "weight-space-learning", "recurrent-neural-networks", "lstm"]
+SIZES = [(1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M")]
+CITATION = """@inproceedings{herrmann2024learning,
+  title     = {Learning Useful Representations of Recurrent Neural Network Weight Matrices},
+  author    = {Herrmann, Vincent and Faccio, Francesco and Schmidhuber, J{\\"u}rgen},
+  booktitle = {Proceedings of the 41st International Conference on Machine Learning},
+  year      = {2024},
+  url       = {https://arxiv.org/abs/2403.11998}
+}"""
+
+
+def default_repo(zoo: str) -> str:
+    """Stands in the card until `push` puts the repository's own name there."""
+    return f"org/rnn-zoo-{zoo.replace('_', '-')}"
+
+
+def title_of(zoo: str) -> str:
+    """Raises RnnzooError for a zoo that has no card."""
+    if zoo not in CARDS:
+        raise RnnzooError(f"zoo: found {zoo!r}, expected one with a card: {', '.join(CARDS)}")
+    return CARDS[zoo][1]
+
+
+def render_card(zoo: Path, repo_id: str | None = None, release: Path | None = None) -> str:
+    """The card of the zoo in a folder, as Markdown with its YAML header.
+
+    repo_id: the repository's name. release: a folder whose Parquet files are written, for their sizes.
+    """
+    tables = ZooTables(zoo, read_manifest(zoo))
+    # Imported here: huggingface_hub reads HF_ENDPOINT when it is imported, and datasets take a second.
+    from huggingface_hub import DatasetCard, DatasetCardData
+
+    manifest = tables.manifest
+    configs = ["default", "metadata", "rollouts"]
+    if release is not None and (release / FOLDERS["outputs"]).is_dir():
+        configs.append("outputs")
+    mnist = manifest.config["images"] == "mnist"
+    data = DatasetCardData(
+        license=["cc-by-4.0", "cc-by-sa-3.0"] if mnist else "cc-by-4.0",
+        pretty_name=title_of(manifest.zoo),
+        tags=[*TAGS, *(["mnist"] if mnist else [])],
+        size_categories=[_size_category(sum(map(len, tables.metadata.values())))],
+        configs=[_config_entry(tables, config) for config in configs],
+    )
+    _add_dataset_info(data, tables, configs, release)
+    facts = _facts(tables, repo_id or default_repo(manifest.zoo), configs)
+    facts["loading"] = render_template(TEMPLATES / "loading.md", facts)
+    facts["numbers"] = render_template(TEMPLATES / "numbers.md", facts)
+    body = render_template(TEMPLATES / CARDS[manifest.zoo][0] / "card.md", facts)
+    return str(DatasetCard.from_template(data, template_str=PAGE, body=body)).rstrip() + "\n"
+
+
+def render_template(path: Path, facts: dict[str, Any]) -> str:
+    """A Jinja template with its facts; a fact that is not there is an error."""
+    if not path.is_file():
+        raise RnnzooError(f"{path}: this template is missing; reinstall rnnzoo")
+    template = jinja2.Template(path.read_text(), undefined=jinja2.StrictUndefined, trim_blocks=True)
+    return template.render(facts).strip()
+
+
+def _config_entry(tables: ZooTables, config: str) -> dict[str, Any]:
+    files = [
+        {
+            "split": split,
+            "path": metadata_file(split) if config == "metadata" else f"{FOLDERS[config]}/{split}-*.parquet",
+        }
+        for split in tables.splits
+    ]
+    entry: dict[str, Any] = {"config_name": config, "data_files": files}
+    return entry | ({"default": True} if config == "default" else {})
+
+
+def _add_dataset_info(data: Any, tables: ZooTables, configs: list[str], release: Path | None) -> None:
+    """Features and split sizes of every config, as `datasets` writes and checks them."""
+    from datasets import DatasetInfo, Features, SplitDict, SplitInfo
+    from datasets.info import DatasetInfosDict
+
+    infos = {}
+    for config in configs:
+        schema = config_schema(tables, config)
+        splits = {split: SplitInfo(split, *_split_size(tables, config, split)) for split in tables.splits}
+        size = None if release is None else sum(path.stat().st_size for path in config_files(release, config))
+        infos[config] = DatasetInfo(
+            features=Features.from_arrow_schema(schema.remove_metadata()),
+            splits=SplitDict(splits),
+            config_name=config,
+            download_size=size,
+            dataset_size=sum(split.num_bytes for split in splits.values()),
+        )
+    DatasetInfosDict(infos).to_dataset_card_data(data)
+
+
+def config_schema(tables: ZooTables, config: str) -> pa.Schema:
+    """The columns of a config, with their descriptions."""
+    return tables.metadata[tables.splits[0]].schema if config == "metadata" else tables.kind(config).schema
+
+
+def config_files(release: Path, config: str) -> list[Path]:
+    return sorted((release / FOLDERS.get(config, "metadata")).glob("*.parquet"))
+
+
+def _split_size(tables: ZooTables, config: str, split: str) -> tuple[int, int]:
+    """Bytes in memory, and rows."""
+    if config == "metadata":
+        return tables.metadata[split].nbytes, len(tables.metadata[split])
+    kind = tables.kind(config)
+    pieces = [piece.table for piece in tables.pieces(config, split, kind.row_bytes)]
+    rows = sum(map(len, pieces))
+    shared = [name for name in kind.schema.names if name in pieces[0].column_names]
+    return sum(piece.select(shared).nbytes for piece in pieces) + rows * kind.row_bytes, rows
+
+
+def _facts(tables: ZooTables, repo_id: str, configs: list[str]) -> dict[str, Any]:
+    """What the templates may say."""
+    manifest, spec = tables.manifest, tables.spec
+    everything = pa.concat_tables([tables.metadata[split] for split in tables.splits])
+    kind = tables.kind("rollouts")
+    return {
+        "title": title_of(manifest.zoo),
+        "repo_id": repo_id,
+        "zoo": manifest.zoo,
+        "images": manifest.config["images"],
+        "config": manifest.config,
+        "spec": spec,
+        "configs": configs,
+        "tag": f"v{manifest.format_version}.0.0",
+        "checkpoints": len(everything),
+        "runs": pc.count_distinct(everything["run_id"]).as_py(),
+        "tasks": pc.count_distinct(everything["task_id"]).as_py(),
+        "diverged": pc.count_distinct(everything.filter(everything["diverged"])["run_id"]).as_py(),
+        "empty_splits": [name for name in SPLITS if name not in tables.splits],
+        "splits": [(name, manifest.splits[name]) for name in tables.splits],
+        "split_rule": read_splits(tables.folder)["rule"],
+        "columns": columns_table(config_schema(tables, "default")),
+        "rollout_columns": columns_table(kind.schema),
+        "rollout_shape": kind.layout["inputs"],
+        "shared_rollouts": tables.rollouts_are_shared,
+        "layout": manifest.layout,
+        "accuracy_by_step": _accuracy_by_step(everything),
+        "built_with": manifest.built_with,
+        "build_command": build_command(manifest.config),
+        "config_json": json.dumps(manifest.config, indent=1),
+        "citation": CITATION,
+        "split": tables.splits[0],
+    }
+
+
+def columns_table(schema: pa.Schema) -> str:
+    """The columns as a Markdown table, from the descriptions they carry."""
+    lines = ["| column | type | what it is |", "|---|---|---|"]
+    for field in schema:
+        text = (field.metadata or {}).get(b"description", b"").decode()
+        kind = str(field.type).replace("fixed_size_list<element: ", "list<").replace(">[", ", ").rstrip("]")
+        kind = kind.replace("fixed_size_list<item: ", "list<") + (">" if pa.types.is_nested(field.type) else "")
+        lines.append(f"| `{field.name}` | {kind} | {text} |")
+    return "\n".join(lines)
+
+
+def _accuracy_by_step(everything: pa.Table) -> list[dict[str, float]]:
+    steps, accuracies, losses = (everything[name].to_numpy() for name in ("step", "accuracy", "eval_loss"))
+    found = []
+    for step in np.unique(steps):
+        low, middle, high = np.nanquantile(accuracies[steps == step], [0.1, 0.5, 0.9])
+        loss = np.nanmedian(losses[steps == step])
+        found.append({"step": step, "median": middle, "low": low, "high": high, "loss": loss})
+    return found
+
+
+def build_command(config: dict[str, Any]) -> str:
+    """The command that builds a zoo of this config: its preset, and the fields that differ from it."""
+    wanted = config_of(config, "config").to_dict()
+    preset = resolve_config(config["zoo"], config["preset"]).to_dict()
+    words = [f"zoo-builder build {config['zoo']} --preset {config['preset']} --out FOLDER"]
+    for name, value in wanted.items():
+        if value != preset[name]:
+            words.append(f"--{name.replace('_', '-')} {_option(value)}")
+    return " ".join(words)
+
+
+def _option(value: Any) -> str:
+    if not isinstance(value, (tuple, list)):
+        return str(value)
+    return ",".join(":".join(map(str, part)) if isinstance(part, (tuple, list)) else str(part) for part in value)
+
+
+def _size_category(rows: int) -> str:
+    return next((name for bound, name in SIZES if rows < bound), "n>1M")

@@ -1,0 +1,82 @@
+"""The figures of a card: accuracies and examples, and a map of the weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from zoo_builder.overview import draw_overview
+from zoo_builder.release.parquet import ZooTables
+from zoo_builder.storage.manifest import Manifest
+
+QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+def draw_figures(tables: ZooTables, out: Path) -> None:
+    """Write overview.png and map.png into the folder `out`."""
+    out.mkdir(parents=True, exist_ok=True)
+    draw_overview(tables.folder).savefig(out / "overview.png", dpi=110)
+    draw_map(tables).savefig(out / "map.png", dpi=110)
+
+
+def draw_map(tables: ZooTables) -> Figure:
+    """Every checkpoint as a point, by the two main components of its layers' statistics, coloured two ways."""
+    metadata = pa.concat_tables([tables.metadata[split] for split in tables.splits])
+    features = np.concatenate([_statistics(tables, name) for name in _shards(tables.manifest)])
+    finite = np.isfinite(features).all(axis=1)
+    metadata = metadata.filter(pa.array(finite))
+    points, shares = principal_components(features[finite])
+    figure = Figure(figsize=(13, 5.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    last = metadata["step"].to_numpy() == tables.manifest.config["checkpoints"][-1]
+    place = metadata["step_index"].to_numpy()
+    _scatter(figure, left, points, place, "viridis", "number of the checkpoint within its run")
+    left.set_title("all checkpoints")
+    if "offsets" in metadata.column_names:
+        offsets = np.array(metadata["offsets"].to_pylist(), dtype=float)
+        _scatter(figure, right, points[last], offsets[last].sum(axis=1), "plasma", "sum of the language's offsets")
+    else:
+        angles = metadata["rotation_degrees"].to_numpy()[last]
+        _scatter(figure, right, points[last], angles, "hsv", "rotation in degrees")
+    right.set_title("last checkpoints")
+    for axes in (left, right):
+        axes.set_xlabel(f"first component ({shares[0]:.0%} of the variance)")
+        axes.set_ylabel(f"second component ({shares[1]:.0%})")
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def principal_components(features: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Standardised features [N, F] to their two main components [N, 2], and the share of variance of each."""
+    spread = features.std(axis=0)
+    standard = (features - features.mean(axis=0)) / np.where(spread > 0, spread, 1)
+    values, singular, _ = np.linalg.svd(standard, full_matrices=False)
+    shares = singular**2 / max((singular**2).sum(), np.finfo(float).tiny)
+    return values[:, :2] * singular[:2], shares[:2]
+
+
+def _statistics(tables: ZooTables, shard: str) -> NDArray[np.float64]:
+    """Mean, standard deviation and quantiles of every tensor: [N, 7 * tensors], whatever the units' order."""
+    found = []
+    for tensor in tables.shard(shard).tensors.values():
+        values = tensor.reshape(len(tensor), -1)
+        found += [values.mean(axis=1)[:, None], values.std(axis=1)[:, None]]
+        found.append(np.quantile(values, QUANTILES, axis=1).T)
+    return np.concatenate(found, axis=1).astype(np.float64)
+
+
+def _shards(manifest: Manifest) -> list[str]:
+    return [shard for entry in manifest.splits.values() for shard in entry.shards]
+
+
+def _scatter(
+    figure: Figure, axes: Axes, points: NDArray[np.float64], colors: NDArray[np.number], palette: str, label: str
+) -> None:
+    drawn = axes.scatter(points[:, 0], points[:, 1], c=colors, cmap=palette, s=9, alpha=0.8, linewidths=0)
+    figure.colorbar(drawn, ax=axes, label=label, ticks=MaxNLocator(integer=True))

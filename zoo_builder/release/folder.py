@@ -1,0 +1,153 @@
+"""A release: a folder that is a zoo, and a complete dataset repository besides.
+
+release.json lists every other file with its size and sha256. It is written last, and the folder appears under
+its name only when all of it is there.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import zoo_builder
+from zoo_builder.errors import RnnzooError
+from zoo_builder.release.card import CITATION, TEMPLATES, default_repo, render_card, render_template, title_of
+from zoo_builder.release.croissant import croissant
+from zoo_builder.release.figures import draw_figures
+from zoo_builder.release.parquet import ZooTables, check_weights, write_config
+from zoo_builder.storage.manifest import Manifest, read_manifest, write_json
+from zoo_builder.storage.schema import MANIFEST
+from zoo_builder.storage.shards import file_sha256, write_file
+from zoo_builder.training.kernels import Kernel
+from zoo_builder.verify import verify_zoo
+
+RELEASE = "release.json"
+Progress = Callable[[str, int], None]
+"""Called with what is being done and how many rows of it are done since the last call."""
+
+
+def release_zoo(
+    zoo: Path,
+    out: Path,
+    kernel: Kernel,
+    outputs: bool = False,
+    mnist_folder: Path | None = None,
+    progress: Progress = lambda what, rows: None,
+) -> dict[str, Any]:
+    """Verify the zoo in `zoo` and write its release to `out`, which must not be there yet.
+
+    outputs: also write the log-probabilities along the rollouts. Returns the content of release.json.
+    Raises RnnzooError for an unfinished or unsound zoo, and when a written file differs from the zoo.
+    """
+    manifest = read_manifest(zoo)
+    title_of(manifest.zoo)
+    if out.exists():
+        raise RnnzooError(f"{out}: exists; expected the name of a new folder")
+    progress("verifying", 0)
+    failed = [check for check in verify_zoo(zoo, kernel, mnist_folder) if not check.passed]
+    if failed:
+        raise RnnzooError(f"{zoo}: not a sound zoo: {failed[0].name}: {failed[0].found}")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as workspace:
+            folder = Path(workspace) / "release"
+            _write_release(zoo, manifest, folder, outputs, progress)
+            folder.rename(out)
+    except OSError as error:
+        raise RnnzooError(f"{out}: the release could not be written: {error.strerror or error}") from error
+    return json.loads((out / RELEASE).read_bytes())
+
+
+def _write_release(zoo: Path, manifest: Manifest, folder: Path, outputs: bool, progress: Progress) -> None:
+    for name in (MANIFEST, *manifest.files):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(zoo / name, folder / name)
+    tables = ZooTables(folder, manifest)
+    for config in ("default", "rollouts", *(["outputs"] if outputs else [])):
+        write_config(tables, config, folder, partial(progress, f"config {config}"))
+    check_weights(tables, folder, partial(progress, "reading back"))
+    progress("figures and card", 0)
+    draw_figures(tables, folder / "figures")
+    _write_texts(tables, folder)
+    write_json(folder / RELEASE, _contents(folder, default_repo(manifest.zoo)))
+
+
+def _write_texts(tables: ZooTables, folder: Path) -> None:
+    """Everything that is written for people, and for catalogues."""
+    manifest = tables.manifest
+    repo_id, title = default_repo(manifest.zoo), title_of(manifest.zoo)
+    facts = {"title": title, "repo_id": repo_id, "images": manifest.config["images"]}
+    facts["version"] = zoo_builder.__version__
+    write_file(folder / "README.md", render_card(folder, repo_id, folder).encode())
+    for name in ("LICENSE", "CITATION.cff"):
+        write_file(folder / name, (render_template(TEMPLATES / f"{name}.jinja", facts) + "\n").encode())
+    version = f"{manifest.format_version}.0.0"
+    write_json(folder / "croissant.json", croissant(tables, repo_id, title, CITATION, version))
+
+
+def _contents(folder: Path, repo_id: str) -> dict[str, Any]:
+    """What release.json says of the other files of a folder."""
+    manifest = read_manifest(folder)
+    return {
+        "format": "rnnzoo-release",
+        "format_version": manifest.format_version,
+        "zoo": manifest.zoo,
+        "rnnzoo": zoo_builder.__version__,
+        "repo_id": repo_id,
+        "files": {
+            name: {"bytes": (folder / name).stat().st_size, "sha256": file_sha256(folder / name)}
+            for name in files_in(folder)
+            if name != RELEASE
+        },
+    }
+
+
+def files_in(folder: Path) -> list[str]:
+    """Names of all files below a folder, sorted; `.cache`, which clients of the hub leave, is none of ours."""
+    paths = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return sorted(path.as_posix() for path in paths if path.parts[0] != ".cache")
+
+
+def check_release(folder: Path) -> dict[str, Any]:
+    """The content of a folder's release.json, when every file is as it says.
+
+    Raises RnnzooError, naming the file, for a folder that is no release, and for one that was changed.
+    """
+    manifest = read_manifest(folder)
+    path = folder / RELEASE
+    if not path.is_file():
+        raise RnnzooError(f"{folder}: a zoo, but no release of one: no {RELEASE}; `zoo-builder release` makes one")
+    try:
+        values = json.loads(path.read_bytes())
+        files, repo_id, name = dict(values["files"]), str(values["repo_id"]), values["zoo"]
+        expected = {name: (entry["bytes"], entry["sha256"]) for name, entry in files.items()}
+    except (ValueError, KeyError, TypeError) as error:
+        raise RnnzooError(f"{path}: not what `zoo-builder release` writes: {error!r}") from error
+    if values.get("format") != "rnnzoo-release" or name != manifest.zoo or "/" not in repo_id:
+        raise RnnzooError(f"{path}: not what `zoo-builder release` writes for the zoo {manifest.zoo}")
+    present = set(files_in(folder)) - {RELEASE}
+    for odd in sorted(present ^ expected.keys()):
+        found = "is there, but not listed in" if odd in present else "is missing, but listed in"
+        raise RnnzooError(f"{folder / odd}: {found} {RELEASE}; the release was changed, make it anew")
+    for file, (size, sha256) in expected.items():
+        if (folder / file).stat().st_size != size or file_sha256(folder / file) != sha256:
+            raise RnnzooError(f"{folder / file}: not the file that {RELEASE} lists; make the release anew")
+    return values
+
+
+def address_release(folder: Path, release: dict[str, Any], repo_id: str) -> dict[str, Any]:
+    """Put the repository's name into the texts of a checked release. Returns the new content of release.json."""
+    old = release["repo_id"]
+    if old == repo_id:
+        return release
+    for name in ("README.md", "CITATION.cff", "croissant.json"):
+        text = (folder / name).read_text()
+        write_file(folder / name, text.replace(old, repo_id).encode())
+    contents = _contents(folder, repo_id)
+    write_json(folder / RELEASE, contents)
+    return contents

@@ -1,0 +1,275 @@
+"""The Parquet files of a release: what stock `datasets`, DuckDB and Polars read.
+
+    data/<split>-00000-of-00003.parquet            metadata and flat weights, a row a checkpoint
+    data_rollouts/<split>-00000-of-00001.parquet   the sequences that go with them
+    data_outputs/<split>-00000-of-00002.parquet    the log-probabilities along those sequences
+
+Rows stand in the order of the metadata. Lists are flat and of fixed size: nested ones are corrupted by pyarrow
+when a stream of them is shuffled. What shape a list has is written in the file's header.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+
+from zoo_builder.columns import column
+from zoo_builder.errors import RnnzooError
+from zoo_builder.rnn import rnn_forward
+from zoo_builder.storage import schema
+from zoo_builder.storage.manifest import Manifest
+from zoo_builder.storage.shards import Shard, read_shard, row_sha256
+from zoo_builder.tasks.base import encoding_of
+
+FOLDERS = {"default": "data", "rollouts": "data_rollouts", "outputs": "data_outputs"}
+"""Config -> folder of its files. The config `metadata` is the zoo's own `metadata/<split>.parquet`."""
+FILE_BYTES = 200_000_000
+"""A file is closed before its uncompressed lists outgrow this."""
+GROUP_BYTES = 2_000_000
+"""A row group holds whole checkpoint steps of a shard, as many as it takes to reach this."""
+OUTPUT_MODELS = 16
+"""How many models compute their outputs at once."""
+
+Lists = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One row group to be: a table of everything but the lists, and the rows of a shard it stands for."""
+
+    table: pa.Table
+    shard: str
+    rows: slice
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One config's kind of file.
+
+    schema: all columns. lists: reads the list columns of a piece, name -> [rows, length]. layout: what the
+    lists hold, for the header.
+    """
+
+    schema: pa.Schema
+    lists: Callable[[Piece], Lists]
+    layout: dict[str, Any]
+
+    @property
+    def row_bytes(self) -> int:
+        """Uncompressed bytes of a row's lists."""
+        fields = [field.type for field in self.schema if pa.types.is_fixed_size_list(field.type)]
+        return sum(kind.list_size * kind.value_type.bit_width // 8 for kind in fields)
+
+
+class ZooTables:
+    """The tables of a finished zoo, split by split, config by config."""
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.spec = manifest.rnn_spec()
+        self.metadata = {name: pq.read_table(folder / schema.metadata_file(name)) for name in manifest.splits}
+        self.splits = [name for name, table in self.metadata.items() if len(table)]
+
+    def kind(self, config: str) -> Kind:
+        """How the files of a config look."""
+        return {"default": self._weights, "rollouts": self._rollouts, "outputs": self._outputs}[config]()
+
+    def pieces(self, config: str, split: str, row_bytes: int) -> Iterator[Piece]:
+        """The row groups of a split: steps of one shard, in order, for lists of so many bytes a row."""
+        table = self.metadata[split]
+        if config == "rollouts" and self.rollouts_are_shared:
+            table = table.filter(np.array(table["step_index"]) == 0)
+        shards, steps = table["shard"].to_pylist(), table["step"].to_numpy()
+        first, start_of_shard = 0, 0
+        for row in range(1, len(table) + 1):
+            ends = row == len(table) or shards[row] != shards[first]
+            if ends or (steps[row] != steps[row - 1] and (row - first) * row_bytes >= GROUP_BYTES):
+                rows = slice(first - start_of_shard, row - start_of_shard)
+                yield Piece(table.slice(first, row - first), Path(shards[first]).stem, rows)
+                first = row
+                start_of_shard = row if ends else start_of_shard
+
+    @property
+    def rollouts_are_shared(self) -> bool:
+        """Whether all checkpoints of a run have the same sequences: a run's row is then there once."""
+        rows = [table["rollout_row"].to_numpy() != table["row"].to_numpy() for table in self.metadata.values()]
+        return bool(np.concatenate(rows).any())
+
+    def shard(self, name: str, room: str = "weights") -> Shard:
+        return read_shard(self.folder / room / f"{name}.safetensors")
+
+    def _weights(self) -> Kind:
+        some = self.metadata[self.splits[0]].schema.remove_metadata()
+        length = self.spec.num_parameters
+        weights = column("weights", pa.list_(pa.float32(), length), f"all {length} parameters, see the layout")
+        return Kind(
+            pa.schema([*some, weights]),
+            lambda piece: {"weights": self._flat(piece)},
+            {"weights": self.manifest.layout},
+        )
+
+    def _flat(self, piece: Piece) -> NDArray[np.float32]:
+        tensors = self.shard(piece.shard).tensors
+        named = [tensors[parameter.name][piece.rows] for parameter in self.spec.parameters]
+        return np.concatenate([tensor.reshape(len(tensor), -1) for tensor in named], axis=1)
+
+    def _rollouts(self) -> Kind:
+        table = self.metadata[self.splits[0]]
+        tensors = self.shard(Path(table["shard"][0].as_py()).stem, "rollouts").tensors
+        fields = [table.schema.field(name) for name in self._rollout_columns(table.schema.names)]
+        described = {
+            "inputs": "the sequences, one after the other: tokens, or pixels tile by tile",
+            "labels": "the digit of each sequence",
+        }
+        for name, tensor in tensors.items():
+            fields.append(column(name, pa.list_(pa.uint8(), int(np.prod(tensor.shape[1:]))), described[name]))
+        layout = {name: list(tensor.shape[1:]) for name, tensor in tensors.items()}
+        return Kind(pa.schema(fields), self._rollout_lists, layout | {"encoding": self.manifest.encoding})
+
+    def _rollout_columns(self, names: Sequence[str]) -> list[str]:
+        """Who wrote or saw the sequences: a checkpoint, or a run; and the columns that tell its task."""
+        common = set(schema.metadata_schema(pa.schema([])).names)
+        task = [name for name in names if name not in common and name not in SCORES]
+        who = ["run_id"] if self.rollouts_are_shared else ["checkpoint_id", "run_id", "step"]
+        return [*who, "task_id", *task]
+
+    def _rollout_lists(self, piece: Piece) -> Lists:
+        where = piece.table["rollout_row"].to_numpy()
+        tensors = self.shard(piece.shard, "rollouts").tensors
+        return {name: tensor[where].reshape(len(where), -1) for name, tensor in tensors.items()}
+
+    def _outputs(self) -> Kind:
+        table = self.metadata[self.splits[0]]
+        inputs = self.shard(Path(table["shard"][0].as_py()).stem, "rollouts").tensors["inputs"]
+        encoding = encoding_of(self.manifest.encoding)
+        shape = (inputs.shape[1], encoding.steps(inputs.shape[2]), self.spec.output_size)
+        text = "log-probabilities [sequence, step, output] along the rollouts, recomputed"
+        outputs = column("log_probabilities", pa.list_(pa.float16(), int(np.prod(shape))), text)
+        fields = [table.schema.field(name) for name in ("checkpoint_id", "run_id", "step", "task_id")]
+        layout = {"log_probabilities": list(shape)}
+        return Kind(pa.schema([*fields, outputs]), self._output_lists, layout)
+
+    def _output_lists(self, piece: Piece) -> Lists:
+        encoding = encoding_of(self.manifest.encoding)
+        tensors, found = self.shard(piece.shard).tensors, []
+        inputs = self.shard(piece.shard, "rollouts").tensors["inputs"]
+        where = piece.table["rollout_row"].to_numpy()
+        for first in range(piece.rows.start, piece.rows.stop, OUTPUT_MODELS):
+            rows = slice(first, min(first + OUTPUT_MODELS, piece.rows.stop))
+            weights = {name: torch.from_numpy(np.array(tensor[rows])) for name, tensor in tensors.items()}
+            seen = inputs[where[rows.start - piece.rows.start : rows.stop - piece.rows.start]]
+            with torch.no_grad():
+                logits, _ = rnn_forward(weights, encoding.inputs(torch.from_numpy(seen)))
+            found.append(logits.log_softmax(dim=-1).flatten(1).half().numpy())
+        return {"log_probabilities": np.concatenate(found)}
+
+
+SCORES = ("count_accuracy", "finished", "generalization_gap")
+"""Columns of a task family that are about a checkpoint and not about its task."""
+
+
+def write_config(
+    tables: ZooTables, config: str, out: Path, on_rows: Callable[[int], None], file_bytes: int = FILE_BYTES
+) -> None:
+    """Write the files of a config into its folder under `out`, every split that has rows.
+
+    on_rows is called with the number of rows written after each row group.
+    """
+    kind = tables.kind(config)
+    for split in tables.splits:
+        files = _files_of(list(tables.pieces(config, split, kind.row_bytes)), kind.row_bytes, file_bytes)
+        for number, pieces in enumerate(files):
+            path = out / FOLDERS[config] / f"{schema.shard_name(split, number, len(files))}.parquet"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write_file(path, kind, pieces, on_rows)
+
+
+def _files_of(pieces: list[Piece], row_bytes: int, file_bytes: int) -> list[list[Piece]]:
+    files: list[list[Piece]] = []
+    room = 0
+    for piece in pieces:
+        size = len(piece.table) * row_bytes
+        if not files or size > room:
+            files.append([])
+            room = file_bytes
+        files[-1].append(piece)
+        room -= size
+    return files
+
+
+def _write_file(path: Path, kind: Kind, pieces: Sequence[Piece], on_rows: Callable[[int], None]) -> None:
+    lists = [field.name for field in kind.schema if pa.types.is_fixed_size_list(field.type)]
+    wide = [name for name in lists if name not in pieces[0].table.column_names]
+    # Bytes of floats compress when they are sorted by their place: all the exponents, then all the mantissas.
+    streams = [
+        f"{name}.list.element" for name in wide if not pa.types.is_uint8(kind.schema.field(name).type.value_type)
+    ]
+    layout = kind.schema.with_metadata({"rnnzoo": json.dumps(kind.layout, sort_keys=True)})
+    with pq.ParquetWriter(
+        path,
+        layout,
+        compression="zstd",
+        use_dictionary=[name for name in kind.schema.names if name not in lists],
+        use_byte_stream_split=streams,
+        write_page_index=True,
+    ) as writer:
+        for piece in pieces:
+            found = kind.lists(piece)
+            columns = [
+                _flat_lists(found[name], kind.schema.field(name).type)
+                if name in found
+                else piece.table[name].combine_chunks()
+                for name in kind.schema.names
+            ]
+            writer.write_table(pa.table(columns, schema=layout), row_group_size=len(piece.table))
+            on_rows(len(piece.table))
+
+
+def _flat_lists(values: NDArray[Any], kind: pa.FixedSizeListType) -> pa.Array:
+    flat = pa.array(np.ascontiguousarray(values).reshape(-1), type=kind.value_type)
+    return pa.FixedSizeListArray.from_arrays(flat, type=kind)
+
+
+def check_weights(tables: ZooTables, out: Path, on_rows: Callable[[int], None]) -> int:
+    """Read the written weights back, and hold every row's bits and metadata against the zoo's. Returns the rows.
+
+    Raises RnnzooError, naming file and checkpoint, for the first that differs.
+    """
+    count = 0
+    for split in tables.splits:
+        expected, done = tables.metadata[split], 0
+        for path in sorted((out / FOLDERS["default"]).glob(f"{split}-*.parquet")):
+            file = pq.ParquetFile(path)
+            for group in range(file.num_row_groups):
+                table = file.read_row_group(group)
+                same = expected.slice(done, len(table))
+                flat = table["weights"].combine_chunks().flatten().to_numpy().reshape(len(table), -1)
+                for checkpoint, sha256, row in zip(
+                    same["checkpoint_id"].to_pylist(), same["sha256"].to_pylist(), flat, strict=True
+                ):
+                    if row_sha256(row) != sha256:
+                        raise RnnzooError(f"{path}: {checkpoint}: its weights are not those of the zoo")
+                _check_same_columns(path, table.drop_columns("weights"), same)
+                done += len(table)
+                on_rows(len(table))
+        if done != len(expected):
+            raise RnnzooError(f"{out}: split {split}: found {done} rows of weights, expected {len(expected)}")
+        count += done
+    return count
+
+
+def _check_same_columns(path: Path, found: pa.Table, expected: pa.Table) -> None:
+    for name in expected.column_names:
+        ours, theirs = (table[name].combine_chunks().to_pylist() for table in (found, expected))
+        if any(a != b and not (a != a and b != b) for a, b in zip(ours, theirs, strict=True)):
+            raise RnnzooError(f"{path}: column {name}: not that of the zoo's metadata")

@@ -1,0 +1,199 @@
+"""Uploads a release to the hub, and tags it.
+
+What a repository already holds is looked at first. A file there is ours when the repository's release.json
+lists it, or when it equals one of the release (an upload that was cut off); anything else is someone's, and is
+neither deleted nor overwritten without `replace`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo_builder.errors import RnnzooError
+from zoo_builder.release.folder import RELEASE, address_release, check_release, files_in
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+TAG = re.compile(r"v(\d+)\.(\d+)\.(\d+)")
+HUB_FILES = {".gitattributes"}
+"""What the hub itself puts into a repository."""
+REPOSITORY_KINDS = ("model", "space")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a push does: names to upload with their sizes, and names in the repository to delete."""
+
+    repo_id: str
+    tag: str
+    upload: dict[str, int]
+    delete: list[str]
+
+
+@dataclass(frozen=True)
+class _Remote:
+    """A repository as it is: file name -> its hash (sha256 of large files, git's of others)."""
+
+    files: dict[str, str]
+    release: dict[str, Any]
+
+
+def push_release(
+    folder: Path,
+    repo_id: str,
+    tag: str | None = None,
+    private: bool = False,
+    replace: bool = False,
+    dry_run: bool = False,
+    say: Callable[[str], None] = lambda text: None,
+) -> Plan:
+    """Upload the release in `folder` to the dataset repository `repo_id`, then tag it.
+
+    tag: v<format version>.<minor>.<patch>; None for v<format version>.0.0. private: for a new repository.
+    replace: delete or overwrite files there that no release wrote. dry_run: only say what would be done.
+    An upload that was cut off goes on where it stopped when the same call is made again. The token is that of
+    `hf auth login` or HF_TOKEN. Raises RnnzooError for a release that was changed, a tag that exists, a
+    repository that holds something else, and whatever the hub refuses.
+    """
+    # Imported here, so that HF_ENDPOINT can still be set by whoever imports this module.
+    from huggingface_hub import HfApi
+
+    release = check_release(folder)
+    _check_names(repo_id, tag, release["format_version"])
+    tag = tag or f"v{release['format_version']}.0.0"
+    api = HfApi(library_name="rnnzoo", library_version=release["rnnzoo"])
+    with _hub_errors(repo_id):
+        remote = _look(api, repo_id, tag)
+        if not dry_run:
+            release = address_release(folder, release, repo_id)
+        plan = _plan(folder, repo_id, tag, release, remote, replace)
+        if dry_run:
+            return plan
+        if remote is None:
+            say(f"creating the dataset repository {repo_id}")
+            api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
+        say(f"uploading {len(plan.upload)} files, {sum(plan.upload.values()) / 1e6:.1f} MB")
+        commit = api.upload_folder(
+            repo_id=repo_id,
+            folder_path=folder,
+            repo_type="dataset",
+            commit_message=f"Release {tag} of the zoo {release['zoo']}",
+            ignore_patterns=[".cache/*"],
+            delete_patterns=plan.delete or None,
+        )
+        say(f"tagging {tag}")
+        api.create_tag(repo_id, tag=tag, revision=commit.oid, repo_type="dataset")
+    return plan
+
+
+def _check_names(repo_id: str, tag: str | None, format_version: int) -> None:
+    if not REPOSITORY.fullmatch(repo_id):
+        raise RnnzooError(f"repository: found {repo_id!r}, expected the form 'org/name'")
+    match = TAG.fullmatch(tag) if tag is not None else None
+    if tag is not None and (match is None or int(match[1]) != format_version):
+        raise RnnzooError(f"--tag: found {tag!r}, expected the form 'v{format_version}.<minor>.<patch>'")
+
+
+def _look(api: HfApi, repo_id: str, tag: str) -> _Remote | None:
+    """The repository as it is, or None where there is none yet."""
+    from huggingface_hub.errors import RepositoryNotFoundError
+    from huggingface_hub.hf_api import RepoFile
+
+    try:
+        refs = api.list_repo_refs(repo_id, repo_type="dataset")
+    except RepositoryNotFoundError:
+        for kind in REPOSITORY_KINDS:
+            if api.repo_exists(repo_id, repo_type=kind):
+                raise RnnzooError(
+                    f"{repo_id}: found a {kind} repository of this name, expected a dataset or none"
+                ) from None
+        return None
+    if tag in {ref.name for ref in refs.tags}:
+        raise RnnzooError(f"{repo_id}: the tag {tag} exists; give another one with --tag")
+    entries = api.list_repo_tree(repo_id, recursive=True, repo_type="dataset")
+    files = {
+        entry.path: entry.lfs.sha256 if entry.lfs else entry.blob_id
+        for entry in entries
+        if isinstance(entry, RepoFile)
+    }
+    release = {}
+    if RELEASE in files:
+        url = api.hf_hub_download(repo_id, RELEASE, repo_type="dataset")
+        try:
+            release = dict(json.loads(Path(url).read_bytes()))
+        except ValueError:
+            release = {}  # then it is no file of ours, and treated as someone's
+    return _Remote(files, release)
+
+
+def _plan(
+    folder: Path, repo_id: str, tag: str, release: dict[str, Any], remote: _Remote | None, replace: bool
+) -> Plan:
+    names = files_in(folder)
+    upload = {name: (folder / name).stat().st_size for name in names}
+    if remote is None:
+        return Plan(repo_id, tag, upload, [])
+    is_release = remote.release.get("format") == release["format"]
+    if is_release and remote.release.get("zoo") != release["zoo"] and not replace:
+        raise RnnzooError(
+            f"{repo_id}: holds a release of the zoo {remote.release.get('zoo')}, expected {release['zoo']}; "
+            "--replace puts this one in its place"
+        )
+    written = {RELEASE, *remote.release.get("files", {})} if is_release else set()
+    theirs = {
+        name
+        for name in remote.files.keys() - written - HUB_FILES
+        if name not in upload or not _same_content(folder / name, remote.files[name])
+    }
+    blocked = sorted(theirs & upload.keys()) if is_release else sorted(theirs)
+    if blocked and not replace:
+        raise RnnzooError(
+            f"{repo_id}: found {blocked[0]!r}, which no release wrote, and {len(blocked) - 1} more such files; "
+            "choose another repository, or give --replace to delete or overwrite them"
+        )
+    gone = (written | (theirs if replace else set())) - upload.keys()
+    return Plan(repo_id, tag, upload, sorted(gone & remote.files.keys()))
+
+
+def _same_content(path: Path, found: str) -> bool:
+    """Whether a file has the hash that the hub gave: sha256, or git's sha1 of a blob."""
+    content = path.read_bytes()
+    if len(found) == 64:
+        return hashlib.sha256(content).hexdigest() == found
+    git = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False)
+    return git.hexdigest() == found
+
+
+@contextmanager
+def _hub_errors(repo_id: str) -> Iterator[None]:
+    """Turn what the hub and the network say into RnnzooError. None of these messages holds a token."""
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalTokenNotFoundError
+
+    try:
+        yield
+    except LocalTokenNotFoundError as error:
+        raise RnnzooError(f"{repo_id}: no token found; run `hf auth login`, or set HF_TOKEN") from error
+    except HfHubHTTPError as error:
+        status = error.response.status_code if error.response is not None else None
+        reasons = {
+            401: "there is no valid token: run `hf auth login`, or set HF_TOKEN to one that may write",
+            403: "the token has no right to write there",
+            404: "there is no such repository, or the token may not see it",
+        }
+        reason = reasons.get(status or 0, "try again: what was uploaded is kept")
+        detail = error.server_message or "no further message"
+        raise RnnzooError(f"{repo_id}: the hub answered {status} ({detail}): {reason}") from error
+    except (HTTPError, ConnectionError, TimeoutError) as error:
+        raise RnnzooError(
+            f"{repo_id}: the hub could not be reached, or the connection was cut ({type(error).__name__}); the "
+            "same command goes on from here"
+        ) from error
