@@ -122,9 +122,7 @@ def reference_train(
     """Weights [N, P] and losses [N, S] of `torch.optim.AdamW` on `rnn_forward`, one optimiser a model."""
     models, steps, _ = ids.shape
     data = case.data(models)
-    weights = [
-        w.to(dtype).requires_grad_() for w in TrainState.initial(case.spec, list(range(models))).weights
-    ]
+    weights = [w.to(dtype).requires_grad_() for w in TrainState.initial(case.spec, list(range(models))).weights]
     optimisers = [torch.optim.AdamW([w], weight_decay=float(d)) for w, d in zip(weights, decays, strict=True)]
     losses = torch.empty(models, steps, dtype=dtype)
     for s in range(steps):
@@ -208,9 +206,7 @@ class TestTraining:
         state = TrainState.initial(case.spec, [0, 1, 2])
         rates = torch.full((3, 6), 3e-3)
         rates[1] = 1e30
-        losses = FusedCpuKernel(threads=1).train_steps(
-            state, case.data(3), ids, rates, torch.full((3,), 0.01)
-        )
+        losses = FusedCpuKernel(threads=1).train_steps(state, case.data(3), ids, rates, torch.full((3,), 0.01))
         assert not losses[1, -1].isfinite()
         for neighbour in (0, 2):
             assert torch.equal(losses[neighbour], calm_losses[neighbour])
@@ -296,9 +292,7 @@ class TestSampling:
 class TestChecks:
     """Whatever the C++ code would read beyond its tables is refused before it is called."""
 
-    def score(
-        self, weights: Tensor | None = None, data: Data | None = None, ids: Tensor | None = None
-    ) -> None:
+    def score(self, weights: Tensor | None = None, data: Data | None = None, ids: Tensor | None = None) -> None:
         FusedCpuKernel().score_items(
             LANGUAGES.spec,
             TrainState.initial(LANGUAGES.spec, [0]).weights if weights is None else weights,
@@ -326,9 +320,7 @@ class TestChecks:
         with pytest.raises(RnnzooError, match="items: found values from 0 to 9, expected 0 to 5"):
             self.score(data=Data(data.encoding, torch.arange(10, dtype=torch.uint8).view(1, 10)))
         with pytest.raises(RnnzooError, match="views: found values from 0 to 12, expected -1 to 11"):
-            self.score(
-                data=Data(data.encoding, data.items, views=torch.arange(13, dtype=torch.int16).view(1, 13))
-            )
+            self.score(data=Data(data.encoding, data.items, views=torch.arange(13, dtype=torch.int16).view(1, 13)))
         with pytest.raises(RnnzooError, match="labels: found none"):
             FusedCpuKernel().score_items(
                 IMAGES.spec,
