@@ -31,7 +31,7 @@ BLOCK_ROWS = 256
 WINDOW_BYTES = 32 << 20
 AHEAD_BYTES = 96 << 20
 """Bytes asked for and not yet used, at most; but always one window."""
-REQUESTS = 16
+REQUESTS = 20
 """Requests under way at the same time."""
 SHARDS_AHEAD = 16
 """Shards whose headers are read ahead."""
