@@ -116,15 +116,13 @@ def reference_loss(spec: RNNSpec, weights: Tensor, data: Data, ids: Tensor) -> T
     )
 
 
-def reference_train(
-    case: Case, ids: Tensor, rates: Tensor, decays: Tensor, dtype: torch.dtype = torch.float32
-) -> tuple[Tensor, Tensor]:
+def reference_train(case: Case, ids: Tensor, rates: Tensor, decays: Tensor) -> tuple[Tensor, Tensor]:
     """Weights [N, P] and losses [N, S] of `torch.optim.AdamW` on `rnn_forward`, one optimiser a model."""
     models, steps, _ = ids.shape
     data = case.data(models)
-    weights = [w.to(dtype).requires_grad_() for w in TrainState.initial(case.spec, list(range(models))).weights]
+    weights = [w.clone().requires_grad_() for w in TrainState.initial(case.spec, list(range(models))).weights]
     optimisers = [torch.optim.AdamW([w], weight_decay=float(d)) for w, d in zip(weights, decays, strict=True)]
-    losses = torch.empty(models, steps, dtype=dtype)
+    losses = torch.empty(models, steps)
     for s in range(steps):
         each = reference_loss(case.spec, torch.stack(weights), data, ids[:, s]).mean(-1)
         losses[:, s] = each.detach()
@@ -157,7 +155,9 @@ class TestTraining:
 
     @every_case
     def test_trajectory_of_200_steps(self, case: Case) -> None:
-        """As close to the exact trajectory as float32 torch is, give or take: weights within 2e-4, losses 2e-5."""
+        """Weights within 5e-5 and losses within 5e-6: ten times what was found, which is also how far float32 torch
+        is from float64.
+        """
         ids = draw_items(3, 200, 8)
         generator = torch.Generator().manual_seed(1)
         rates = 3e-3 * torch.rand(3, 200, generator=generator)
@@ -166,8 +166,8 @@ class TestTraining:
         losses = FusedCpuKernel(threads=2).train_steps(state, case.data(3), ids, rates, decays)
         weights, expected = reference_train(case, ids, rates, decays)
         assert state.step == 200
-        torch.testing.assert_close(losses, expected, rtol=0, atol=2e-5)
-        torch.testing.assert_close(state.weights, weights, rtol=0, atol=2e-4)
+        torch.testing.assert_close(losses, expected, rtol=0, atol=5e-6)
+        torch.testing.assert_close(state.weights, weights, rtol=0, atol=5e-5)
 
     @every_case
     def test_a_model_does_not_depend_on_neighbours_or_threads(self, case: Case) -> None:
