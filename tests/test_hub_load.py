@@ -223,7 +223,7 @@ def test_bad_revisions(zoo_hub, language_zoo):
         load_zoo("org/zoo", revision="v7")
     with pytest.raises(RnnzooError, match=r"revision: found '\.\./\.\./x', expected a tag"):
         load_zoo("org/zoo", revision="../../x")
-    with pytest.raises(RnnzooError, match="revision: found 'v1.0.0' for the folder .*, expected None"):
+    with pytest.raises(RnnzooError, match=r"revision: found 'v1.0.0' for the folder .*, expected None"):
         Zoo(language_zoo, revision="v1.0.0")
 
 
@@ -248,9 +248,9 @@ def test_offline(zoo_hub, language_zoo, monkeypatch):
         assert len(load_zoo("org/zoo", "train", revision="v1.0.0")) == 24
         with pytest.raises(RnnzooError, match=r"metadata/test\.parquet: not in the cache.*"):
             load_zoo("org/zoo", "test", streaming=streaming)
-    with pytest.raises(RnnzooError, match="not in the cache, and offline mode is on.*the cache has v1.0.0"):
+    with pytest.raises(RnnzooError, match=r"not in the cache, and offline mode is on.*the cache has v1.0.0"):
         load_zoo("org/zoo", revision="v3")
-    with pytest.raises(RnnzooError, match="org/other: .*offline mode is on.*no revision of it"):
+    with pytest.raises(RnnzooError, match=r"org/other: .*offline mode is on.*no revision of it"):
         load_zoo("org/other")
     assert not zoo_hub.log
 
@@ -259,7 +259,7 @@ def test_no_network(zoo_hub, language_zoo, monkeypatch):
     load_zoo("org/zoo", "train")
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     assert_same(load_zoo("org/zoo", "train"), load_zoo(language_zoo, "train"))
-    with pytest.raises(RnnzooError, match="org/other: .*the hub cannot be reached"):
+    with pytest.raises(RnnzooError, match=r"org/other: .*the hub cannot be reached"):
         load_zoo("org/other")
 
 
@@ -386,15 +386,15 @@ def test_access(hub, language_zoo, monkeypatch):
     hub.add_folder("org/private", language_zoo, tags=["v1.0.0"], private=True)
     hub.add_folder("org/gated", language_zoo, tags=["v1.0.0"], gated=True)
     with pytest.raises(
-        RnnzooError, match="org/private: .*found no such dataset repository.*if it is private, log in"
+        RnnzooError, match=r"org/private: .*found no such dataset repository.*if it is private, log in"
     ):
         load_zoo("org/private", "test")
     monkeypatch.setenv("HF_TOKEN", READ_TOKEN)
     assert len(list(load_zoo("org/private", "test", streaming=True))) == 3
-    with pytest.raises(RnnzooError, match="org/gated: .*access is gated"):
+    with pytest.raises(RnnzooError, match=r"org/gated: .*access is gated"):
         load_zoo("org/gated", "test")
     monkeypatch.setenv("HF_TOKEN", "hf_thisIsNoToken")
-    with pytest.raises(RnnzooError, match="org/gated: .*status 401: the token has no right") as caught:
+    with pytest.raises(RnnzooError, match=r"org/gated: .*status 401: the token has no right") as caught:
         load_zoo("org/gated", "test")
     assert "hf_thisIsNoToken" not in str(caught.value)
 
@@ -404,7 +404,7 @@ def test_no_such_repository(hub):
     with pytest.raises(RnnzooError, match="org/model: found a model repository on the hub, expected a dataset"):
         load_zoo("org/model")
     with pytest.raises(
-        RnnzooError, match="org/nothing: .*no such dataset repository.*there is no such folder here"
+        RnnzooError, match=r"org/nothing: .*no such dataset repository.*there is no such folder here"
     ):
         load_zoo("org/nothing")
     empty = hub.create("org/empty")
@@ -415,7 +415,7 @@ def test_no_such_repository(hub):
 
 def test_bad_arguments(zoo_hub):
     for streaming in (False, True):
-        with pytest.raises(RnnzooError, match="tensors: found 'lstm.weight'"):
+        with pytest.raises(RnnzooError, match=r"tensors: found 'lstm.weight'"):
             load_zoo("org/zoo", "train", tensors=["lstm.weight"], streaming=streaming)
         with pytest.raises(TypeError, match="unexpected keyword argument 'shuffle'"):
             load_zoo("org/zoo", "train", shuffle=True, streaming=streaming)

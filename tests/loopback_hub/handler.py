@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from loopback_hub.storage import LFS_BYTES, Blob, Fault, Repository, Request
+from loopback_hub.storage import Blob, Fault, Repository, Request, is_lfs
 
 if TYPE_CHECKING:
     from loopback_hub import LoopbackHub
@@ -256,7 +256,7 @@ class Handler(BaseHTTPRequestHandler):
         modes = [
             {
                 "path": wanted["path"],
-                "uploadMode": "lfs" if wanted["size"] >= LFS_BYTES else "regular",
+                "uploadMode": "lfs" if is_lfs(wanted["size"], base64.b64decode(wanted["sample"])) else "regular",
                 "shouldIgnore": False,
                 "oid": files[wanted["path"]].oid if wanted["path"] in files else None,
             }

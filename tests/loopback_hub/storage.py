@@ -8,7 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 LFS_BYTES = 10_240
-"""Files of this size and more are LFS files: they are uploaded by PUT and downloaded by way of a redirect."""
+SAMPLE_BYTES = 512
+"""How much of a file clients send for the hub to decide what it is."""
+
+
+def is_lfs(size: int, sample: bytes) -> bool:
+    """Whether a file is uploaded by PUT and downloaded by way of a redirect: large ones that are no text."""
+    return size >= LFS_BYTES and b"\0" in sample
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,7 @@ class Storage:
         sha256 = hashlib.sha256(content).hexdigest()
         (self.folder / sha256).write_bytes(content)
         git_sha1 = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-        oid = sha256 if len(content) >= LFS_BYTES else git_sha1
+        oid = sha256 if is_lfs(len(content), content[:SAMPLE_BYTES]) else git_sha1
         return Blob(self.folder / sha256, len(content), sha256, oid)
 
     def find(self, sha256: str) -> Blob | None:
