@@ -54,7 +54,8 @@ def test_the_header_is_complete(zoo):
     data = DatasetCard(render_card(zoo)).data.to_dict()
     assert data["size_categories"] == ["n<1K"]
     assert data["license"] == "cc-by-4.0"
-    assert data["tags"] and data["pretty_name"]
+    assert data["tags"]
+    assert data["pretty_name"]
     configs = {entry["config_name"]: entry for entry in data["configs"]}
     infos = {entry["config_name"]: entry for entry in data["dataset_info"]}
     assert configs.keys() == infos.keys() == {"default", "metadata", "rollouts"}
@@ -73,7 +74,8 @@ def test_the_text_is_about_this_zoo(zoo):
     assert 'load_dataset("somebody/some-zoo"' in text
     assert "12 LSTMs" in text
     assert "36 checkpoints of 12 runs" in text
-    assert "{{" not in text and "{%" not in text
+    assert "{{" not in text
+    assert "{%" not in text
     for heading in (
         "How to load it",
         "Columns",
@@ -106,7 +108,7 @@ def test_the_build_command_is_the_one_that_was_given():
     )
     knots = {"learning_rate": ((0, 0.1), (1, 0.01)), "learning_rate_scales": (0.5, 1.0)}
     command = build_command(resolve_config("sequential_digits", "smoke", knots).to_dict())
-    assert "--learning-rate 0:0.1,1:0.01" in command
+    assert "--learning-rate 0.0:0.1,1.0:0.01" in command
     assert "--learning-rate-scales 0.5,1.0" in command
 
 

@@ -26,7 +26,6 @@ REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 TAG = re.compile(r"v(\d+)\.(\d+)\.(\d+)")
 HUB_FILES = {".gitattributes"}
 """What the hub itself puts into a repository."""
-REPOSITORY_KINDS = ("model", "space")
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ def push_release(
             return plan
         if remote is None:
             say(f"creating the dataset repository {repo_id}")
-            api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
+            api.create_repo(repo_id, repo_type="dataset", private=private or None, exist_ok=True)
         say(f"uploading {len(plan.upload)} files, {sum(plan.upload.values()) / 1e6:.1f} MB")
         commit = api.upload_folder(
             repo_id=repo_id,
@@ -111,11 +110,10 @@ def _look(api: HfApi, repo_id: str, tag: str) -> _Remote | None:
     try:
         refs = api.list_repo_refs(repo_id, repo_type="dataset")
     except RepositoryNotFoundError:
-        for kind in REPOSITORY_KINDS:
-            if api.repo_exists(repo_id, repo_type=kind):
-                raise RnnzooError(
-                    f"{repo_id}: found a {kind} repository of this name, expected a dataset or none"
-                ) from None
+        if api.repo_exists(repo_id, repo_type="model"):
+            raise RnnzooError(
+                f"{repo_id}: found a model repository of this name, expected a dataset or none"
+            ) from None
         return None
     if tag in {ref.name for ref in refs.tags}:
         raise RnnzooError(f"{repo_id}: the tag {tag} exists; give another one with --tag")
@@ -176,7 +174,7 @@ def _same_content(path: Path, found: str) -> bool:
 @contextmanager
 def _hub_errors(repo_id: str) -> Iterator[None]:
     """Turn what the hub and the network say into RnnzooError. None of these messages holds a token."""
-    from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalTokenNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalEntryNotFoundError, LocalTokenNotFoundError
 
     try:
         yield
@@ -192,7 +190,8 @@ def _hub_errors(repo_id: str) -> Iterator[None]:
         reason = reasons.get(status or 0, "try again: what was uploaded is kept")
         detail = error.server_message or "no further message"
         raise RnnzooError(f"{repo_id}: the hub answered {status} ({detail}): {reason}") from error
-    except (HTTPError, ConnectionError, TimeoutError) as error:
+    except (HTTPError, ConnectionError, TimeoutError, LocalEntryNotFoundError, RuntimeError) as error:
+        # RuntimeError: what the client makes of an upload that failed, whatever the reason.
         raise RnnzooError(
             f"{repo_id}: the hub could not be reached, or the connection was cut ({type(error).__name__}); the "
             "same command goes on from here"

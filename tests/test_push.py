@@ -1,0 +1,194 @@
+"""Push, with the real `huggingface_hub` over real HTTP, to the loopback hub."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants
+from loopback_hub import READ_TOKEN, WRITE_TOKEN, LoopbackHub
+
+from zoo_builder.errors import RnnzooError
+from zoo_builder.release import check_release, push_release, release_zoo
+from zoo_builder.training.kernels import TorchKernel
+
+NAME = "org/zoo"
+
+
+@pytest.fixture(scope="module")
+def released(language_zoo, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("push") / "release"
+    release_zoo(language_zoo, folder, TorchKernel())
+    return folder
+
+
+@pytest.fixture
+def release(released, tmp_path):
+    return shutil.copytree(released, tmp_path / "release")
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A hub that this process's client talks to, with the right to write."""
+    with LoopbackHub() as hub:
+        monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
+        template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace("https://huggingface.co", hub.endpoint)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setenv("HF_TOKEN", WRITE_TOKEN)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        yield hub
+
+
+@pytest.fixture
+def no_waiting(monkeypatch):
+    """The client waits for seconds before it tries again."""
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
+
+
+def contents(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_whole_way_by_command_line(hub, release, tmp_path):
+    def builder(*arguments):
+        command = [sys.executable, "-m", "zoo_builder", *map(str, arguments)]
+        environment = hub.environment(tmp_path / "home", WRITE_TOKEN)
+        environment["PYTHONPATH"] = str(Path(__file__).parent.parent)
+        return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+    listed = builder("push", release, NAME, "--dry-run")
+    assert listed.returncode == 0, listed.stderr
+    assert "README.md" in listed.stdout
+    assert f"to {NAME}, tag v1.0.0" in listed.stdout
+    assert not hub.repositories
+    pushed = builder("push", release, NAME)
+    assert pushed.returncode == 0, pushed.stderr
+    assert WRITE_TOKEN not in pushed.stdout + pushed.stderr
+    check_release(release)
+    assert hub.files(NAME, "v1.0.0") == contents(release)
+    assert f'load_dataset("{NAME}"'.encode() in hub.files(NAME)["README.md"]
+    again = builder("push", release, NAME)
+    assert again.returncode == 2
+    assert "the tag v1.0.0 exists" in again.stderr
+    assert "Traceback" not in again.stderr
+
+
+def test_a_new_version_deletes_what_the_last_one_wrote_and_nothing_else(hub, release):
+    push_release(release, NAME)
+    repository = hub.repositories["datasets", NAME]
+    theirs = hub.storage.add(b"by hand")
+    repository.commit(
+        "main", hub.repositories["datasets", NAME].commits[repository.resolve("main")] | {"notes.txt": theirs}, "x"
+    )
+    (release / "LICENSE").unlink()
+    values = json.loads((release / "release.json").read_bytes())
+    del values["files"]["LICENSE"]
+    (release / "release.json").write_text(json.dumps(values))
+    plan = push_release(release, NAME, "v1.1.0", dry_run=True)
+    assert plan.delete == ["LICENSE"]
+    push_release(release, NAME, "v1.1.0")
+    assert hub.files(NAME) == contents(release) | {"notes.txt": b"by hand"}
+    assert "LICENSE" in hub.files(NAME, "v1.0.0")
+    push_release(release, NAME, "v1.2.0", replace=True)
+    assert hub.files(NAME) == contents(release)
+
+
+@pytest.mark.parametrize("name", ["data.csv", "README.md"])
+def test_somebody_elses_files_are_left_alone(hub, release, name, tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / name).write_text("not ours")
+    hub.add_folder(NAME, tmp_path / "other")
+    with pytest.raises(RnnzooError, match=f"found '{name}', which no release wrote"):
+        push_release(release, NAME)
+    assert hub.files(NAME) == {name: b"not ours"}
+    push_release(release, NAME, replace=True)
+    assert hub.files(NAME) == contents(release)
+
+
+def test_a_release_of_another_zoo_is_not_overwritten(hub, release, digits_zoo, tmp_path):
+    release_zoo(digits_zoo, tmp_path / "digits", TorchKernel())
+    push_release(tmp_path / "digits", NAME)
+    with pytest.raises(
+        RnnzooError, match="holds a release of the zoo sequential_digits, expected formal_languages"
+    ):
+        push_release(release, NAME, "v1.1.0")
+
+
+def test_a_model_of_that_name(hub, release):
+    hub.create(NAME, "models")
+    with pytest.raises(RnnzooError, match="found a model repository of this name"):
+        push_release(release, NAME)
+    assert set(hub.repositories) == {("models", NAME)}
+
+
+@pytest.mark.parametrize(
+    ("token", "message"),
+    [(READ_TOKEN, "hub answered 403"), ("hf_stale", "hub answered 401"), (None, "hf auth login")],
+)
+def test_tokens_without_rights(hub, release, token, message, monkeypatch):
+    hub.create(NAME)
+    monkeypatch.delenv("HF_TOKEN")
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", "/nowhere")
+    if token:
+        monkeypatch.setenv("HF_TOKEN", token)
+    with pytest.raises(RnnzooError, match=message) as caught:
+        push_release(release, NAME)
+    assert (token or "hf_") not in str(caught.value)
+    assert hub.repositories["datasets", NAME].tags == {}
+
+
+def test_a_cut_upload_goes_on(hub, release, no_waiting):
+    hub.fault("PUT /", times=None, cut_after=1000)
+    with pytest.raises(RnnzooError, match=NAME):
+        push_release(release, NAME)
+    hub.faults.clear()
+    sent = len(hub.requests("^PUT"))
+    push_release(release, NAME)
+    assert hub.files(NAME, "v1.0.0") == contents(release)
+    assert len(hub.requests("^PUT")) > sent
+
+
+def test_a_push_cut_off_between_commit_and_tag_goes_on(hub, release, no_waiting):
+    hub.fault("POST .*/tag/", times=None, status=500)
+    with pytest.raises(RnnzooError, match="the hub answered 500"):
+        push_release(release, NAME)
+    hub.faults.clear()
+    push_release(release, NAME)
+    assert hub.files(NAME, "v1.0.0") == contents(release)
+
+
+def test_a_hub_out_of_reach(release, no_waiting, monkeypatch):
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with pytest.raises(RnnzooError, match="could not be reached"):
+        push_release(release, NAME)
+
+
+@pytest.mark.parametrize(
+    ("repository", "tag", "message"),
+    [
+        ("zoo", None, "repository: found 'zoo', expected the form 'org/name'"),
+        ("a/b/c", None, "expected the form 'org/name'"),
+        (NAME, "latest", "--tag: found 'latest', expected the form 'v1.<minor>.<patch>'"),
+        (NAME, "v2.0.0", "--tag: found 'v2.0.0', expected the form 'v1"),
+    ],
+)
+def test_names(release, repository, tag, message):
+    with pytest.raises(RnnzooError, match=message):
+        push_release(release, repository, tag)
+
+
+def test_what_is_no_sound_release_stays_here(language_zoo, release, tmp_path):
+    with pytest.raises(RnnzooError, match="no release of one"):
+        push_release(language_zoo, NAME)
+    os.mkdir(tmp_path / "empty")
+    with pytest.raises(RnnzooError, match="not a zoo"):
+        push_release(tmp_path / "empty", NAME)
+    (release / "README.md").write_text("by hand")
+    with pytest.raises(RnnzooError, match=r"README\.md: not the file that release\.json lists"):
+        push_release(release, NAME)
