@@ -18,13 +18,14 @@ MAY_IMPORT = {
     "training": {"rnn", "tasks"},
     "rollouts": {"rnn", "tasks", "training"},
     "splits": {"tasks"},
-    "zoos": {"rnn", "tasks", "rollouts", "training"},
+    "zoos": {"rnn", "tasks", "storage", "rollouts", "training"},
     "build": {"rnn", "tasks", "storage", "training", "rollouts", "splits", "zoos"},
     "verify": {"rnn", "tasks", "storage", "training", "rollouts", "splits", "zoos", "build"},
     "overview": {"rnn", "tasks", "storage", "splits"},
     "__main__": {"cli"},
     "release": {"rnn", "tasks", "storage", "training", "splits", "zoos", "overview", "verify"},
-    "cli": {"build", "overview", "release", "storage", "tasks", "training", "verify", "zoos"},
+    "published": {"rnn", "tasks", "storage", "training", "rollouts", "splits", "zoos"},
+    "cli": {"build", "overview", "published", "release", "storage", "tasks", "training", "verify", "zoos"},
 }
 LOADERS_MAY_USE = {"rnn", "tasks", "storage", "rollouts"}
 

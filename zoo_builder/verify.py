@@ -21,10 +21,9 @@ from zoo_builder.splits import SPLITS
 from zoo_builder.storage import schema
 from zoo_builder.storage.manifest import Manifest, read_manifest, read_splits
 from zoo_builder.storage.shards import Shard, file_sha256, read_shard, row_sha256
-from zoo_builder.tasks import TASK_FAMILIES
-from zoo_builder.tasks.base import encoding_of
+from zoo_builder.tasks.base import TileEncoding, encoding_of
 from zoo_builder.training.kernels import Kernel
-from zoo_builder.zoos import config_of
+from zoo_builder.zoos import IMPORTED, config_of, metadata_columns
 
 LOSS_TOLERANCE = 1e-5
 """Relative. On the machine and kernel of the build losses come out bit for bit; elsewhere sums are ordered
@@ -115,8 +114,7 @@ def _check_files(folder: Path, manifest: Manifest) -> str:
 
 def _check_metadata(reader: _Reader, everything: pa.Table) -> str:
     """Columns, counts and ids of the metadata, and the shards' shapes, agree with the manifest."""
-    config = config_of(reader.manifest.config, schema.MANIFEST)
-    expected = schema.metadata_schema(TASK_FAMILIES[config.family].schema)
+    expected = metadata_columns(reader.manifest.config)
     for split, table in reader.metadata.items():
         path, entry = reader.folder / schema.metadata_file(split), reader.manifest.splits[split]
         if not table.schema.equals(expected):
@@ -182,6 +180,10 @@ def _check_rows(reader: _Reader, everything: pa.Table) -> str:
 def _check_rollout_losses(reader: _Reader, everything: pa.Table, kernel: Kernel, sample: int) -> str:
     """rollout_loss of a sample, from nothing but the stored weights and rollouts."""
     spec, encoding = reader.manifest.rnn_spec(), encoding_of(reader.manifest.encoding)
+    if isinstance(encoding, TileEncoding) and any(
+        "labels" not in shard.tensors for shard in reader.rollouts.values()
+    ):
+        return "left out: these rollouts have no labels"
     chosen = _sampled(everything, sample)
     found = []
     for row in chosen:
@@ -197,6 +199,8 @@ def _check_metrics(
     reader: _Reader, everything: pa.Table, kernel: Kernel, mnist_folder: Path | None, sample: int
 ) -> str:
     """All scores of a sample, from the weights and the task family's own items."""
+    if reader.manifest.config.get("preset") == IMPORTED:
+        return "left out: this zoo was imported, and its runs cannot be repeated"
     config = config_of(reader.manifest.config, schema.MANIFEST)
     try:
         family = config.make_family(mnist_folder)

@@ -8,20 +8,26 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import pyarrow as pa
 from annotated_types import Ge, Gt, Lt
 from pydantic import ConfigDict, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
+from zoo_builder.columns import column
 from zoo_builder.errors import RnnzooError
 from zoo_builder.random_streams import Stream, below, bits
 from zoo_builder.rnn import RNNSpec
 from zoo_builder.rollouts import EvaluationSettings
+from zoo_builder.storage.schema import metadata_schema
 from zoo_builder.tasks import TASK_FAMILIES, TaskFamily, load_images
 from zoo_builder.tasks.base import Encoding
 from zoo_builder.training.loop import Run, Schedule
 
 PAPER_CHECKPOINTS = (0, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000)
 """The steps at which the paper keeps weights; a shorter build keeps those before its last, and its last."""
+
+IMPORTED = "imported"
+"""The preset in the manifest of a zoo that was imported, not built: its config is no `ZooConfig`."""
 
 Count = Annotated[int, Ge(1)]
 Seed = Annotated[int, Ge(0), Lt(2**63)]
@@ -116,7 +122,13 @@ ZOOS: dict[str, dict[str, Any]] = {
 
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {"runs": 64, "steps": 1000, "evaluation_items": 300, "sampled_strings": 300},
-    "small": {"runs": 256, "steps": 2000, "runs_per_shard": 32, "evaluation_items": 500},
+    "small": {
+        "runs": 256,
+        "steps": 2000,
+        "runs_per_shard": 32,
+        "evaluation_items": 500,
+        "sampled_strings": 500,
+    },
     "paper": {"runs": 1000, "steps": 20_000},
 }
 
@@ -154,6 +166,20 @@ def config_of(values: Mapping[str, Any], where: str) -> ZooConfig:
         raise RnnzooError(
             f"{where}: {field}: found {first['input']!r}: {message}" if field else f"{where}: {message}"
         ) from error
+
+
+def metadata_columns(config: Mapping[str, Any]) -> pa.Schema:
+    """The metadata columns of the zoo with this config, which may be one that was imported."""
+    if config.get("family") not in TASK_FAMILIES:
+        raise RnnzooError(
+            f"config: family: found {config.get('family')!r}, expected one of {', '.join(TASK_FAMILIES)}"
+        )
+    family = TASK_FAMILIES[config["family"]]
+    published = column(
+        "published_accuracy", pa.float32(), "share of 1000 strings by the published rule, as released"
+    )
+    extra = [published] if config.get("preset") == IMPORTED and family.generates else []
+    return metadata_schema(pa.schema([*family.schema, *extra]))
 
 
 def plan_runs(config: ZooConfig, family: TaskFamily[Any]) -> list[Run]:

@@ -25,6 +25,7 @@ from zoo_builder.storage.schema import MANIFEST
 from zoo_builder.storage.shards import file_sha256, write_file
 from zoo_builder.training.kernels import Kernel
 from zoo_builder.verify import verify_zoo
+from zoo_builder.zoos import IMPORTED
 
 RELEASE = "release.json"
 Progress = Callable[[str, int], None]
@@ -46,6 +47,8 @@ def release_zoo(
     """
     manifest = read_manifest(zoo)
     title_of(manifest.zoo)
+    if manifest.config.get("preset") == IMPORTED:
+        raise RnnzooError(f"{zoo}: was imported from a published zoo; only a zoo that was built can be released")
     if out.exists():
         raise RnnzooError(f"{out}: exists; expected the name of a new folder")
     progress("verifying", 0)

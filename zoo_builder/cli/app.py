@@ -1,0 +1,41 @@
+"""The Typer app, and the arguments and options that several commands share."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zoo_builder.tasks.images import MNIST_VARIABLE
+
+app = typer.Typer(
+    name="zoo-builder",
+    help="Build model zoos of recurrent networks, verify them, look at them, and publish them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+ZooArgument = Annotated[Path, typer.Argument(metavar="ZOO", help="Folder of a finished zoo.")]
+MnistOption = Annotated[
+    Path | None,
+    typer.Option("--mnist", metavar="DIR", envvar=MNIST_VARIABLE, help="Folder with MNIST's IDX files."),
+]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+KernelOption = Annotated[str, typer.Option(help="auto, fused (compiled for this CPU) or torch.")]
+ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all cores.")]
+
+
+@app.callback()
+def _main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+
+
+def draw_without_a_screen() -> None:
+    """Let matplotlib draw into files only; before anything imports pyplot."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")

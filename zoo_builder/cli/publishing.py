@@ -1,0 +1,130 @@
+"""The commands that publish zoos, and that know the published ones: release, card, push, import, export."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from tqdm import tqdm
+
+from zoo_builder.cli.app import (
+    DeviceOption,
+    KernelOption,
+    MnistOption,
+    ThreadsOption,
+    ZooArgument,
+    app,
+    draw_without_a_screen,
+)
+from zoo_builder.errors import RnnzooError
+from zoo_builder.storage.manifest import read_manifest
+from zoo_builder.storage.shards import write_file
+from zoo_builder.tasks.base import encoding_of
+from zoo_builder.training.kernels import choose_kernel
+
+
+@app.command()
+def release(
+    zoo: ZooArgument,
+    out: Annotated[Path, typer.Option(help="New folder for the release.")],
+    outputs: Annotated[bool, typer.Option("--outputs", help="Also write the outputs along the rollouts.")] = False,
+    mnist: MnistOption = None,
+    device: DeviceOption = "auto",
+    kernel: KernelOption = "auto",
+    threads: ThreadsOption = None,
+) -> None:
+    """Verify a zoo and make the folder of its dataset repository: Parquet files, card, figures."""
+    draw_without_a_screen()
+    from zoo_builder.release import release_zoo
+
+    manifest = read_manifest(zoo)
+    worker = choose_kernel(manifest.rnn_spec(), encoding_of(manifest.encoding), device, kernel, threads)
+    began = time.monotonic()
+    with tqdm(unit="row", dynamic_ncols=True) as bar:
+
+        def progress(what: str, rows: int) -> None:
+            bar.set_description(what, refresh=rows == 0)
+            bar.update(rows)
+
+        contents = release_zoo(zoo, out, worker, outputs, mnist, progress)
+    size = sum(entry["bytes"] for entry in contents["files"].values())
+    typer.echo(f"finished: {out}, {len(contents['files'])} files, {size / 1e6:.1f} MB in ", nl=False)
+    typer.echo(f"{time.monotonic() - began:.0f} s; `zoo-builder push {out} org/name` uploads it")
+
+
+@app.command()
+def card(
+    zoo: ZooArgument,
+    out: Annotated[Path | None, typer.Option(help="File for the card; default: print it.")] = None,
+) -> None:
+    """Render the card of a zoo from its own numbers."""
+    draw_without_a_screen()
+    from zoo_builder.release import render_card
+
+    text = render_card(zoo)
+    if out is None:
+        typer.echo(text, nl=False)
+        return
+    write_file(out, text.encode())
+    typer.echo(f"card: {out}")
+
+
+@app.command()
+def push(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder that `release` made.")],
+    repository: Annotated[str, typer.Argument(metavar="ORG/NAME", help="Dataset repository; made if needed.")],
+    tag: Annotated[str | None, typer.Option(help="v<format version>.<minor>.<patch>; default v1.0.0.")] = None,
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Delete or overwrite files there that no release wrote.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be uploaded.")] = False,
+) -> None:
+    """Upload a release to the hub and tag it; the token is that of `hf auth login` or HF_TOKEN."""
+    draw_without_a_screen()
+    from zoo_builder.release import push_release
+
+    plan = push_release(folder, repository, tag, private, replace, dry_run, typer.echo)
+    if not dry_run:
+        typer.echo(f"finished: {repository} at {plan.tag}")
+        return
+    for name, size in plan.upload.items():
+        typer.echo(f"{size:>14,}  {name}")
+    for name in plan.delete:
+        typer.echo(f"{'delete':>14}  {name}")
+    typer.echo(
+        f"{sum(plan.upload.values()):>14,}  bytes in {len(plan.upload)} files to {repository}, tag {plan.tag}"
+    )
+
+
+@app.command("import")
+def import_(
+    published: Annotated[Path, typer.Argument(metavar="PUBLISHED", help="Folder with the published arrays.")],
+    out: Annotated[Path, typer.Option(help="New folder for the zoo.")],
+) -> None:
+    """Turn the arrays of the original release (parameters.npy, ...) into a zoo, and check their outputs."""
+    from zoo_builder.published import import_published
+
+    with tqdm(unit="row", dynamic_ncols=True) as bar:
+        imported = import_published(published, out, progress=bar.update)
+    rows = sum(entry.checkpoints for entry in imported.manifest.splits.values())
+    typer.echo(f"finished: {out}, {rows} checkpoints of {imported.manifest.config['runs']} runs")
+    typer.echo(f"stored outputs differ from those of the weights by at most {imported.largest_difference:.2g}")
+
+
+@app.command()
+def export(
+    zoo: ZooArgument,
+    out: Annotated[Path, typer.Option(help="New folder for the arrays.")],
+    format: Annotated[str, typer.Option(help="npy: the arrays of the original release.")] = "npy",
+) -> None:
+    """Write a zoo as the arrays of the original release, for code that was written for those."""
+    from zoo_builder.published import export_zoo
+
+    if format != "npy":
+        raise RnnzooError(f"--format: found {format!r}, expected npy")
+    with tqdm(unit="row", dynamic_ncols=True) as bar:
+        rows = export_zoo(zoo, out, bar.update)
+    typer.echo(f"finished: {out}, {rows} rows")

@@ -1,0 +1,146 @@
+"""The layout of the original release: one folder a zoo, one row a checkpoint in every array.
+
+    args.json               how it was trained
+    parameters.npy          float32 [rows, P], in the order of `nn.LSTM(...).parameters()`, then the head
+    tasks.npy               languages: int64 [rows, 4], a zero and the offsets; images: float [rows, 1], degrees
+    sequences.npy           languages: int16 [rows, R, 42]; images: float16 [rows, R, 50, 16]
+    logits.npy              languages: float16 [rows, R, 41, 6], log-softmax; images: float16 [rows, R, 50, 10]
+    num_step_correct.npy    languages: int [rows, 3]: run, step, correct of 1000
+    num_step.npy            images: int [rows, 2]: run, step
+    accuracy_losses.npy     images: float [rows, 4]: evaluation accuracy, train loss, evaluation loss, weight decay
+
+The published "step k" has seen k + 1 updates. Where args.json says {"rnnzoo": {"step_counts": "updates"}}, as
+in an export of ours, it counts the updates themselves.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo_builder.errors import RnnzooError
+from zoo_builder.rnn import RNNSpec
+from zoo_builder.tasks import TASK_FAMILIES, FormalLanguages, SequentialImages
+from zoo_builder.tasks.formal_languages import SEQUENCE_BYTES
+from zoo_builder.tasks.images import SIDE
+
+ARGS = "args.json"
+STRINGS_SCORED = 1000
+"""What the published number of correct strings is out of."""
+MOST_UNITS = 1024
+LIKELY_LAYERS = (2, 1, 3, 4)
+
+
+@dataclass(frozen=True)
+class PublishedArrays:
+    """Arrays mapped into memory. run, step: int64 [rows], step in updates taken.
+
+    correct: int [rows], languages only. losses: float [rows, 4], images only.
+    """
+
+    folder: Path
+    family: str
+    args: dict[str, Any]
+    spec: RNNSpec
+    parameters: NDArray[np.float32]
+    tasks: NDArray[Any]
+    sequences: NDArray[Any]
+    logits: NDArray[np.float16]
+    run: NDArray[np.int64]
+    step: NDArray[np.int64]
+    correct: NDArray[np.int64] | None
+    losses: NDArray[np.float64] | None
+
+
+def open_published(folder: Path) -> PublishedArrays:
+    """Open the arrays of a published zoo and check that they fit together; nothing is unpickled.
+
+    Raises RnnzooError, naming the file, what was found and what was expected.
+    """
+    args = _read_args(folder / ARGS)
+    languages = (folder / "num_step_correct.npy").exists()
+    if not languages and not (folder / "num_step.npy").exists():
+        raise RnnzooError(f"{folder}: found neither num_step_correct.npy (languages) nor num_step.npy (images)")
+    family = FormalLanguages.name if languages else SequentialImages.name
+    encoding, output_size = TASK_FAMILIES[family].encoding, TASK_FAMILIES[family].output_size
+    parameters = _open(folder / "parameters.npy", "f4", (None, None))
+    rows = len(parameters)
+    if languages:
+        tasks = _open(folder / "tasks.npy", "i", (rows, 4))
+        sequences = _open(folder / "sequences.npy", "i", (rows, None, SEQUENCE_BYTES))
+        numbers = _open(folder / "num_step_correct.npy", "i", (rows, 3))
+        steps, losses = encoding.steps(SEQUENCE_BYTES), None
+    else:
+        tasks = _open(folder / "tasks.npy", "f", (rows, 1))
+        steps = encoding.steps(SIDE * SIDE)
+        sequences = _open(folder / "sequences.npy", "f", (rows, None, steps, encoding.input_size))
+        numbers = _open(folder / "num_step.npy", "i", (rows, 2))
+        losses = np.array(_open(folder / "accuracy_losses.npy", "f", (rows, 4)), np.float64)
+    logits = _open(folder / "logits.npy", "f2", (rows, sequences.shape[1], steps, output_size))
+    numbers = np.array(numbers, np.int64)
+    ours = args.get("rnnzoo", {})
+    counts_updates = isinstance(ours, dict) and ours.get("step_counts") == "updates"
+    return PublishedArrays(
+        folder=folder,
+        family=family,
+        args=args,
+        spec=_find_spec(folder, args, encoding.input_size, output_size, parameters.shape[1]),
+        parameters=parameters,
+        tasks=tasks,
+        sequences=sequences,
+        logits=logits,
+        run=numbers[:, 0],
+        step=numbers[:, 1] if counts_updates else numbers[:, 1] + 1,
+        correct=numbers[:, 2] if languages else None,
+        losses=losses,
+    )
+
+
+def _read_args(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise RnnzooError(f"{path}: cannot be read: {error}") from error
+    if not isinstance(values, dict):
+        raise RnnzooError(f"{path}: found {type(values).__name__}, expected a JSON object")
+    return values
+
+
+def _open(path: Path, dtype: str, shape: tuple[int | None, ...]) -> NDArray[Any]:
+    """Map an array into memory. dtype: a kind ("i", "f"), or a kind and its bytes. shape: None for any length."""
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError as error:
+        raise RnnzooError(f"{path}: this file is missing") from error
+    except (OSError, ValueError, EOFError) as error:
+        raise RnnzooError(f"{path}: not a whole .npy file of plain numbers: {error}") from error
+    if not isinstance(array, np.ndarray) or not array.dtype.str[1:].startswith(dtype):
+        kinds = {"i": "whole numbers", "f": "floats", "f2": "float16", "f4": "float32"}
+        raise RnnzooError(f"{path}: found {getattr(array, 'dtype', 'an archive')}, expected {kinds[dtype]}")
+    fits = array.ndim == len(shape) and all(
+        wanted in (None, found) for found, wanted in zip(array.shape, shape, strict=True)
+    )
+    if not fits or 0 in array.shape:
+        expected = ", ".join("any" if length is None else str(length) for length in shape)
+        raise RnnzooError(f"{path}: found shape {list(array.shape)}, expected [{expected}]")
+    return array
+
+
+def _find_spec(folder: Path, args: dict[str, Any], inputs: int, outputs: int, parameters: int) -> RNNSpec:
+    """The LSTM with this number of parameters: of the sizes in args.json, or else of the likeliest depth."""
+    hidden, layers = args.get("hidden_size"), args.get("num_layers")
+    units = [hidden] if isinstance(hidden, int) else range(1, MOST_UNITS + 1)
+    for depth in [layers] if isinstance(layers, int) else LIKELY_LAYERS:
+        for size in units:
+            spec = RNNSpec(inputs, size, outputs, depth)
+            if spec.num_parameters == parameters:
+                return spec
+    raise RnnzooError(
+        f"{folder / 'parameters.npy'}: found {parameters} parameters, expected those of an LSTM with {inputs} "
+        f"inputs, a head of {outputs} outputs, {hidden or 'any number of'} units and {layers or '1 to 4'} layers"
+    )

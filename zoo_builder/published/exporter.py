@@ -1,0 +1,110 @@
+"""Writes a zoo in the layout of the original release, so that code written for it runs on ours."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from numpy.lib.format import open_memmap
+from numpy.typing import NDArray
+
+from zoo_builder.errors import RnnzooError
+from zoo_builder.published.arrays import ARGS, STRINGS_SCORED
+from zoo_builder.rnn import rnn_forward, unflatten_weights
+from zoo_builder.storage import schema
+from zoo_builder.storage.manifest import Manifest, read_manifest, write_json
+from zoo_builder.storage.shards import read_shard
+from zoo_builder.tasks.base import TokenEncoding, encoding_of
+
+OUTPUT_MODELS = 16
+
+
+def export_zoo(zoo: Path, out: Path, progress: Callable[[int], None] = lambda rows: None) -> int:
+    """Write the zoo in `zoo` as arrays to the new folder `out`; returns the number of rows.
+
+    Rows are sorted by (run, step). A step counts the updates taken, as in the zoo, which args.json says.
+    Raises RnnzooError for what is no finished zoo, and for a folder that exists.
+    """
+    manifest = read_manifest(zoo)
+    if out.exists():
+        raise RnnzooError(f"{out}: exists; expected the name of a new folder")
+    table = pa.concat_tables([pq.read_table(zoo / schema.metadata_file(split)) for split in manifest.splits])
+    table = table.sort_by([("run_id", "ascending"), ("step", "ascending")])
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as workspace:
+            folder = Path(workspace) / "arrays"
+            folder.mkdir()
+            _write_tables(folder, manifest, table)
+            _write_shards(zoo, folder, manifest, table, progress)
+            folder.rename(out)
+    except OSError as error:
+        raise RnnzooError(f"{out}: the arrays could not be written: {error.strerror or error}") from error
+    return len(table)
+
+
+def _write_tables(folder: Path, manifest: Manifest, table: pa.Table) -> None:
+    """args.json, the tasks, and the numbers of every row."""
+    spec = manifest.rnn_spec()
+    args = {"dataset": manifest.zoo, "hidden_size": spec.hidden_size, "num_layers": spec.num_layers}
+    ours = {"step_counts": "updates", "config": manifest.config}
+    write_json(folder / ARGS, args | {"rnnzoo": ours})
+    runs = [int(run_id.removeprefix("run-")) for run_id in table["run_id"].to_pylist()]
+    numbers = np.stack([np.array(runs), table["step"].to_numpy()], axis=1).astype(np.int64)
+    if "offsets" in table.column_names:
+        offsets = np.array(table["offsets"].to_pylist(), np.int64)
+        np.save(folder / "tasks.npy", np.pad(offsets, ((0, 0), (1, 0))))
+        measured = "published_accuracy" if "published_accuracy" in table.column_names else "count_accuracy"
+        correct = np.rint(np.nan_to_num(table[measured].to_numpy()) * STRINGS_SCORED).astype(np.int64)
+        np.save(folder / "num_step_correct.npy", np.column_stack([numbers, correct]))
+        return
+    np.save(folder / "tasks.npy", table["rotation_degrees"].to_numpy()[:, None])
+    np.save(folder / "num_step.npy", numbers)
+    columns = [table[name].to_numpy() for name in ("accuracy", "train_loss", "eval_loss", "weight_decay")]
+    np.save(folder / "accuracy_losses.npy", np.stack(columns, axis=1))
+
+
+def _write_shards(
+    zoo: Path, folder: Path, manifest: Manifest, table: pa.Table, progress: Callable[[int], None]
+) -> None:
+    """The large arrays, a shard at a time; each is written through a memory map."""
+    spec, encoding = manifest.rnn_spec(), encoding_of(manifest.encoding)
+    rows, shards = len(table), np.array(table["shard"].to_pylist())
+    first = read_shard(zoo / "rollouts" / Path(shards[0]).name).tensors["inputs"]
+    count, width = first.shape[1:]
+    steps = encoding.steps(width)
+    tokens = isinstance(encoding, TokenEncoding)
+    shape: tuple[int, ...] = (rows, count, width) if tokens else (rows, count, steps, encoding.input_size)
+
+    def new(name: str, dtype: Any, shape: tuple[int, ...]) -> NDArray[Any]:
+        return open_memmap(folder / name, mode="w+", dtype=dtype, shape=shape)
+
+    parameters = new("parameters.npy", np.float32, (rows, spec.num_parameters))
+    sequences = new("sequences.npy", np.int16 if tokens else np.float16, shape)
+    logits = new("logits.npy", np.float16, (rows, count, steps, spec.output_size))
+    for shard in np.unique(shards):
+        weights = read_shard(zoo / shard).tensors
+        rollouts = read_shard(zoo / "rollouts" / Path(shard).name).tensors["inputs"]
+        everywhere = np.flatnonzero(shards == shard)
+        for start in range(0, len(everywhere), OUTPUT_MODELS):
+            where = everywhere[start : start + OUTPUT_MODELS]
+            row, rollout_row = (table[name].to_numpy()[where] for name in ("row", "rollout_row"))
+            flat = np.concatenate(
+                [weights[p.name][row].reshape(len(row), -1) for p in spec.parameters], axis=1, dtype=np.float32
+            )
+            raw = torch.from_numpy(rollouts[rollout_row])
+            inputs = encoding.inputs(raw)
+            with torch.no_grad():
+                outputs, _ = rnn_forward(unflatten_weights(spec, torch.from_numpy(flat)), inputs)
+            parameters[where] = flat
+            sequences[where] = raw.numpy() if tokens else inputs.numpy()
+            logits[where] = (outputs.log_softmax(dim=-1) if tokens else outputs).numpy()
+            progress(len(where))
+    for array in (parameters, sequences, logits):
+        array.flush()  # type: ignore[attr-defined]
