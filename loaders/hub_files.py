@@ -252,6 +252,8 @@ def _wait(error: Exception, attempt: int) -> float | None:
 
 def _explained(error: Exception, what: str, revision: str | None) -> RnnzooError:
     """What went wrong, and what to do."""
+    if isinstance(error, LocalEntryNotFoundError) and isinstance(error.__cause__, HfHubHTTPError):
+        return _explained(error.__cause__, what, revision)
     login = "log in with `hf auth login` or set HF_TOKEN"
     if isinstance(error, GatedRepoError):
         return RnnzooError(f"{what}: access is gated: ask for it on the repository's page, then {login}")

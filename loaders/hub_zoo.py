@@ -91,7 +91,9 @@ class HubZoo(ZooFolder):
         if found == expected and (sha256 := file_sha256(path)) == entry.sha256:
             return
         # Out of the cache, where the next run would take it for a file that has been compared.
-        path.resolve().unlink()
+        content = path.resolve()
+        if content.is_relative_to(self.path.parent.parent.resolve()):
+            content.unlink()
         path.unlink(missing_ok=True)
         if found != expected:
             raise RnnzooError(f"{self.repository}: {name}: found {found} bytes, expected {expected} by zoo.json")

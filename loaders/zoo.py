@@ -25,6 +25,7 @@ from loaders.zoo_folder import ZooFolder
 from zoo_builder.errors import RnnzooError
 from zoo_builder.rnn import RNNModule, RNNSpec, flatten_weights, rnn_forward
 from zoo_builder.storage.manifest import Manifest, SplitEntry
+from zoo_builder.storage.schema import metadata_file
 from zoo_builder.tasks.base import Encoding, encoding_of
 
 REPOSITORY_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
@@ -69,7 +70,9 @@ def load_zoo(
     type_name = format_name(format)
     make = streamed if streaming else map_style
     datasets = {}
-    for name in choose_splits(folder.manifest, split):
+    names = choose_splits(folder.manifest, split)
+    folder.fetch([metadata_file(name) for name in names])
+    for name in names:
         metadata = folder.read_metadata(name)
         selection = choose_columns(folder.spec, metadata.column_names, columns, tensors, rollouts)
         datasets[name] = make(folder, name, metadata, selection, filters).with_format(type_name)
@@ -151,6 +154,7 @@ class Zoo:
     @cached_property
     def metadata(self) -> pa.Table:
         """One row a checkpoint, of all splits: train, validation, test, ood."""
+        self._folder.fetch([metadata_file(split) for split in self.splits])
         return pa.concat_tables([self._folder.read_metadata(split) for split in self.splits]).combine_chunks()
 
     @cached_property
@@ -170,7 +174,9 @@ class Zoo:
         """Stacked weights, name -> float32 [N, *shape], in the order of `ids`: what `torch.func` takes."""
         rows = self._rows(ids)
         batch = {p.name: np.empty((len(rows), *p.shape), np.float32) for p in self.spec.parameters}
-        for name, places, rows_there in self._by_shard(rows, "row"):
+        groups = self._by_shard(rows, "row")
+        self._folder.fetch([name for name, _, _ in groups])
+        for name, places, rows_there in groups:
             weights = self._open_weights(name)
             for parameter, block in batch.items():
                 block[places] = weights[parameter][rows_there]

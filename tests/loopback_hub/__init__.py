@@ -18,6 +18,7 @@ import os
 import re
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterable
 from http.server import ThreadingHTTPServer
 from pathlib import Path
@@ -31,10 +32,18 @@ READ_TOKEN = "hf_loopback_read"
 
 
 class LoopbackHub:
-    """The hub. latency: seconds before every answer. part_bytes: LFS files above this are uploaded in parts."""
+    """The hub.
 
-    def __init__(self, latency: float = 0.0, part_bytes: int | None = None) -> None:
+    latency: seconds before every answer. bandwidth: bytes a second, of all downloads together; None stands for
+    what the machine can do. part_bytes: LFS files above this are uploaded in parts.
+    """
+
+    def __init__(
+        self, latency: float = 0.0, bandwidth: float | None = None, part_bytes: int | None = None
+    ) -> None:
         self.latency = latency
+        self.bandwidth = bandwidth
+        self._line_is_free = 0.0
         self.part_bytes = part_bytes
         self.repositories: dict[tuple[str, str], Repository] = {}
         self.tokens = {WRITE_TOKEN: "write", READ_TOKEN: "read"}
@@ -112,6 +121,14 @@ class LoopbackHub:
         the answer's. etag, change: the answer has another ETag, or other bytes.
         """
         self.faults.append(Fault(pattern, times, status, retry_after, cut_after, etag, change))
+
+    def wait_for_line(self, size: int) -> None:
+        """Until the bytes have had their turn on the line that all downloads share."""
+        if self.bandwidth is not None:
+            with self.lock:
+                self._line_is_free = max(self._line_is_free, time.monotonic()) + size / self.bandwidth
+                wait = self._line_is_free - time.monotonic()
+            time.sleep(max(wait, 0.0))
 
     def take_fault(self, request: str) -> Fault | None:
         with self.lock:

@@ -17,7 +17,7 @@ from loopback_hub.storage import Blob, Fault, Repository, Request, is_lfs
 if TYPE_CHECKING:
     from loopback_hub import LoopbackHub
 
-PIECE = 1 << 20
+PIECE = 1 << 18
 """Bytes of a file sent at a time."""
 
 
@@ -138,6 +138,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         for start in range(first, stop, PIECE):
             piece = file.read(min(PIECE, stop - start))
+            self.hub.wait_for_line(len(piece))
             self.wfile.write(piece if fault is None or fault.change is None else fault.change(piece))
         if stop < end:
             self._cut()
