@@ -1,8 +1,9 @@
 """How fast a zoo is read from the hub: `python -m loaders.hub_throughput org/name`.
 
-Every way starts from an empty cache, as a new user would, and in turn within each repeat: a plain download of the
-files, eight at a time; a stream of the same rows; and a stream of the rows of one task, which stands for any filter.
-Opening (the revision, zoo.json, the metadata) costs each of them the same few requests, one after the other.
+Every way starts from an empty cache, as a new user would, and in turn within each repeat: a plain download of
+the files, eight at a time; a stream of the same rows; and a stream of the rows of one task, which stands for any
+filter. Opening (the revision, zoo.json, the metadata) costs each of them the same few requests, one after the
+other.
 """
 
 from __future__ import annotations
