@@ -155,8 +155,8 @@ class TestTraining:
 
     @every_case
     def test_trajectory_of_200_steps(self, case: Case) -> None:
-        """Weights within 5e-5 and losses within 5e-6: ten times what was found, which is also how far float32 torch
-        is from float64.
+        """Weights within 5e-5 and losses within 5e-6: ten times what was found, as far as torch's float32 is
+        from float64.
         """
         ids = draw_items(3, 200, 8)
         generator = torch.Generator().manual_seed(1)
