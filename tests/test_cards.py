@@ -1,6 +1,7 @@
 """Cards: complete, from the zoo's own numbers, and their Python runs as it stands there."""
 
 import re
+import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -9,6 +10,7 @@ import torch
 from huggingface_hub import DatasetCard
 
 from loaders import Zoo
+from zoo_builder.cli import main
 from zoo_builder.errors import RnnzooError
 from zoo_builder.release import release_zoo, render_card
 from zoo_builder.release.card import CARDS, TEMPLATES, build_command, columns_table, default_repo
@@ -98,7 +100,7 @@ def test_every_zoo_has_a_card(zoo_name):
 def test_the_committed_columns_are_not_stale(zoo_name):
     schema = metadata_schema(TASK_FAMILIES[ZOOS[zoo_name]["family"]].schema)
     committed = Path(TEMPLATES / zoo_name / "columns.md").read_text()
-    assert committed == columns_table(schema) + "\n"
+    assert committed == columns_table(schema) + "\n", "write columns_table(schema) into columns.md again"
 
 
 def test_the_build_command_is_the_one_that_was_given():
@@ -110,6 +112,33 @@ def test_the_build_command_is_the_one_that_was_given():
     command = build_command(resolve_config("sequential_digits", "smoke", knots).to_dict())
     assert "--learning-rate 0.0:0.1,1.0:0.01" in command
     assert "--learning-rate-scales 0.5,1.0" in command
+
+
+def test_the_command_lines(language_zoo, tmp_path, monkeypatch, capsys):
+    def builder(*arguments):
+        monkeypatch.setattr(sys, "argv", ["zoo-builder", *map(str, arguments)])
+        try:
+            main()
+        except SystemExit as end:
+            return end.code or 0, *capsys.readouterr()
+        return 0, *capsys.readouterr()
+
+    code, out, _ = builder("card", language_zoo)
+    assert (code, out) == (0, render_card(language_zoo))
+    assert builder("card", language_zoo, "--out", tmp_path / "card.md")[0] == 0
+    assert (tmp_path / "card.md").read_text() == out
+    code, out, err = builder("release", language_zoo, "--out", tmp_path / "release", "--kernel", "torch")
+    assert (code, "push" in out, "row" in err) == (0, True, True), err
+    code, _, err = builder("release", language_zoo, "--out", tmp_path / "release", "--kernel", "torch")
+    assert (code, "exists; expected the name of a new folder" in err) == (2, True)
+    code, _, err = builder("push", language_zoo, "org/zoo")
+    assert (code, "no release of one" in err) == (2, True)
+    code, out, _ = builder("export", language_zoo, "--format", "npy", "--out", tmp_path / "arrays")
+    assert (code, "36 rows" in out) == (0, True)
+    code, _, err = builder("export", language_zoo, "--format", "csv", "--out", tmp_path / "csv")
+    assert (code, "--format: found 'csv', expected npy" in err) == (2, True)
+    code, out, _ = builder("import", tmp_path / "arrays", "--out", tmp_path / "zoo")
+    assert (code, "36 checkpoints of 12 runs" in out, "differ" in out) == (0, True, True)
 
 
 def test_no_zoo_no_card(tmp_path):

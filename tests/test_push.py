@@ -78,6 +78,35 @@ def test_the_whole_way_by_command_line(hub, release, tmp_path):
     assert "Traceback" not in again.stderr
 
 
+STOCK = """
+import re
+from pathlib import Path
+from datasets import load_dataset
+from huggingface_hub import snapshot_download
+
+name, tag = "org/zoo", "v1.0.0"
+rows = load_dataset(name, revision=tag)
+assert list(rows) == ["train", "validation", "test", "ood"], rows
+assert len(load_dataset(name, "metadata", split="train")) == len(rows["train"])
+last = load_dataset(name, split="train", streaming=True, filters=[("step", "==", 100)]).shuffle(seed=0)
+found = {row["checkpoint_id"]: row["weights"] for row in last}
+expected = {row["checkpoint_id"]: row["weights"] for row in rows["train"] if row["step"] == 100}
+assert found == expected
+assert next(iter(load_dataset(name, "rollouts", split="ood", streaming=True)))["inputs"][0] == 4
+folder = Path(snapshot_download(name, repo_type="dataset", revision=tag))
+card = (folder / "README.md").read_text()
+exec(re.findall(r"```python\\n(.*?)```", card, re.DOTALL)[0])
+assert logits.shape == (1, 5, 6)
+"""
+
+
+def test_stock_clients_read_what_was_pushed(hub, release, tmp_path):
+    push_release(release, NAME)
+    command, environment = [sys.executable, "-c", STOCK], hub.environment(tmp_path / "home")
+    found = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path)
+    assert found.returncode == 0, found.stderr
+
+
 def test_a_new_version_deletes_what_the_last_one_wrote_and_nothing_else(hub, release):
     push_release(release, NAME)
     repository = hub.repositories["datasets", NAME]

@@ -54,9 +54,13 @@ def draw_map(tables: ZooTables) -> Figure:
 
 def principal_components(features: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Standardised features [N, F] to their two main components [N, 2], and the share of variance of each."""
+    if not len(features):
+        return np.zeros((0, 2)), np.zeros(2)
     spread = features.std(axis=0)
     standard = (features - features.mean(axis=0)) / np.where(spread > 0, spread, 1)
-    values, singular, _ = np.linalg.svd(standard, full_matrices=False)
+    # Two rows of zeros change no component, and let even a single checkpoint have two.
+    values, singular, _ = np.linalg.svd(np.pad(standard, ((0, 2), (0, 0))), full_matrices=False)
+    values = values[: len(features)]
     shares = singular**2 / max((singular**2).sum(), np.finfo(float).tiny)
     return values[:, :2] * singular[:2], shares[:2]
 

@@ -76,14 +76,15 @@ def _write_release(zoo: Path, manifest: Manifest, folder: Path, outputs: bool, p
     check_weights(tables, folder, partial(progress, "reading back"))
     progress("figures and card", 0)
     draw_figures(tables, folder / "figures")
-    _write_texts(tables, folder)
-    write_json(folder / RELEASE, _contents(folder, default_repo(manifest.zoo)))
+    repo_id = default_repo(manifest.zoo)
+    _write_texts(tables, folder, repo_id)
+    write_json(folder / RELEASE, _contents(folder, repo_id))
 
 
-def _write_texts(tables: ZooTables, folder: Path) -> None:
+def _write_texts(tables: ZooTables, folder: Path, repo_id: str) -> None:
     """Everything that is written for people, and for catalogues."""
     manifest = tables.manifest
-    repo_id, title = default_repo(manifest.zoo), title_of(manifest.zoo)
+    title = title_of(manifest.zoo)
     facts = {"title": title, "repo_id": repo_id, "images": manifest.config["images"]}
     facts["version"] = zoo_builder.__version__
     write_file(folder / "README.md", render_card(folder, repo_id, folder).encode())
@@ -144,13 +145,10 @@ def check_release(folder: Path) -> dict[str, Any]:
 
 
 def address_release(folder: Path, release: dict[str, Any], repo_id: str) -> dict[str, Any]:
-    """Put the repository's name into the texts of a checked release. Returns the new content of release.json."""
-    old = release["repo_id"]
-    if old == repo_id:
+    """Write the texts of a checked release anew for the repository's name, and return the new release.json."""
+    if release["repo_id"] == repo_id:
         return release
-    for name in ("README.md", "CITATION.cff", "croissant.json"):
-        text = (folder / name).read_text()
-        write_file(folder / name, text.replace(old, repo_id).encode())
+    _write_texts(ZooTables(folder, read_manifest(folder)), folder, repo_id)
     contents = _contents(folder, repo_id)
     write_json(folder / RELEASE, contents)
     return contents
