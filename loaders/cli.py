@@ -24,7 +24,7 @@ app = typer.Typer(
 
 @app.command()
 def run(
-    zoo: Annotated[Path, typer.Option(metavar="ZOO", help="Folder of a finished zoo.")],
+    zoo: Annotated[str, typer.Option(metavar="ZOO", help="Folder of a zoo, or org/name on the hub.")],
     encoder: Annotated[str, typer.Option(help=f"{', '.join(ENCODERS)}, or module:Class for your own.")],
     target: Annotated[
         list[str] | None, typer.Option(help="What to predict, again for more; default: all.")

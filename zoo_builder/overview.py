@@ -170,14 +170,15 @@ def _draw_images(figure: Figure, where: SubplotSpec, folder: Path, manifest: Man
         with torch.no_grad():
             logits, _ = model(encoding.inputs(torch.from_numpy(inputs)))
         answers = logits[:, -1].argmax(dim=-1).tolist()
-        for place, (image, label, answer) in enumerate(
-            zip(untile(inputs), rollouts["labels"][:EXAMPLE_IMAGES], answers, strict=True)
-        ):
+        labels = rollouts.get("labels", [None] * len(inputs))[: len(inputs)]  # imported rollouts have none
+        for place, (image, label, answer) in enumerate(zip(untile(inputs), labels, answers, strict=True)):
             axes = figure.add_subplot(grid[line, place])
             axes.imshow(image, cmap="gray_r")
             axes.set_xticks([])
             axes.set_yticks([])
-            axes.set_title(f"{label}: answers {answer}", color=GOOD if answer == label else BAD, fontsize=10)
+            title = f"answers {answer}" if label is None else f"{label}: answers {answer}"
+            color = INK if label is None else GOOD if answer == label else BAD
+            axes.set_title(title, color=color, fontsize=10)
             if place == 0:
                 axes.set_ylabel(f"{row['rotation_degrees']:.0f}°\naccuracy {row['accuracy']:.2f}", fontsize=10)
 
