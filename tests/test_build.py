@@ -83,12 +83,12 @@ def test_a_finished_zoo_holds_what_its_manifest_says(uninterrupted):
         assert set(rows["split"].to_pylist()) == {split}
 
 
-def test_rows_are_sorted_by_step_and_run_and_shards_are_plain_safetensors(uninterrupted):
+def test_rows_are_sorted_by_step_task_and_run_and_shards_are_plain_safetensors(uninterrupted):
     rows = pq.read_table(uninterrupted / "metadata/train.parquet").to_pylist()
     for shard in {row["shard"] for row in rows}:
         mine = [row for row in rows if row["shard"] == shard]
         assert [row["row"] for row in mine] == list(range(len(mine)))
-        keys = [(row["step"], row["run_id"]) for row in mine]
+        keys = [(row["step"], row["task_id"], row["run_id"]) for row in mine]
         assert keys == sorted(keys)
         tensors = load_file(uninterrupted / shard)
         assert list(read_shard(uninterrupted / shard).tensors) == list(tensors)

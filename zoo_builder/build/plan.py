@@ -45,13 +45,17 @@ class ZooPlan:
 
     @cached_property
     def shards(self) -> list[ShardPlan]:
-        """The shards of all splits, in order; each run is in exactly one."""
+        """The shards of all splits, in order; each run is in exactly one.
+
+        Runs of one task stand together, so that whoever asks for a task, from afar, reads few ranges.
+        """
         members: dict[str, list[Run]] = defaultdict(list)
         for run in self.runs:
             members[self.splits.split[run.task.task_id]].append(run)
         plans = []
         for split in SPLITS:
-            runs, size = members[split], self.config.runs_per_shard
+            runs = sorted(members[split], key=lambda run: (run.task.task_id, run.index))
+            size = self.config.runs_per_shard
             groups = [tuple(runs[first : first + size]) for first in range(0, len(runs), size)]
             for index, group in enumerate(groups):
                 plans.append(ShardPlan(shard_name(split, index, len(groups)), split, group))

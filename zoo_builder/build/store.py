@@ -47,7 +47,7 @@ def store_shard(
     evaluations: Mapping[int, Evaluation],
     rows: slice,
 ) -> None:
-    """Write a shard's weights and rollouts, sorted by (step, run), and then its part.
+    """Write a shard's weights and rollouts, sorted by step and then as the runs stand in the shard; then its part.
 
     kept, evaluations: step -> weights [N, P] and scores of all runs trained together; `rows` are this shard's.
     """
