@@ -154,7 +154,7 @@ def _draw_strings(figure: Figure, where: SubplotSpec, folder: Path, table: pa.Ta
         for number, (text, color) in enumerate(lines):
             height = 1 - (number + 0.5) / len(lines)
             axes.text(0, height, text, color=color, family="monospace", fontsize=9, va="center")
-    figure.text(0.99, 0.005, "green: in the language; $ ends a string", ha="right", fontsize=9, color=INK)
+    figure.supxlabel("green: in the language; $ ends a string", fontsize=9, color=INK)
 
 
 def _draw_images(figure: Figure, where: SubplotSpec, folder: Path, manifest: Manifest, table: pa.Table) -> None:

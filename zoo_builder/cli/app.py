@@ -31,7 +31,8 @@ ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads; def
 
 @app.callback()
 def _main() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    logging.getLogger("zoo_builder").setLevel(logging.INFO)  # the hub's client would tell of every request
 
 
 def draw_without_a_screen() -> None:
