@@ -1,4 +1,4 @@
-"""What reading 2002 checkpoints of random weights costs, from a hub at 30 ms a request and 50 MB a second."""
+"""What reading 2002 checkpoints of random weights costs, from a hub at 30 ms a request and 1 Gbit a second."""
 
 import math
 import re
@@ -77,7 +77,7 @@ def write_runs(folder: Path, name: str, runs: range) -> list[dict]:
 @pytest.mark.slow
 def test_cost(tmp_path):
     write_zoo(tmp_path / "zoo")
-    with LoopbackHub(latency=0.03, bandwidth=50e6) as hub:
+    with LoopbackHub(latency=0.03, bandwidth=125e6) as hub:
         hub.add_folder("org/zoo", tmp_path / "zoo", tags=["v1.0.0"])
         code = """
             from loaders import load_zoo
