@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import struct
 from collections.abc import Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from loaders.hub_files import RemoteFile
 from loaders.shards import TensorColumn, runs_of
 from zoo_builder.errors import RnnzooError
-from zoo_builder.storage.shards import DTYPES, LONGEST_HEADER
+from zoo_builder.storage.shards import check_entry, data_start
 
 FIRST_BYTES = 4096
 """Enough for the header of a shard."""
@@ -50,10 +49,7 @@ def read_layout(file: RemoteFile) -> dict[str, Extent]:
     """Where each tensor of a safetensors file lies. Raises RnnzooError when its header does not fit its size."""
     content = file.read(0, min(FIRST_BYTES, file.size))
     try:
-        (length,) = struct.unpack_from("<Q", content)
-        start = 8 + length
-        if length > min(LONGEST_HEADER, file.size - 8):
-            raise ValueError(f"the header should have {length} bytes, the file has {file.size}")
+        start = data_start(content, file.size)
         if start > len(content):
             content += file.read(len(content), start)
         header = json.loads(content[8:start])
@@ -62,7 +58,7 @@ def read_layout(file: RemoteFile) -> dict[str, Extent]:
         end = start + sum(extent.models * extent.width for extent in layout.values())
         if end != file.size:
             raise ValueError(f"found {file.size} bytes, expected {end} by its header")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, struct.error) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, RnnzooError):
             raise
         raise RnnzooError(f"{file.where}: not a whole safetensors file: {error}") from error
@@ -70,13 +66,8 @@ def read_layout(file: RemoteFile) -> dict[str, Extent]:
 
 
 def _extent(name: str, entry: Mapping[str, Any], start: int) -> Extent:
-    dtype, (models, *shape), (first, last) = DTYPES[entry["dtype"]], entry["shape"], entry["data_offsets"]
-    extent = Extent(dtype, models, tuple(shape), start + first)
-    if not all(isinstance(n, int) and n >= 0 for n in (models, *shape, first)):
-        raise ValueError(f"tensor {name!r} has a shape or offset that is no natural number")
-    if last - first != models * extent.width:
-        raise ValueError(f"tensor {name!r} does not fill its bytes {first} to {last}")
-    return extent
+    dtype, (models, *shape), first, _ = check_entry(name, entry)
+    return Extent(dtype, models, tuple(shape), start + first)
 
 
 def join_ranges(ranges: NDArray[np.int64]) -> NDArray[np.int64]:

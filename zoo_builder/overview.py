@@ -10,16 +10,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import SubplotSpec
 
 from zoo_builder.rnn import RNNModule
-from zoo_builder.splits import SPLITS
 from zoo_builder.storage import schema
-from zoo_builder.storage.manifest import Manifest, read_manifest
+from zoo_builder.storage.manifest import Manifest, read_manifest, read_metadata
 from zoo_builder.storage.shards import Shard, read_shard
 from zoo_builder.tasks.base import TokenEncoding, encoding_of
 from zoo_builder.tasks.formal_languages import FormalLanguage, decode_sequence, is_member
@@ -32,14 +30,10 @@ EXAMPLE_STRINGS = 4
 INK, MUTED, GOOD, BAD = "#1f4e79", "#9db4c8", "#2e7d32", "#c62828"
 
 
-def read_metadata(folder: Path) -> pa.Table:
-    """The metadata of all splits, in order."""
-    return pa.concat_tables([pq.read_table(folder / schema.metadata_file(split)) for split in SPLITS])
-
-
 def summarize(folder: Path) -> str:
     """The zoo in `folder` in some 20 lines: what it is, its splits, its accuracy by step."""
-    manifest, table = read_manifest(folder), read_metadata(folder)
+    manifest = read_manifest(folder)
+    table = read_metadata(folder, manifest)
     config, spec = manifest.config, manifest.rnn_spec()
     size = sum(entry.bytes for entry in manifest.files.values())
     diverged = table.filter(table["diverged"])
@@ -72,7 +66,8 @@ def _flat_items(values: dict[str, Any]) -> list[str]:
 
 def draw_overview(folder: Path) -> Figure:
     """Accuracy by step with its spread over runs, weight norms by step, and examples of three runs."""
-    manifest, table = read_manifest(folder), read_metadata(folder)
+    manifest = read_manifest(folder)
+    table = read_metadata(folder, manifest)
     figure = plt.figure(figsize=(13, 10), layout="constrained")
     grid = figure.add_gridspec(2, 2, height_ratios=[1, 1.6])
     figure.suptitle(

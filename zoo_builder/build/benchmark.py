@@ -19,7 +19,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import torch
 from scipy.stats import ks_2samp
 from torch import Tensor
@@ -27,8 +26,7 @@ from tqdm import tqdm
 
 from zoo_builder.build.builder import build_zoo
 from zoo_builder.rnn import RNNSpec
-from zoo_builder.splits import SPLITS
-from zoo_builder.storage.schema import metadata_file
+from zoo_builder.storage.manifest import read_metadata
 from zoo_builder.tasks.base import Data
 from zoo_builder.training.benchmark import PublishedLoop
 from zoo_builder.training.kernels import Kernel, TrainState
@@ -88,12 +86,10 @@ def time_build(config: ZooConfig, kernel: Kernel, folder: Path, mnist: Path | No
     """Build once; returns seconds by what they went to, and the accuracies at the last step."""
     timed = TimedKernel(kernel)
     began = time.perf_counter()
-    build_zoo(config, folder, timed, _Bar(config, kernel.name), mnist)
+    manifest = build_zoo(config, folder, timed, _Bar(config, kernel.name), mnist)
     total = time.perf_counter() - began
-    accuracies = []
-    for split in SPLITS:
-        table = pq.read_table(folder / metadata_file(split))
-        accuracies += table.filter(pc.equal(table["step"], config.steps))["accuracy"].to_pylist()
+    table = read_metadata(folder, manifest)
+    accuracies = table.filter(pc.equal(table["step"], config.steps))["accuracy"].to_pylist()
     rest = total - sum(timed.seconds.values())
     return {"seconds": {"total": total, **timed.seconds, "everything else": rest}, "accuracies": accuracies}
 

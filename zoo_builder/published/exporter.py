@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
@@ -17,8 +16,7 @@ from numpy.typing import NDArray
 from zoo_builder.errors import RnnzooError
 from zoo_builder.published.arrays import ARGS, STRINGS_SCORED
 from zoo_builder.rnn import rnn_forward, unflatten_weights
-from zoo_builder.storage import schema
-from zoo_builder.storage.manifest import Manifest, read_manifest, write_json
+from zoo_builder.storage.manifest import Manifest, read_manifest, read_metadata, write_json
 from zoo_builder.storage.shards import read_shard
 from zoo_builder.tasks.base import TokenEncoding, encoding_of
 
@@ -34,8 +32,7 @@ def export_zoo(zoo: Path, out: Path, progress: Callable[[int], None] = lambda ro
     manifest = read_manifest(zoo)
     if out.exists():
         raise RnnzooError(f"{out}: exists; expected the name of a new folder")
-    table = pa.concat_tables([pq.read_table(zoo / schema.metadata_file(split)) for split in manifest.splits])
-    table = table.sort_by([("run_id", "ascending"), ("step", "ascending")])
+    table = read_metadata(zoo, manifest).sort_by([("run_id", "ascending"), ("step", "ascending")])
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as workspace:

@@ -6,11 +6,20 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from zoo_builder.errors import RnnzooError
 from zoo_builder.rnn import RNNSpec
-from zoo_builder.storage.schema import BUILD_FOLDER, FILE_NAME, FORMAT_VERSION, MANIFEST, SPLITS_FILE
+from zoo_builder.storage.schema import (
+    BUILD_FOLDER,
+    FILE_NAME,
+    FORMAT_VERSION,
+    MANIFEST,
+    SPLITS_FILE,
+    metadata_file,
+)
 from zoo_builder.storage.shards import write_file
 
 
@@ -103,6 +112,11 @@ def parse_manifest(content: bytes, where: str) -> Manifest:
     except ValidationError as error:
         first = error.errors()[0]
         raise RnnzooError(f"{where}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+def read_metadata(folder: Path, manifest: Manifest) -> pa.Table:
+    """The metadata of all splits, in order: one row a checkpoint."""
+    return pa.concat_tables([pq.read_table(folder / metadata_file(split)) for split in manifest.splits])
 
 
 def read_splits(folder: Path) -> dict[str, Any]:

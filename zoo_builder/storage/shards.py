@@ -99,23 +99,42 @@ def read_shard(path: Path) -> Shard:
 
 def _read_header(file: BinaryIO, size: int) -> tuple[int, dict[str, Any]]:
     """Where the data begin, and the header: tensor name -> {"dtype", "shape", "data_offsets"}."""
-    prefix = file.read(8)
-    if len(prefix) < 8:
-        raise ValueError(f"found {size} bytes, expected at least 8")
-    (length,) = struct.unpack("<Q", prefix)
-    if length > min(LONGEST_HEADER, size - 8):
-        raise ValueError(f"the header should have {length} bytes, the file has {size}")
-    header = json.loads(file.read(length))
+    start = data_start(file.read(8), size)
+    header = json.loads(file.read(start - 8))
     if not isinstance(header, dict):
         raise ValueError("the header is no JSON object")
-    return 8 + length, header
+    return start, header
 
 
-def _map_tensor(data: NDArray[np.uint8], name: str, entry: Mapping[str, Any]) -> NDArray[Any]:
+def data_start(prefix: bytes, size: int) -> int:
+    """Where the data of a safetensors file of `size` bytes begin, from its first 8 bytes or more.
+
+    Raises ValueError when the header would not fit the file.
+    """
+    if len(prefix) < 8:
+        raise ValueError(f"found {size} bytes, expected at least 8")
+    (length,) = struct.unpack_from("<Q", prefix)
+    if length > min(LONGEST_HEADER, size - 8):
+        raise ValueError(f"the header should have {length} bytes, the file has {size}")
+    return 8 + length
+
+
+def check_entry(name: str, entry: Mapping[str, Any]) -> tuple[np.dtype[Any], list[int], int, int]:
+    """Dtype, shape, first byte and end of a tensor, from its entry in a header, counted from where data begin.
+
+    Raises ValueError, KeyError or TypeError for an entry that describes no tensor.
+    """
     dtype, shape, (first, last) = DTYPES[entry["dtype"]], entry["shape"], entry["data_offsets"]
     if not all(isinstance(n, int) and n >= 0 for n in (*shape, first, last)):
         raise ValueError(f"tensor {name!r} has a shape or offset that is no natural number")
-    if last - first != math.prod(shape) * dtype.itemsize or last > len(data):
+    if last - first != math.prod(shape) * dtype.itemsize:
+        raise ValueError(f"tensor {name!r} does not fill its bytes {first} to {last}")
+    return dtype, shape, first, last
+
+
+def _map_tensor(data: NDArray[np.uint8], name: str, entry: Mapping[str, Any]) -> NDArray[Any]:
+    dtype, shape, first, last = check_entry(name, entry)
+    if last > len(data):
         raise ValueError(f"tensor {name!r} does not fill its bytes {first} to {last}")
     return data[first:last].view(dtype).reshape(shape)
 
