@@ -2,12 +2,32 @@
 
 from collections.abc import Callable
 
-from loaders.encoders.base import Encoder, check_encoder, load_encoder
+from loaders.encoders.base import (
+    EMBEDDING_SIZE,
+    Encoder,
+    LabelledItems,
+    Population,
+    RegisteredEncoder,
+    check_encoder,
+    declared,
+    is_learned,
+    load_encoder,
+)
 from loaders.encoders.layer_statistics import LayerStatistics
-from zoo_builder.rnn import RNNSpec
 
-__all__ = ["ENCODERS", "Encoder", "LayerStatistics", "check_encoder", "load_encoder"]
+__all__ = [
+    "EMBEDDING_SIZE",
+    "ENCODERS",
+    "Encoder",
+    "LabelledItems",
+    "Population",
+    "RegisteredEncoder",
+    "check_encoder",
+    "declared",
+    "is_learned",
+    "load_encoder",
+]
 
-ENCODERS: dict[str, Callable[[RNNSpec], Encoder]] = {
+ENCODERS: dict[str, Callable[..., Encoder]] = {
     "layer_statistics": LayerStatistics,
 }

@@ -2,58 +2,202 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import sys
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo_builder.errors import RnnzooError
 from zoo_builder.rnn import RNNSpec, Weights, init_parameters, unflatten_weights
+from zoo_builder.tasks.base import Encoding, TokenEncoding
+
+EMBEDDING_SIZE = 16
+"""E of every learned encoder, as in Herrmann et al. (2024)."""
+
+Group = Literal["mechanistic", "functionalist", "control"]
+Symmetry = Literal["permutation", "sign_flip", "bias_split", "head_gauge"]
+Readout = Literal["linear", "mlp", "trees", "identity"]
+
+
+@dataclass(frozen=True)
+class LabelledItems:
+    """Items any RNN of a zoo might be shown: uint8 [I, F] and their labels uint8 [I]."""
+
+    items: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class Population:
+    """What an encoder knows of the RNNs it is made for.
+
+    spec: their sizes and parameters. encoding: what their inputs mean (tokens or tiles of an image).
+    steps: T of the sequences they were trained on. reference: for image zoos, upright images with labels.
+    """
+
+    spec: RNNSpec
+    encoding: Encoding
+    steps: int
+    reference: LabelledItems | None = None
+
+    @property
+    def reads_tokens(self) -> bool:
+        """Whether inputs are one-hot tokens (formal languages), not numbers (images)."""
+        return isinstance(self.encoding, TokenEncoding)
 
 
 class Encoder(Protocol):
-    """Named weights of N models, name -> [N, *shape], to embeddings [N, E]; made from the models' spec.
+    """Named weights of N models, name -> [N, *shape], to embeddings [N, E]; made from a `Population`.
 
     An `nn.Module` whose forward takes the weights is one. Row n of the result may depend on model n alone.
+    One with parameters is trained (tracks "frozen" and "supervised"); one without is a fixed feature map
+    (track "features"). `RegisteredEncoder` says what else an encoder may declare.
     """
 
     def __call__(self, weights: Weights) -> Tensor: ...
 
 
-def load_encoder(name: str, registry: Mapping[str, Callable[[RNNSpec], Encoder]], spec: RNNSpec) -> Encoder:
-    """The encoder called `name` in the registry, or the class of a user's own "module:Class"."""
-    if name in registry:
-        return registry[name](spec)
+class RegisteredEncoder(nn.Module):
+    """Base of the encoders in `ENCODERS`: what they declare of themselves. A user's encoder need not.
+
+    group: what it looks at: weights ("mechanistic"), behaviour ("functionalist"), or a "control".
+    published: whether it is one of the encoders of Herrmann et al. (2024).
+    invariant_to: symmetries of the RNN that leave the embedding in place; it is moved by the others.
+        "head_gauge" shifts all logits: it preserves the function of an RNN that ends in a softmax.
+    readouts: what may be fitted on the embedding; "identity" takes the embedding for the prediction.
+    targets: the targets it can say anything about; None for all.
+    columns: metadata that `forward` takes besides the weights, as keyword arguments [N]: for nuisance controls.
+    uses_data: whether it needs labelled data of the RNNs' task, which the weights alone do not give.
+    """
+
+    group: ClassVar[Group]
+    published: ClassVar[bool] = False
+    invariant_to: ClassVar[frozenset[Symmetry]] = frozenset()
+    readouts: ClassVar[tuple[Readout, ...]] = ("linear", "mlp")
+    targets: ClassVar[tuple[str, ...] | None] = None
+    columns: ClassVar[tuple[str, ...]] = ()
+    uses_data: ClassVar[bool] = False
+
+
+def declared(encoder: Encoder, name: str) -> Any:
+    """What an encoder declares under a name of `RegisteredEncoder`, or the default for a user's own."""
+    if name == "group":
+        return getattr(encoder, name, "user")
+    return getattr(encoder, name, getattr(RegisteredEncoder, name))
+
+
+class EmbeddingHead(nn.Module):
+    """Features [N, F] to embeddings [N, E] of unit length: a linear map, or an MLP with `hidden` ReLU layers."""
+
+    def __init__(self, features: int, hidden: tuple[int, ...] = (), size: int = EMBEDDING_SIZE) -> None:
+        super().__init__()
+        widths = (features, *hidden)
+        layers: list[nn.Module] = []
+        for below, above in zip(widths[:-1], widths[1:], strict=True):
+            layers += [nn.Linear(below, above), nn.ReLU()]
+        self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], size))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return nn.functional.normalize(self.layers(features), dim=-1)
+
+
+def is_learned(encoder: Encoder) -> bool:
+    """Whether an encoder has parameters to train."""
+    return isinstance(encoder, nn.Module) and any(p.requires_grad for p in encoder.parameters())
+
+
+def parse_encoder_name(text: str) -> tuple[str, dict[str, Any]]:
+    """'name' or 'name(option=value, ...)' -> name, options; values are Python literals.
+
+    >>> parse_encoder_name("interactive_probing(probes=4, length=12)")
+    ('interactive_probing', {'probes': 4, 'length': 12})
+    """
+    name, bracket, rest = text.partition("(")
+    if not bracket:
+        return text.strip(), {}
+    try:
+        call = ast.parse(f"f({rest}", mode="eval").body
+        assert isinstance(call, ast.Call) and not call.args
+        options = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
+    except (SyntaxError, ValueError, AssertionError) as error:
+        raise RnnzooError(
+            f"--encoder: found {text!r}, expected name or name(option=value, option=value)"
+        ) from error
+    return name.strip(), options
+
+
+def load_encoder(
+    text: str, registry: Mapping[str, Callable[..., Encoder]], population: Population, seed: int = 0
+) -> Encoder:
+    """The encoder called `text` in the registry, or the class of a user's own "module:Class", with its options.
+
+    Its parameters are initialised from `seed`; torch's global generator is left as it was.
+    """
+    name, options = parse_encoder_name(text)
+    make = registry[name] if name in registry else _import_encoder(name, registry)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            return make(population, **options)
+        except TypeError as error:
+            raise RnnzooError(f"--encoder: {text!r} could not be made from a population: {error}") from error
+
+
+def _import_encoder(name: str, registry: Mapping[str, Callable[..., Encoder]]) -> Callable[..., Encoder]:
     module_name, colon, class_name = name.partition(":")
     if not colon:
         raise RnnzooError(f"--encoder: found {name!r}, expected one of {', '.join(registry)}, or module:Class")
     sys.path.insert(0, "")  # a user's encoder is a file in the folder they stand in
     try:
-        return getattr(importlib.import_module(module_name), class_name)(spec)
+        return getattr(importlib.import_module(module_name), class_name)
     except (ImportError, AttributeError) as error:
         raise RnnzooError(f"--encoder: {name!r} could not be imported: {error}") from error
     finally:
         sys.path.remove("")
 
 
-def check_encoder(encoder: Encoder, spec: RNNSpec) -> int:
+def check_encoder(encoder: Encoder, population: Population) -> int:
     """Try an encoder on four fresh models; returns its width E.
 
-    Raises RnnzooError when the result has the wrong shape, is not finite, or depends on a model's neighbours.
+    Raises RnnzooError when the result has the wrong shape, is not finite, depends on a model's neighbours, or
+    when one of its parameters takes no gradient.
     """
+    spec = population.spec
     weights = unflatten_weights(spec, init_parameters(spec, range(4)))
+    columns = {name: torch.arange(4.0) for name in declared(encoder, "columns")}
+    was_training = isinstance(encoder, nn.Module) and encoder.training
+    if isinstance(encoder, nn.Module):
+        encoder.eval()  # augmentation is random, and the check is of the function
     with torch.no_grad():
-        together = encoder(weights)
-        reversed_order = encoder({name: tensor.flip(0) for name, tensor in weights.items()}).flip(0)
-    if together.dim() != 2 or len(together) != 4:
-        raise RnnzooError(
-            f"encoder: found an output of shape {list(together.shape)} for 4 models, expected [4, E]"
-        )
+        together = encoder(weights, **columns)
+        flipped = {name: tensor.flip(0) for name, tensor in weights.items()}
+        reversed_order = encoder(flipped, **{name: column.flip(0) for name, column in columns.items()})
+    if not isinstance(together, Tensor) or together.dim() != 2 or len(together) != 4:
+        shape = list(together.shape) if isinstance(together, Tensor) else type(together).__name__
+        raise RnnzooError(f"encoder: found an output of shape {shape} for 4 models, expected [4, E]")
     if not together.isfinite().all():
         raise RnnzooError("encoder: found values that are not finite in the output for fresh models")
-    if not torch.allclose(together, reversed_order, rtol=1e-3, atol=1e-4):
+    if not torch.allclose(together, reversed_order.flip(0), rtol=1e-3, atol=1e-4):
         raise RnnzooError("encoder: a model's embedding depends on the other models of its batch")
+    if is_learned(encoder):
+        assert isinstance(encoder, nn.Module)
+        _check_gradients(encoder, weights, columns)
+        encoder.train(was_training)
     return together.shape[1]
+
+
+def _check_gradients(encoder: nn.Module, weights: Weights, columns: Mapping[str, Tensor]) -> None:
+    named = {name: p for name, p in encoder.named_parameters() if p.requires_grad}
+    embedded = encoder(weights, **columns)
+    if not embedded.requires_grad:
+        raise RnnzooError("encoder: its output takes no gradient; expected it to depend on its parameters")
+    direction = torch.linspace(-1, 1, embedded.numel()).view_as(embedded)
+    gradients = torch.autograd.grad((embedded * direction).sum(), list(named.values()), allow_unused=True)
+    for name, gradient in zip(named, gradients, strict=True):
+        if gradient is None:
+            raise RnnzooError(f"encoder: parameter {name!r} takes no gradient; is it used?")
