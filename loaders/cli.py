@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
+import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from loaders.benchmark import TARGETS, format_table, run_benchmark
+from loaders.benchmark import TARGETS, Request, format_table, make_report, read_result, run_benchmark
+from loaders.benchmark.run import PRESETS, TRACKS
 from loaders.encoders import ENCODERS
+from loaders.training import TrainingConfig
 from zoo_builder.errors import RnnzooError
 
 app = typer.Typer(
@@ -20,34 +23,102 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+FIELDS = {field.name: field.type for field in dataclasses.fields(TrainingConfig)}
+CASTS = {"int": int, "float": float}
 
 
 @app.command()
 def run(
     zoo: Annotated[str, typer.Option(metavar="ZOO", help="Folder of a zoo, or org/name on the hub.")],
-    encoder: Annotated[str, typer.Option(help=f"{', '.join(ENCODERS)}, or module:Class for your own.")],
+    encoder: Annotated[
+        str, typer.Option(help="A name of `zoo-bench list`, module:Class of your own; options as name(probes=4).")
+    ],
+    track: Annotated[
+        str | None,
+        typer.Option(help=f"{', '.join(TRACKS)}; default: features if nothing is to be trained, else frozen."),
+    ] = None,
     target: Annotated[
         list[str] | None, typer.Option(help="What to predict, again for more; default: all.")
     ] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the result.")] = Path("results"),
+    protocol: Annotated[str, typer.Option(help="strict, or paper for the paper's splits.")] = "strict",
+    seeds: Annotated[int, typer.Option(help="How many seeds, from 0.")] = 5,
+    preset: Annotated[str, typer.Option(help="Training: quick (minutes on 2 cores) or paper.")] = "quick",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the training; again for more."),
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the results.")] = Path("results"),
+    workers: Annotated[int, typer.Option(min=1, help="Processes that share the seeds.")] = 1,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of each; default: all cores.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
-    """Embed a zoo with an encoder, fit readouts on its training tasks, and score them on unseen tasks."""
-    result = run_benchmark(zoo, encoder, target or ())
-    typer.echo(format_table([result]))
-    path = out / f"{result['zoo']}-{encoder.replace(':', '.')}.json"
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(result, indent=1) + "\n")
-    except OSError as error:
-        raise RnnzooError(f"{path}: the result could not be written: {error.strerror}") from error
-    typer.echo(f"\nresult: {path}")
+    """Train or fit an encoder on a zoo's training tasks and score it on unseen ones.
+
+    The same command goes on after an interruption, and does what more targets or seeds add.
+    """
+    request = Request(
+        zoo=zoo,
+        encoder=encoder,
+        out=out,
+        track=track,
+        protocol=protocol,
+        targets=tuple(target or ()),
+        seeds=seeds,
+        preset=preset,
+        overrides=tuple(_override(text) for text in set_ or ()),
+        workers=workers,
+        threads=threads,
+        device=device,
+        command=shlex.join(["zoo-bench", *sys.argv[1:]]),
+    )
+    paths = run_benchmark(request)
+    typer.echo(format_table([read_result(path) for path in paths]))
+    typer.echo(f"\nresults: {out}; `zoo-bench report {out}` shows them beside the baselines")
+
+
+@app.command()
+def report(
+    results: Annotated[Path, typer.Argument(metavar="RESULTS", help="Folder that `zoo-bench run` wrote.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where report.md and report.html go; default: RESULTS.")
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option(help="The encoder that differences are taken to; default: a probing baseline.")
+    ] = None,
+    baselines: Annotated[
+        bool, typer.Option("--baselines/--no-baselines", help="Add the committed results on the same zoo.")
+    ] = True,
+) -> None:
+    """Print a table of all results with intervals, and write it as Markdown and as one self-contained HTML page."""
+    folder = out or results
+    typer.echo(make_report(results, folder, against, baselines))
+    typer.echo(f"\nreport: {folder / 'report.html'} and {folder / 'report.md'}")
 
 
 @app.command("list")
 def list_names() -> None:
-    """List the encoders and the targets."""
-    typer.echo("encoders: " + ", ".join(ENCODERS))
-    typer.echo("targets:  " + ", ".join(TARGETS))
+    """List encoders, targets, tracks and presets."""
+    for name, make in ENCODERS.items():
+        group = f"{getattr(make, 'group', '')}{', of the paper' if getattr(make, 'published', False) else ''}"
+        summary = (make.__doc__ or "").strip().splitlines()[0]
+        typer.echo(f"{name:24} {group:26} {summary}")
+    typer.echo(f"\ntargets: {', '.join(TARGETS)}")
+    typer.echo(f"tracks:  {', '.join(TRACKS)}")
+    for track, presets in PRESETS.items():
+        for name, config in presets.items():
+            typer.echo(f"preset {name} of {track}: {config.to_dict()}")
+
+
+def _override(text: str) -> tuple[str, Any]:
+    """'steps=100' -> ("steps", 100), as the field's type says."""
+    name, sign, value = text.partition("=")
+    if not sign or name not in FIELDS:
+        raise RnnzooError(f"--set: found {text!r}, expected FIELD=VALUE with a field of {', '.join(FIELDS)}")
+    cast: Any = CASTS.get(str(FIELDS[name]), str)
+    try:
+        return name, cast(value)
+    except ValueError as error:
+        raise RnnzooError(f"--set: {name}: found {value!r}, expected {FIELDS[name]}") from error
 
 
 def main() -> None:
@@ -58,4 +129,5 @@ def main() -> None:
         typer.echo(f"zoo-bench: {error}", err=True)
         sys.exit(2)
     except KeyboardInterrupt:
+        typer.echo("zoo-bench: stopped; the same command goes on from the last saved state", err=True)
         sys.exit(130)

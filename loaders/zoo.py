@@ -189,7 +189,7 @@ class Zoo:
     def rollouts(self, ids: Sequence[CheckpointId]) -> tuple[Tensor, Tensor]:
         """Stored rollouts uint8 [N, R, F], and the models' log-probabilities on them, float32 [N, R, T, O]."""
         rows = self._rows(ids)
-        inputs = torch.from_numpy(self._rollout_tensor("inputs", rows))
+        inputs = torch.from_numpy(self.rollout_tensor("inputs", rows.tolist()))
         outputs = []
         for first in range(0, len(rows), MODELS_AT_ONCE):
             models = slice(first, first + MODELS_AT_ONCE)
@@ -199,7 +199,9 @@ class Zoo:
             outputs.append(logits.log_softmax(dim=-1))
         return inputs, torch.cat(outputs)
 
-    def _rollout_tensor(self, tensor: str, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+    def rollout_tensor(self, tensor: str, ids: Sequence[CheckpointId]) -> NDArray[np.uint8]:
+        """Stored rollouts as they are: "inputs" uint8 [N, R, F], or where inputs have labels "labels" [N, R]."""
+        rows = self._rows(ids)
         parts = [
             (places, self._open_rollouts(name)[tensor][rows_there])
             for name, places, rows_there in self._by_shard(rows, "rollout_row")

@@ -1,49 +1,57 @@
-"""Linear readouts on a frozen embedding, with their one setting chosen on the validation split."""
+"""Readouts on a frozen embedding: linear, a small MLP, boosted trees; each chosen on the validation split."""
 
 from __future__ import annotations
 
+import copy
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from torch import nn
 
+from loaders.benchmark.heads import TargetHead
 from loaders.benchmark.targets import Target
 
 Array = NDArray[np.float64]
+Fold = tuple[Array, Array]
+"""Features [M, E] and truth [M] or [M, K]."""
 RIDGE_PENALTIES = (1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3)
-LOGISTIC_STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
+LOGISTIC_STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 1e1)
+MLP_DECAYS = (1e-3, 1e-1)
+MLP_STEPS, MLP_WIDTH, MLP_BATCH = 600, 128, 256
 
 
 class Predictor(Protocol):
     def predict(self, features: Array) -> Array: ...
 
 
-def fit_readout(target: Target, train: tuple[Array, Array], validation: tuple[Array, Array]) -> Predictor:
-    """Fit on train (features [M, E], truth [M] or [M, K]), choose on validation by the target's main score.
+def fit_readout(
+    name: str, target: Target, train: Fold, validation: Fold, seed: int = 0
+) -> tuple[Predictor, float]:
+    """Fit the readout called `name` (a key of `READOUTS`) on train, with its one setting chosen on validation.
 
-    Features are standardised by the training split's mean and deviation.
+    Returns it and its distance on validation: squared error, misses, or 1 - cos of the error of an angle. It is not
+    the target's main score that chooses: a rank correlation of a small split is too coarse for that. Without
+    validation rows the middle setting is taken, and the distance is that on train.
     """
-    makers: dict[str, Callable[[], list[Predictor]]] = {
-        "number": lambda: [_fit_ridge(*train, penalty) for penalty in RIDGE_PENALTIES],
-        "angle": lambda: [_AngleReadout(*train, penalty) for penalty in RIDGE_PENALTIES],
-        "class": lambda: [_ClassReadout(*train, strength) for strength in LOGISTIC_STRENGTHS],
-    }
-    candidates = makers[target.kind]()
-    features, truth = validation
-    if not len(truth):
-        return candidates[len(candidates) // 2]
-    # Chosen by squared error or misses, not by the main score: a rank correlation of a small split is too
-    # coarse to choose by.
-    return min(candidates, key=lambda readout: _distance(target, truth, readout.predict(features)))
+    candidates = list(READOUTS[name](target, train, validation, seed))
+    features, truth = validation if len(validation[1]) else train
+    found = [distance(target, truth, candidate.predict(features)) for candidate in candidates]
+    best = int(np.argmin(found)) if len(validation[1]) else len(candidates) // 2
+    return candidates[best], found[best]
 
 
-def _distance(target: Target, truth: Array, prediction: Array) -> float:
+def distance(target: Target, truth: Array, prediction: Array) -> float:
+    """How far predictions are from the truth; what readouts and training steps are chosen by."""
     if target.kind == "class":
         return float((truth != prediction).mean())
     if target.kind == "angle":
@@ -51,47 +59,169 @@ def _distance(target: Target, truth: Array, prediction: Array) -> float:
     return float(np.mean((truth - prediction) ** 2))
 
 
-def _fit_ridge(features: Array, truth: Array, penalty: float) -> Any:
-    return make_pipeline(StandardScaler(), Ridge(alpha=penalty)).fit(features, truth)
+def _linear(target: Target, train: Fold, validation: Fold, seed: int) -> Iterator[Predictor]:
+    """Ridge regression (an angle: of its sine and cosine), or logistic regression for each column."""
+    features, truth = train
+    if target.kind == "class":
+        for strength in LOGISTIC_STRENGTHS:
+            yield _PerColumn(truth, partial(_logistic, features, strength))
+        return
+    for penalty in RIDGE_PENALTIES:
+        fit = partial(_ridge, features, penalty)
+        yield _Angle(fit, truth) if target.kind == "angle" else fit(truth)
 
 
-class _AngleReadout:
-    """Ridge regression of (sine, cosine); predicts degrees in [0, 360)."""
+def _trees(target: Target, train: Fold, validation: Fold, seed: int) -> Iterator[Predictor]:
+    """Histogram gradient-boosted trees for each column; of numbers that classes stand for, rounded to a class."""
+    features, truth = train
 
-    def __init__(self, features: Array, degrees: Array, penalty: float) -> None:
-        angle = np.radians(degrees)
-        self._ridge = _fit_ridge(features, np.stack([np.sin(angle), np.cos(angle)], axis=1), penalty)
+    def regressor(column: Array) -> Any:
+        return HistGradientBoostingRegressor(max_iter=200, random_state=seed).fit(features, column)
+
+    if target.kind == "angle":
+        yield _Angle(lambda values: _PerColumn(values, regressor), truth)
+    elif target.kind == "class" and truth.ndim == 2:
+        yield _Rounded(truth, regressor)
+    elif target.kind == "class":
+        yield _PerColumn(
+            truth,
+            lambda column: HistGradientBoostingClassifier(max_iter=100, random_state=seed).fit(features, column),
+        )
+    else:
+        yield _PerColumn(truth, regressor)
+
+
+def _mlp(target: Target, train: Fold, validation: Fold, seed: int) -> Iterator[Predictor]:
+    """Two ReLU layers of 128, at the step of its best validation, for two weight decays."""
+    for decay in MLP_DECAYS:
+        yield _MLP(target, train, validation, decay, seed)
+
+
+def _identity(target: Target, train: Fold, validation: Fold, seed: int) -> Iterator[Predictor]:
+    """The embedding is the prediction."""
+    yield _Identity(train[1].ndim == 1)
+
+
+READOUTS: dict[str, Callable[[Target, Fold, Fold, int], Iterator[Predictor]]] = {
+    "linear": _linear,
+    "mlp": _mlp,
+    "trees": _trees,
+    "identity": _identity,
+}
+
+
+class _Identity:
+    def __init__(self, flat: bool) -> None:
+        self._flat = flat
 
     def predict(self, features: Array) -> Array:
-        sine, cosine = self._ridge.predict(features).T
-        return np.degrees(np.arctan2(sine, cosine)) % 360
+        return features[:, 0] if self._flat else features
 
 
-class _ClassReadout:
-    """Logistic regression, one for each column of the truth [M] or [M, K]."""
+class _PerColumn:
+    """One model for each column of the truth [M] or [M, K]; a column with one value needs none."""
 
-    def __init__(self, features: Array, truth: Array, strength: float) -> None:
+    def __init__(self, truth: Array, fit: Callable[[Array], Any]) -> None:
         self._flat = truth.ndim == 1
         columns = truth.reshape(len(truth), -1).T
-        self._models = [_LogisticReadout(features, column, strength) for column in columns]
+        self._models = [_Constant(column[0]) if (column == column[0]).all() else fit(column) for column in columns]
 
     def predict(self, features: Array) -> Array:
         columns = [model.predict(features) for model in self._models]
         return columns[0] if self._flat else np.stack(columns, axis=1)
 
 
-class _LogisticReadout:
-    """Logistic regression of numbers that are names of classes; with one class, that class."""
-
-    def __init__(self, features: Array, truth: Array, strength: float) -> None:
-        self._classes, numbered = np.unique(truth, return_inverse=True)
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=200))
-        with warnings.catch_warnings():
-            # An early stop of the solver is one more regulariser here; the choice on validation judges it.
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            self._model = model.fit(features, numbered) if len(self._classes) > 1 else None
+class _Constant:
+    def __init__(self, value: float) -> None:
+        self._value = value
 
     def predict(self, features: Array) -> Array:
-        if self._model is None:
-            return np.full(len(features), self._classes[0])
+        return np.full(len(features), self._value)
+
+
+class _Rounded(_PerColumn):
+    """Regressions of classes that are whole numbers, rounded to the nearest class of training."""
+
+    def __init__(self, truth: Array, fit: Callable[[Array], Any]) -> None:
+        super().__init__(truth, fit)
+        self._range = truth.min(axis=0), truth.max(axis=0)
+
+    def predict(self, features: Array) -> Array:
+        return np.clip(np.round(super().predict(features)), *self._range)
+
+
+class _Angle:
+    """A regression of (sine, cosine); predicts degrees in [0, 360)."""
+
+    def __init__(self, fit: Callable[[Array], Any], degrees: Array) -> None:
+        angle = np.radians(degrees)
+        self._model = fit(np.stack([np.sin(angle), np.cos(angle)], axis=1))
+
+    def predict(self, features: Array) -> Array:
+        sine, cosine = self._model.predict(features).T
+        return np.degrees(np.arctan2(sine, cosine)) % 360
+
+
+def _ridge(features: Array, penalty: float, truth: Array) -> Any:
+    return make_pipeline(StandardScaler(), Ridge(alpha=penalty)).fit(features, truth)
+
+
+def _logistic(features: Array, strength: float, column: Array) -> Any:
+    classes, numbered = np.unique(column, return_inverse=True)
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=200))
+    with warnings.catch_warnings():
+        # An early stop of the solver is one more regulariser here; the choice on validation judges it.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return _Named(classes, model.fit(features, numbered))
+
+
+class _Named:
+    """A classifier of class numbers that predicts the classes themselves."""
+
+    def __init__(self, classes: Array, model: Any) -> None:
+        self._classes, self._model = classes, model
+
+    def predict(self, features: Array) -> Array:
         return self._classes[self._model.predict(features)]
+
+
+class _MLP:
+    def __init__(self, target: Target, train: Fold, validation: Fold, decay: float, seed: int) -> None:
+        self._scaler = StandardScaler().fit(train[0])
+        self._head = TargetHead(target, train[1])
+        self._target = target
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self._fit(train, validation, decay)
+
+    def _fit(self, train: Fold, validation: Fold, decay: float) -> None:
+        features, encoded = self._inputs(train[0]), self._head.encode(train[1])
+        self._network = nn.Sequential(
+            nn.Linear(features.shape[1], MLP_WIDTH),
+            nn.ReLU(),
+            nn.Linear(MLP_WIDTH, MLP_WIDTH),
+            nn.ReLU(),
+            nn.Linear(MLP_WIDTH, self._head.width),
+        )
+        optimizer = torch.optim.AdamW(self._network.parameters(), lr=3e-3, weight_decay=decay)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, MLP_STEPS)
+        best = (np.inf, self._network.state_dict())
+        for step in range(1, MLP_STEPS + 1):
+            drawn = torch.randint(len(features), (min(MLP_BATCH, len(features)),))
+            optimizer.zero_grad(set_to_none=True)
+            self._head.loss(self._network(features[drawn]), encoded[drawn]).backward()
+            optimizer.step()
+            schedule.step()
+            if len(validation[1]) and step % 50 == 0:
+                found = distance(self._target, validation[1], self.predict(validation[0]))
+                if found < best[0]:
+                    best = (found, copy.deepcopy(self._network.state_dict()))
+        if len(validation[1]):
+            self._network.load_state_dict(best[1])
+
+    def _inputs(self, features: Array) -> torch.Tensor:
+        return torch.from_numpy(self._scaler.transform(features)).float()
+
+    def predict(self, features: Array) -> Array:
+        with torch.no_grad():
+            return self._head.predict(self._network(self._inputs(features)))

@@ -1,126 +1,263 @@
-"""Embeds a zoo, fits a readout for every target, and scores it on tasks it has not seen.
+"""Benchmarks an encoder: what has to be done, done job by job, resumable, in as many processes as asked for.
 
-Readouts are fitted on `train`, chosen on `validation`, and reported on `test` and `ood`.
+A job is one seed of one encoder: in the features track its readouts, in the frozen track a training by emulation and
+then the readouts, in the supervised track a training for each target. Its results are files (`results.py`); what
+is there already is not done again.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 import zoo_builder
-from loaders import Zoo, load_zoo
-from loaders.benchmark.readout import fit_readout
-from loaders.benchmark.targets import TARGETS, Target
-from loaders.encoders import ENCODERS, Encoder, check_encoder, load_encoder
+from loaders.benchmark.jobs import Job, Setting, run_job
+from loaders.benchmark.leakage import measure_leakage
+from loaders.benchmark.protocol import choose_targets, partition, truth_of, zoo_digest
+from loaders.benchmark.results import (
+    LEAKAGE,
+    Leakage,
+    Rows,
+    SplitRows,
+    board_folder,
+    read_result,
+    write_leakage,
+    write_rows,
+)
+from loaders.benchmark.supervised import SUPERVISED_PRESETS
+from loaders.benchmark.targets import Target
+from loaders.emulation import EMULATION_PRESETS
+from loaders.encoders import ENCODERS, check_encoder, declared, is_learned, load_encoder
+from loaders.loaded_zoo import LoadedZoo
+from loaders.training import TrainingConfig
 from zoo_builder.errors import RnnzooError
 
-BATCH = 256
-REPORTED = ("test", "ood")
-SPLITS = ("train", "validation", *REPORTED)
+TRACKS = ("features", "frozen", "supervised")
+PRESETS = {"frozen": EMULATION_PRESETS, "supervised": SUPERVISED_PRESETS}
 
 
-def run_benchmark(zoo_path: str | Path, encoder_name: str, target_names: Sequence[str] = ()) -> dict[str, Any]:
-    """Benchmark one encoder on a zoo; target_names: a choice of `TARGETS`, none for all that the zoo has.
+@dataclass(frozen=True)
+class Request:
+    """What `zoo-bench run` was asked for.
 
-    Returns the result as plain JSON values: "scores" is target -> split -> score -> value, main score first.
+    track: None takes "features" for an encoder without parameters, else "frozen". targets: none for all the zoo has.
+    overrides: fields of the preset's `TrainingConfig`, changed. workers: processes that share the jobs; threads: of
+    each, None to share the cores. device: of the trainings.
     """
-    zoo = Zoo(zoo_path)
-    filled = [split for split in SPLITS if zoo.manifest.splits[split].runs]
-    missing = [split for split in ("train", *REPORTED) if split not in filled]
-    if missing:
-        raise RnnzooError(f"{zoo_path}: the split {missing[0]!r} is empty; a benchmark needs a zoo of more tasks")
-    targets = choose_targets(zoo, target_names)
-    encoder = load_encoder(encoder_name, ENCODERS, zoo.spec)
-    width = check_encoder(encoder, zoo.spec)
-    began = time.perf_counter()
-    features = {split: embed_split(zoo_path, split, encoder) for split in filled}
-    embedded = time.perf_counter()
-    metadata = {split: _kept_columns(zoo, split, targets) for split in features}
-    scores = {target.name: _score_target(target, features, metadata) for target in targets}
-    return {
-        "encoder": encoder_name,
-        "embedding_size": width,
-        "zoo": zoo.manifest.zoo,
-        "zoo_config": zoo.manifest.config,
-        "track": "features",
-        "protocol": "strict",
-        "checkpoints": {split: len(rows) for split, rows in features.items()},
-        "better": {target.name: target.better for target in targets},
-        "scores": scores,
-        "seconds": {"embedding": embedded - began, "readouts": time.perf_counter() - embedded},
-        "versions": {
+
+    zoo: str
+    encoder: str
+    out: Path
+    track: str | None = None
+    protocol: str = "strict"
+    targets: tuple[str, ...] = ()
+    seeds: int = 5
+    preset: str = "quick"
+    overrides: tuple[tuple[str, Any], ...] = ()
+    workers: int = 1
+    threads: int | None = None
+    device: str = "auto"
+    command: str = ""
+
+
+def run_benchmark(request: Request) -> list[Path]:
+    """Benchmark one encoder; returns the paths of its results, one for each target and seed.
+
+    Raises RnnzooError before any work for what cannot be done, and for results in the folder that were made otherwise.
+    """
+    if request.seeds < 1:
+        raise RnnzooError(f"--seeds: found {request.seeds}, expected at least 1")
+    loaded = open_zoo(request.zoo, choose_device(request.device))
+    setting, targets = _resolve(request, loaded)
+    jobs = _jobs(request, loaded, setting, targets)
+    _write_board(loaded, setting, targets)
+    wanted = [path for job in jobs for path in job.paths(setting)]
+    _check_existing(setting, wanted)
+    missing = [left for job in jobs if (left := job.without_finished(setting)) is not None]
+    done = len(wanted) - sum(len(job.targets) for job in missing)
+    if done:
+        tqdm.write(f"{done} of {len(wanted)} results are there already")
+    if request.workers == 1 or len(missing) <= 1:
+        with _threads(request.threads):
+            for job in tqdm(missing, desc=setting.encoder, unit="job", disable=len(missing) < 2, leave=False):
+                run_job(loaded, setting, job)
+    else:
+        _run_in_processes(request, setting, missing)
+    return wanted
+
+
+@lru_cache(maxsize=1)
+def open_zoo(path: str, device: str) -> LoadedZoo:
+    """A zoo in memory, kept for the next job of this process."""
+    return LoadedZoo(path, device)
+
+
+def choose_device(name: str) -> str:
+    """ "auto" is a GPU where there is one."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise RnnzooError(f"--device: found {name!r}, expected auto, cpu or cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise RnnzooError("--device: found 'cuda', but torch sees no GPU; expected auto or cpu")
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+
+
+def _resolve(request: Request, loaded: LoadedZoo) -> tuple[Setting, list[Target]]:
+    """Check a request against its zoo and encoder, and fill in what it leaves open."""
+    encoder = load_encoder(request.encoder, ENCODERS, loaded.population)
+    width = check_encoder(encoder, loaded.population)
+    learned = is_learned(encoder)
+    track = request.track or ("frozen" if learned else "features")
+    if track not in TRACKS:
+        raise RnnzooError(f"--track: found {track!r}, expected one of {', '.join(TRACKS)}")
+    if track != "features" and not learned:
+        raise RnnzooError(f"--track: found {track!r}, but {request.encoder} has no parameters; expected features")
+    parts = partition(loaded, request.protocol)
+    targets = choose_targets(loaded, request.targets)
+    known = declared(encoder, "targets")
+    for target in targets:
+        if known is not None and target.name not in known and request.targets:
+            raise RnnzooError(
+                f"--target: found {target.name!r}, but {request.encoder} can only say something of {', '.join(known)}"
+            )
+    targets = [target for target in targets if known is None or target.name in known]
+    if not targets:
+        raise RnnzooError(
+            f"--encoder: {request.encoder} says something of {', '.join(known)}, which this zoo lacks"
+        )
+    manifest = loaded.zoo.manifest
+    setting = Setting(
+        encoder=request.encoder,
+        group=declared(encoder, "group"),
+        published=declared(encoder, "published"),
+        uses_data=declared(encoder, "uses_data"),
+        columns=tuple(declared(encoder, "columns")),
+        readouts=tuple(declared(encoder, "readouts")),
+        track=track,
+        protocol=request.protocol,
+        parts=parts,
+        preset=None if track == "features" else request.preset,
+        training=None if track == "features" else _training(request, track),
+        parameters=sum(p.numel() for p in getattr(encoder, "parameters", list)()),
+        embedding_size=width,
+        zoo=manifest.zoo,
+        zoo_digest=zoo_digest(manifest.config),
+        board=board_folder(request.out, manifest.zoo, request.protocol),
+        versions={
             "rnnzoo": zoo_builder.__version__,
             "torch": torch.__version__,
             "scikit-learn": version("scikit-learn"),
         },
-    }
+        command=request.command,
+    )
+    return setting, targets
 
 
-def choose_targets(zoo: Zoo, names: Sequence[str]) -> list[Target]:
-    """The named targets, or all that the zoo has; a column that never varies is no target."""
-    columns = zoo.metadata.column_names
-    available = {
-        name: target
-        for name, target in TARGETS.items()
-        if target.column in columns and len(np.unique(zoo.metadata[target.column].to_pylist(), axis=0)) > 1
-    }
-    for name in names:
-        if name not in available:
-            raise RnnzooError(f"--target: found {name!r}, expected one of {', '.join(available)} for this zoo")
-    return [available[name] for name in names or available]
+def _training(request: Request, track: str) -> TrainingConfig:
+    presets = PRESETS[track]
+    if request.preset not in presets:
+        raise RnnzooError(f"--preset: found {request.preset!r}, expected one of {', '.join(presets)}")
+    return replace(presets[request.preset], **dict(request.overrides))
 
 
-def embed_split(zoo_path: str | Path, split: str, encoder: Encoder) -> NDArray[np.float64]:
-    """Embeddings [M, E] of a split's checkpoints that did not diverge, in the order of the metadata."""
-    rows = load_zoo(zoo_path, split=split, filters=[("diverged", "==", False)], columns=["step"])
-    batches = rows.iter(batch_size=BATCH)
-    embedded = []
-    for batch in tqdm(batches, desc=f"embedding {split}", total=-(-len(rows) // BATCH), leave=False):
-        del batch["step"]
-        with torch.no_grad():
-            embedded.append(encoder(batch).double().numpy())
-    result = np.concatenate(embedded)
-    if not np.isfinite(result).all():
-        raise RnnzooError(f"encoder: found values that are not finite in the embeddings of the split {split!r}")
-    return result
+def _jobs(request: Request, loaded: LoadedZoo, setting: Setting, targets: list[Target]) -> list[Job]:
+    """One job a seed, or a seed and target; a fixed encoder with readouts that draw nothing has one seed."""
+    seeds = range(request.seeds)
+    if setting.track == "features" and setting.parameters == 0 and "mlp" not in setting.readouts:
+        seeds = range(1)
+    if setting.track == "supervised":
+        return [Job(seed, (target.name,)) for seed in seeds for target in targets]
+    return [Job(seed, tuple(target.name for target in targets)) for seed in seeds]
 
 
-def _kept_columns(zoo: Zoo, split: str, targets: Sequence[Target]) -> dict[str, NDArray[np.float64]]:
-    """The columns that targets and scores need, of the checkpoints that did not diverge."""
-    table = zoo.metadata
-    rows = table.filter((table["split"].to_numpy() == split) & ~table["diverged"].to_numpy())
-    names = {"step", *(target.column for target in targets)}
-    return {name: np.array(rows[name].to_pylist(), dtype=np.float64) for name in names}
+def _check_existing(setting: Setting, wanted: list[Path]) -> None:
+    for path in wanted:
+        if not path.exists():
+            continue
+        found = read_result(path)
+        expected = None if setting.training is None else setting.training.to_dict()
+        if (found.zoo_digest, found.training) != (setting.zoo_digest, expected):
+            raise RnnzooError(
+                f"{path}: found a result of the training {found.training} on zoo {found.zoo_digest}, expected "
+                f"{expected} on zoo {setting.zoo_digest}; choose another --out, or delete it"
+            )
 
 
-def _score_target(
-    target: Target,
-    features: dict[str, NDArray[np.float64]],
-    metadata: dict[str, dict[str, NDArray[np.float64]]],
-) -> dict[str, dict[str, float | None]]:
-    """split -> score -> value; None where a score has no value (a rank correlation with one rank)."""
+def _write_board(loaded: LoadedZoo, setting: Setting, targets: list[Target]) -> None:
+    """What the results are about, and the leakage that splits by task avoid: once for each results folder."""
+    every = choose_targets(loaded)
+    rows = Rows(
+        zoo=setting.zoo,
+        zoo_digest=setting.zoo_digest,
+        zoo_config=loaded.zoo.manifest.config,
+        protocol=setting.protocol,
+        splits={name: _split_rows(loaded, chosen, every) for name, chosen in setting.parts.reported.items()},
+    )
+    write_rows(setting.board, rows)
+    if not (setting.board / LEAKAGE).exists():
+        task = every[0]
+        leakage = Leakage(
+            zoo_digest=setting.zoo_digest,
+            encoder="flat weights",
+            target=task.name,
+            readout="nearest neighbour",
+            scores=measure_leakage(loaded, task),
+        )
+        write_leakage(setting.board, leakage)
 
-    def of_split(split: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        if split not in features:
-            return np.empty((0, 0)), np.empty(0)
-        used = metadata[split]["step"] > (0 if target.trained_only else -1)
-        return features[split][used], metadata[split][target.column][used]
 
-    readout = fit_readout(target, of_split("train"), of_split("validation"))
-    scores: dict[str, dict[str, float | None]] = {}
-    for split in REPORTED:
-        inputs, truth = of_split(split)
-        steps = metadata[split]["step"]
-        steps = steps[steps > 0] if target.trained_only else steps
-        found = target.score(truth, readout.predict(inputs), steps)
-        scores[split] = {name: value if np.isfinite(value) else None for name, value in found.items()}
-    return scores
+def _split_rows(loaded: LoadedZoo, rows: Any, targets: list[Target]) -> SplitRows:
+    return SplitRows(
+        run=loaded.column("run_id")[rows].tolist(),
+        task=loaded.column("task_id")[rows].tolist(),
+        step=loaded.column("step")[rows].tolist(),
+        targets={target.name: truth_of(loaded, target, rows).tolist() for target in targets},
+    )
+
+
+@contextlib.contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _run_in_processes(request: Request, setting: Setting, jobs: list[Job]) -> None:
+    """Share the jobs among processes; the first error stops the rest."""
+    workers = min(request.workers, len(jobs))
+    threads = request.threads or max(1, torch.get_num_threads() // workers)
+    context = get_context("spawn")  # a forked process cannot use CUDA, nor torch's threads
+    lock = context.RLock()
+    with ProcessPoolExecutor(workers, context, _begin_worker, (threads, lock)) as pool:
+        pending = [
+            pool.submit(_run_in_worker, request.zoo, choose_device(request.device), setting, job) for job in jobs
+        ]
+        try:
+            with tqdm(total=len(jobs), desc=setting.encoder, unit="job", leave=False) as bar:
+                for future in as_completed(pending):
+                    future.result()
+                    bar.update()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _begin_worker(threads: int, lock: Any) -> None:
+    torch.set_num_threads(threads)
+    tqdm.set_lock(lock)
+
+
+def _run_in_worker(zoo: str, device: str, setting: Setting, job: Job) -> None:
+    run_job(open_zoo(zoo, device), setting, job, quiet=True)

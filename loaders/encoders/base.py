@@ -26,10 +26,10 @@ Readout = Literal["linear", "mlp", "trees", "identity"]
 
 @dataclass(frozen=True)
 class LabelledItems:
-    """Items any RNN of a zoo might be shown: uint8 [I, F] and their labels uint8 [I]."""
+    """Items any RNN of a zoo might be shown: uint8 [I, F], and their labels uint8 [I] where items have some."""
 
     items: Tensor
-    labels: Tensor
+    labels: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class Population:
     """What an encoder knows of the RNNs it is made for.
 
     spec: their sizes and parameters. encoding: what their inputs mean (tokens or tiles of an image).
-    steps: T of the sequences they were trained on. reference: for image zoos, upright images with labels.
+    steps: T of the sequences they were trained on. reference: for languages, strings that training RNNs wrote; for
+    images, upright images with labels.
     """
 
     spec: RNNSpec
@@ -122,7 +123,8 @@ def parse_encoder_name(text: str) -> tuple[str, dict[str, Any]]:
         return text.strip(), {}
     try:
         call = ast.parse(f"f({rest}", mode="eval").body
-        assert isinstance(call, ast.Call) and not call.args
+        assert isinstance(call, ast.Call)
+        assert not call.args
         options = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
     except (SyntaxError, ValueError, AssertionError) as error:
         raise RnnzooError(

@@ -1,0 +1,164 @@
+"""Boards: all results of one zoo under one protocol, read from a folder and joined by committed baselines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from loaders.benchmark.results import (
+    EMULATION,
+    LEAKAGE,
+    ROWS,
+    Emulation,
+    Leakage,
+    Result,
+    Rows,
+    describe_difference,
+    emulation_path,
+    read_emulation,
+    read_leakage,
+    read_result,
+    read_rows,
+    result_path,
+    truth_of,
+)
+from loaders.benchmark.targets import TARGETS
+from zoo_builder.errors import RnnzooError
+
+
+@dataclass(frozen=True)
+class Board:
+    """Everything of one zoo under one protocol.
+
+    committed: which (encoder, track or "emulation") are merged baselines; committed_rows: their rows. These are
+    the same checkpoints, but accuracies may differ where the zoo was built anew on another machine.
+    """
+
+    rows: Rows
+    results: tuple[Result, ...]
+    emulations: tuple[Emulation, ...]
+    leakage: Leakage | None = None
+    committed: frozenset[tuple[str, str]] = frozenset()
+    committed_rows: Rows | None = None
+    notes: tuple[str, ...] = ()
+
+    def rows_of(self, file: Result | Emulation) -> Rows:
+        """The checkpoints a result is about, with their truth."""
+        return self.committed_rows if self.committed_rows and key_of(file) in self.committed else self.rows
+
+
+def read_results(folder: Path) -> list[Board]:
+    """All boards in a folder of results, or in that of one zoo (whose layout begins at the protocol).
+
+    Raises RnnzooError, naming the file, for what is broken, of another zoo or format, or in the wrong place.
+    """
+    if not folder.is_dir():
+        raise RnnzooError(f"{folder}: there is no such folder; expected the results of `zoo-bench run`")
+    boards = sorted(path.parent for depth in ("*", "*/*") for path in folder.glob(f"{depth}/{ROWS}"))
+    for path in sorted(folder.rglob("*.json")):
+        if not any(board in path.parents for board in boards):
+            raise RnnzooError(f"{path}: found no {ROWS} above it, expected {folder}/<zoo>/<protocol>/{ROWS}")
+    if not boards:
+        raise RnnzooError(f"{folder}: found no results, expected the folder of `zoo-bench run --out`")
+    return [_read_board(board) for board in boards]
+
+
+def merge_committed(board: Board, committed: Path) -> Board:
+    """A board joined by results of the same zoo and protocol from the folder `committed`, if there are any.
+
+    What the board itself has of an encoder and track wins. Results of a zoo built otherwise are left out, with a
+    note that says how it differs.
+    """
+    if not (committed / ROWS).is_file():
+        return board
+    other = _read_board(committed)
+    if other.rows.zoo_digest != board.rows.zoo_digest or other.rows.protocol != board.rows.protocol:
+        difference = describe_difference(other.rows, board.rows)
+        return replace(board, notes=(*board.notes, f"Committed baselines are left out: of another {difference}."))
+    if _checkpoints(other.rows) != _checkpoints(board.rows):
+        note = "Committed baselines are left out: other checkpoints of this zoo diverged when they were made."
+        return replace(board, notes=(*board.notes, note))
+    own = {*map(key_of, board.results), *map(key_of, board.emulations)}
+    results = [result for result in other.results if key_of(result) not in own]
+    emulations = [emulation for emulation in other.emulations if key_of(emulation) not in own]
+    return replace(
+        board,
+        results=(*board.results, *results),
+        emulations=(*board.emulations, *emulations),
+        leakage=board.leakage or other.leakage,
+        committed=frozenset([*map(key_of, results), *map(key_of, emulations)]),
+        committed_rows=other.rows,
+    )
+
+
+def _checkpoints(rows: Rows) -> dict[str, tuple[list[str], list[int]]]:
+    return {split: (entry.run, entry.step) for split, entry in rows.splits.items()}
+
+
+def key_of(file: Result | Emulation) -> tuple[str, str]:
+    """The encoder, and the track or "emulation"."""
+    return file.encoder, file.track if isinstance(file, Result) else EMULATION
+
+
+def _read_board(board: Path) -> Board:
+    rows = read_rows(board)
+    results: list[Result] = []
+    emulations: list[Emulation] = []
+    leakage = None
+    for path in sorted(board.rglob("*.json")):
+        if path == board / ROWS:
+            continue
+        if path == board / LEAKAGE:
+            leakage = read_leakage(board)
+            _check_zoo(path, leakage.zoo_digest, rows)
+        elif path.parent.name == EMULATION:
+            emulation = read_emulation(path)
+            _check_zoo(path, emulation.zoo_digest, rows)
+            _check_place(path, emulation_path(board, emulation.encoder, emulation.seed))
+            emulations.append(emulation)
+        else:
+            result = read_result(path)
+            _check_zoo(path, result.zoo_digest, rows)
+            _check_place(path, result_path(board, result.encoder, result.track, result.target, result.seed))
+            _check_result(path, result, rows)
+            results.append(result)
+    return Board(rows, tuple(results), tuple(emulations), leakage)
+
+
+def _check_zoo(path: Path, digest: str, rows: Rows) -> None:
+    if digest != rows.zoo_digest:
+        raise RnnzooError(
+            f"{path}: zoo_digest: found {digest[:12]}, expected {rows.zoo_digest[:12]} as in {ROWS}: "
+            "results of another zoo or version mixed in"
+        )
+
+
+def _check_place(path: Path, expected: Path) -> None:
+    if path != expected:
+        raise RnnzooError(f"{path}: found a file in the wrong place, expected it at {expected}")
+
+
+def _check_result(path: Path, result: Result, rows: Rows) -> None:
+    """Its target is known, and its predictions fit the rows."""
+    if result.protocol != rows.protocol:
+        raise RnnzooError(f"{path}: protocol: found {result.protocol!r}, expected {rows.protocol!r}")
+    if result.target not in TARGETS:
+        raise RnnzooError(f"{path}: target: found {result.target!r}, expected one of {', '.join(TARGETS)}")
+    if result.predictions.keys() != rows.splits.keys():
+        raise RnnzooError(
+            f"{path}: predictions: found {', '.join(result.predictions)}, expected {', '.join(rows.splits)}"
+        )
+    for split, split_rows in rows.splits.items():
+        if result.target not in split_rows.targets:
+            raise RnnzooError(
+                f"{path}: target: found {result.target!r}, which {ROWS} lacks; expected its truth there"
+            )
+        shape = truth_of(split_rows, TARGETS[result.target]).shape
+        try:
+            found = np.array(result.predictions[split], dtype=np.float64).shape
+        except ValueError:
+            found = ()
+        if found != shape:
+            raise RnnzooError(f"{path}: predictions.{split}: found shape {found}, expected {shape} as in {ROWS}")

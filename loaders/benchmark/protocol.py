@@ -1,0 +1,92 @@
+"""Who sees what: which checkpoints train, choose and report, under each protocol."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loaders.benchmark.targets import TARGETS, Target
+from loaders.loaded_zoo import LoadedZoo
+from zoo_builder.errors import RnnzooError
+
+Rows = NDArray[np.int64]
+Protocol = Literal["strict", "paper"]
+PROTOCOLS = ("strict", "paper")
+
+
+@dataclass(frozen=True)
+class Partition:
+    """Rows of a `LoadedZoo`, by what they are used for.
+
+    train: encoders learn from these. readout: readouts are fitted on these. validation: both are chosen by these.
+    reported: split -> rows that scores are reported on.
+    """
+
+    train: Rows
+    readout: Rows
+    validation: Rows
+    reported: dict[str, Rows]
+
+
+def partition(loaded: LoadedZoo, protocol: str) -> Partition:
+    """The partition of a zoo under a protocol; tasks are never divided.
+
+    strict: readouts see train, are chosen on validation, and report test and ood.
+    paper: by the paper's splits; every other one of its ood tasks joins the readouts' training, the rest is reported
+    (Herrmann et al. 2024).
+    """
+    if protocol not in PROTOCOLS:
+        raise RnnzooError(f"--protocol: found {protocol!r}, expected one of {', '.join(PROTOCOLS)}")
+    names = loaded.column("split" if protocol == "strict" else "paper_split")
+    rows = {name: np.flatnonzero(names == name) for name in ("train", "validation", "test", "ood")}
+    if protocol == "strict":
+        reported = {"test": rows["test"], "ood": rows["ood"]}
+        parts = Partition(rows["train"], rows["train"], rows["validation"], reported)
+    else:
+        tasks = loaded.column("task_id")
+        shown = np.isin(tasks[rows["ood"]], np.unique(tasks[rows["ood"]])[::2])
+        readout = np.concatenate([rows["train"], rows["ood"][shown]])
+        parts = Partition(rows["train"], readout, rows["validation"], {"ood": rows["ood"][~shown]})
+    for name, held in {"train": parts.train, **parts.reported}.items():
+        if not len(held):
+            raise RnnzooError(f"the split {name!r} is empty; a benchmark needs a zoo of more tasks")
+    return parts
+
+
+def used_rows(loaded: LoadedZoo, target: Target, rows: Rows) -> Rows:
+    """Those of the rows that a target is about."""
+    return rows[loaded.column("step")[rows] > 0] if target.trained_only else rows
+
+
+def truth_of(loaded: LoadedZoo, target: Target, rows: Rows) -> NDArray[np.float64]:
+    """The truth [M] or [M, K] of some rows."""
+    return loaded.column(target.column)[rows].astype(np.float64)
+
+
+def choose_targets(loaded: LoadedZoo, names: tuple[str, ...] = ()) -> list[Target]:
+    """The named targets, or all that the zoo has; a column that never varies is no target."""
+    available = {
+        name: target
+        for name, target in TARGETS.items()
+        if target.column in loaded.metadata.column_names
+        and len(np.unique(loaded.column(target.column).astype(np.float64), axis=0)) > 1
+    }
+    for name in names:
+        if name not in available:
+            raise RnnzooError(f"--target: found {name!r}, expected one of {', '.join(available)} for this zoo")
+    return [available[name] for name in names or available]
+
+
+def zoo_digest(config: Mapping[str, Any]) -> str:
+    """Names the zoo that a config stands for: results of zoos with the same digest may be compared.
+
+    The same config gives the same runs, tasks and splits everywhere, and weights that agree up to the rounding of the
+    machine that built it.
+    """
+    return hashlib.sha256(json.dumps(dict(config), sort_keys=True).encode()).hexdigest()[:16]

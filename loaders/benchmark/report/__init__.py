@@ -1,0 +1,95 @@
+"""The report of a folder of results: a table in the terminal, Markdown, and one HTML page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import loaders
+from loaders.benchmark.boards import Board, merge_committed, read_results
+from loaders.benchmark.report.page import BoardTables, render_page
+from loaders.benchmark.report.text import (
+    NOTE_DATA,
+    aligned,
+    emulation_cells,
+    format_table,
+    leakage_cells,
+    markdown,
+    target_cells,
+)
+from zoo_builder.storage.shards import write_file
+
+__all__ = ["format_table", "make_report"]
+
+COMMITTED = Path(loaders.__file__).parent.parent / "dataset_cards"
+"""The cards of the zoos, with the results of the baselines under <zoo>/results/."""
+INTERVALS = (
+    "Means over seeds, with 95 % intervals of a bootstrap over training runs and seeds. `test`: tasks that no "
+    "readout has seen; `ood`: unseen tasks outside the range of the training tasks. Sorted by the main ood score."
+)
+EMULATION_NOTE = "Means over seeds with 95 % bootstrap intervals over seeds; accuracies are those of the last step's checkpoints."
+
+
+def make_report(
+    folder: Path, out: Path, against: str | None = None, baselines: bool = True, committed: Path = COMMITTED
+) -> str:
+    """Write report.md and report.html of the results in `folder` into `out`; returns the tables as text.
+
+    against: the encoder that others are compared with; None for a baseline that is there. baselines: whether
+    committed results of the same zoos stand beside. Raises RnnzooError for results that do not fit together.
+    """
+    boards = read_results(folder)
+    if baselines:
+        boards = [_joined(board, committed) for board in boards]
+    tables = [BoardTables.of(board, against) for board in boards]
+    write_file(out / "report.md", _markdown(tables).encode())
+    write_file(out / "report.html", render_page(tables).encode())
+    return _text(tables)
+
+
+def _joined(board: Board, committed: Path) -> Board:
+    baselines = committed / board.rows.zoo / "results" / board.rows.protocol
+    return merge_committed(board, baselines)
+
+
+def _text(boards: list[BoardTables]) -> str:
+    """All tables for a terminal."""
+    parts = []
+    for tables in boards:
+        parts += [tables.title.upper(), *tables.board.notes]
+        for table in tables.targets:
+            parts.append(f"{table.target.name}\n{aligned(target_cells(table), left=3)}")
+        if tables.emulations:
+            parts.append(f"emulation\n{aligned(emulation_cells(tables.emulations), left=1)}")
+        if tables.board.leakage:
+            parts.append(f"leakage: {_leakage_title(tables)}\n{aligned(leakage_cells(tables.board), left=1)}")
+    if _uses_data(boards):
+        parts.append(NOTE_DATA)
+    return "\n\n".join(parts)
+
+
+def _markdown(boards: list[BoardTables]) -> str:
+    parts = ["# Benchmark of encoders of RNN weights", INTERVALS]
+    if _uses_data(boards):
+        parts.append(NOTE_DATA)
+    for tables in boards:
+        parts.append(f"## {tables.title}")
+        parts.append("\n".join(f"- {label}: {value}" for label, value in tables.facts()))
+        parts += tables.board.notes
+        for table in tables.targets:
+            parts += [f"### {table.target.name}", markdown(target_cells(table), left=3)]
+        if tables.emulations:
+            parts += ["### Emulation", EMULATION_NOTE, markdown(emulation_cells(tables.emulations), left=1)]
+        if tables.board.leakage:
+            title = f"### Leakage: {_leakage_title(tables)}"
+            parts += [title, markdown(leakage_cells(tables.board), left=1)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _leakage_title(tables: BoardTables) -> str:
+    leakage = tables.board.leakage
+    assert leakage is not None
+    return f"{leakage.target} from {leakage.encoder} by {leakage.readout}"
+
+
+def _uses_data(boards: list[BoardTables]) -> bool:
+    return any(result.uses_data for tables in boards for result in tables.board.results)

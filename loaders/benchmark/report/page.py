@@ -1,0 +1,170 @@
+"""A report as one self-contained HTML page: no network, readable without JavaScript, light or dark."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from loaders.benchmark.boards import Board
+from loaders.benchmark.report import plots
+from loaders.benchmark.report.tables import (
+    EmulationLine,
+    TargetTable,
+    emulation_lines,
+    target_tables,
+)
+from loaders.benchmark.report.text import ARROWS, NOTE_DATA, leakage_cells, number, with_interval
+from loaders.benchmark.results import Emulation, Result
+from loaders.benchmark.statistics import Estimate
+
+TEMPLATE = "page.html.jinja"
+
+
+@dataclass(frozen=True)
+class BoardTables:
+    """A board and what its tables say."""
+
+    board: Board
+    targets: list[TargetTable]
+    emulations: list[EmulationLine]
+
+    @staticmethod
+    def of(board: Board, against: str | None) -> BoardTables:
+        return BoardTables(board, target_tables(board, against), emulation_lines(board))
+
+    @property
+    def title(self) -> str:
+        rows = self.board.rows
+        return f"{rows.zoo.replace('_', ' ')}, protocol {rows.protocol}"
+
+    @property
+    def anchor(self) -> str:
+        return f"{self.board.rows.zoo}-{self.board.rows.protocol}"
+
+    def facts(self) -> list[tuple[str, str]]:
+        """The scale of what was measured, for people."""
+        rows = self.board.rows
+        config = rows.zoo_config
+        facts = [("zoo", f"{rows.zoo}, preset {config.get('preset') or 'none'}")]
+        facts += [(name, f"{config[name]:,}") for name in ("runs", "steps") if isinstance(config.get(name), int)]
+        for name, split in rows.splits.items():
+            shown = (
+                f"{len(split.step):,} checkpoints of {len(set(split.run)):,} runs, {len(set(split.task)):,} tasks"
+            )
+            facts.append((f"reported on {name}", shown))
+        seeds = sorted({result.seed for result in self.board.results})
+        return [*facts, ("seeds", ", ".join(map(str, seeds)) or "–"), ("zoo digest", rows.zoo_digest[:12])]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A line of the leaderboard: main scores on ood by target, and the emulation loss on ood."""
+
+    encoder: str
+    track: str
+    group: str
+    published: bool
+    uses_data: bool
+    committed: bool
+    scores: dict[str, Estimate | None]
+    emulation: Estimate | None
+
+
+def leaderboard(tables: BoardTables) -> list[Standing]:
+    """Every encoder and track, in the order of the first target's table."""
+    losses = {line.encoder: line.losses.get("ood") for line in tables.emulations}
+    standings: dict[tuple[str, str], Standing] = {}
+    for table in tables.targets:
+        for line in table.lines:
+            if (line.encoder, line.track) not in standings:
+                standings[line.encoder, line.track] = Standing(
+                    line.encoder, line.track, line.group, line.published, line.uses_data, line.committed, {},
+                    losses.get(line.encoder) if line.track == "frozen" else None,
+                )  # fmt: skip
+            standings[line.encoder, line.track].scores[table.target.name] = line.scores["ood"][table.main]
+    return list(standings.values())
+
+
+def best_scores(tables: BoardTables) -> dict[str, float]:
+    """The best main score on ood of each target, and the lowest emulation loss under "emulation"."""
+    best = {}
+    for table in tables.targets:
+        known = [e.mean for line in table.lines if (e := line.scores["ood"][table.main])]
+        if known:
+            best[table.target.name] = max(known) if table.target.better == "higher" else min(known)
+    losses = [e.mean for line in tables.emulations if (e := line.losses.get("ood"))]
+    return {**best, "emulation": min(losses)} if losses else best
+
+
+def render_page(boards: Sequence[BoardTables]) -> str:
+    """The page of all boards."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(TEMPLATE).render(
+        boards=[_view(tables) for tables in boards],
+        with_interval=with_interval,
+        number=number,
+        arrows=ARROWS,
+        note_data=NOTE_DATA,
+        group_colours=plots.GROUP_COLOURS,
+    )
+
+
+def _view(tables: BoardTables) -> dict[str, Any]:
+    """What the template shows of a board."""
+    board = tables.board
+    firsts = _first_seeds(tables)
+    probing = [emulation for emulation in firsts if emulation.probes]
+    return {
+        "title": tables.title,
+        "anchor": tables.anchor,
+        "facts": tables.facts(),
+        "notes": board.notes,
+        "splits": tuple(board.rows.splits),
+        "leaderboard": leaderboard(tables),
+        "best": best_scores(tables),
+        "tables": [(table, plots.draw_scores(table)) for table in tables.targets],
+        "emulations": tables.emulations,
+        "curves": plots.draw_curves(board.emulations) if any(e.curve for e in board.emulations) else None,
+        "legend": plots.draw_legend(board.rows) if firsts else None,
+        "maps": [(emulation, plots.draw_map(emulation, board.rows_of(emulation))) for emulation in firsts],
+        "probes": [(e, *plots.draw_probes(e, board.rows.zoo_config.get("family"))) for e in probing],
+        "leakage": board.leakage,
+        "leakage_cells": leakage_cells(board) if board.leakage else None,
+        "leakage_plot": _leakage_plot(board),
+        "commands": _commands(board),
+    }
+
+
+def _first_seeds(tables: BoardTables) -> list[Emulation]:
+    """One training by emulation of each encoder, that of the lowest seed, in the order of their losses."""
+    found: dict[str, Emulation] = {}
+    for emulation in sorted(tables.board.emulations, key=lambda emulation: emulation.seed):
+        found.setdefault(emulation.encoder, emulation)
+    return [found[line.encoder] for line in tables.emulations]
+
+
+def _leakage_plot(board: Board) -> Markup | None:
+    if board.leakage is None:
+        return None
+    name = next(iter(next(iter(board.leakage.scores.values()))))
+    return plots.draw_leakage({unit: values.get(name) for unit, values in board.leakage.scores.items()}, name)
+
+
+def _commands(board: Board) -> list[tuple[str, str]]:
+    """The commands that made the results, and the versions they ran with."""
+
+    def versions(result: Result) -> str:
+        return ", ".join(f"{name} {version}" for name, version in result.versions.items())
+
+    return list(dict.fromkeys((result.command, versions(result)) for result in board.results))

@@ -1,0 +1,179 @@
+"""The tables of a report as data: lines with intervals, sorted by the main score on unseen tasks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from loaders.benchmark.boards import Board
+from loaders.benchmark.results import Emulation, Result
+from loaders.benchmark.statistics import Estimate, estimate_mean, estimate_scores, paired_difference
+from loaders.benchmark.targets import TARGETS, Target
+from zoo_builder.errors import RnnzooError
+
+BASELINES = ("noninteractive_probing", "interactive_probing", "layer_statistics", "flat_mlp")
+"""Whom others are compared with when nobody is named: the first that is there."""
+TRACKS = ("frozen", "supervised", "features")
+Estimates = dict[str, dict[str, Estimate | None]]
+"""Split -> score -> estimate."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One encoder on one track. difference: split -> main score less that of the baseline, paired."""
+
+    encoder: str
+    track: str
+    group: str
+    published: bool
+    uses_data: bool
+    committed: bool
+    seeds: int
+    readout: str
+    budget: str
+    parameters: int
+    scores: Estimates
+    difference: dict[str, Estimate | None]
+
+
+@dataclass(frozen=True)
+class TargetTable:
+    """All encoders on one target. scores: names, the main one first. baseline: the encoder compared with."""
+
+    target: Target
+    splits: tuple[str, ...]
+    scores: tuple[str, ...]
+    baseline: str | None
+    lines: tuple[Line, ...]
+
+    @property
+    def main(self) -> str:
+        return self.scores[0]
+
+
+@dataclass(frozen=True)
+class EmulationLine:
+    """One encoder's training by emulation. performance: split -> "original" and "emulated" accuracy."""
+
+    encoder: str
+    group: str
+    committed: bool
+    seeds: int
+    budget: str
+    parameters: int
+    losses: dict[str, Estimate | None]
+    performance: Estimates
+
+
+def target_tables(board: Board, against: str | None) -> list[TargetTable]:
+    """A table for every target that has results, in the order of `TARGETS`.
+
+    against: an encoder to compare with. Raises RnnzooError when it is named and absent.
+    """
+    encoders = sorted({result.encoder for result in board.results})
+    if against is not None and against not in encoders:
+        raise RnnzooError(f"--against: found {against!r}, expected one of {', '.join(encoders)}")
+    found = {result.target for result in board.results}
+    return [_target_table(board, target, against) for name, target in TARGETS.items() if name in found]
+
+
+def _target_table(board: Board, target: Target, against: str | None) -> TargetTable:
+    grouped: dict[tuple[str, str], list[Result]] = {}
+    for result in board.results:
+        if result.target == target.name:
+            grouped.setdefault((result.encoder, result.track), []).append(result)
+    scores = {key: estimate_scores(group, board.rows_of(group[0])) for key, group in grouped.items()}
+    splits = tuple(board.rows.splits)
+    names = tuple(next(iter(scores.values()))[splits[0]])
+    baseline = against or next((name for name in BASELINES if any(key[0] == name for key in scores)), None)
+    lines = []
+    for (encoder, track), group in grouped.items():
+        reference = scores.get((baseline or "", track)) or _first(scores, baseline)
+        own = scores[encoder, track]
+        difference = {} if reference is None or encoder == baseline else _difference(own, reference, names[0])
+        lines.append(_line(board, group, own, difference))
+    sign = -1 if target.better == "higher" else 1
+    lines.sort(key=lambda line: _rank(line.scores["ood"][names[0]], sign))
+    return TargetTable(target, splits, names, baseline, tuple(lines))
+
+
+def _first(scores: dict[tuple[str, str], Estimates], encoder: str | None) -> Estimates | None:
+    """The scores of an encoder on the first track that has it: a feature map is compared with a trained one."""
+    return next((scores[encoder, track] for track in TRACKS if encoder and (encoder, track) in scores), None)
+
+
+def _difference(own: Estimates, reference: Estimates, score: str) -> dict[str, Estimate | None]:
+    pairs = {split: (own[split][score], reference[split][score]) for split in own}
+    return {split: paired_difference(a, b) if a and b else None for split, (a, b) in pairs.items()}
+
+
+def _rank(estimate: Estimate | None, sign: int = 1) -> float:
+    return float("inf") if estimate is None else sign * estimate.mean
+
+
+def _line(
+    board: Board, group: Sequence[Result], scores: Estimates, difference: dict[str, Estimate | None]
+) -> Line:
+    first = group[0]
+    counted = Counter(result.readout for result in group)
+    return Line(
+        encoder=first.encoder,
+        track=first.track,
+        group=first.group,
+        published=first.published,
+        uses_data=first.uses_data,
+        committed=(first.encoder, first.track) in board.committed,
+        seeds=len(group),
+        readout=", ".join(name for name, _ in counted.most_common()),
+        budget=_budgets(group) if first.track != "frozen" else _budgets(_emulations_of(board, first.encoder)),
+        parameters=first.parameters,
+        scores=scores,
+        difference=difference,
+    )
+
+
+def emulation_lines(board: Board) -> list[EmulationLine]:
+    """Encoders by their emulation loss on unseen tasks, the lowest first; intervals over seeds."""
+    groups = {result.encoder: result.group for result in board.results}
+    lines = []
+    for encoder in dict.fromkeys(emulation.encoder for emulation in board.emulations):
+        runs = _emulations_of(board, encoder)
+        lines.append(
+            EmulationLine(
+                encoder=encoder,
+                group=groups.get(encoder, ""),
+                committed=(encoder, "emulation") in board.committed,
+                seeds=len(runs),
+                budget=_budgets(runs),
+                parameters=runs[0].parameters,
+                losses={
+                    split: estimate_mean([run.losses.get(split) for run in runs])
+                    for split in ("validation", *board.rows.splits)
+                },
+                performance={
+                    split: {
+                        whose: estimate_mean([run.performance.get(split, {}).get(whose) for run in runs])
+                        for whose in ("original", "emulated")
+                    }
+                    for split in board.rows.splits
+                },
+            )
+        )
+    return sorted(lines, key=lambda line: _rank(line.losses.get("ood")))
+
+
+def _emulations_of(board: Board, encoder: str) -> list[Emulation]:
+    return [emulation for emulation in board.emulations if emulation.encoder == encoder]
+
+
+def _budgets(files: Sequence[Result] | Sequence[Emulation]) -> str:
+    """What was trained: preset and steps; empty for what is not trained. Differing seeds are all named."""
+    return ", ".join(dict.fromkeys(filter(None, map(_budget, files))))
+
+
+def _budget(file: Result | Emulation) -> str:
+    if file.training is None:
+        return ""
+    steps = file.training.get("steps")
+    return " ".join(filter(None, [file.preset, f"{steps:,} steps" if isinstance(steps, int) else ""]))

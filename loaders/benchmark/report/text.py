@@ -1,0 +1,132 @@
+"""Tables as text: for a terminal (aligned columns) and as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from loaders.benchmark.boards import Board
+from loaders.benchmark.report.tables import EmulationLine, Line, TargetTable
+from loaders.benchmark.results import Result
+from loaders.benchmark.statistics import Estimate
+from loaders.benchmark.targets import TARGETS
+
+ARROWS = {"higher": "↑", "lower": "↓"}
+DATA_MARK = "†"
+NOTE_DATA = f"{DATA_MARK} uses labelled data of the RNNs' task, which the weights alone do not give."
+Cells = list[list[str]]
+"""A table: the header, then rows."""
+
+
+def number(value: float | None, sign: bool = False, like: float | None = None) -> str:
+    """Three digits; `like` gives the size that decides how many stand after the point."""
+    if value is None:
+        return "–"
+    size = abs(value if like is None else like)
+    decimals = 3 if size <= 1 else 2 if size < 10 else 1 if size < 100 else 0
+    return f"{value:{'+' if sign else ''}.{decimals}f}"
+
+
+def with_interval(estimate: Estimate | None, sign: bool = False) -> str:
+    """A mean and its 95 % interval: 0.812 (0.790–0.833)."""
+    if estimate is None:
+        return "–"
+    like = max(abs(estimate.mean), abs(estimate.low), abs(estimate.high))
+    mean = number(estimate.mean, sign, like)
+    low, high = number(estimate.low, False, like), number(estimate.high, False, like)
+    return f"{mean} ({low}{'–' if estimate.low >= 0 else ' to '}{high})"
+
+
+def format_table(results: Sequence[Result]) -> str:
+    """Results as they come from a run: one line a score, mean over seeds, the main score first."""
+    cells = [["encoder", "track", "target", "score", "test", "ood"]]
+    groups: dict[tuple[str, str, str], list[Result]] = {}
+    for result in results:
+        groups.setdefault((result.encoder, result.track, result.target), []).append(result)
+    for key, group in groups.items():
+        for place, score in enumerate(group[0].scores["ood"]):
+            arrow = ARROWS[TARGETS[key[2]].better] if place == 0 else ""
+            values = (_mean_score(group, split, score) for split in ("test", "ood"))
+            cells.append(
+                [*(key if place == 0 else ("", "", "")), f"{score} {arrow}".strip(), *map(number, values)]
+            )
+    return aligned(cells, left=4)
+
+
+def _mean_score(group: Sequence[Result], split: str, score: str) -> float | None:
+    found = (result.scores.get(split, {}).get(score) for result in group)
+    values = [value for value in found if value is not None]
+    return float(np.mean(values)) if values else None
+
+
+def target_cells(table: TargetTable) -> Cells:
+    """One line an encoder: the main score on each split, the difference to the baseline, other scores on ood."""
+    arrow, last = ARROWS[table.target.better], table.splits[-1]
+    header = ["encoder", "track", "group", *(f"{table.main} {arrow} {split}" for split in table.splits)]
+    if table.baseline:
+        header.append(f"{last} less {table.baseline}")
+    header += [*(f"{score} {last}" for score in table.scores[1:]), "readout", "seeds", "training"]
+    return [header, *(_target_row(table, line, last) for line in table.lines)]
+
+
+def _target_row(table: TargetTable, line: Line, last: str) -> list[str]:
+    row = [marked(line), line.track, line.group]
+    row += [with_interval(line.scores[split][table.main]) for split in table.splits]
+    if table.baseline:
+        row.append(with_interval(line.difference.get(last), sign=True) if line.difference else "baseline")
+    row += [with_interval(line.scores[last][score]) for score in table.scores[1:]]
+    return [*row, line.readout, str(line.seeds), line.budget or "–"]
+
+
+def marked(line: Line) -> str:
+    """An encoder's name, with a mark when it uses data."""
+    return f"{line.encoder} {DATA_MARK}" if line.uses_data else line.encoder
+
+
+def emulation_cells(lines: Sequence[EmulationLine]) -> Cells:
+    """Emulation losses and the emulated task performance of each encoder."""
+    splits = list(lines[0].performance)
+    header = ["encoder", *(f"loss ↓ {split}" for split in lines[0].losses)]
+    header += [f"accuracy {split}, emulated (original)" for split in splits]
+    cells = [[*header, "parameters", "seeds", "training"]]
+    for line in lines:
+        row = [line.encoder, *map(with_interval, line.losses.values())]
+        for split in splits:
+            emulated, original = (line.performance[split][whose] for whose in ("emulated", "original"))
+            shown = f"{number(emulated.mean)} ({number(original.mean)})" if emulated and original else "–"
+            row.append(shown)
+        cells.append([*row, f"{line.parameters:,}", str(line.seeds), line.budget or "–"])
+    return cells
+
+
+def leakage_cells(board: Board) -> Cells:
+    """The scores of one readout by what was held out."""
+    assert board.leakage is not None
+    scores = list(next(iter(board.leakage.scores.values())))
+    rows = [
+        [f"by {unit}", *(number(values.get(score)) for score in scores)]
+        for unit, values in board.leakage.scores.items()
+    ]
+    return [["split", *scores], *rows]
+
+
+def aligned(cells: Cells, left: int) -> str:
+    """Columns of even width; the first `left` of them flush left, the others right."""
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    lines = []
+    for row in cells:
+        padded = [
+            cell.ljust(width) if place < left else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(padded).rstrip())
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(lines)
+
+
+def markdown(cells: Cells, left: int) -> str:
+    """A table of Markdown; the first `left` columns flush left, the others right."""
+    rows = [[cell.replace("|", "\\|") for cell in row] for row in cells]
+    rule = ["---" if place < left else "--:" for place in range(len(cells[0]))]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (rows[0], rule, *rows[1:]))

@@ -1,0 +1,285 @@
+"""The files of a results folder: what each holds, its place, and its writer beside its reader.
+
+    results/<zoo>/<protocol>/rows.json                                    checkpoints that were reported on
+    results/<zoo>/<protocol>/<encoder>/<track>/<target>-seed<k>.json      one result
+    results/<zoo>/<protocol>/<encoder>/emulation/seed<k>.json             one training by emulation
+    results/<zoo>/<protocol>/leakage.json                                 one readout under three splits
+
+A file is written whole or not at all. `<zoo>/<protocol>` is called a board: one table of comparable results.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+
+from loaders.benchmark.targets import Target
+from zoo_builder.errors import RnnzooError
+from zoo_builder.storage.shards import write_file
+
+FORMAT = 1
+"""Version of the format of all files here."""
+ROWS, LEAKAGE, EMULATION = "rows.json", "leakage.json", "emulation"
+_DIGITS = 7
+
+
+def _finite_or_none(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _rounded(value: Any) -> Any:
+    """Numbers of nested lists and dicts to seven digits: files stay small, and an object equals its file."""
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [_rounded(entry) for entry in value]
+    if isinstance(value, dict):
+        return {key: _rounded(entry) for key, entry in value.items()}
+    value = _finite_or_none(value)
+    return float(f"{value:.{_DIGITS}g}") if isinstance(value, int | float) else value
+
+
+Value = Annotated[float | None, BeforeValidator(_finite_or_none)]
+"""A number, or None where there is none (nan and infinity become None)."""
+Scores = dict[str, dict[str, Value]]
+"""Split -> score -> value."""
+Numbers = Annotated[list[Any], BeforeValidator(_rounded)]
+"""A nested list of numbers, rounded; arrays become lists."""
+Performance = Annotated[dict[str, Any], BeforeValidator(_rounded)]
+"""Accuracy on a split: the means "original" and "emulated", and a list "per checkpoint"."""
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class SplitRows(_File):
+    """Checkpoints of one split, in the order of all predictions: run, task, step, and the truth of targets."""
+
+    run: list[str]
+    task: list[str]
+    step: list[int]
+    targets: dict[str, list[Any]]
+
+
+class Rows(_File):
+    """The checkpoints a board reports on. zoo_digest: names the zoo's config. splits: test and ood, or ood."""
+
+    format: Literal[1] = 1
+    zoo: str
+    zoo_digest: str
+    zoo_config: dict[str, Any]
+    protocol: str
+    splits: dict[str, SplitRows]
+
+
+class Readout(_File):
+    """One kind of readout. validation: its distance on the validation split, by which readouts are chosen."""
+
+    validation: Value
+    scores: Scores
+
+
+class CurvePoint(_File):
+    """Losses at a step of training; None where one was not measured or not finite."""
+
+    step: int
+    train_loss: Value
+    validation_loss: Value
+
+
+class Result(_File):
+    """One encoder, track, target and seed.
+
+    encoder: as typed, with options. readout: the chosen one ("end to end" for the supervised track).
+    predictions: the chosen readout's, split -> one entry a row of `Rows` (of trained_only targets: a row with
+    step > 0). training, curve: of what was trained for this result alone.
+    """
+
+    format: Literal[1] = 1
+    zoo: str
+    zoo_digest: str
+    encoder: str
+    group: Literal["mechanistic", "functionalist", "control", "user"]
+    published: bool
+    uses_data: bool
+    track: Literal["features", "frozen", "supervised"]
+    protocol: str
+    target: str
+    seed: int
+    preset: str | None
+    training: dict[str, Any] | None
+    parameters: int
+    embedding_size: int
+    readout: str
+    readouts: dict[str, Readout]
+    predictions: dict[str, Numbers]
+    scores: Scores
+    curve: list[CurvePoint]
+    seconds: dict[str, float]
+    versions: dict[str, str]
+    command: str
+
+
+class Emulation(_File):
+    """One training by emulation.
+
+    losses: split -> emulation loss. performance: split -> how well the emulator does the RNNs' task.
+    map: split -> [x, y] a row of `Rows`, the two main components of the embeddings.
+    probes: the learned probing inputs [K, T, D], or None.
+    """
+
+    format: Literal[1] = 1
+    zoo: str
+    zoo_digest: str
+    encoder: str
+    seed: int
+    preset: str | None
+    training: dict[str, Any]
+    parameters: int
+    curve: list[CurvePoint]
+    losses: dict[str, Value]
+    performance: dict[str, Performance]
+    map: dict[str, Numbers]
+    probes: Numbers | None
+    seconds: dict[str, float]
+    versions: dict[str, str]
+    command: str
+
+
+class Leakage(_File):
+    """The same readout of the same features under three ways to split: "checkpoint", "run" and "task" -> score."""
+
+    format: Literal[1] = 1
+    zoo_digest: str
+    encoder: str
+    target: str
+    readout: str
+    scores: Scores
+
+
+AnyFile = TypeVar("AnyFile", bound=_File)
+
+
+def board_folder(results: Path, zoo: str, protocol: str) -> Path:
+    """The folder of a board in the folder of all results."""
+    return results / zoo / protocol
+
+
+def encoder_folder(encoder: str) -> str:
+    """The name of an encoder's folder: its text without the characters that file systems dislike."""
+    return re.sub(r"[^A-Za-z0-9_.=,()-]", ".", encoder)
+
+
+def result_path(board: Path, encoder: str, track: str, target: str, seed: int) -> Path:
+    return board / encoder_folder(encoder) / track / f"{target}-seed{seed}.json"
+
+
+def emulation_path(board: Path, encoder: str, seed: int) -> Path:
+    return board / encoder_folder(encoder) / EMULATION / f"seed{seed}.json"
+
+
+def write_rows(board: Path, rows: Rows) -> Path:
+    """Raises RnnzooError when the board already holds results of another zoo."""
+    path = board / ROWS
+    if path.exists():
+        found = read_rows(board)
+        if found.zoo_digest != rows.zoo_digest:
+            raise RnnzooError(
+                f"{path}: found results of another {describe_difference(found, rows)}; choose another folder"
+            )
+    return _write(path, rows)
+
+
+def write_result(board: Path, result: Result) -> Path:
+    return _write(result_path(board, result.encoder, result.track, result.target, result.seed), result)
+
+
+def write_emulation(board: Path, emulation: Emulation) -> Path:
+    return _write(emulation_path(board, emulation.encoder, emulation.seed), emulation)
+
+
+def write_leakage(board: Path, leakage: Leakage) -> Path:
+    return _write(board / LEAKAGE, leakage)
+
+
+def read_rows(board: Path) -> Rows:
+    return _read(board / ROWS, Rows)
+
+
+def read_result(path: Path) -> Result:
+    return _read(path, Result)
+
+
+def read_emulation(path: Path) -> Emulation:
+    return _read(path, Emulation)
+
+
+def read_leakage(board: Path) -> Leakage:
+    return _read(board / LEAKAGE, Leakage)
+
+
+def _write(path: Path, file: _File) -> Path:
+    """One key a line: people can read it, and long lists of numbers stay on one line."""
+    lines = [f" {json.dumps(key)}: {json.dumps(value)}" for key, value in file.model_dump().items()]
+    write_file(path, ("{\n" + ",\n".join(lines) + "\n}\n").encode())
+    return path
+
+
+def _read(path: Path, kind: type[AnyFile]) -> AnyFile:
+    try:
+        values = json.loads(path.read_bytes())
+    except OSError as error:
+        raise RnnzooError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise RnnzooError(f"{path}: found no JSON ({error}), expected a file of zoo-bench") from error
+    if not isinstance(values, dict) or "format" not in values:
+        raise RnnzooError(f'{path}: found no entry "format", expected a file of zoo-bench')
+    if values["format"] != FORMAT:
+        raise RnnzooError(
+            f"{path}: format: found {values['format']!r}, expected {FORMAT}; it was written by another version"
+        )
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        found = "nothing" if first["type"] == "missing" else repr(first["input"])[:80]
+        raise RnnzooError(
+            f"{path}: {place}: found {found}; expected of a {kind.__name__}: {first['msg']}"
+        ) from error
+
+
+def describe_difference(found: Rows, expected: Rows) -> str:
+    """How the zoos of two boards differ, for people: the first keys of their configs that do."""
+    if found.zoo != expected.zoo:
+        return f"zoo: found {found.zoo!r}, expected {expected.zoo!r}"
+    ours, theirs = found.zoo_config, expected.zoo_config
+    odd = [key for key in {**ours, **theirs} if ours.get(key) != theirs.get(key)]
+    shown = [f"{key}: found {_short(ours, key)}, expected {_short(theirs, key)}" for key in odd[:3]]
+    if len(odd) > 3:
+        shown.append(f"and {len(odd) - 3} more")
+    return f"zoo {found.zoo!r} ({'; '.join(shown) or 'the same config, but built anew with other weights'})"
+
+
+def _short(config: Mapping[str, Any], key: str) -> str:
+    text = repr(config[key]) if key in config else "nothing"
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def rows_of_target(rows: SplitRows, target: Target) -> NDArray[np.bool_]:
+    """Which rows [M] the predictions of a target cover."""
+    return np.array(rows.step) > (0 if target.trained_only else -1)
+
+
+def truth_of(rows: SplitRows, target: Target) -> NDArray[np.float64]:
+    """What is true of the rows that a target covers, [M] or [M, K]."""
+    return np.array(rows.targets[target.name], dtype=np.float64)[rows_of_target(rows, target)]

@@ -1,0 +1,93 @@
+"""The supervised track: an encoder trained end to end on one target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from loaders.benchmark.heads import TargetHead
+from loaders.benchmark.protocol import Partition, truth_of, used_rows
+from loaders.benchmark.targets import Target
+from loaders.loaded_zoo import LoadedZoo
+from loaders.training import TrainingConfig, TrainingObserver, train
+
+HIDDEN = 128
+SUPERVISED_PRESETS = {
+    "quick": TrainingConfig(
+        steps=400, learning_rate=2e-3, models=32, warmup=40, decay="cosine", clip=1.0, validate_every=50
+    ),
+    "paper": TrainingConfig(steps=20_000, learning_rate=1e-4),
+}
+MODELS_AT_ONCE = 128
+
+
+class Predictor(nn.Module):
+    """An encoder and a small MLP on its embedding: named weights of N models -> outputs [N, W] of a head."""
+
+    def __init__(self, encoder: nn.Module, embedding_size: int, width: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.readout = nn.Sequential(nn.Linear(embedding_size, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, width))
+
+    def forward(self, weights: dict[str, Tensor]) -> Tensor:
+        return self.readout(self.encoder(weights))
+
+
+@dataclass(frozen=True)
+class Supervised:
+    """What a supervised training found. predictions: split -> [M] or [M, K], of the rows the target is about."""
+
+    predictions: dict[str, NDArray[np.float64]]
+    validation: float
+    curve: list[dict[str, float]]
+
+
+def train_supervised(
+    loaded: LoadedZoo,
+    encoder: nn.Module,
+    embedding_size: int,
+    target: Target,
+    parts: Partition,
+    config: TrainingConfig,
+    seed: int,
+    state_path: Path,
+    observer: TrainingObserver,
+) -> Supervised:
+    """Train on the rows readouts may see, stop at the best validation loss, predict the reported rows."""
+    rows = {"train": parts.readout, "validation": parts.validation, **parts.reported}
+    rows = {name: used_rows(loaded, target, chosen) for name, chosen in rows.items()}
+    head = TargetHead(target, truth_of(loaded, target, rows["train"]))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        predictor = Predictor(encoder, embedding_size, head.width).to(loaded.device)
+    encoded = {
+        name: head.encode(truth_of(loaded, target, rows[name])).to(loaded.device)
+        for name in ("train", "validation")
+    }
+    training = torch.from_numpy(rows["train"])
+
+    def batch_loss() -> Tensor:
+        drawn = torch.randint(len(training), (config.models,))
+        outputs = predictor(loaded.weights(training[drawn].to(loaded.device)))
+        return head.loss(outputs, encoded["train"][drawn.to(loaded.device)])
+
+    def validation_loss() -> float:
+        name = "validation" if len(rows["validation"]) else "train"
+        return float(head.loss(_outputs(loaded, predictor, rows[name]), encoded[name]))
+
+    curve = train(predictor, batch_loss, validation_loss, config, seed, state_path, observer)
+    predictions = {
+        name: head.predict(_outputs(loaded, predictor, rows[name])) for name in parts.reported if len(rows[name])
+    }
+    return Supervised(predictions, min(point["validation_loss"] for point in curve), curve)
+
+
+@torch.no_grad()
+def _outputs(loaded: LoadedZoo, predictor: Predictor, rows: NDArray[np.int64]) -> Tensor:
+    chunks = torch.from_numpy(rows).to(loaded.device).split(MODELS_AT_ONCE)
+    return torch.cat([predictor(loaded.weights(chunk)) for chunk in chunks])

@@ -1,0 +1,95 @@
+"""The emulator, and how far its outputs are from the RNN's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from loaders.encoders import EMBEDDING_SIZE
+from zoo_builder.rnn import RNNSpec, Weights
+
+
+FORGET_BIAS = 2.0
+
+
+class Emulator(nn.Module):
+    """An LSTM that stands in for any RNN of a zoo: embedding [N, E], inputs [N, R, T, D] -> log-probabilities.
+
+    A linear map of the embedding is added to the first (BEGIN) step alone, so what the emulator knows of the RNN has
+    to be carried by its state. (Herrmann et al. 2024: 2 layers of 256.)
+    """
+
+    def __init__(self, spec: RNNSpec, hidden: int = 256, layers: int = 2, embedding: int = EMBEDDING_SIZE) -> None:
+        super().__init__()
+        self.read_inputs = nn.Linear(spec.input_size, hidden)
+        # Embeddings have unit length, so a map of the default scale would start far too quiet to be heard.
+        self.read_embedding = nn.Linear(embedding, hidden)
+        nn.init.normal_(self.read_embedding.weight)
+        self.lstm = nn.LSTM(hidden, hidden, layers, batch_first=True)
+        self.head = nn.Linear(hidden, spec.output_size)
+        # What the embedding says has to last to the end of the sequence: gates start out remembering.
+        for layer in range(layers):
+            getattr(self.lstm, f"bias_ih_l{layer}").data[hidden : 2 * hidden] += FORGET_BIAS
+
+    def forward(self, embedding: Tensor, inputs: Tensor) -> Tensor:
+        """Log-probabilities [N, R, T, O]."""
+        models, rollouts = inputs.shape[:2]
+        driven = self.read_inputs(inputs)
+        condition = self.read_embedding(embedding)[:, None, None]
+        driven = torch.cat([driven[:, :, :1] + condition, driven[:, :, 1:]], dim=2)
+        hidden, _ = self.lstm(driven.flatten(0, 1))
+        return self.head(hidden).log_softmax(dim=-1).unflatten(0, (models, rollouts))
+
+    def step(
+        self, inputs: Tensor, state: tuple[Tensor, Tensor] | None, embedding: Tensor | None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """One step of M sequences: inputs [M, D] -> log-probabilities [M, O], state; embedding [M, E] at the first."""
+        driven = self.read_inputs(inputs)
+        if embedding is not None:
+            driven = driven + self.read_embedding(embedding)
+        hidden, state = self.lstm(driven[:, None], state)
+        return self.head(hidden[:, 0]).log_softmax(dim=-1), state
+
+
+class Emulation(nn.Module):
+    """An encoder and an emulator, trained as one."""
+
+    def __init__(self, encoder: nn.Module, emulator: Emulator) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.emulator = emulator
+
+    def forward(self, weights: Weights, inputs: Tensor) -> Tensor:
+        """Emulated log-probabilities [N, R, T, O] of N RNNs on their own inputs [N, R, T, D]."""
+        return self.emulator(self.encoder(weights), inputs)
+
+
+def total_variation(original: Tensor, emulated: Tensor) -> Tensor:
+    """0.5 * sum |p - q|, log-probabilities [..., O] -> [...]."""
+    return 0.5 * (original.exp() - emulated.exp()).abs().sum(dim=-1)
+
+
+def forward_kl(original: Tensor, emulated: Tensor) -> Tensor:
+    """KL(p || q) in nats, p the RNN's."""
+    return (original.exp() * (original - emulated)).sum(dim=-1)
+
+
+def reverse_kl(original: Tensor, emulated: Tensor) -> Tensor:
+    """KL(q || p) in nats, p the RNN's."""
+    return forward_kl(emulated, original)
+
+
+def cross_entropy(original: Tensor, emulated: Tensor) -> Tensor:
+    """-sum p log q in nats, p the RNN's."""
+    return -(original.exp() * emulated).sum(dim=-1)
+
+
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "total_variation": total_variation,
+    "reverse_kl": reverse_kl,
+    "forward_kl": forward_kl,
+    "cross_entropy": cross_entropy,
+}
+"""(original, emulated) log-probabilities [..., O] -> loss [...]. The paper's text has reverse KL, its code total variation."""

@@ -1,0 +1,96 @@
+"""Training an encoder and an emulator jointly, and measuring them on checkpoints they have not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from loaders.emulation.emulator import LOSSES, Emulation, Emulator
+from loaders.loaded_zoo import LoadedZoo
+from loaders.training import TrainingConfig, TrainingObserver, train
+from zoo_builder.errors import RnnzooError
+from zoo_builder.rnn import rnn_forward
+
+EMULATION_PRESETS = {
+    "quick": TrainingConfig(
+        steps=600,
+        learning_rate=2e-3,
+        warmup=50,
+        decay="cosine",
+        clip=1.0,
+        emulator_hidden=128,
+        validate_every=100,
+    ),
+    "paper": TrainingConfig(steps=100_000, learning_rate=1e-4),
+}
+MODELS_AT_ONCE = 64
+
+
+def train_emulation(
+    loaded: LoadedZoo,
+    encoder: nn.Module,
+    rows: dict[str, NDArray[np.int64]],
+    config: TrainingConfig,
+    seed: int,
+    state_path: Path,
+    observer: TrainingObserver,
+) -> tuple[Emulation, list[dict[str, float]]]:
+    """Train `encoder` and a fresh emulator on rows["train"], watching rows["validation"].
+
+    A step takes `config.models` checkpoints, drawn with replacement, and `config.rollouts` rollouts of each. Returns
+    both at their best validation, and the learning curve.
+    """
+    if config.loss not in LOSSES:
+        raise RnnzooError(f"loss: found {config.loss!r}, expected one of {', '.join(LOSSES)}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        emulator = Emulator(loaded.zoo.spec, config.emulator_hidden, config.emulator_layers)
+    emulation = Emulation(encoder, emulator).to(loaded.device)
+    training = torch.from_numpy(rows["train"])
+    sequences = loaded.rollouts.shape[1]
+
+    def batch_loss() -> Tensor:
+        drawn = training[torch.randint(len(training), (config.models,))].to(loaded.device)
+        rollouts = torch.randint(sequences, (config.models, config.rollouts)).to(loaded.device)
+        return _losses(loaded, emulation, drawn, rollouts, config.loss).mean()
+
+    def validation_loss() -> float:
+        chosen = rows["validation"] if len(rows["validation"]) else rows["train"][:MODELS_AT_ONCE]
+        return float(emulation_losses(loaded, emulation, chosen, config).mean())
+
+    curve = train(emulation, batch_loss, validation_loss, config, seed, state_path, observer)
+    return emulation, curve
+
+
+def _losses(loaded: LoadedZoo, emulation: Emulation, rows: Tensor, rollouts: Tensor, loss: str) -> Tensor:
+    """The loss of N checkpoints, rows [N], on rollouts [N, R] of theirs: [N, R, T]."""
+    weights = loaded.weights(rows)
+    items = loaded.rollouts[loaded.rollout_group[rows].unsqueeze(1), rollouts]
+    inputs = loaded.zoo.encoding.inputs(items)
+    with torch.no_grad():
+        original = rnn_forward(weights, inputs)[0].log_softmax(dim=-1)
+    return LOSSES[loss](original, emulation(weights, inputs))
+
+
+@torch.no_grad()
+def emulation_losses(
+    loaded: LoadedZoo, emulation: Emulation, rows: Sequence[int] | NDArray[np.int64], config: TrainingConfig
+) -> NDArray[np.float64]:
+    """Mean total variation of each checkpoint over its first `validation_rollouts` rollouts and all positions: [M].
+
+    Whatever loss was trained with: so that trainings with different ones can be compared.
+    """
+    emulation.eval()
+    count = min(config.validation_rollouts, loaded.rollouts.shape[1])
+    found = []
+    for chunk in torch.as_tensor(np.asarray(rows)).split(MODELS_AT_ONCE):
+        chunk = chunk.to(loaded.device)
+        rollouts = torch.arange(count, device=loaded.device).expand(len(chunk), count)
+        losses = _losses(loaded, emulation, chunk, rollouts, "total_variation")
+        found.append(losses.mean(dim=(1, 2)))
+    return torch.cat(found).double().cpu().numpy()

@@ -1,0 +1,39 @@
+"""Random symmetry transforms of the weights: augmentation for encoders that do not have the symmetry."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+
+from zoo_builder.errors import RnnzooError
+from zoo_builder.rnn import CELLS, RNNSpec, Weights
+from zoo_builder.rnn.symmetry import flip_units, permute_units
+
+Augmentation = Literal["permutation", "permutation_and_sign"]
+
+
+def check_augmentation(spec: RNNSpec, augmentation: Augmentation | None) -> None:
+    """Raises RnnzooError for an augmentation that does not exist, or that the cell does not admit."""
+    if augmentation is not None and augmentation not in get_args(Augmentation):
+        expected = ", ".join(repr(name) for name in get_args(Augmentation))
+        raise RnnzooError(f"augment: found {augmentation!r}, expected {expected} or None")
+    if augmentation == "permutation_and_sign" and not CELLS[spec.cell].odd_gates:
+        raise RnnzooError(f"augment: found {augmentation!r}, but {spec.cell!r} admits no sign flip of its units")
+
+
+def augment_units(spec: RNNSpec, weights: Weights, augmentation: Augmentation | None) -> Weights:
+    """Reorder (and flip) the hidden units of every layer at random, drawn anew for each of the N models.
+
+    Draws from torch's global generator, as dropout does. None leaves the weights as they are.
+    """
+    if augmentation is None:
+        return weights
+    bias = weights["head.bias"]
+    for layer in range(spec.num_layers):
+        draws = torch.rand(len(bias), spec.hidden_size, device=bias.device)
+        weights = permute_units(spec, weights, layer, draws.argsort(dim=1))
+        if augmentation == "permutation_and_sign":
+            signs = torch.randint_like(draws, 2) * 2 - 1
+            weights = flip_units(spec, weights, layer, signs.to(bias))
+    return weights

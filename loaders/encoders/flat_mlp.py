@@ -1,0 +1,41 @@
+"""Flattened weights: all of a model's weights as one long vector, and an MLP; the simplest encoder there is."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from loaders.encoders.augmentation import Augmentation, augment_units, check_augmentation
+from loaders.encoders.base import EmbeddingHead, Population, RegisteredEncoder
+from zoo_builder.rnn import Weights, flatten_weights
+
+
+class FlatMLP(RegisteredEncoder):
+    """All weights concatenated, then an MLP of 3 x 128 (Herrmann et al. 2024).
+
+    It knows no symmetry. In train mode each model's hidden units are permuted at random ("permutation"), and also
+    flipped ("permutation_and_sign"), so that it may learn them; None leaves the units as they are.
+    """
+
+    group = "mechanistic"
+    published = True
+
+    def __init__(
+        self,
+        population: Population,
+        hidden: tuple[int, ...] = (128, 128, 128),
+        augment: Augmentation | None = "permutation",
+    ) -> None:
+        super().__init__()
+        check_augmentation(population.spec, augment)
+        self.spec = population.spec
+        self.augment = augment
+        self.scale = math.sqrt(self.spec.hidden_size)  # weights at initialisation then span (-1, 1)
+        self.head = EmbeddingHead(self.spec.num_parameters, hidden)
+
+    def forward(self, weights: Weights) -> Tensor:
+        """name -> [N, *shape] to [N, E]."""
+        if self.training:
+            weights = augment_units(self.spec, weights, self.augment)
+        return self.head(self.scale * flatten_weights(self.spec, weights))

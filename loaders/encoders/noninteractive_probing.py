@@ -1,0 +1,39 @@
+"""Non-interactive probing: the same learned sequences for every RNN, and an LSTM that reads the answers."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from loaders.encoders.base import Population
+from loaders.encoders.frozen_rnn import run_frozen
+from loaders.encoders.probing import ProbingEncoder, ReadOut, open_probes, read_in, read_logits, reader_lstm
+from zoo_builder.rnn import Weights
+
+
+class NoninteractiveProbing(ProbingEncoder):
+    """K free sequences of T' steps; a 2-layer LSTM of 256 reads the K outputs of a step side by side.
+
+    (Herrmann et al. 2024.)
+    """
+
+    published = True
+
+    def __init__(self, population: Population, probes: int = 1, length: int | None = None) -> None:
+        super().__init__(population, probes, length)
+        spec = population.spec
+        self.scores = nn.Parameter(open_probes(probes, self.length, spec.input_size))
+        self.read_in = read_in(probes * spec.output_size)
+        self.lstm = reader_lstm()
+        self.read_out = ReadOut()
+
+    def forward(self, weights: Weights) -> Tensor:
+        """name -> [N, *shape] to [N, E]."""
+        answers = read_logits(run_frozen(weights, self.as_inputs(self.scores)))
+        steps = answers.permute(2, 0, 1, 3).flatten(2)  # [T', N, K O]
+        hidden, _ = self.lstm(self.read_in(steps))
+        return self.read_out(hidden)
+
+    def probing_inputs(self, weights: Weights) -> Tensor:
+        """See `ProbingEncoder`: the same for all N."""
+        models = weights["head.weight"].shape[0]
+        return self.as_inputs(self.scores).detach().expand(models, -1, -1, -1)

@@ -1,0 +1,24 @@
+"""Training time alone: what a target can be told from without a look at the weights."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from loaders.encoders.base import Population, RegisteredEncoder
+from zoo_builder.rnn import Weights
+
+
+class StepOnly(RegisteredEncoder):
+    """log(1 + step). A score that an encoder shares with it is no score of the weights."""
+
+    group = "control"
+    invariant_to = frozenset({"permutation", "sign_flip", "bias_split", "head_gauge"})
+    readouts = ("linear", "trees")
+    columns = ("step",)
+
+    def __init__(self, population: Population) -> None:
+        super().__init__()
+
+    def forward(self, weights: Weights, step: Tensor) -> Tensor:
+        """Steps [N] to [N, 1]; the weights are not read."""
+        return step.to(weights["head.bias"]).log1p().unsqueeze(1)

@@ -1,0 +1,29 @@
+"""The size of the weights alone: it grows with training time and shrinks with weight decay."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from loaders.encoders.base import Population, RegisteredEncoder
+from zoo_builder.rnn import Weights
+
+SMALLEST = 1e-12
+"""Norms below this count as this, so that a tensor of zeros has a logarithm."""
+
+
+class WeightNorm(RegisteredEncoder):
+    """Logarithm of the Euclidean norm of each tensor."""
+
+    group = "control"
+    invariant_to = frozenset({"permutation", "sign_flip"})
+    readouts = ("linear", "trees")
+
+    def __init__(self, population: Population) -> None:
+        super().__init__()
+        self.names = [parameter.name for parameter in population.spec.parameters]
+
+    def forward(self, weights: Weights) -> Tensor:
+        """name -> [N, *shape] to [N, tensors], in the spec's order of tensors."""
+        norms = [weights[name].flatten(1).norm(dim=1) for name in self.names]
+        return torch.stack(norms, dim=1).clamp_min(SMALLEST).log()

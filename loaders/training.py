@@ -1,0 +1,171 @@
+"""The loop that trains encoders: AdamW, warm-up and decay, clipping, checkpoints, exact resume.
+
+All randomness of step s (batches, augmentation) comes from torch's generator, seeded by (seed, s). So no state of
+a generator has to be kept, and a training that was stopped goes on with the same numbers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from zoo_builder.errors import RnnzooError
+
+SAVE_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Everything about a training apart from encoder, data and seed.
+
+    steps: optimiser steps. models: RNNs a step; rollouts: sequences of each a step (emulation).
+    learning_rate: its peak, after `warmup` steps; then held ("constant") or taken to zero ("cosine").
+    clip: largest norm of the gradient. loss, emulator_hidden, emulator_layers: of the emulation.
+    validate_every: steps between validations, each on `validation_rollouts` sequences an RNN.
+    """
+
+    steps: int
+    learning_rate: float
+    models: int = 64
+    rollouts: int = 1
+    weight_decay: float = 0.01
+    clip: float = 0.1
+    warmup: int = 0
+    decay: Literal["constant", "cosine"] = "constant"
+    loss: str = "total_variation"
+    emulator_hidden: int = 256
+    emulator_layers: int = 2
+    validate_every: int = 1000
+    validation_rollouts: int = 8
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "models", "rollouts", "emulator_hidden", "emulator_layers", "validate_every"):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+                raise RnnzooError(f"{name}: found {getattr(self, name)!r}, expected a whole number of at least 1")
+        for name in ("learning_rate", "clip"):
+            if not getattr(self, name) > 0:
+                raise RnnzooError(f"{name}: found {getattr(self, name)!r}, expected a number above 0")
+        if self.decay not in ("constant", "cosine"):
+            raise RnnzooError(f"decay: found {self.decay!r}, expected constant or cosine")
+
+    def rate(self, step: int) -> float:
+        """The learning rate of the update that follows `step` updates."""
+        if step < self.warmup:
+            return self.learning_rate * (step + 1) / self.warmup
+        if self.decay == "constant":
+            return self.learning_rate
+        progress = (step - self.warmup) / max(1, self.steps - self.warmup)
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+class TrainingObserver(Protocol):
+    """Who watches a training: told of every step."""
+
+    def step_done(self, step: int, train_loss: float, validation_loss: float | None) -> None: ...
+
+
+def train(
+    module: nn.Module,
+    batch_loss: Callable[[], Tensor],
+    validation_loss: Callable[[], float],
+    config: TrainingConfig,
+    seed: int,
+    state_path: Path,
+    observer: TrainingObserver,
+) -> list[dict[str, float]]:
+    """Train `module` in place and leave it with the weights of its best validation; returns the learning curve.
+
+    batch_loss draws a batch from torch's global generator and returns its loss. state_path: where the state is
+    saved every half minute and read from if it is there; deleted by the caller once the results are safe.
+    Raises RnnzooError when the loss stops being finite.
+    """
+    optimizer = torch.optim.AdamW(module.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    step, curve, best = 0, [], (math.inf, _copy(module))
+    if state_path.exists():
+        step, curve, best = _load_state(state_path, module, optimizer, config, seed)
+    saved, running, window = time.monotonic(), 0.0, 0
+    devices = [p.device for p in module.parameters() if p.device.type == "cuda"][:1]
+    with torch.random.fork_rng(devices=devices):
+        while step < config.steps:
+            torch.manual_seed((seed << 32) + step)
+            module.train()
+            loss = batch_loss()
+            value = float(loss.detach())
+            if not math.isfinite(value):
+                raise RnnzooError(f"training: the loss became {value} at step {step}; try a lower learning rate")
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(module.parameters(), config.clip)
+            for group in optimizer.param_groups:
+                group["lr"] = config.rate(step)
+            optimizer.step()
+            step, running, window = step + 1, running + value, window + 1
+            found = None
+            if step % config.validate_every == 0 or step == config.steps:
+                module.eval()
+                with torch.no_grad():
+                    found = validation_loss()
+                curve.append({"step": step, "train_loss": running / window, "validation_loss": found})
+                running, window = 0.0, 0
+                if found < best[0]:
+                    best = found, _copy(module)
+                if time.monotonic() - saved > SAVE_SECONDS:
+                    _save_state(state_path, module, optimizer, config, seed, step, curve, best)
+                    saved = time.monotonic()
+            observer.step_done(step, value, found)
+    module.load_state_dict(best[1])
+    module.eval()
+    return curve
+
+
+def _copy(module: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+
+
+def _save_state(path, module, optimizer, config, seed, step, curve, best) -> None:  # type: ignore[no-untyped-def]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    torch.save(
+        {
+            "config": config.to_dict(),
+            "seed": seed,
+            "step": step,
+            "curve": curve,
+            "best_loss": best[0],
+            "best": best[1],
+            "module": module.state_dict(),
+            "optimizer": optimizer.state_dict(),
+        },
+        temporary,
+    )
+    os.replace(temporary, path)
+
+
+def _load_state(path, module, optimizer, config, seed):  # type: ignore[no-untyped-def]
+    """Step, curve and best of a training that was stopped; a state of another training is an error."""
+    try:
+        state = torch.load(path, weights_only=True, map_location=next(module.parameters()).device)
+        found = state["config"], state["seed"]
+        if found == (config.to_dict(), seed):
+            module.load_state_dict(state["module"])
+            optimizer.load_state_dict(state["optimizer"])
+            return state["step"], state["curve"], (state["best_loss"], state["best"])
+    except (KeyError, RuntimeError, OSError, EOFError, ValueError, TypeError, UnpicklingError) as error:
+        raise RnnzooError(f"{path}: not the state of this training ({error}); delete it to begin anew") from error
+    raise RnnzooError(
+        f"{path}: the state of another training: found {found[0]}, seed {found[1]}, expected {config.to_dict()}, "
+        f"seed {seed}; delete it to begin anew"
+    )

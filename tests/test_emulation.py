@@ -1,0 +1,177 @@
+"""Emulation: losses with known answers, an emulator that hears its embedding, training that resumes exactly."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from loaders.emulation import (
+    LOSSES,
+    Emulator,
+    emulated_performance,
+    emulation_losses,
+    train_emulation,
+)
+from loaders.encoders import ENCODERS
+from loaders.loaded_zoo import LoadedZoo
+from loaders.training import TrainingConfig, train
+from zoo_builder.errors import RnnzooError
+from zoo_builder.rnn import rnn_forward
+
+CONFIG = TrainingConfig(
+    steps=12, learning_rate=1e-2, models=8, emulator_hidden=16, clip=1.0, validate_every=4, validation_rollouts=2
+)
+
+
+class Watcher:
+    """Remembers every step; raises KeyboardInterrupt after `stop` of them."""
+
+    def __init__(self, stop=None):
+        self.stop, self.losses = stop, {}
+
+    def step_done(self, step, train_loss, validation_loss):
+        self.losses[step] = train_loss
+        if step == self.stop:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture(params=["language_zoo", "digits_zoo"])
+def loaded(request):
+    return LoadedZoo(request.getfixturevalue(request.param))
+
+
+def rows_of(loaded):
+    split = loaded.column("split")
+    return {name: np.flatnonzero(split == name) for name in ("train", "validation")}
+
+
+def trained(loaded, path, config=CONFIG, stop=None, name="flat_mlp"):
+    torch.manual_seed(0)
+    watcher = Watcher(stop)
+    encoder = ENCODERS[name](loaded.population)
+    emulation, curve = train_emulation(loaded, encoder, rows_of(loaded), config, 3, path, watcher)
+    return emulation, curve, watcher
+
+
+def test_losses_with_known_answers():
+    p, q = torch.tensor([[0.5, 0.5]]).log(), torch.tensor([[0.9, 0.1]]).log()
+    assert LOSSES["total_variation"](p, q).item() == pytest.approx(0.4)
+    assert LOSSES["forward_kl"](p, q).item() == pytest.approx(0.5 * np.log(0.5 / 0.9) + 0.5 * np.log(5))
+    assert LOSSES["reverse_kl"](p, q).item() == pytest.approx(0.9 * np.log(1.8) + 0.1 * np.log(0.2))
+    assert LOSSES["cross_entropy"](p, q).item() == pytest.approx(-0.5 * np.log(0.09))
+    for name, loss in LOSSES.items():
+        if name != "cross_entropy":
+            assert loss(p, p).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_the_embedding_is_heard_at_begin_and_steps_are_the_sequence(loaded):
+    spec = loaded.zoo.spec
+    emulator = Emulator(spec, hidden=16).eval()
+    embedding = torch.nn.functional.normalize(torch.randn(2, 16), dim=-1)
+    inputs = loaded.zoo.encoding.inputs(loaded.rollouts[:2, :3])
+    outputs = emulator(embedding, inputs)
+    assert outputs.shape == (2, 3, inputs.shape[2], spec.output_size)
+    torch.testing.assert_close(outputs.exp().sum(-1), torch.ones(outputs.shape[:-1]))
+    assert not torch.allclose(outputs, emulator(-embedding, inputs))
+    state = None
+    for t in range(4):
+        condition = embedding if t == 0 else None
+        stepped, state = emulator.step(inputs[:, 0, t], state, condition)
+        torch.testing.assert_close(stepped, outputs[:, 0, t], rtol=1e-4, atol=1e-5)
+
+
+def test_the_loss_measured_is_total_variation_to_the_rnn_itself(loaded, tmp_path):
+    emulation, _, _ = trained(loaded, tmp_path / "state.pt")
+    rows = np.array([2, 5])
+    found = emulation_losses(loaded, emulation, rows, CONFIG)
+    weights = loaded.weights(torch.from_numpy(rows))
+    inputs = loaded.zoo.encoding.inputs(loaded.rollouts[loaded.rollout_group[rows], :2])
+    with torch.no_grad():
+        p, q = rnn_forward(weights, inputs)[0].softmax(-1), emulation(weights, inputs).exp()
+    np.testing.assert_allclose(found, (0.5 * (p - q).abs().sum(-1)).mean(dim=(1, 2)), rtol=1e-4)
+
+
+def test_training_lowers_the_loss_and_keeps_the_best(language_zoo, tmp_path):
+    loaded = LoadedZoo(language_zoo)
+    config = dataclasses.replace(CONFIG, steps=80, models=16, warmup=5, decay="cosine", loss="forward_kl")
+    emulation, curve, _ = trained(loaded, tmp_path / "state.pt", config)
+    found = [point["validation_loss"] for point in curve]
+    assert [point["step"] for point in curve] == list(range(4, 81, 4))
+    assert min(found) < 0.8 * found[0]
+    again = emulation_losses(loaded, emulation, rows_of(loaded)["validation"], config).mean()
+    assert again == pytest.approx(min(found), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["flat_mlp", "interactive_probing"])
+def test_a_stopped_training_goes_on_exactly(loaded, tmp_path, monkeypatch, name):
+    """flat_mlp draws its augmentation at random: that, too, is the same again."""
+    monkeypatch.setattr("loaders.training.SAVE_SECONDS", 0.0)
+    whole, curve, watched = trained(loaded, tmp_path / "whole.pt", name=name)
+    with pytest.raises(KeyboardInterrupt):
+        trained(loaded, tmp_path / "state.pt", stop=10, name=name)
+    resumed, curve_again, watched_again = trained(loaded, tmp_path / "state.pt", name=name)
+    assert list(watched_again.losses) == [9, 10, 11, 12]  # from the save at step 8
+    assert curve_again == curve
+    assert all(watched.losses[step] == loss for step, loss in watched_again.losses.items())
+    for first, second in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(first, second)
+
+
+def test_a_training_does_not_touch_the_global_generator(language_zoo, tmp_path):
+    loaded = LoadedZoo(language_zoo)
+    encoder = ENCODERS["flat_mlp"](loaded.population)
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    train_emulation(loaded, encoder, rows_of(loaded), CONFIG, 0, tmp_path / "state.pt", Watcher())
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_states_of_other_trainings_and_broken_ones_are_refused(language_zoo, tmp_path, monkeypatch):
+    monkeypatch.setattr("loaders.training.SAVE_SECONDS", 0.0)
+    loaded, path = LoadedZoo(language_zoo), tmp_path / "state.pt"
+    trained(loaded, path)
+    with pytest.raises(RnnzooError, match="state of another training"):
+        trained(loaded, path, dataclasses.replace(CONFIG, learning_rate=1e-3))
+    path.write_bytes(b"not a state")
+    with pytest.raises(RnnzooError, match=r"state\.pt: not the state of this training"):
+        trained(loaded, path)
+
+
+def test_a_training_that_diverges_says_so(tmp_path):
+    module = torch.nn.Linear(1, 1)
+    with pytest.raises(RnnzooError, match="the loss became nan at step 0"):
+        train(module, lambda: module.weight.sum() * float("nan"), lambda: 0.0, CONFIG, 0, tmp_path / "s", Watcher())
+
+
+def test_performance_of_a_perfect_emulator_is_that_of_the_rnn(loaded, tmp_path):
+    """An emulator replaced by the RNNs themselves: images are named alike, strings as well as sampling allows."""
+    emulation, _, _ = trained(loaded, tmp_path / "state.pt")
+    rows = np.flatnonzero(loaded.column("step") == 100)[:4]
+    found = emulated_performance(loaded, emulation, rows)
+    assert set(found) == {"original", "emulated"}
+    assert all(0 <= value <= 1 for values in found.values() for value in values)
+    assert len(found["original"]) == len(found["emulated"]) == 4
+    if loaded.zoo.manifest.zoo == "formal_languages":
+        assert found["original"] == pytest.approx(loaded.column("accuracy")[rows].tolist())
+        return
+    weights = loaded.weights(torch.from_numpy(rows))
+    assert emulated_performance(loaded, PerfectImages(weights), rows)["emulated"] == found["original"]
+
+
+class PerfectImages(torch.nn.Module):
+    def __init__(self, weights):
+        super().__init__()
+        self.weights = weights
+
+    def forward(self, weights, inputs):
+        return rnn_forward(self.weights, inputs)[0].log_softmax(-1)
+
+
+def test_the_schedule_warms_up_and_decays():
+    config = TrainingConfig(steps=110, learning_rate=1.0, warmup=10, decay="cosine")
+    assert [config.rate(step) for step in (0, 4, 9, 10, 60)] == pytest.approx([0.1, 0.5, 1.0, 1.0, 0.5])
+    assert config.rate(109) < 0.001
+    with pytest.raises(RnnzooError, match="steps: found 0"):
+        TrainingConfig(steps=0, learning_rate=1.0)

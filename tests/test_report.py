@@ -1,0 +1,372 @@
+"""Results on disk, their intervals, and the report: in text, in Markdown, and in a real browser."""
+
+import json
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from synthetic_results import SKILLS, make_emulation, make_result, make_rows, write_results
+
+from loaders.benchmark.boards import merge_committed, read_results
+from loaders.benchmark.report import format_table, make_report
+from loaders.benchmark.report.text import number, with_interval
+from loaders.benchmark.results import (
+    Leakage,
+    board_folder,
+    emulation_path,
+    read_emulation,
+    read_leakage,
+    read_result,
+    read_rows,
+    result_path,
+    rows_of_target,
+    truth_of,
+    write_emulation,
+    write_leakage,
+    write_result,
+    write_rows,
+)
+from loaders.benchmark.statistics import (
+    Estimate,
+    draw_runs,
+    draw_seeds,
+    estimate_mean,
+    estimate_scores,
+    paired_difference,
+)
+from loaders.benchmark.targets import TARGETS
+from zoo_builder.errors import RnnzooError
+
+LANGUAGES, IMAGES = "formal_languages", "sequential_mnist"
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FEW = ("noninteractive_probing", "greedy_decode")
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """Results on two zoos. Not to be changed."""
+    folder = tmp_path_factory.mktemp("results")
+    for zoo in (LANGUAGES, IMAGES):
+        write_results(folder, zoo)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def report(results, tmp_path_factory):
+    """The report's folder and text."""
+    out = tmp_path_factory.mktemp("report")
+    return out, make_report(results, out, baselines=False)
+
+
+@pytest.fixture
+def board(tmp_path):
+    """A small board of one's own."""
+    return write_results(tmp_path / "results", LANGUAGES, seeds=2, encoders=FEW)
+
+
+def test_files_are_read_as_they_were_written(tmp_path):
+    rows = make_rows(LANGUAGES)
+    result = make_result(rows, "interactive_probing(probes=4)", "offsets", 1)
+    emulation = make_emulation(rows, "interactive_probing(probes=4)", 1)
+    leakage = Leakage(zoo_digest="d", encoder="e", target="offsets", readout="r", scores={"run": {"R2": None}})
+    write_rows(tmp_path, rows)
+    write_leakage(tmp_path, leakage)
+    assert read_rows(tmp_path) == rows
+    assert read_leakage(tmp_path) == leakage
+    assert read_result(write_result(tmp_path, result)) == result
+    assert read_emulation(write_emulation(tmp_path, emulation)) == emulation
+    written = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
+    folder = "interactive_probing(probes=4)"
+    expected = [f"{folder}/emulation/seed1.json", f"{folder}/frozen/offsets-seed1.json"]
+    assert written == [*expected, "leakage.json", "rows.json"]
+
+
+def test_an_encoder_of_ones_own_has_a_folder_that_file_systems_take(tmp_path):
+    path = result_path(tmp_path, "my/mod:Class(a='b')", "frozen", "step", 0)
+    assert path.relative_to(tmp_path).parts[0] == "my.mod.Class(a=.b.)"
+
+
+def test_what_is_not_finite_is_written_as_nothing(tmp_path):
+    result = make_result(make_rows(LANGUAGES), "greedy_decode", "accuracy", 0)
+    odd = result.model_dump() | {"scores": {"test": {"tau": float("nan")}}, "predictions": {"test": [1 / 3]}}
+    found = read_result(write_result(tmp_path, type(result)(**odd)))
+    assert found.scores == {"test": {"tau": None}}
+    assert found.predictions == {"test": [0.3333333]}
+
+
+def change(path, without=None, **values):
+    """Rewrite entries of a JSON file, and take one out."""
+    content = json.loads(path.read_text()) | values
+    path.write_text(json.dumps({key: value for key, value in content.items() if key != without}))
+
+
+BROKEN = {
+    "no JSON": (lambda p: p.write_text("{"), "found no JSON"),
+    "foreign": (lambda p: p.write_text('{"score": 1}'), "expected a file of zoo-bench"),
+    "other version": (lambda p: change(p, format=2), "format: found 2, expected 1"),
+    "an entry too many": (lambda p: change(p, surprise=1), "surprise: found 1; expected of a Result"),
+    "an entry too few": (lambda p: change(p, without="seed"), "seed: found nothing"),
+    "of another zoo": (lambda p: change(p, zoo_digest="other"), "results of another zoo or version mixed in"),
+    "of another protocol": (lambda p: change(p, protocol="paper"), "protocol: found 'paper', expected 'strict'"),
+    "in the wrong place": (lambda p: change(p, encoder="other"), "found a file in the wrong place"),
+    "too few predictions": (
+        lambda p: change(p, predictions={"test": [[0, 0, 0]], "ood": [[0, 0, 0]]}),
+        r"predictions.test: found shape \(1, 3\), expected \(36, 3\)",
+    ),
+    "no numbers": (lambda p: change(p, predictions={"test": ["a"], "ood": []}), "predictions.test: found shape"),
+    "a split too few": (lambda p: change(p, predictions={"ood": []}), "found ood, expected test, ood"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_and_mixed_results_are_named(board, name):
+    spoil, message = BROKEN[name]
+    path = result_path(board, "noninteractive_probing", "frozen", "offsets", 1)
+    spoil(path)
+    with pytest.raises(RnnzooError, match=message) as error:
+        make_report(board.parent.parent, board / "out", baselines=False)
+    assert str(path) in str(error.value)
+
+
+def test_an_unknown_target_is_named(board):
+    path = result_path(board, "greedy_decode", "features", "offsets", 0)
+    change(path, target="colour")
+    path.rename(path.with_name("colour-seed0.json"))
+    with pytest.raises(RnnzooError, match="target: found 'colour', expected one of offsets"):
+        read_results(board.parent.parent)
+
+
+def test_emulation_of_another_zoo_is_named(board):
+    path = emulation_path(board, "noninteractive_probing", 0)
+    change(path, zoo_digest="other")
+    with pytest.raises(RnnzooError, match=re.escape(str(path))):
+        read_results(board.parent.parent)
+
+
+def test_results_without_rows_and_no_results(board, tmp_path):
+    (board / "rows.json").unlink()
+    with pytest.raises(RnnzooError, match=r"found no rows\.json above it"):
+        read_results(board.parent.parent)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RnnzooError, match="found no results"):
+        read_results(tmp_path / "empty")
+    with pytest.raises(RnnzooError, match="there is no such folder"):
+        read_results(tmp_path / "nowhere")
+
+
+def test_a_board_takes_rows_of_one_zoo_alone(board):
+    write_rows(board, make_rows(LANGUAGES))
+    other = make_rows(LANGUAGES, digest="other")
+    other = other.model_copy(update={"zoo_config": {**other.zoo_config, "runs": 12}})
+    with pytest.raises(RnnzooError, match="runs: found 256, expected 12"):
+        write_rows(board, other)
+
+
+def test_intervals_are_those_of_a_plain_bootstrap():
+    rows = make_rows(LANGUAGES)
+    seeds = [make_result(rows, "probe_generator", "offsets", seed) for seed in range(3)]
+    found = estimate_scores(seeds, rows, replicates=40)["ood"]["exact task"]
+    split, target = rows.splits["ood"], TARGETS["offsets"]
+    truth, used = truth_of(split, target), rows_of_target(split, target)
+    steps = np.array(split.step)[used]
+    plain = []
+    for runs, drawn in zip(draw_runs(split.run, 40), draw_seeds(3, 40), strict=True):
+        chosen = np.repeat(np.arange(len(truth)), runs[used].astype(int))
+        scores = [
+            target.score(truth[chosen], np.array(result.predictions["ood"])[chosen], steps[chosen])["exact task"]
+            for result in seeds
+        ]
+        plain.append(np.mean(np.repeat(scores, drawn.astype(int))))
+    np.testing.assert_allclose(found.replicates, plain)
+    assert (found.low, found.high) == pytest.approx(tuple(np.percentile(plain, [2.5, 97.5])))
+    assert found.mean == pytest.approx(np.mean([result.scores["ood"]["exact task"] for result in seeds]))
+    assert found == estimate_scores(seeds, rows, replicates=40)["ood"]["exact task"]
+
+
+def test_runs_are_drawn_whole_and_as_often_as_there_are():
+    weights = draw_runs(["b", "b", "a", "c", "c", "c"], replicates=200)
+    assert (weights[:, 0] == weights[:, 1]).all()
+    assert (weights[:, 3:5] == weights[:, 5:]).all()
+    assert (weights[:, [0, 2, 3]].sum(axis=1) == 3).all()
+    assert len(np.unique(weights, axis=0)) == 10
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says():
+    """Runs that are right or wrong as a whole, half of them: a bootstrap by rows would be far too narrow."""
+    random, inside = np.random.default_rng(0), 0
+    runs = [f"{n}" for n in range(40) for _ in range(6)]
+    weights = draw_runs(runs)
+    for _ in range(200):
+        right = np.repeat(random.random(40) < 0.5, 6).astype(float)
+        low, high = np.percentile(weights @ right / len(right), [2.5, 97.5])
+        inside += low <= 0.5 <= high
+    assert 0.9 <= inside / 200 <= 0.99
+
+
+def test_the_spread_of_seeds_widens_an_interval():
+    even, spread = estimate_mean([0.5, 0.5, 0.5]), estimate_mean([0.2, 0.5, 0.8])
+    assert even.low == even.high == 0.5
+    assert (spread.mean, spread.low, spread.high) == pytest.approx((0.5, 0.2, 0.8))
+    assert estimate_mean([None, 0.4]).mean == 0.4
+    assert estimate_mean([None]) is None
+
+
+def test_differences_are_paired():
+    rows = make_rows(LANGUAGES)
+    ours = [make_result(rows, "layer_statistics", "offsets", seed) for seed in range(3)]
+    better = []
+    for result in ours:  # the same predictions, and the first test row of each run set right
+        predictions = np.array(result.predictions["ood"])
+        predictions[::3] = truth_of(rows.splits["ood"], TARGETS["offsets"])[::3]
+        better.append(
+            result.model_copy(update={"predictions": {**result.predictions, "ood": predictions.tolist()}})
+        )
+    a, b = (estimate_scores(group, rows)["ood"]["exact task"] for group in (better, ours))
+    difference = paired_difference(a, b)
+    assert difference.mean == pytest.approx(a.mean - b.mean)
+    assert difference.low > 0
+    assert difference.high - difference.low < (a.high - a.low) + (b.high - b.low)
+    assert paired_difference(a, a).high == 0
+
+
+def test_committed_baselines_stand_beside_ones_own(board, tmp_path):
+    cards = tmp_path / "cards"
+    committed = write_results(cards, LANGUAGES, encoders=("noninteractive_probing", "layer_statistics"))
+    committed.parent.rename(cards / "moved")
+    shutil.copytree(cards / "moved", cards / LANGUAGES / "results")
+    text = make_report(board.parent.parent, tmp_path / "out", committed=cards)
+    assert "layer_statistics" in text
+    (read,) = read_results(board.parent.parent)
+    merged = merge_committed(read, cards / LANGUAGES / "results" / "strict")
+    assert merged.committed == {("layer_statistics", "frozen"), ("layer_statistics", "emulation")}
+    assert sum(result.encoder == "noninteractive_probing" for result in merged.results) == 2 * 2  # ours: two seeds
+    assert [board.rows.zoo for board in read_results(cards / LANGUAGES / "results")] == [LANGUAGES]
+
+
+@pytest.mark.parametrize("kind", ["another config", "other checkpoints"])
+def test_baselines_of_another_zoo_are_left_out_with_a_note(board, tmp_path, kind):
+    committed = board_folder(tmp_path / "cards" / LANGUAGES, "results", "strict")
+    shutil.copytree(board, committed)
+    rows = json.loads((committed / "rows.json").read_text())
+    if kind == "another config":
+        shutil.rmtree(committed)
+        other = make_rows(LANGUAGES, digest="x")
+        write_rows(committed, other.model_copy(update={"zoo_config": {**other.zoo_config, "runs": 1000}}))
+        expected = "runs: found 1000, expected 256"
+    else:
+        rows["splits"]["ood"]["run"][0] = "run-000099"
+        change(committed / "rows.json", splits=rows["splits"])
+        expected = "other checkpoints"
+    text = make_report(board.parent.parent, tmp_path / "out", committed=tmp_path / "cards")
+    assert "Committed baselines are left out" in text
+    assert expected in text
+    assert expected in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_the_text_has_every_encoder_sorted_by_unseen_tasks(report):
+    out, text = report
+    table = text[text.index("\noffsets\n") : text.index("\naccuracy\n")]
+    order = [line.split()[0] for line in table.splitlines()[4:] if line]
+    assert order[0] == "probe_generator"
+    assert set(order) == set(SKILLS)
+    assert order.index("interactive_probing(probes=4)") < order.index("layer_statistics")
+    assert "behaviour_statistics †" in table
+    assert "baseline" in next(line for line in table.splitlines() if line.startswith("noninteractive_probing"))
+    assert re.search(r"0\.\d{3} \(0\.\d{3}–0\.\d{3}\)", table)
+    markdown = (out / "report.md").read_text()
+    for piece in ("## formal languages, protocol strict", "### rotation", "### Emulation", "### Leakage", "256"):
+        assert piece in markdown
+
+
+def test_the_baseline_can_be_named(board, tmp_path):
+    text = make_report(board.parent.parent, tmp_path / "out", against="greedy_decode", baselines=False)
+    assert "ood less greedy_decode" in text
+    with pytest.raises(RnnzooError, match="--against: found 'nobody', expected one of greedy_decode, nonint"):
+        make_report(board.parent.parent, tmp_path / "out", against="nobody", baselines=False)
+
+
+def test_a_protocol_that_reports_ood_alone(tmp_path):
+    rows = make_rows(IMAGES)
+    rows = rows.model_copy(update={"protocol": "paper", "splits": {"ood": rows.splits["ood"]}})
+    board = board_folder(tmp_path, IMAGES, "paper")
+    write_rows(board, rows)
+    write_result(board, make_result(rows, "noninteractive_probing", "rotation", 0))
+    write_emulation(board, make_emulation(rows, "noninteractive_probing", 0))
+    assert "mean error (deg) ↓ ood" in make_report(tmp_path, tmp_path / "out", baselines=False)
+
+
+def test_the_table_of_a_run():
+    rows = make_rows(IMAGES)
+    group = [make_result(rows, "greedy_decode", "rotation", seed) for seed in range(2)]
+    lines = format_table(group).splitlines()
+    assert lines[0].split() == ["encoder", "track", "target", "score", "test", "ood"]
+    assert lines[2].startswith("greedy_decode  features  rotation  mean error (deg) ↓")
+    mean = np.mean([result.scores["ood"]["mean error (deg)"] for result in group])
+    assert lines[2].split()[-1] == number(mean)
+
+
+def test_numbers_have_three_digits():
+    def estimate(mean, low, high):
+        return with_interval(Estimate(mean, low, high, np.empty(0)))
+
+    assert estimate(0.8123, 0.79, 0.8331) == "0.812 (0.790–0.833)"
+    assert estimate(-0.01, -0.02, 0.011) == "-0.010 (-0.020 to 0.011)"
+    assert estimate(12.34, 9.876, 101) == "12 (10–101)"
+    assert [number(None), number(0.5, sign=True), number(-1.372)] == ["–", "+0.500", "-1.37"]
+
+
+def test_the_page_needs_no_network(report):
+    page = (report[0] / "report.html").read_text()
+    used = re.findall(r'(?:src|href|action)="([^"]*)"', page) + re.findall(r"url\(([^)]*)\)", page)
+    assert used
+    assert [link for link in used if not link.startswith(("data:", "#"))] == []
+    identifiers = re.findall(r' id="([^"]+)"', re.sub(r"<defs>.*?</defs>", "", page, flags=re.DOTALL))
+    assert len(identifiers) == len(set(identifiers))
+
+
+LISTENING = """<script>
+window.found_errors = [];
+addEventListener("error", event => found_errors.push(String(event.message)));
+</script>"""
+INSPECTION = """<script>
+addEventListener("load", () => {
+  const images = [...document.images].map(image => image.naturalWidth * image.naturalHeight);
+  const drawn = [...document.querySelectorAll("figure svg")].map(svg => svg.getBoundingClientRect().height);
+  const table = document.querySelector("table.leaderboard");
+  const first = () => table.tBodies[0].rows[0].cells[0].textContent.trim();
+  const before = first();
+  table.tHead.rows[0].cells[2].click();
+  const found = {images, drawn, before, after: first(), errors: window.found_errors,
+    overflow: document.documentElement.scrollWidth - innerWidth, width: innerWidth};
+  document.body.dataset.found = JSON.stringify(found);
+});
+</script></body>"""
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no chromium, chromium-browser or google-chrome on PATH")
+@pytest.mark.parametrize("width", [1200, 700])
+def test_the_page_in_a_browser(report, tmp_path, width):
+    """A copy of the page that looks at itself: pictures are drawn, a click sorts, nothing sticks out or fails."""
+    page = (report[0] / "report.html").read_text()
+    listen = (
+        "<script>found_errors = []; addEventListener('error', e => found_errors.push(String(e.message)))</script>"
+    )
+    copy = tmp_path / "copy.html"
+    copy.write_text(page.replace("<head>", f"<head>{listen}", 1).replace("</body>", INSPECTION, 1))
+    options = "--headless --no-sandbox --disable-gpu --disable-background-networking --disable-sync --no-first-run"
+    command = [BROWSER, *options.split(), f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr"]
+    command += [f"--window-size={width},1000", "--virtual-time-budget=5000", "--dump-dom", copy.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=True)
+    found = json.loads(re.search(r'data-found="([^"]*)"', done.stdout)[1].replace("&quot;", '"'))
+    assert "CONSOLE" not in done.stderr, done.stderr
+    assert found["errors"] == []
+    assert found["width"] == width
+    assert found["overflow"] <= 0
+    assert len(found["images"]) == 2 * (4 + 2)  # a map of each emulated encoder, and the probes of two
+    assert min(found["images"]) > 0
+    assert len(found["drawn"]) == 2 * (2 + 1 + 1 + 1)  # scores of two targets, curves, legend, leakage
+    assert min(found["drawn"]) > 20
+    assert (found["before"], found["after"]) == ("probe_generator", "flat_mlp paper")
+    assert '<table class="leaderboard">' in done.stdout

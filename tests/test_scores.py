@@ -1,0 +1,86 @@
+"""Scores of weighted rows are the scores of repeated rows, and Kendall's tau is scipy's."""
+
+import numpy as np
+import pytest
+from scipy.stats import kendalltau
+
+from loaders.benchmark.targets import TARGETS, kendall_tau
+
+ROWS, REPLICATES = 40, 25
+
+
+def rows(kind: str, seed: int = 0):
+    """Truth and prediction of a kind of target with ties, steps, and multiplicities of rows in replicates."""
+    random = np.random.default_rng(seed)
+    steps = np.repeat([0, 100, 200, 500], ROWS // 4)
+    truth = {
+        "offsets": random.integers(-3, 3, size=(ROWS, 3)).astype(float),
+        "angle": random.uniform(0, 360, size=ROWS),
+        "class": random.integers(0, 4, size=ROWS) * 0.01,
+        "number": np.round(random.normal(size=ROWS), 1) + steps / 100,
+    }[kind]
+    wrong = random.permutation(truth)
+    keep = random.random(ROWS) < 0.6
+    prediction = np.where(keep[:, None] if truth.ndim == 2 else keep, truth, wrong)
+    weights = random.multinomial(ROWS, np.full(ROWS, 1 / ROWS), size=REPLICATES).astype(float)
+    return truth, prediction, steps, weights
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_weights_are_repetitions(name):
+    target = TARGETS[name]
+    truth, prediction, steps, weights = rows("offsets" if name == "offsets" else target.kind)
+    weighted = target.score(truth, prediction, steps, weights)
+    for replicate, counts in enumerate(weights.astype(int)):
+        repeated = np.repeat(np.arange(ROWS), counts)
+        plain = target.score(truth[repeated], prediction[repeated], steps[repeated])
+        assert list(plain) == list(weighted)
+        for score, value in plain.items():
+            assert isinstance(value, float)
+            assert weighted[score][replicate] == pytest.approx(value, nan_ok=True), score
+
+
+@pytest.mark.parametrize("kind", ["class", "number"])
+def test_tau_is_that_of_scipy(kind):
+    truth, prediction, _, weights = rows(kind, seed=1)
+    found = kendall_tau(truth, prediction, weights)
+    for tau, counts in zip(found, weights.astype(int), strict=True):
+        expected = kendalltau(np.repeat(truth, counts), np.repeat(prediction, counts)).statistic
+        assert tau == pytest.approx(expected)
+
+
+def test_tau_of_many_rows_is_summed_in_blocks():
+    random = np.random.default_rng(2)
+    truth, prediction = random.normal(size=(2, 2500))
+    tau = kendall_tau(truth, truth + prediction, np.ones((1, 2500)))
+    assert tau[0] == pytest.approx(kendalltau(truth, truth + prediction).statistic)
+
+
+@pytest.mark.parametrize("side", ["truth", "prediction"])
+def test_tau_of_a_constant_has_no_value(side):
+    values = {"truth": np.arange(4.0), "prediction": np.arange(4.0)}
+    values[side] = np.full(4, 0.1)
+    scores = TARGETS["accuracy"].score(steps=np.zeros(4), **values)
+    assert np.isnan(scores["tau"])
+    assert np.isnan(scores["tau within a step"])
+    assert np.isnan(scores["R2"]) == (side == "truth")
+
+
+def test_a_replicate_of_one_value_has_no_r2_and_no_tau():
+    truth, prediction = np.array([0.1, 0.3, 0.3]), np.array([0.2, 0.3, 0.4])
+    scores = TARGETS["accuracy"].score(truth, prediction, np.zeros(3), np.array([[0.0, 2, 1], [1, 1, 1]]))
+    for values in scores.values():
+        assert np.isnan(values).tolist() == [True, False]
+
+
+def test_a_score_of_no_rows_has_no_value():
+    for target in TARGETS.values():
+        empty = np.empty((0, 3)) if target.name == "offsets" else np.empty(0)
+        assert all(np.isnan(value) for value in target.score(empty, empty, np.empty(0)).values())
+
+
+def test_tau_within_a_step_is_the_mean_over_steps_that_have_one():
+    steps = np.array([0, 0, 0, 1, 1, 1])
+    truth = np.array([5.0, 5, 5, 1, 2, 3])
+    scores = TARGETS["accuracy"].score(truth, np.array([1.0, 2, 3, 1, 3, 2]), steps)
+    assert scores["tau within a step"] == pytest.approx(1 / 3)
