@@ -1,94 +1,158 @@
-"""The benchmark: scores with known answers, readouts that recover what is there, encoders that keep their word."""
+"""The benchmark: partitions without leaks, readouts that find what is there, runs that resume, clear errors."""
+
+import dataclasses
+import json
 
 import numpy as np
 import pytest
 import torch
 
-from loaders.benchmark import TARGETS, run_benchmark
+from loaders.benchmark import TARGETS, Request, read_result, run_benchmark
+from loaders.benchmark.heads import TargetHead
+from loaders.benchmark.leakage import measure_leakage
+from loaders.benchmark.protocol import choose_targets, partition
 from loaders.benchmark.readout import fit_readout
-from loaders.benchmark.targets import score_angle, score_class, score_number, score_offsets
-from loaders.encoders import ENCODERS, check_encoder
+from loaders.benchmark.results import read_emulation, read_leakage, read_rows
+from loaders.benchmark.targets import score_angle
+from loaders.encoders import ENCODERS, Population, check_encoder, load_encoder
+from loaders.encoders.base import parse_encoder_name
+from loaders.loaded_zoo import LoadedZoo
 from zoo_builder.errors import RnnzooError
-from zoo_builder.rnn import RNNSpec, init_parameters, unflatten_weights
-from zoo_builder.rnn.symmetry import permute_units
+from zoo_builder.rnn import RNNSpec
+from zoo_builder.tasks import FormalLanguages
 
 SPEC = RNNSpec(6, 8, 6)
+POPULATION = Population(SPEC, FormalLanguages.encoding, 41)
 RANDOM = np.random.default_rng(0)
+SHORT = (("steps", 6), ("validate_every", 3), ("models", 8), ("emulator_hidden", 8))
 
 
-def test_scores_with_known_answers():
-    steps = np.array([0, 0, 0, 1, 1, 1])
-    truth = np.array([1.0, 2, 3, 11, 12, 13])
-    assert score_number(truth, truth, steps) == pytest.approx({"tau within a step": 1, "tau": 1, "R2": 1})
-    by_step_alone = score_number(truth, np.array([2.3, 2.2, 2.1, 12.3, 12.2, 12.1]), steps)
-    assert by_step_alone["tau within a step"] == pytest.approx(-1)  # knowing the step alone is worth nothing here
-    assert by_step_alone["tau"] > 0
-    offsets = np.array([[0.0, 1, 2], [1, 1, 1]])
-    guess = np.array([[0.0, 1, 2], [1, 1, 0]])
-    assert score_offsets(offsets, guess, steps)["exact task"] == 0.5
-    assert score_offsets(offsets, guess, steps)["offset accuracy"] == pytest.approx(5 / 6)
-    angles = score_angle(np.array([350.0, 10, 180]), np.array([10.0, 350, 0]), steps)
-    assert angles["mean error (deg)"] == pytest.approx((20 + 20 + 180) / 3)
-    assert angles["beyond 90 deg"] == pytest.approx(1 / 3)
-    assert score_class(np.array([1.0, 2]), np.array([1.0, 3]), steps)["accuracy"] == 0.5
+def request(zoo, tmp_path, encoder="layer_statistics", **fields):
+    return Request(zoo=str(zoo), encoder=encoder, out=tmp_path / "results", **fields)
 
 
+@pytest.mark.parametrize("readout", ["linear", "mlp", "trees"])
 @pytest.mark.parametrize("kind", ["number", "class", "angle"])
-def test_readouts_find_what_is_linear(kind):
+def test_readouts_find_what_is_there(kind, readout):
     features = RANDOM.normal(size=(400, 5))
     truth = {
         "number": features @ np.array([1.0, -2, 0, 0, 3]),
-        "class": (features[:, 0] > 0) * 0.01,
+        "class": np.stack([features[:, 0] > 0, 2.0 * (features[:, 1] > 0)], axis=1).astype(float),
         "angle": np.degrees(np.arctan2(features[:, 1], features[:, 2])) % 360,
     }[kind]
     target = next(target for target in TARGETS.values() if target.kind == kind)
-    readout = fit_readout(target, (features[:300], truth[:300]), (features[300:350], truth[300:350]))
-    prediction = readout.predict(features[350:])
+    train, validation = (features[:300], truth[:300]), (features[300:350], truth[300:350])
+    predictor, distance = fit_readout(readout, target, train, validation)
+    prediction = predictor.predict(features[350:])
+    assert prediction.shape == truth[350:].shape
     if kind == "class":
         assert (prediction == truth[350:]).mean() > 0.9
+        assert distance < 0.1
     elif kind == "angle":
         assert score_angle(truth[350:], prediction, np.zeros(50))["mean error (deg)"] < 15
     else:
-        np.testing.assert_allclose(prediction, truth[350:], atol=0.05)
+        residual = np.var(prediction - truth[350:]) / np.var(truth[350:])
+        assert residual < {"linear": 1e-4, "mlp": 0.05, "trees": 0.25}[readout]
 
 
-@pytest.mark.parametrize("name", ENCODERS)
-def test_encoders_keep_their_word(name):
-    encoder = ENCODERS[name](SPEC)
-    width = check_encoder(encoder, SPEC)
-    flat = init_parameters(SPEC, range(8))
-    together = encoder(unflatten_weights(SPEC, flat))
-    assert together.shape == (8, width)
-    alone = torch.cat([encoder(unflatten_weights(SPEC, flat[n : n + 1])) for n in range(8)])
-    torch.testing.assert_close(together, alone)
+def test_heads_turn_truths_into_outputs_and_back():
+    offsets = np.array([[-3.0, 0], [2, 1], [2, 0]])
+    head = TargetHead(TARGETS["offsets"], offsets)
+    assert head.width == 4
+    certain = torch.tensor([[9.0, 0, 0, 9], [0, 9, 9, 0]])
+    np.testing.assert_array_equal(head.predict(certain), [[-3, 1], [2, 0]])
+    assert head.loss(certain, head.encode(np.array([[-3.0, 1], [2, 0]]))) < 0.01
+    unseen = head.loss(certain, head.encode(np.array([[5.0, 1], [5, 0]])))  # 5 is no class of training
+    assert unseen < 0.01
+    angles = np.array([10.0, 350])
+    head = TargetHead(TARGETS["rotation"], angles)
+    np.testing.assert_allclose(head.predict(head.encode(angles)), angles, atol=1e-4)
+    numbers = np.array([0.2, 0.4, 0.9])
+    head = TargetHead(TARGETS["accuracy"], numbers)
+    np.testing.assert_allclose(head.predict(head.encode(numbers)), numbers, atol=1e-6)
 
 
-def test_layer_statistics_are_those_of_numpy_and_stand_still_under_permutation():
-    weights = unflatten_weights(SPEC, init_parameters(SPEC, range(3)))
-    encoder = ENCODERS["layer_statistics"](SPEC)
-    embedded = encoder(weights)
-    values = weights["lstm.weight_hh_l0"][1].numpy()
-    expected = [values.mean(), values.var(ddof=1), *np.quantile(values, [0, 0.25, 0.5, 0.75, 1])]
-    np.testing.assert_allclose(embedded[1, 7:14], expected, rtol=1e-4, atol=1e-6)
-    order = torch.stack([torch.randperm(8) for _ in range(3)])
-    torch.testing.assert_close(encoder(permute_units(SPEC, weights, 0, order)), embedded)
+@pytest.mark.parametrize("protocol", ["strict", "paper"])
+@pytest.mark.parametrize("name", ["language_zoo", "digits_zoo"])
+def test_no_task_is_on_two_sides(name, protocol, request):
+    loaded = LoadedZoo(request.getfixturevalue(name))
+    parts = partition(loaded, protocol)
+    tasks = loaded.column("task_id")
+    sides = [parts.readout, parts.validation, *parts.reported.values()]
+    names = [set(tasks[rows]) for rows in sides]
+    assert sum(map(len, names)) == len(set.union(*names))
+    assert set(parts.train) <= set(parts.readout)
+    if protocol == "paper":
+        assert set(loaded.column("paper_split")[parts.reported["ood"]]) == {"ood"}
+        assert (loaded.column("paper_split")[parts.readout] == "ood").any()
+    else:
+        assert set(loaded.column("split")[parts.readout]) == {"train"}
 
 
-@pytest.mark.parametrize(
-    ("forward", "message"),
-    [
-        (lambda w: w["head.bias"][0], "found an output of shape"),
-        (lambda w: w["head.bias"] * float("nan"), "not finite"),
-        (lambda w: w["head.bias"].cumsum(dim=0), "depends on the other models"),
-    ],
-)
-def test_encoders_that_break_their_word(forward, message):
-    with pytest.raises(RnnzooError, match=message):
-        check_encoder(forward, SPEC)
+@pytest.mark.parametrize("name", ["language_zoo", "digits_zoo"])
+@pytest.mark.parametrize("track", ["frozen", "supervised"])
+def test_a_learned_encoder_from_training_to_results(name, track, tmp_path, request):
+    zoo = request.getfixturevalue(name)
+    asked = Request(str(zoo), "flat_mlp", tmp_path / "results", track=track, seeds=2, overrides=SHORT)
+    paths = run_benchmark(asked)
+    targets = choose_targets(LoadedZoo(zoo))
+    assert len(paths) == len(set(paths)) == 2 * len(targets)
+    rows = read_rows(paths[0].parents[2])
+    for path in paths:
+        result = read_result(path)
+        assert result.training["steps"] == 6
+        assert result.parameters == sum(
+            p.numel() for p in ENCODERS["flat_mlp"](LoadedZoo(zoo).population).parameters()
+        )
+        trained_only = TARGETS[result.target].trained_only
+        for split, predictions in result.predictions.items():
+            assert len(predictions) == sum(step > 0 or not trained_only for step in rows.splits[split].step)
+        assert result.readout in result.readouts
+        assert [point.step for point in result.curve] == ([3, 6] if track == "supervised" else [])
+    if track == "frozen":
+        found = read_emulation(paths[0].parents[1] / "emulation" / "seed0.json")
+        assert set(found.losses) == {"validation", "test", "ood"}
+        assert len(found.map["ood"]) == len(rows.splits["ood"].step)
+    assert not list((tmp_path / "results").rglob("*.pt"))
+
+
+def test_the_same_request_does_nothing_twice_and_the_same_again_elsewhere(language_zoo, tmp_path, monkeypatch):
+    asked = request(language_zoo, tmp_path, track="frozen", seeds=1, targets=("accuracy",), overrides=SHORT)
+    (path,) = run_benchmark(asked)
+    before = path.read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr("loaders.benchmark.run.run_job", lambda *_: pytest.fail("done again"))
+        run_benchmark(asked)
+    assert path.read_bytes() == before
+
+    # More targets need no new training: the encoder is read back, and gives the same results.
+    path.unlink()
+    monkeypatch.setattr("loaders.benchmark.jobs.train_emulation", lambda *_: pytest.fail("trained again"))
+    run_benchmark(dataclasses.replace(asked, targets=("accuracy", "step")))
+    first, second = json.loads(before), json.loads(path.read_bytes())
+    assert first["predictions"] == second["predictions"]
+
+
+def test_processes_give_the_same_results(language_zoo, tmp_path):
+    asked = request(language_zoo, tmp_path, encoder="flat_mlp", track="supervised", targets=("accuracy",))
+    asked = dataclasses.replace(asked, seeds=2, overrides=SHORT, threads=1)
+    alone = [read_result(path) for path in run_benchmark(asked)]
+    elsewhere = dataclasses.replace(asked, out=tmp_path / "others", workers=2)
+    for ours, theirs in zip(alone, map(read_result, run_benchmark(elsewhere)), strict=True):
+        assert ours.predictions == theirs.predictions
+
+
+def test_results_made_otherwise_are_not_overwritten(language_zoo, tmp_path):
+    asked = request(language_zoo, tmp_path, track="supervised", seeds=1, targets=("step",), overrides=SHORT)
+    (path,) = run_benchmark(asked)
+    before = path.read_bytes()
+    with pytest.raises(RnnzooError, match=r"step-seed0\.json: found a result of the training"):
+        run_benchmark(dataclasses.replace(asked, overrides=(*SHORT, ("models", 4))))
+    assert path.read_bytes() == before
 
 
 def test_an_encoder_that_knows_the_answer_is_seen_to_know_it(digits_zoo, tmp_path, monkeypatch):
-    """A user's encoder by module:Class, here one that looks the accuracy up: the table must show it."""
+    """A user's encoder by module:Class, here one that looks the accuracy up: the scores must show it."""
     (tmp_path / "oracle.py").write_text(
         "import hashlib, torch\n"
         "from loaders import Zoo\n"
@@ -96,21 +160,107 @@ def test_an_encoder_that_knows_the_answer_is_seen_to_know_it(digits_zoo, tmp_pat
         "class Oracle:\n"
         f"    rows = Zoo({str(digits_zoo)!r}).metadata.to_pylist()\n"
         "    known = {row['sha256']: row['accuracy'] for row in rows}\n"
-        "    def __init__(self, spec):\n"
-        "        self.spec = spec\n"
+        "    def __init__(self, population):\n"
+        "        self.spec = population.spec\n"
         "    def __call__(self, weights):\n"
         "        flat = flatten_weights(self.spec, weights).numpy()\n"
         "        keys = [hashlib.sha256(row.tobytes()).hexdigest() for row in flat]\n"
         "        return torch.tensor([[self.known.get(key, 0.0)] for key in keys])\n"
     )
     monkeypatch.chdir(tmp_path)
-    knowing = run_benchmark(digits_zoo, "oracle:Oracle", ["accuracy"])
-    looking = run_benchmark(digits_zoo, "layer_statistics", ["accuracy"])
-    known, guessed = (result["scores"]["accuracy"]["ood"]["R2"] for result in (knowing, looking))
-    assert known > 0.99 > guessed
+    known, guessed = (
+        read_result(run_benchmark(request(digits_zoo, tmp_path, name, targets=("accuracy",), seeds=1))[0])
+        for name in ("oracle:Oracle", "weight_norm")
+    )
+    assert known.track == guessed.track == "features"
+    assert known.group == "user"
+    assert known.scores["ood"]["R2"] > 0.99 > guessed.scores["ood"]["R2"]
 
 
-def test_scores_are_the_same_when_run_again(digits_zoo):
-    first, second = (run_benchmark(digits_zoo, "layer_statistics") for _ in range(2))
-    assert first["scores"] == second["scores"]
-    assert set(first["scores"]) == {"rotation", "accuracy", "generalization_gap", "step", "weight_decay"}
+def test_leakage_is_there_to_be_seen(language_zoo, tmp_path):
+    loaded = LoadedZoo(language_zoo)
+    scores = measure_leakage(loaded, TARGETS["offsets"])
+    assert scores["checkpoint"]["exact task"] > 0.5  # the neighbour is a checkpoint of the same run
+    assert scores["task"]["exact task"] == 0
+    (path, *_) = run_benchmark(request(language_zoo, tmp_path, "weight_norm", targets=("step",)))
+    assert read_leakage(path.parents[2]).scores == scores
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"targets": ("rotation",)}, r"--target: found 'rotation', expected one of offsets"),
+        ({"track": "fast"}, r"--track: found 'fast', expected one of features, frozen, supervised"),
+        ({"encoder": "step_only", "track": "frozen"}, "has no parameters; expected features"),
+        ({"protocol": "lax"}, r"--protocol: found 'lax', expected one of strict, paper"),
+        ({"preset": "huge"}, r"--preset: found 'huge', expected one of quick, paper"),
+        ({"encoder": "nothing"}, "--encoder: found 'nothing', expected one of layer_statistics"),
+        ({"encoder": "flat_mlp(widths=3)"}, "could not be made from a population"),
+        ({"encoder": "nowhere:Class"}, "could not be imported"),
+        ({"encoder": "greedy_decode", "targets": ("step",)}, "can only say something of offsets"),
+        ({"seeds": 0}, "--seeds: found 0"),
+        ({"device": "tpu"}, "--device: found 'tpu'"),
+        ({"overrides": (("steps", 0),)}, "steps: found 0"),
+        ({"overrides": (("loss", "l2"), *SHORT)}, "loss: found 'l2', expected one of total_variation"),
+    ],
+)
+def test_requests_that_cannot_be_met(language_zoo, tmp_path, fields, message):
+    with pytest.raises(RnnzooError, match=message):
+        run_benchmark(request(language_zoo, tmp_path, **fields))
+
+
+def test_a_zoo_an_encoder_cannot_take(digits_zoo, tmp_path):
+    with pytest.raises(RnnzooError, match="greedy_decode|languages|tokens"):
+        run_benchmark(request(digits_zoo, tmp_path, "greedy_decode"))
+
+
+class Silent(torch.nn.Module):
+    """Has a parameter that its output does not depend on."""
+
+    def __init__(self):
+        super().__init__()
+        self.heard, self.unheard = (torch.nn.Parameter(torch.ones(6)) for _ in range(2))
+
+    def forward(self, weights):
+        return weights["head.bias"] * self.heard
+
+
+class Detached(Silent):
+    def forward(self, weights):
+        return super().forward(weights).detach()
+
+
+@pytest.mark.parametrize(
+    ("encoder", "message"),
+    [
+        (lambda w: w["head.bias"][0], "found an output of shape"),
+        (lambda w: "text", "found an output of shape str"),
+        (lambda w: w["head.bias"] * float("nan"), "not finite"),
+        (lambda w: w["head.bias"].cumsum(dim=0), "depends on the other models"),
+        (Silent(), "parameter 'unheard' takes no gradient"),
+        (Detached(), "its output takes no gradient"),
+    ],
+)
+def test_encoders_that_break_their_word(encoder, message):
+    with pytest.raises(RnnzooError, match=message):
+        check_encoder(encoder, POPULATION)
+
+
+def test_names_with_options():
+    assert parse_encoder_name("flat_mlp") == ("flat_mlp", {})
+    assert parse_encoder_name("a:B(x=1, y='z')") == ("a:B", {"x": 1, "y": "z"})
+    for text in ("flat_mlp(", "flat_mlp(3)", "flat_mlp(x=print())"):
+        with pytest.raises(RnnzooError, match="--encoder: found"):
+            parse_encoder_name(text)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_every_encoder_keeps_its_word(name, language_zoo, digits_zoo):
+    for zoo in (language_zoo, digits_zoo):
+        population = LoadedZoo(zoo).population
+        if name == "greedy_decode" and not population.reads_tokens:
+            continue
+        first, again = (load_encoder(name, ENCODERS, population, seed=1) for _ in range(2))
+        assert check_encoder(first, population) > 0
+        for one, other in zip(first.state_dict().values(), again.state_dict().values(), strict=True):
+            assert torch.equal(one, other)  # made from its seed

@@ -142,7 +142,9 @@ def test_states_of_other_trainings_and_broken_ones_are_refused(language_zoo, tmp
 def test_a_training_that_diverges_says_so(tmp_path):
     module = torch.nn.Linear(1, 1)
     with pytest.raises(RnnzooError, match="the loss became nan at step 0"):
-        train(module, lambda: module.weight.sum() * float("nan"), lambda: 0.0, CONFIG, 0, tmp_path / "s", Watcher())
+        train(
+            module, lambda: module.weight.sum() * float("nan"), lambda: 0.0, CONFIG, 0, tmp_path / "s", Watcher()
+        )
 
 
 def test_performance_of_a_perfect_emulator_is_that_of_the_rnn(loaded, tmp_path):

@@ -147,7 +147,8 @@ def _sum_groups(weights: Array, group: NDArray[np.integer[Any]]) -> Array:
     """Weights [R, M] summed over the rows of each group [M], groups numbered from 0: [R, G]."""
     order = np.argsort(group.reshape(-1), kind="stable")
     starts = np.flatnonzero(np.diff(group.reshape(-1)[order], prepend=-1))
-    return np.add.reduceat(weights[:, order], starts, axis=1)
+    ordered = weights[:, order]
+    return ordered if len(starts) == len(order) else np.add.reduceat(ordered, starts, axis=1)
 
 
 def _differing_pairs(values: Array, weights: Array) -> Array:

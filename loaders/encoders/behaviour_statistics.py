@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from loaders.encoders.base import LabelledItems, Population, RegisteredEncoder
+from loaders.encoders.base import Population, RegisteredEncoder
 from zoo_builder.errors import RnnzooError
 from zoo_builder.random_streams import Stream, uniform
 from zoo_builder.rnn import Weights, rnn_forward
@@ -31,10 +31,10 @@ class BehaviourStatistics(RegisteredEncoder):
     """Statistics [N, E] of the RNN's own rollouts, with no look at a weight.
 
     Formal languages: `describe_strings` of 64 strings that the RNN writes at temperature 1, the same uniform
-    numbers for every model. Images: `describe_answers` to ten labelled images, each turned to 24 angles; the labels
-    are data that the weights do not give.
-    Raises RnnzooError for RNNs that read images when the population has no labelled ones, and for other tokens than
-    those of formal languages.
+    numbers for every model. Images: `describe_answers` to ten labelled images, each turned to 24 angles; the
+    labels are data that the weights do not give.
+    Raises RnnzooError for RNNs that read images when the population has no labelled ones, and for other tokens
+    than those of formal languages.
     """
 
     group = "control"
@@ -44,11 +44,12 @@ class BehaviourStatistics(RegisteredEncoder):
     def __init__(self, population: Population) -> None:
         super().__init__()
         self.uses_data = not population.reads_tokens  # type: ignore[misc]
-        self.rollouts: nn.Module
+        self.rollouts: TurnedImages | WrittenStrings
         if isinstance(population.encoding, TileEncoding):
-            if population.reference is None:
+            reference = population.reference
+            if reference is None or reference.labels is None:
                 raise RnnzooError("behaviour_statistics: found no labelled images (reference), expected some")
-            self.rollouts = TurnedImages(population.encoding, population.reference)
+            self.rollouts = TurnedImages(population.encoding, reference.items, reference.labels)
         elif population.encoding == FormalLanguages.encoding:
             self.rollouts = WrittenStrings(population.steps)
         else:
@@ -110,10 +111,10 @@ def write_strings(weights: Weights, uniforms: Tensor) -> tuple[Tensor, Tensor]:
 def describe_strings(tokens: Tensor, entropy: Tensor) -> Tensor:
     """Statistics [N, 51] of strings: tokens int64 [N, B, T] without BEGIN, and predictive entropies [N, B, T].
 
-    What follows the first END is ignored. In order: the chance of each token (6) after each of a, b, c, d, BEGIN (5),
-    row by row, a row of zeros for a token that never comes; mean and standard deviation of the length and of the
-    number of a, b, c, d in a string; mean, standard deviation and mode of #b - #a, #c - #a, #d - #a; mean entropy;
-    share of strings with an END.
+    What follows the first END is ignored. In order: the share of each token (6) after each of a, b, c, d and BEGIN
+    (5), row by row, a row of zeros for a token that never comes; means of the length, of the numbers of a, b, c, d
+    in a string and of #b - #a, #c - #a, #d - #a; standard deviations of the same eight; modes of the three
+    differences; mean entropy; share of strings with an END.
     """
     ended = (tokens == END).cumsum(dim=-1)
     letters_only = ended == 0
@@ -162,17 +163,17 @@ class TurnedImages(nn.Module):
     inputs: Tensor
     labels: Tensor
 
-    def __init__(self, encoding: TileEncoding, reference: LabelledItems) -> None:
+    def __init__(self, encoding: TileEncoding, items: Tensor, labels: Tensor) -> None:
         super().__init__()
-        if reference.items.shape[1:] != (SIDE * SIDE,) or not len(reference.items):
+        if items.shape[1:] != (SIDE * SIDE,) or not len(items):
             raise RnnzooError(
-                f"behaviour_statistics: found labelled images of shape {list(reference.items.shape)}, "
+                f"behaviour_statistics: found labelled images of shape {list(items.shape)}, "
                 f"expected [I, {SIDE * SIDE}]"
             )
-        chosen = labels_in_turn(reference.labels)[:IMAGES]
-        turned = turn_images(reference.items[chosen])
+        chosen = labels_in_turn(labels)[:IMAGES]
+        turned = turn_images(items[chosen])
         self.register_buffer("inputs", encoding.inputs(turned).flatten(0, 1), persistent=False)
-        self.register_buffer("labels", reference.labels[chosen].long(), persistent=False)
+        self.register_buffer("labels", labels[chosen].long(), persistent=False)
 
     def forward(self, weights: Weights) -> Tensor:
         logits, _ = rnn_forward(weights, self.inputs.to(weights["head.bias"]))
@@ -181,14 +182,14 @@ class TurnedImages(nn.Module):
 
 
 def labels_in_turn(labels: Tensor) -> Tensor:
-    """Numbers of all items, int64 [I], the first of every label first, then the second of every label, and so on."""
+    """Numbers of all items, int64 [I]: the first of every label, then the second of every label, and so on."""
     same = labels[:, None] == labels[None, :]
     occurrence = same.tril(diagonal=-1).sum(dim=1)
     return (occurrence * (int(labels.max()) + 1) + labels.long()).argsort()
 
 
 def turn_images(items: Tensor) -> Tensor:
-    """Upright images uint8 [B, 784], tile after tile, turned counter-clockwise by each of ANGLES: [angles, B, 784]."""
+    """Upright images uint8 [B, 784] (tile after tile) turned by each of ANGLES: [angles, B, 784]."""
     pixels = untile(items.cpu().numpy()).reshape(len(items), -1)
     turned = []
     for degrees in ANGLES:
@@ -198,7 +199,7 @@ def turn_images(items: Tensor) -> Tensor:
 
 
 def describe_answers(log_probabilities: Tensor, labels: Tensor) -> Tensor:
-    """Statistics [N, 2 angles + O + 2] of log-probabilities [N, angles, B, O] of the digits of images with labels [B].
+    """Statistics [N, 2 angles + O + 2] of log-probabilities [N, angles, B, O] of the digits; labels are [B].
 
     In order: mean cross-entropy at each angle; accuracy at each angle; mean probability of each digit; and the
     angle at which the RNN seems at home, as sine and cosine: the circular mean of the angles, weighted by the

@@ -202,14 +202,16 @@ def activate_lstm(gates: Tensor, previous: Tensor | None, cell: Tensor, squashed
     torch.mul(o, squashed, out=hidden)
 
 
-def lstm_slopes(gates: Tensor, previous: Tensor, squashed: Tensor) -> tuple[Tensor, Tensor]:
+def lstm_slopes(
+    gates: Tensor, previous: Tensor, squashed: Tensor, out: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """What the gradients of c and h are multiplied by: [.., 4, H] on their way to the gates, [.., H] from h to c.
 
     The pre-activations of i, f, g have dc/da = g i(1-i), c f(1-f), i (1-g^2), where c is the previous one; o has
     dh/da = tanh(c) o(1-o); and dh/dc = o (1-tanh(c)^2).
     """
     width = squashed.shape[-1]
-    slopes = torch.addcmul(gates, gates, gates, value=-1).unflatten(-1, (4, width))
+    slopes = torch.addcmul(gates, gates, gates, value=-1, out=out).unflatten(-1, (4, width))
     i, _, g, o = gates.split(width, dim=-1)
     to_i, to_f, to_g, to_o = slopes.unbind(-2)
     to_i.mul_(g)

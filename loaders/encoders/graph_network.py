@@ -2,8 +2,8 @@
 
 A node is a hidden unit, an edge the weights of all gates between two units. Permutations of the units are those of
 the nodes (graph metanetworks, Lim et al. 2024). For the sign flip (h, c) -> (-h, -c) of a unit every number has a
-parity at each of its units: it is *even* (stays) or *odd* (changes sign). A plain unit axis is odd; a gated axis is
-odd in the rows of `Cell.odd_gates` alone, so that with an LSTM
+parity at each of its units: it is *even* (stays) or *odd* (changes sign). A plain unit axis is odd; a gated axis
+is odd in the rows of `Cell.odd_gates` alone, so that with an LSTM
 
     W_i, W_f, W_o [dst, src]   odd at the source only         their diagonals: odd
     W_g [dst, src]             odd at both ends               its diagonal: even
@@ -231,12 +231,13 @@ class Round(nn.Module):
 
     def __init__(self, graph: Graph, channels: int, edge_channels: int, said: int) -> None:
         super().__init__()
-        self.messages = nn.ModuleList(
+        all_messages = [
             Messages(block.one_sided.shape[1], block.two_sided.shape[1], channels, edge_channels, said)
             for block in graph.edges
-        )
+        ]
+        self.messages = nn.ModuleList(all_messages)
         even, odd = [0] * len(graph.even), [0] * len(graph.even)
-        for block, messages in zip(graph.edges, self.messages, strict=True):
+        for block, messages in zip(graph.edges, all_messages, strict=True):
             even[block.destination] += messages.even_to_destination
             odd[block.destination] += messages.odd_to_destination
             even[block.source] += messages.even_to_source
@@ -313,6 +314,9 @@ def mix(matrix: Tensor, channels: Tensor) -> Tensor:
 
 
 def weighted(weights: Tensor, said: Tensor) -> Tensor:
-    """What units say, summed by weights [N, gates, (heads,) H, H]: [N, (heads,) H, F] to [N, H, gates * heads * F]."""
+    """What units say, [N, (heads,) H, F], summed by weights [N, gates, (heads,) H, H].
+
+    The result is [N, H, gates * heads * F].
+    """
     heard = weights @ said.unsqueeze(1)
     return heard.movedim(-2, 1).flatten(2)

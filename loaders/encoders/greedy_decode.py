@@ -51,7 +51,7 @@ class GreedyDecode(RegisteredEncoder):
 
 
 def decode_greedily(weights: Weights, steps: int) -> Tensor:
-    """What N models write after BEGIN a^n, n in PREFIXES: tokens [N, 5, steps], from the first token after BEGIN on."""
+    """What N models write after BEGIN a^n, n in PREFIXES: tokens [N, 5, steps], the forced a^n among them."""
     models = len(weights["head.bias"])
     like = weights["head.bias"]
     lengths = torch.tensor(PREFIXES, device=like.device).expand(models, -1)

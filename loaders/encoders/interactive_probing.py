@@ -6,17 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from loaders.encoders.base import Population
+from loaders.encoders.closed_loop import ClosedLoop, closed_loop_reference
 from loaders.encoders.frozen_rnn import FrozenRNNs
-from loaders.encoders.probing import (
-    READER_SIZE,
-    ProbingEncoder,
-    ReadOut,
-    open_probes,
-    read_in,
-    read_logits,
-    reader_lstm,
-)
-from loaders.encoders.stepwise_lstm import StepwiseLSTM
+from loaders.encoders.probing import READER_SIZE, ProbingEncoder, Reader, ReadOut, open_probes
 from zoo_builder.rnn import Weights
 
 
@@ -35,35 +27,24 @@ class InteractiveProbing(ProbingEncoder):
         spec = population.spec
         self.scores = nn.Parameter(open_probes(probes, self.length, spec.input_size))
         self.correction = nn.Parameter(torch.zeros(probes * spec.input_size, READER_SIZE))
-        self.read_in = read_in(probes * spec.output_size)
-        self.lstm = reader_lstm()
+        self.reader = Reader(probes * spec.output_size)
         self.read_out = ReadOut()
 
     def forward(self, weights: Weights) -> Tensor:
         """name -> [N, *shape] to [N, E]."""
-        hidden, _ = self._interrogate(weights)
-        return self.read_out(hidden)
+        return self.read_out(self._interrogate(weights)[0])
 
     @torch.no_grad()
     def probing_inputs(self, weights: Weights) -> Tensor:
         """See `ProbingEncoder`: each RNN's own."""
-        return self._interrogate(weights)[1]
+        return self._interrogate(weights)[1].permute(1, 2, 0, 3)
 
     def _interrogate(self, weights: Weights) -> tuple[Tensor, Tensor]:
-        """The reader's hidden states [T', N, 256] and the inputs [N, K, T', D]."""
+        """The reader's hidden states [T', N, 256] and the inputs [T', N, K, D]."""
         rnns = FrozenRNNs(weights)
-        state = rnns.zero_state(self.probes, self.scores)
-        reader = StepwiseLSTM(self.lstm, rnns.models, self.length)
-        shown: list[Tensor] = []
-        hidden: list[Tensor] = []
-        for open_scores in self.scores.unbind(1):
-            scores = open_scores.expand(rnns.models, -1, -1)
-            if hidden:
-                # A sum over 256 units that learn in step: the scale keeps it from outrunning the free sequences.
-                correction = hidden[-1] @ self.correction.T / READER_SIZE**0.5
-                scores = scores + correction.view_as(scores)
-            inputs = self.as_inputs(scores)
-            logits, state = rnns.step(inputs, state)
-            shown.append(inputs)
-            hidden.append(reader.step(self.read_in(read_logits(logits).flatten(1))))
-        return torch.stack(hidden), torch.stack(shown, dim=2)
+        loop = ClosedLoop.apply if rnns.is_fast else closed_loop_reference
+        # A sum over 256 units that learn in step: the scale keeps it from outrunning the free sequences.
+        correction = self.correction / READER_SIZE**0.5
+        return loop(
+            rnns, self.input_range, self.scores.transpose(0, 1), correction, *self.reader.composed_weights()
+        )

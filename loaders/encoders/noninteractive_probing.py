@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from loaders.encoders.base import Population
 from loaders.encoders.frozen_rnn import run_frozen
-from loaders.encoders.probing import ProbingEncoder, ReadOut, open_probes, read_in, read_logits, reader_lstm
+from loaders.encoders.probing import ProbingEncoder, Reader, ReadOut, open_probes, read_logits
 from zoo_builder.rnn import Weights
 
 
@@ -22,18 +22,15 @@ class NoninteractiveProbing(ProbingEncoder):
         super().__init__(population, probes, length)
         spec = population.spec
         self.scores = nn.Parameter(open_probes(probes, self.length, spec.input_size))
-        self.read_in = read_in(probes * spec.output_size)
-        self.lstm = reader_lstm()
+        self.reader = Reader(probes * spec.output_size)
         self.read_out = ReadOut()
 
     def forward(self, weights: Weights) -> Tensor:
         """name -> [N, *shape] to [N, E]."""
-        answers = read_logits(run_frozen(weights, self.as_inputs(self.scores)))
-        steps = answers.permute(2, 0, 1, 3).flatten(2)  # [T', N, K O]
-        hidden, _ = self.lstm(self.read_in(steps))
-        return self.read_out(hidden)
+        answers = read_logits(run_frozen(weights, self.input_range.forward(self.scores)))
+        return self.read_out(self.reader(answers.permute(2, 0, 1, 3).flatten(2)))
 
     def probing_inputs(self, weights: Weights) -> Tensor:
         """See `ProbingEncoder`: the same for all N."""
         models = weights["head.weight"].shape[0]
-        return self.as_inputs(self.scores).detach().expand(models, -1, -1, -1)
+        return self.input_range.forward(self.scores).detach().expand(models, -1, -1, -1)

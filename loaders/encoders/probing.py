@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +19,37 @@ TOKEN_LENGTH = 22
 IMAGE_LENGTH = 50
 READER_SIZE = 256
 LEAST_LOG_PROBABILITY = -12.0
+PROBE_SPREAD = 2.0
+"""Deviation of a probe's numbers before `InputRange`: at first most steps lean to one or two inputs."""
+
+
+@dataclass(frozen=True)
+class InputRange:
+    """Unbounded numbers [..., D] onto inputs: a distribution over tokens, or numbers in the range of pixels.
+
+    backward: (gradient of the inputs, inputs) -> gradient of the numbers.
+    """
+
+    forward: Callable[[Tensor], Tensor]
+    backward: Callable[[Tensor, Tensor], Tensor]
+
+
+def _softmax_backward(gradient: Tensor, inputs: Tensor) -> Tensor:
+    weighted = gradient * inputs
+    return weighted.addcmul_(inputs, weighted.sum(dim=-1, keepdim=True), value=-1)
+
+
+TOKENS = InputRange(lambda scores: scores.softmax(dim=-1), _softmax_backward)
+
+
+def pixels(least: float, width: float) -> InputRange:
+    """A sigmoid onto (least, least + width)."""
+
+    def backward(gradient: Tensor, inputs: Tensor) -> Tensor:
+        share = (inputs - least) / width
+        return gradient * share * (1 - share) * width
+
+    return InputRange(lambda scores: torch.sigmoid(scores) * width + least, backward)
 
 
 class ProbingEncoder(RegisteredEncoder):
@@ -43,52 +77,77 @@ class ProbingEncoder(RegisteredEncoder):
         """Steps that one RNN is asked for."""
         return self.probes * self.length
 
+    @cached_property
+    def input_range(self) -> InputRange:
+        """What makes inputs of free numbers."""
+        encoding = self.population.encoding
+        if isinstance(encoding, TokenEncoding):
+            return TOKENS
+        return pixels(encoding.shift, 255 * encoding.scale)
+
     def probing_inputs(self, weights: Weights) -> Tensor:
         """The inputs [N, K, T', D] that N RNNs are shown, without a gradient."""
         raise NotImplementedError
 
-    def as_inputs(self, scores: Tensor) -> Tensor:
-        """Unbounded numbers [..., D] to inputs: a distribution over tokens, or numbers in the range of pixels."""
-        encoding = self.population.encoding
-        if isinstance(encoding, TokenEncoding):
-            return scores.softmax(dim=-1)
-        return torch.sigmoid(scores) * (255 * encoding.scale) + encoding.shift
-
 
 def read_logits(logits: Tensor) -> Tensor:
-    """Logits [..., O] to log-probabilities, cut off below at -12 and scaled to [-3, 1].
+    """Logits [..., O] to log-probabilities, cut off below at -12: less than e^-12 is as good as nothing.
 
-    The cut keeps a confident RNN from drowning the reader: a probability below e^-12 is as good as none.
+    The cut keeps the sharpest RNNs from drowning the reader.
     """
-    return logits.log_softmax(dim=-1).clamp_min(LEAST_LOG_PROBABILITY) / 3 + 1
+    return logits.log_softmax(dim=-1).clamp_min(LEAST_LOG_PROBABILITY)
 
 
 def open_probes(probes: int, length: int, width: int) -> Tensor:
-    """Initial free probes [K, T', D] before `as_inputs`: spread enough that each step leans to a few inputs."""
-    return 2 * torch.randn(probes, length, width)
+    """Initial free probes [K, T', D], before `InputRange`."""
+    return PROBE_SPREAD * torch.randn(probes, length, width)
 
 
-def reader_lstm() -> nn.LSTM:
-    """The 2-layer LSTM of 256 that reads; orthogonal recurrent weights, forget gates that begin open."""
-    lstm = nn.LSTM(READER_SIZE, READER_SIZE, 2)
-    with torch.no_grad():
-        for layer in range(lstm.num_layers):
-            for block in getattr(lstm, f"weight_hh_l{layer}").chunk(4):
-                nn.init.orthogonal_(block)
-            for block in getattr(lstm, f"weight_ih_l{layer}").chunk(4):
-                nn.init.xavier_uniform_(block)
-            for side in ("bias_ih", "bias_hh"):
-                nn.init.zeros_(getattr(lstm, f"{side}_l{layer}"))
-            getattr(lstm, f"bias_ih_l{layer}")[READER_SIZE : 2 * READER_SIZE] = 1
-    return lstm
+class Reader(nn.Module):
+    """A linear map to 256 and a 2-layer LSTM of 256 over the answers of K probes side by side, [T', N, K O].
+
+    Recurrent weights begin orthogonal and forget gates open.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.read_in = nn.Linear(width, READER_SIZE)
+        nn.init.normal_(self.read_in.weight, std=1 / math.sqrt(width))
+        nn.init.zeros_(self.read_in.bias)
+        self.lstm = nn.LSTM(READER_SIZE, READER_SIZE, 2)
+        with torch.no_grad():
+            for below, recurrent, bias_ih, bias_hh in self.lstm.all_weights:
+                for gate in range(4):
+                    nn.init.xavier_uniform_(below.chunk(4)[gate])
+                    nn.init.orthogonal_(recurrent.chunk(4)[gate])
+                bias_hh.zero_()
+                bias_ih.zero_()[READER_SIZE : 2 * READER_SIZE] = 1
+
+    def forward(self, answers: Tensor) -> Tensor:
+        """Log-probabilities [T', N, K O] to the hidden states of the last layer [T', N, 256]."""
+        if answers.is_cuda:  # there cuDNN wants the LSTM's own weights, in one piece
+            return self.lstm(self.read_in(centred(answers)))[0]
+        weights = []
+        for weight, recurrent, bias in zip(*[iter(self.composed_weights())] * 3, strict=True):
+            weights += [weight, recurrent, bias, torch.zeros_like(bias)]
+        zero = answers.new_zeros(2, answers.shape[1], READER_SIZE)
+        return torch.lstm(answers, (zero, zero), weights, True, 2, 0.0, self.training, False, False)[0]
+
+    def composed_weights(self) -> list[Tensor]:
+        """[W, U, b] of both layers, the map to 256 multiplied into the first W.
+
+        Two linear maps in a row are one, of 4 x 256 rows and K O columns: a quarter of the reader's work less.
+        """
+        (below, recurrent, bias_ih, bias_hh), (*second, second_ih, second_hh) = self.lstm.all_weights
+        first = below @ self.read_in.weight
+        # On answers as they are: that of `centred` is multiplied in, too.
+        bias = torch.addmv(bias_ih + bias_hh, below, self.read_in.bias) + first.sum(dim=1)
+        return [first / 3, recurrent, bias, *second, second_ih + second_hh]
 
 
-def read_in(width: int) -> nn.Linear:
-    """The linear map from K answers at a step, [..., K O], to the reader's 256 inputs."""
-    linear = nn.Linear(width, READER_SIZE)
-    nn.init.normal_(linear.weight, std=1 / math.sqrt(width))
-    nn.init.zeros_(linear.bias)
-    return linear
+def centred(answers: Tensor) -> Tensor:
+    """Log-probabilities from [-12, 0] to [-3, 1]."""
+    return answers / 3 + 1
 
 
 class ReadOut(nn.Module):

@@ -204,7 +204,9 @@ def by_hidden_axes(spec: RNNSpec, weights: Weights) -> dict[HiddenAxes, Tensor]:
     stacked: dict[HiddenAxes, list[Tensor]] = {axes: [] for axes in channels_by_axes(spec)}
     for parameter in spec.parameters:
         tensor = weights[parameter.name]
-        channel_dims, hidden_dims, dim = [], [], 1
+        channel_dims: list[int] = []
+        hidden_dims: list[int] = []
+        dim = 1
         for axis in parameter.axes:
             if axis.gates > 1:
                 tensor = tensor.unflatten(dim, (axis.gates, -1))

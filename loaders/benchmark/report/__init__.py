@@ -26,7 +26,7 @@ INTERVALS = (
     "Means over seeds, with 95 % intervals of a bootstrap over training runs and seeds. `test`: tasks that no "
     "readout has seen; `ood`: unseen tasks outside the range of the training tasks. Sorted by the main ood score."
 )
-EMULATION_NOTE = "Means over seeds with 95 % bootstrap intervals over seeds; accuracies are those of the last step's checkpoints."
+EMULATION_NOTE = "Means over seeds with 95 % bootstrap intervals over seeds; accuracies at the last step alone."
 
 
 def make_report(

@@ -13,7 +13,7 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 
 from loaders.benchmark.report.tables import Line, TargetTable
@@ -223,6 +223,7 @@ def _token_maps(probes: NDArray[np.float64]) -> Figure:
         axes.imshow(probe.T, cmap="magma", vmin=0, vmax=max(1e-9, float(probe.max())), aspect="auto")
         names = TOKENS if probe.shape[1] == len(TOKENS) else range(probe.shape[1])
         axes.set_yticks(range(probe.shape[1]), names, fontsize=7)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.tick_params(length=0, labelsize=7)
         axes.spines[:].set_visible(False)
     for axes in panels[len(probes) :]:

@@ -1,0 +1,184 @@
+"""The loop of interactive probing as one node of the autograd graph: N frozen RNNs, and the LSTM that asks them.
+
+Left to autograd, each of T steps would make a gradient of every weight matrix of the reader and add it up, T times
+the memory traffic of the matrices. Here the backward keeps the gradients of the pre-activations, D [T, N, 4R], and
+takes D^T X at the end, one product a matrix. R is the reader's hidden size; the rest as everywhere.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from loaders.encoders.frozen_rnn import FrozenRNNs, Layer, activate_lstm, lstm_slopes
+from loaders.encoders.probing import LEAST_LOG_PROBABILITY, InputRange, read_logits
+from zoo_builder.rnn import State
+from zoo_builder.rnn.functional import lstm_cell
+
+
+def closed_loop_reference(
+    rnns: FrozenRNNs, input_range: InputRange, open_scores: Tensor, correction: Tensor, *reader: Tensor
+) -> tuple[Tensor, Tensor]:
+    """What `ClosedLoop` computes, with autograd's own backward and for every cell."""
+    state = rnns.zero_state(open_scores.shape[1], open_scores)
+    zero = open_scores.new_zeros(rnns.models, correction.shape[1])
+    reading: list[State] = [(zero, zero) for _ in reader[::3]]
+    shown, hidden = [], []
+    for scores in open_scores:
+        moved = (reading[-1][0] @ correction.T).unflatten(1, scores.shape)
+        shown.append(input_range.forward(scores + moved))
+        logits, state = rnns.step(shown[-1], state)
+        below = read_logits(logits).flatten(1)
+        for number, layer_state in enumerate(reading):
+            weight, recurrent, bias = reader[3 * number : 3 * number + 3]
+            reading[number] = lstm_cell(bias + below @ weight.T + layer_state[0] @ recurrent.T, layer_state)
+            below = reading[number][0]
+        hidden.append(below)
+    return torch.stack(hidden), torch.stack(shown).detach()
+
+
+class _Steps:
+    """What the steps of one LSTM layer leave behind: gates [T, .., 4H]; c, tanh(c) and h [T, .., H]."""
+
+    def __init__(self, steps: int, rows: tuple[int, ...], width: int, like: Tensor) -> None:
+        self.gates = like.new_empty(steps, *rows, 4 * width)
+        self.cells, self.squashed, self.hidden = like.new_empty(3, steps, *rows, width).unbind(0)
+        self.zero = like.new_zeros(*rows, width)
+
+    def activate(self, t: int) -> Tensor:
+        """From pre-activations of step t in `gates`; returns h."""
+        previous = self.cells[t - 1] if t else None
+        activate_lstm(self.gates[t], previous, self.cells[t], self.squashed[t], self.hidden[t])
+        return self.hidden[t]
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        return self.gates, self.cells, self.squashed, self.hidden
+
+
+class _StepsBack:
+    """Backward through such a layer: `d_gates` [T, .., 4H] fill up from the last step to the first."""
+
+    def __init__(self, gates: Tensor, cells: Tensor, squashed: Tensor, hidden: Tensor) -> None:
+        self.gates, self.cells, self.squashed, self.hidden = gates, cells, squashed, hidden
+        self.zero = torch.zeros_like(cells[0])
+        self.d_cell = torch.zeros_like(cells[0])
+        self.d_gates = torch.empty_like(gates)
+
+    def deactivate(self, t: int, d_hidden: Tensor) -> Tensor:
+        """The gradient of h at step t, complete -> that of the pre-activations [.., 4H]."""
+        width = self.zero.shape[-1]
+        gates, previous = self.gates[t], self.cells[t - 1] if t else self.zero
+        d_gates = self.d_gates[t]
+        slopes, to_cell = lstm_slopes(gates, previous, self.squashed[t], out=d_gates)
+        self.d_cell.addcmul_(d_hidden, to_cell)
+        slopes[..., :3, :].mul_(self.d_cell.unsqueeze(-2))
+        slopes[..., 3, :].mul_(d_hidden)
+        self.d_cell.mul_(gates[..., width : 2 * width])
+        return d_gates
+
+
+class ClosedLoop(torch.autograd.Function):
+    """(rnns, input range, open scores [T, K, D], correction [K D, R], the reader's weights) -> hidden, inputs.
+
+    Step t shows the RNNs open[t] + correction h[t - 1], brought into the range of inputs, and gives `read_logits`
+    of their answers to the reader, whose weights are [W, U, b] of each layer. hidden [T, N, R]: of the reader's
+    last layer. inputs [T, N, K, D]: no gradient.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        rnns: FrozenRNNs,
+        input_range: InputRange,
+        open_scores: Tensor,
+        correction: Tensor,
+        *reader: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        steps, probes, width = open_scores.shape
+        models, spec = rnns.models, rnns.spec
+        asked = [_Steps(steps, (models, probes), spec.hidden_size, open_scores) for _ in rnns.layers]
+        reading = [_Steps(steps, (models,), u.shape[-1], open_scores) for u in reader[1::3]]
+        inputs = open_scores.new_empty(steps, models, probes, width)
+        scored = open_scores.new_empty(steps, models, probes, spec.output_size)
+        for t in range(steps):
+            scores = open_scores[t].expand(models, -1, -1)
+            if t:
+                scores = torch.addmm(scores.flatten(1), reading[-1].hidden[t - 1], correction.T).view_as(scores)
+            inputs[t] = input_range.forward(scores)
+            scored[t] = _ask(rnns, asked, inputs[t], t).log_softmax(dim=-1)
+            below = scored[t].clamp_min(LEAST_LOG_PROBABILITY).flatten(1)
+            for number, layer in enumerate(reading):
+                weight, recurrent, bias = reader[3 * number : 3 * number + 3]
+                torch.addmm(bias, below, weight.T, out=layer.gates[t])
+                if t:
+                    layer.gates[t].addmm_(layer.hidden[t - 1], recurrent.T)
+                below = layer.activate(t)
+        ctx.rnns, ctx.input_range = rnns, input_range
+        kept = [tensor for layer in (*asked, *reading) for tensor in layer.tensors()]
+        ctx.save_for_backward(inputs, scored, correction, *reader, *kept)
+        ctx.readers = len(reading)
+        ctx.mark_non_differentiable(inputs)
+        return reading[-1].hidden.clone(), inputs
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_read: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        inputs, scored, correction, *rest = ctx.saved_tensors
+        reader, kept = rest[: 3 * ctx.readers], rest[3 * ctx.readers :]
+        layers = [_StepsBack(*kept[4 * n : 4 * n + 4]) for n in range(len(kept) // 4)]
+        asked, reading = layers[: -ctx.readers], layers[-ctx.readers :]
+        d_asked = [torch.zeros_like(layer.zero) for layer in asked]
+        d_reading = [torch.zeros_like(layer.zero) for layer in reading]
+        d_scores = torch.empty_like(inputs)
+        for t in reversed(range(len(inputs))):
+            d_below = d_read[t]
+            for number in reversed(range(len(reading))):
+                weight, recurrent, _ = reader[3 * number : 3 * number + 3]
+                d_gates = reading[number].deactivate(t, d_reading[number].add_(d_below))
+                d_below = d_gates @ weight
+                torch.mm(d_gates, recurrent, out=d_reading[number])
+            # Of the log-softmax: g - p sum(g), where g has nothing of what was cut off.
+            d_scored = d_below.view_as(scored[t]).masked_fill_(scored[t] < LEAST_LOG_PROBABILITY, 0)
+            d_logits = d_scored.addcmul(scored[t].exp(), d_scored.sum(dim=-1, keepdim=True), value=-1)
+            d_inputs = _ask_backward(ctx.rnns, asked, d_asked, d_logits, t)
+            d_scores[t] = ctx.input_range.backward(d_inputs, inputs[t])
+            d_reading[-1].addmm_(d_scores[t].flatten(1), correction)
+        d_correction = _weight_gradient(d_scores.flatten(2)[1:], reading[-1].hidden[:-1])
+        d_reader: list[Tensor] = []
+        for number, layer in enumerate(reading):
+            below = reading[number - 1].hidden if number else scored.clamp_min(LEAST_LOG_PROBABILITY).flatten(2)
+            d_reader.append(_weight_gradient(layer.d_gates, below))
+            d_reader.append(_weight_gradient(layer.d_gates[1:], layer.hidden[:-1]))
+            d_reader.append(layer.d_gates.sum(dim=(0, 1)))
+        return None, None, d_scores.sum(dim=1), d_correction, *d_reader
+
+
+def _ask(rnns: FrozenRNNs, asked: list[_Steps], inputs: Tensor, t: int) -> Tensor:
+    """Step t of the RNNs: inputs [N, K, D] -> logits [N, K, O]."""
+    for layer, steps in zip(rnns.layers, asked, strict=True):
+        gates = torch.baddbmm(layer.bias, inputs, layer.input_weights.mT, out=steps.gates[t])
+        if t:
+            gates.baddbmm_(steps.hidden[t - 1], layer.recurrent_weights.mT)
+        inputs = steps.activate(t)
+    return torch.baddbmm(rnns.head_bias, inputs, rnns.head_weight.mT)
+
+
+def _ask_backward(
+    rnns: FrozenRNNs, asked: list[_StepsBack], d_asked: list[Tensor], d_logits: Tensor, t: int
+) -> Tensor:
+    """Gradient of the inputs [N, K, D] of step t; `d_asked`, of each layer's h, moves on to step t - 1."""
+    d_below = torch.bmm(d_logits, rnns.head_weight)
+    for number in reversed(range(len(asked))):
+        layer: Layer = rnns.layers[number]
+        d_gates = asked[number].deactivate(t, d_asked[number].add_(d_below))
+        d_below = torch.bmm(d_gates, layer.input_weights)
+        torch.bmm(d_gates, layer.recurrent_weights, out=d_asked[number])
+    return d_below
+
+
+def _weight_gradient(d_outputs: Tensor, inputs: Tensor) -> Tensor:
+    """[T, N, rows] and [T, N, columns] -> [rows, columns]."""
+    return d_outputs.flatten(0, 1).T @ inputs.flatten(0, 1)
