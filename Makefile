@@ -48,9 +48,13 @@ demo: $(INSTALLED)
 		$(BIN)/zoo-builder info $(DEMO)/$$zoo; \
 		echo; echo "== $$zoo: opened as a datasets object"; \
 		$(BIN)/python -c "$$OPEN_ZOO" $(DEMO)/$$zoo; \
-		echo; echo "== $$zoo: what layer-wise statistics know"; \
-		$(BIN)/zoo-bench run --zoo $(DEMO)/$$zoo --encoder layer_statistics --out $(DEMO)/results; \
-	done
+		echo; echo "== $$zoo: what the step, and statistics of the weights, tell of unseen tasks"; \
+		for encoder in step_only invariant_statistics; do \
+			$(BIN)/zoo-bench run --zoo $(DEMO)/$$zoo --encoder $$encoder --out $(DEMO)/results; \
+		done; \
+	done; \
+	echo; echo "== the benchmark's report"; \
+	$(BIN)/zoo-bench report $(DEMO)/results
 
 test: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -89,7 +89,7 @@ def report(
         bool, typer.Option("--baselines/--no-baselines", help="Add the committed results on the same zoo.")
     ] = True,
 ) -> None:
-    """Print a table of all results with intervals, and write it as Markdown and as one self-contained HTML page."""
+    """Print all results in tables with intervals, and write them as Markdown and as one self-contained page."""
     folder = out or results
     typer.echo(make_report(results, folder, against, baselines))
     typer.echo(f"\nreport: {folder / 'report.html'} and {folder / 'report.md'}")

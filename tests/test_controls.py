@@ -197,9 +197,9 @@ def test_the_angle_at_which_an_rnn_is_right_is_found():
     described = describe_answers(log_probabilities, labels)[0]
     assert described[:24].argmin() == 7
     assert described[7].item() == pytest.approx(-np.log(0.91))
-    assert described[24 + 7] == 1
+    assert described[24 + 7].item() == pytest.approx(0.91)
     assert described[48:58].sum().item() == pytest.approx(1)
-    assert np.degrees(np.arctan2(*described[-2:].tolist())) % 360 == pytest.approx(ANGLES[7], abs=0.1)
+    assert np.degrees(np.arctan2(*described[-2:].tolist())) % 360 == pytest.approx(ANGLES[7], abs=2)
 
 
 def test_on_the_checkpoints_of_a_zoo(language_zoo, digits_zoo):

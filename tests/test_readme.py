@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from loaders.benchmark import run_benchmark
+from loaders.benchmark import Request, make_report, read_result, run_benchmark
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
@@ -28,5 +28,16 @@ def test_the_encoder_of_the_readme_can_be_benchmarked(language_zoo, tmp_path, mo
     block = next(block for block in BLOCKS if "class MyEncoder" in block)
     (tmp_path / "my_encoder.py").write_text(block)
     monkeypatch.chdir(tmp_path)
-    result = run_benchmark(language_zoo, "my_encoder:MyEncoder", ["accuracy"])
-    assert result["embedding_size"] == 10
+    assert len(block.splitlines()) <= 21
+    request = Request(
+        str(language_zoo),
+        "my_encoder:MyEncoder",
+        tmp_path / "results",
+        track="supervised",
+        targets=("accuracy",),
+        seeds=1,
+        overrides=(("steps", 5), ("validate_every", 5)),
+    )
+    (path,) = run_benchmark(request)
+    assert read_result(path).embedding_size == 16
+    assert "my_encoder:MyEncoder" in make_report(tmp_path / "results", tmp_path)

@@ -1,4 +1,4 @@
-"""What turns a network's last layer into a prediction of a target: shared by MLP readouts and end-to-end training."""
+"""From a network's last layer to a prediction of a target: for MLP readouts and for end-to-end training."""
 
 from __future__ import annotations
 

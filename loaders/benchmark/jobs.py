@@ -272,6 +272,7 @@ def _emulated_encoder(loaded: LoadedZoo, setting: Setting, seed: int, quiet: boo
     rows = {"train": setting.parts.train, "validation": setting.parts.validation}
     with Bar(f"emulation, seed {seed}", training.steps, quiet) as bar:
         emulation, curve = train_emulation(loaded, encoder, rows, training, seed, state, bar)
+    kept.parent.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.contiguous() for name, tensor in emulation.state_dict().items()}, kept)
     write_emulation(
         setting.board, _emulation_file(loaded, setting, emulation, curve, seed, time.perf_counter() - began)

@@ -17,8 +17,8 @@ UNITS = {"checkpoint": "checkpoint_id", "run": "run_id", "task": "task_id"}
 def measure_leakage(loaded: LoadedZoo, target: Target, seed: int = 0) -> dict[str, dict[str, float | None]]:
     """Scores of the nearest neighbour on raw weights when a quarter of the checkpoints, runs or tasks is held out.
 
-    Neighbours of the same run share most of their weights: split by checkpoint, a look-up passes for understanding.
-    Returns unit of the split -> score -> value.
+    Neighbours of the same run share most of their weights: split by checkpoint, a look-up passes for
+    understanding. Returns unit of the split -> score -> value.
     """
     random = np.random.default_rng(seed)
     rows = used_rows(loaded, target, np.arange(len(loaded)))

@@ -38,8 +38,8 @@ def partition(loaded: LoadedZoo, protocol: str) -> Partition:
     """The partition of a zoo under a protocol; tasks are never divided.
 
     strict: readouts see train, are chosen on validation, and report test and ood.
-    paper: by the paper's splits; every other one of its ood tasks joins the readouts' training, the rest is reported
-    (Herrmann et al. 2024).
+    paper: by the paper's splits; every other one of its ood tasks joins the readouts' training, the rest is
+    reported (Herrmann et al. 2024).
     """
     if protocol not in PROTOCOLS:
         raise RnnzooError(f"--protocol: found {protocol!r}, expected one of {', '.join(PROTOCOLS)}")
@@ -86,7 +86,7 @@ def choose_targets(loaded: LoadedZoo, names: tuple[str, ...] = ()) -> list[Targe
 def zoo_digest(config: Mapping[str, Any]) -> str:
     """Names the zoo that a config stands for: results of zoos with the same digest may be compared.
 
-    The same config gives the same runs, tasks and splits everywhere, and weights that agree up to the rounding of the
-    machine that built it.
+    The same config gives the same runs, tasks and splits everywhere, and weights that agree up to the rounding of
+    the machine that built it.
     """
     return hashlib.sha256(json.dumps(dict(config), sort_keys=True).encode()).hexdigest()[:16]

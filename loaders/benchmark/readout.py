@@ -39,8 +39,8 @@ def fit_readout(
 ) -> tuple[Predictor, float]:
     """Fit the readout called `name` (a key of `READOUTS`) on train, with its one setting chosen on validation.
 
-    Returns it and its distance on validation: squared error, misses, or 1 - cos of the error of an angle. It is not
-    the target's main score that chooses: a rank correlation of a small split is too coarse for that. Without
+    Returns it and its distance on validation: squared error, misses, or 1 - cos of the error of an angle. It is
+    not the target's main score that chooses: a rank correlation of a small split is too coarse for that. Without
     validation rows the middle setting is taken, and the distance is that on train.
     """
     candidates = list(READOUTS[name](target, train, validation, seed))
@@ -83,10 +83,7 @@ def _trees(target: Target, train: Fold, validation: Fold, seed: int) -> Iterator
     elif target.kind == "class" and truth.ndim == 2:
         yield _Rounded(truth, regressor)
     elif target.kind == "class":
-        yield _PerColumn(
-            truth,
-            lambda column: HistGradientBoostingClassifier(max_iter=100, random_state=seed).fit(features, column),
-        )
+        yield _PerColumn(truth, partial(_boosted_classes, features, seed))
     else:
         yield _PerColumn(truth, regressor)
 
@@ -164,6 +161,12 @@ class _Angle:
 
 def _ridge(features: Array, penalty: float, truth: Array) -> Any:
     return make_pipeline(StandardScaler(), Ridge(alpha=penalty)).fit(features, truth)
+
+
+def _boosted_classes(features: Array, seed: int, column: Array) -> Any:
+    classes, numbered = np.unique(column, return_inverse=True)
+    model = HistGradientBoostingClassifier(max_iter=100, random_state=seed)
+    return _Named(classes, model.fit(features, numbered))
 
 
 def _logistic(features: Array, strength: float, column: Array) -> Any:

@@ -1,8 +1,8 @@
 """Benchmarks an encoder: what has to be done, done job by job, resumable, in as many processes as asked for.
 
-A job is one seed of one encoder: in the features track its readouts, in the frozen track a training by emulation and
-then the readouts, in the supervised track a training for each target. Its results are files (`results.py`); what
-is there already is not done again.
+A job is one seed of one encoder: in the features track its readouts, in the frozen track a training by emulation
+and then the readouts, in the supervised track a training for each target. Its results are files (`results.py`);
+what is there already is not done again.
 """
 
 from __future__ import annotations
@@ -50,9 +50,10 @@ PRESETS = {"frozen": EMULATION_PRESETS, "supervised": SUPERVISED_PRESETS}
 class Request:
     """What `zoo-bench run` was asked for.
 
-    track: None takes "features" for an encoder without parameters, else "frozen". targets: none for all the zoo has.
-    overrides: fields of the preset's `TrainingConfig`, changed. workers: processes that share the jobs; threads: of
-    each, None to share the cores. device: of the trainings.
+    track: None takes "features" for an encoder without parameters, else "frozen". targets: none for all the zoo
+    has.
+    overrides: fields of the preset's `TrainingConfig`, changed. workers: processes that share the jobs; threads:
+    of each, None to share the cores. device: of the trainings.
     """
 
     zoo: str
@@ -73,7 +74,8 @@ class Request:
 def run_benchmark(request: Request) -> list[Path]:
     """Benchmark one encoder; returns the paths of its results, one for each target and seed.
 
-    Raises RnnzooError before any work for what cannot be done, and for results in the folder that were made otherwise.
+    Raises RnnzooError before any work for what cannot be done, and for results in the folder that were made
+    otherwise.
     """
     if request.seeds < 1:
         raise RnnzooError(f"--seeds: found {request.seeds}, expected at least 1")
@@ -127,7 +129,8 @@ def _resolve(request: Request, loaded: LoadedZoo) -> tuple[Setting, list[Target]
     for target in targets:
         if known is not None and target.name not in known and request.targets:
             raise RnnzooError(
-                f"--target: found {target.name!r}, but {request.encoder} can only say something of {', '.join(known)}"
+                f"--target: found {target.name!r}, but {request.encoder} can only say something of "
+                f"{', '.join(known)}"
             )
     targets = [target for target in targets if known is None or target.name in known]
     if not targets:

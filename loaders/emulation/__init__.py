@@ -1,7 +1,7 @@
 """Emulation, the self-supervised objective: from an embedding alone, do what the RNN does.
 
-(Herrmann, Faccio & Schmidhuber 2024.) An encoder and an emulator train jointly; the emulator sees the embedding and
-the RNN's inputs, and must reproduce its outputs.
+(Herrmann, Faccio & Schmidhuber 2024.) An encoder and an emulator train jointly; the emulator sees the embedding
+and the RNN's inputs, and must reproduce its outputs.
 """
 
 from loaders.emulation.emulator import LOSSES, Emulation, Emulator

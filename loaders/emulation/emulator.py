@@ -10,15 +10,14 @@ from torch import Tensor, nn
 from loaders.encoders import EMBEDDING_SIZE
 from zoo_builder.rnn import RNNSpec, Weights
 
-
 FORGET_BIAS = 2.0
 
 
 class Emulator(nn.Module):
     """An LSTM that stands in for any RNN of a zoo: embedding [N, E], inputs [N, R, T, D] -> log-probabilities.
 
-    A linear map of the embedding is added to the first (BEGIN) step alone, so what the emulator knows of the RNN has
-    to be carried by its state. (Herrmann et al. 2024: 2 layers of 256.)
+    A linear map of the embedding is added to the first (BEGIN) step alone, so what the emulator knows of the RNN
+    has to be carried by its state. (Herrmann et al. 2024: 2 layers of 256.)
     """
 
     def __init__(self, spec: RNNSpec, hidden: int = 256, layers: int = 2, embedding: int = EMBEDDING_SIZE) -> None:
@@ -45,7 +44,10 @@ class Emulator(nn.Module):
     def step(
         self, inputs: Tensor, state: tuple[Tensor, Tensor] | None, embedding: Tensor | None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """One step of M sequences: inputs [M, D] -> log-probabilities [M, O], state; embedding [M, E] at the first."""
+        """One step of M sequences: inputs [M, D] -> log-probabilities [M, O] and state.
+
+        embedding: [M, E] at the first step, None later.
+        """
         driven = self.read_inputs(inputs)
         if embedding is not None:
             driven = driven + self.read_embedding(embedding)
@@ -92,4 +94,5 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "forward_kl": forward_kl,
     "cross_entropy": cross_entropy,
 }
-"""(original, emulated) log-probabilities [..., O] -> loss [...]. The paper's text has reverse KL, its code total variation."""
+"""(original, emulated) log-probabilities [..., O] -> loss [...]. The paper's text has reverse KL, its published
+configuration total variation."""

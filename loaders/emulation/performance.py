@@ -26,8 +26,9 @@ def emulated_performance(
 ) -> dict[str, list[float]]:
     """Accuracies of checkpoints and of their emulations: {"original": [M], "emulated": [M]}.
 
-    Languages: the share of strings in the language, the RNN's as the zoo has it, the emulator's of 32 that it writes
-    at temperature 1. Images: the share of the first 32 rollouts named rightly at the last step, the same for both.
+    Languages: the share of strings in the language, the RNN's as the zoo has it, the emulator's of 32 that it
+    writes at temperature 1. Images: the share of the first 32 rollouts named rightly at the last step, the same
+    for both.
     """
     emulation.eval()
     if isinstance(loaded.zoo.encoding, TokenEncoding):

@@ -42,8 +42,8 @@ def train_emulation(
 ) -> tuple[Emulation, list[dict[str, float]]]:
     """Train `encoder` and a fresh emulator on rows["train"], watching rows["validation"].
 
-    A step takes `config.models` checkpoints, drawn with replacement, and `config.rollouts` rollouts of each. Returns
-    both at their best validation, and the learning curve.
+    A step takes `config.models` checkpoints, drawn with replacement, and `config.rollouts` rollouts of each.
+    Returns both at their best validation, and the learning curve.
     """
     if config.loss not in LOSSES:
         raise RnnzooError(f"loss: found {config.loss!r}, expected one of {', '.join(LOSSES)}")
@@ -81,7 +81,8 @@ def _losses(loaded: LoadedZoo, emulation: Emulation, rows: Tensor, rollouts: Ten
 def emulation_losses(
     loaded: LoadedZoo, emulation: Emulation, rows: Sequence[int] | NDArray[np.int64], config: TrainingConfig
 ) -> NDArray[np.float64]:
-    """Mean total variation of each checkpoint over its first `validation_rollouts` rollouts and all positions: [M].
+    """Mean total variation of each checkpoint over its first `validation_rollouts` rollouts and all positions:
+    [M].
 
     Whatever loss was trained with: so that trainings with different ones can be compared.
     """

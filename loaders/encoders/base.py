@@ -7,6 +7,7 @@ import importlib
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, ClassVar, Literal, Protocol
 
 import torch
@@ -99,7 +100,7 @@ class EmbeddingHead(nn.Module):
         super().__init__()
         widths = (features, *hidden)
         layers: list[nn.Module] = []
-        for below, above in zip(widths[:-1], widths[1:], strict=True):
+        for below, above in pairwise(widths):
             layers += [nn.Linear(below, above), nn.ReLU()]
         self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], size))
 

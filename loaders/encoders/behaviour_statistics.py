@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
+from torch.nn.functional import normalize, one_hot
 
 from loaders.encoders.base import Population, RegisteredEncoder
 from zoo_builder.errors import RnnzooError
@@ -20,7 +20,9 @@ STRINGS = 64
 ANGLES = tuple(range(0, 360, 15))
 IMAGES = 10
 """Images shown at every angle, the labels in turn: one of each digit."""
-MODELS_AT_ONCE = {"strings": 16, "images": 1}
+SHARPNESS = 3
+"""An angle weighs as much as the likelihood of this many images turned to it."""
+MODELS_AT_ONCE = {"strings": 32, "images": 4}
 """On a CPU a few models stay in its cache; other devices take more at once."""
 MODELS_AT_ONCE_ELSEWHERE = 256
 LARGEST_DIFFERENCE = 8
@@ -39,7 +41,7 @@ class BehaviourStatistics(RegisteredEncoder):
 
     group = "control"
     invariant_to = frozenset({"permutation", "sign_flip", "bias_split", "head_gauge"})
-    readouts = ("trees",)
+    readouts = ("linear", "trees")
 
     def __init__(self, population: Population) -> None:
         super().__init__()
@@ -201,23 +203,24 @@ def turn_images(items: Tensor) -> Tensor:
 def describe_answers(log_probabilities: Tensor, labels: Tensor) -> Tensor:
     """Statistics [N, 2 angles + O + 2] of log-probabilities [N, angles, B, O] of the digits; labels are [B].
 
-    In order: mean cross-entropy at each angle; accuracy at each angle; mean probability of each digit; and the
-    angle at which the RNN seems at home, as sine and cosine: the circular mean of the angles, weighted by the
-    likelihood of the labels.
+    In order: mean cross-entropy at each angle; mean probability of the right digit at each angle, which is the
+    accuracy of answers drawn from the probabilities and knows no ties; mean probability of each digit; and, as sine
+    and cosine, the angle at which the RNN is at home: the mean direction of the angles, weighted by the likelihood
+    of the labels.
     """
     models, angles, images, _ = log_probabilities.shape
     of_labels = labels.view(1, 1, -1, 1).expand(models, angles, images, 1)
-    cross_entropy = -log_probabilities.gather(-1, of_labels).squeeze(-1).mean(dim=-1)
-    correct = log_probabilities.argmax(dim=-1) == labels
+    right = log_probabilities.gather(-1, of_labels).squeeze(-1)
+    cross_entropy = -right.mean(dim=-1)
     radians = torch.deg2rad(torch.tensor(ANGLES).to(log_probabilities))
-    likelihood = (-images * cross_entropy).softmax(dim=1)
+    likelihood = (-SHARPNESS * cross_entropy).softmax(dim=1)
     direction = torch.stack([likelihood @ radians.sin(), likelihood @ radians.cos()], dim=1)
     return torch.cat(
         [
             cross_entropy,
-            correct.to(log_probabilities).mean(dim=-1),
+            right.exp().mean(dim=-1),
             log_probabilities.exp().mean(dim=(1, 2)),
-            torch.nn.functional.normalize(direction, dim=1),
+            normalize(direction, dim=1),
         ],
         dim=1,
     )

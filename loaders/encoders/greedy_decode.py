@@ -12,7 +12,7 @@ from zoo_builder.rnn import Weights, rnn_forward
 from zoo_builder.tasks import FormalLanguages
 from zoo_builder.tasks.formal_languages import BEGIN, END, LETTERS, OFFSETS
 
-MODELS_AT_ONCE = 64
+MODELS_AT_ONCE = 256
 A, B, C, D = range(len(LETTERS))
 PREFIXES = range(4, 9)
 """n of the forced a^n: from 4 on every language has a word of that n, and 8 is seen in training."""

@@ -18,8 +18,9 @@ HEADS = 4
 class UnitSet(nn.Module):
     """The H units of a layer, each by its trajectory [N, H, F], to [N, 2 * 128]; in any order, of either sign.
 
-    A trajectory u enters as phi(A u) + phi(-A u), A without a bias: a unit and its negative look the same. Then the
-    units attend to each other (a set transformer's block, Lee et al. 2019), and their mean and maximum is taken.
+    A trajectory u enters as phi(A u) + phi(-A u), A without a bias: a unit and its negative look the same. Then
+    the units attend to each other (a set transformer's block, Lee et al. 2019), and their mean and maximum is
+    taken.
     """
 
     def __init__(self, features: int) -> None:
@@ -39,7 +40,7 @@ class UnitSet(nn.Module):
 class HiddenProbing(ProbingEncoder):
     """Generated probes; reads the outputs, and each unit's h and tanh(c) at every step of every probe.
 
-    The hidden states must be there to read, so this is a weaker black box than the other probing encoders'.
+    For the other probing encoders an RNN is a black box; this one looks inside.
     """
 
     def __init__(self, population: Population, probes: int = 4, length: int | None = None) -> None:

@@ -62,8 +62,8 @@ class EquivariantLinear(nn.Module):
 
     An array over (l, k) becomes a mix of its own channels, plus, along either axis, a mix of all that is known of
     that unit (the means of every array over all axes but one that runs over the same layer), plus a mix of all
-    total means. From an array over (l, l) to itself these are six terms: itself, row and column means along
-    the rows and along the columns, the total mean. before, after: channels of each space.
+    total means. From an array over (l, l) to itself these are six terms: itself, row and column means along the
+    rows and along the columns, the total mean. before, after: channels of each space.
     """
 
     def __init__(self, before: Mapping[Space, int], after: Mapping[Space, int]) -> None:

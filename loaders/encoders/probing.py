@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -23,33 +22,38 @@ PROBE_SPREAD = 2.0
 """Deviation of a probe's numbers before `InputRange`: at first most steps lean to one or two inputs."""
 
 
+class InputRange(Protocol):
+    """Unbounded numbers [..., D] onto inputs; backward takes the gradient of the inputs to that of the numbers."""
+
+    def forward(self, scores: Tensor) -> Tensor: ...
+
+    def backward(self, gradient: Tensor, inputs: Tensor) -> Tensor: ...
+
+
+class TokenRange:
+    """A softmax: distributions over tokens, of which one-hot inputs are the corners."""
+
+    def forward(self, scores: Tensor) -> Tensor:
+        return scores.softmax(dim=-1)
+
+    def backward(self, gradient: Tensor, inputs: Tensor) -> Tensor:
+        weighted = gradient * inputs
+        return weighted.addcmul_(inputs, weighted.sum(dim=-1, keepdim=True), value=-1)
+
+
 @dataclass(frozen=True)
-class InputRange:
-    """Unbounded numbers [..., D] onto inputs: a distribution over tokens, or numbers in the range of pixels.
+class PixelRange:
+    """A sigmoid onto (least, least + width), from a black pixel to a white one."""
 
-    backward: (gradient of the inputs, inputs) -> gradient of the numbers.
-    """
+    least: float
+    width: float
 
-    forward: Callable[[Tensor], Tensor]
-    backward: Callable[[Tensor, Tensor], Tensor]
+    def forward(self, scores: Tensor) -> Tensor:
+        return torch.sigmoid(scores) * self.width + self.least
 
-
-def _softmax_backward(gradient: Tensor, inputs: Tensor) -> Tensor:
-    weighted = gradient * inputs
-    return weighted.addcmul_(inputs, weighted.sum(dim=-1, keepdim=True), value=-1)
-
-
-TOKENS = InputRange(lambda scores: scores.softmax(dim=-1), _softmax_backward)
-
-
-def pixels(least: float, width: float) -> InputRange:
-    """A sigmoid onto (least, least + width)."""
-
-    def backward(gradient: Tensor, inputs: Tensor) -> Tensor:
-        share = (inputs - least) / width
-        return gradient * share * (1 - share) * width
-
-    return InputRange(lambda scores: torch.sigmoid(scores) * width + least, backward)
+    def backward(self, gradient: Tensor, inputs: Tensor) -> Tensor:
+        share = (inputs - self.least) / self.width
+        return gradient * share * (1 - share) * self.width
 
 
 class ProbingEncoder(RegisteredEncoder):
@@ -71,19 +75,17 @@ class ProbingEncoder(RegisteredEncoder):
         self.population = population
         self.probes = probes
         self.length = default if length is None else length
+        encoding = population.encoding
+        self.input_range: InputRange = (
+            TokenRange()
+            if isinstance(encoding, TokenEncoding)
+            else PixelRange(encoding.shift, 255 * encoding.scale)
+        )
 
     @property
     def queries(self) -> int:
         """Steps that one RNN is asked for."""
         return self.probes * self.length
-
-    @cached_property
-    def input_range(self) -> InputRange:
-        """What makes inputs of free numbers."""
-        encoding = self.population.encoding
-        if isinstance(encoding, TokenEncoding):
-            return TOKENS
-        return pixels(encoding.shift, 255 * encoding.scale)
 
     def probing_inputs(self, weights: Weights) -> Tensor:
         """The inputs [N, K, T', D] that N RNNs are shown, without a gradient."""

@@ -270,8 +270,8 @@ class SumReLU(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, places: Sequence[Blocks], whole: Tensor, *parts: Tensor) -> Tensor:
-        """places: for `whole` and every part, which axes it ties."""
-        total = whole + parts[0] if parts else whole.clone()
+        """places: for `whole` and every part, which axes it ties; the first part ties none, as `whole` does."""
+        total = whole + parts[0]
         for blocks, part in zip(places[2:], parts[1:], strict=True):
             tie_axes(total, blocks).add_(part)
         total.relu_()

@@ -1,0 +1,303 @@
+"""Probing encoders: the fast path against the reference, and every promise of the encoders."""
+
+import math
+
+import pytest
+import torch
+from encoder_checks import (
+    IMAGES,
+    LANGUAGES,
+    SMALL,
+    SYMMETRIES,
+    assert_alone_equals_together,
+    assert_gradients_everywhere,
+    assert_invariant,
+    assert_learns_a_toy_target,
+    assert_moved,
+    assert_round_trip,
+    fresh_weights,
+)
+
+from loaders.encoders import Population, check_encoder
+from loaders.encoders.benchmark import PER_MODEL, contestants, run
+from loaders.encoders.closed_loop import ClosedLoop, closed_loop_reference
+from loaders.encoders.frozen_rnn import FrozenRNNs, run_frozen
+from loaders.encoders.hidden_probing import HiddenProbing
+from loaders.encoders.interactive_probing import InteractiveProbing
+from loaders.encoders.noninteractive_probing import NoninteractiveProbing
+from loaders.encoders.probe_generator import ProbeGenerator
+from loaders.encoders.probing import PixelRange, Reader, TokenRange, centred
+from zoo_builder.errors import RnnzooError
+from zoo_builder.rnn import RNNSpec, rnn_forward
+from zoo_builder.tasks.base import TileEncoding
+
+SMALL_IMAGES = Population(RNNSpec(4, 8, 3, 2), TileEncoding(4, 0.0127, -0.42), steps=6)
+PAPERS = (NoninteractiveProbing, InteractiveProbing)
+MAKERS = {
+    "noninteractive": lambda population: NoninteractiveProbing(population, length=6),
+    "interactive": lambda population: closed(InteractiveProbing(population, length=6)),
+    "interactive, 3 probes": lambda population: closed(InteractiveProbing(population, probes=3, length=5)),
+    "generator": lambda population: ProbeGenerator(population, probes=3, length=6),
+    "free probes": lambda population: ProbeGenerator(population, probes=3, length=6, free=True),
+    "hidden": lambda population: HiddenProbing(population, probes=2, length=6),
+}
+
+
+def closed(encoder):
+    """With the correction away from its zero, as after some training."""
+    torch.nn.init.normal_(encoder.correction, generator=torch.Generator().manual_seed(5))
+    return encoder
+
+
+@pytest.fixture(params=MAKERS)
+def make(request):
+    def made(population):
+        torch.manual_seed(torch.initial_seed() % 1000 + 1)  # another one at every call
+        return MAKERS[request.param](population)
+
+    return made
+
+
+@pytest.fixture
+def weights():
+    return fresh_weights(SMALL.spec, 3, scale=8)
+
+
+def numbers(*shape, seed=0, scale=1.0):
+    generator = torch.Generator().manual_seed(seed)
+    return (scale * torch.randn(*shape, dtype=torch.float64, generator=generator)).requires_grad_()
+
+
+def gradients(outputs, inputs, seed=1):
+    total = sum(
+        (output * numbers(*output.shape, seed=seed + n).detach()).sum() for n, output in enumerate(outputs)
+    )
+    return torch.autograd.grad(total, inputs)
+
+
+def assert_close(found, expected):
+    assert len(found) == len(expected)
+    for a, b in zip(found, expected, strict=True):
+        assert a.shape == b.shape
+        assert torch.allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(2, 7, 6), (3, 2, 7, 6), (1, 1, 6), (3, 1, 4, 6)])
+def test_frozen_run_equals_the_reference_forward_and_backward(weights, shape):
+    inputs = numbers(*shape)
+    found, expected = run_frozen(weights, inputs), rnn_forward(weights, inputs)[0]
+    assert_close([found], [expected])
+    assert_close(gradients([found], [inputs]), gradients([expected], [inputs]))
+
+
+def by_steps(weights, inputs):
+    """Logits, and each layer's h and tanh(c), by `rnn_forward` a step at a time."""
+    state, seen = None, []
+    for t in range(inputs.shape[-2]):
+        logits, state = rnn_forward(weights, inputs[..., t : t + 1, :], state)
+        seen.append((logits[:, :, 0], *state[0], *state[1].tanh()))
+    return [torch.stack(tensors, dim=2) for tensors in zip(*seen, strict=True)]
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 6), (3, 2, 5, 6)])
+@pytest.mark.parametrize("of", [(0, 1, 2, 3, 4), (1,), (3,), (2, 4)])
+def test_trajectories_equal_the_reference_forward_and_backward(weights, shape, of):
+    inputs = numbers(*shape)
+    logits, seen = FrozenRNNs(weights).run_observed(inputs)
+    found, expected = [logits, *seen.hidden, *seen.squashed], by_steps(weights, inputs)
+    assert_close(found, expected)
+    pairs = [gradients([tensors[n] for n in of], [inputs]) for tensors in (found, expected)]
+    assert_close(*pairs)
+
+
+def test_step_takes_gradients_to_inputs_and_states(weights):
+    rnns = FrozenRNNs(weights)
+    state = tuple(numbers(3, 2, 8, seed=n) for n in range(4))
+
+    def step(inputs, *state):
+        logits, following = rnns.step(inputs, state)
+        return (logits, *following)
+
+    assert torch.autograd.gradcheck(step, (numbers(3, 2, 6, seed=9), *state))
+
+
+def test_steps_make_up_the_run(weights):
+    inputs = numbers(3, 2, 7, 6)
+    rnns = FrozenRNNs(weights)
+    state, logits = rnns.zero_state(2, inputs), []
+    for step_inputs in inputs.unbind(2):
+        step_logits, state = rnns.step(step_inputs, state)
+        logits.append(step_logits)
+    found, expected = torch.stack(logits, dim=2), rnns.run(inputs)
+    assert_close([found], [expected])
+    assert_close(gradients([found], [inputs]), gradients([expected], [inputs]))
+
+
+def test_other_cells_take_the_reference_path(weights, monkeypatch):
+    torch.manual_seed(0)
+    encoders = [make(SMALL).double() for make in MAKERS.values()]
+    with torch.no_grad():
+        expected = [encoder(weights) for encoder in encoders]
+        monkeypatch.setattr("loaders.encoders.frozen_rnn.FAST_CELLS", frozenset())
+        assert not FrozenRNNs(weights).is_fast
+        assert_close([encoder(weights) for encoder in encoders], expected)
+
+
+def test_no_gradient_reaches_the_weights_of_the_rnn(weights):
+    taking = {name: tensor.clone().requires_grad_() for name, tensor in weights.items()}
+    run_frozen(taking, numbers(2, 4, 6)).sum().backward()
+    assert all(tensor.grad is None for tensor in taking.values())
+
+
+@pytest.mark.parametrize("shape", [(2, 7, 5), (4, 2, 7, 6), (7, 6)])
+def test_inputs_of_another_shape_raise(weights, shape):
+    with pytest.raises(RnnzooError, match=r"inputs: found shape .*expected \[B, T, 6\]"):
+        run_frozen(weights, numbers(*shape))
+
+
+@pytest.mark.parametrize("population", [SMALL, SMALL_IMAGES], ids=["tokens", "images"])
+@pytest.mark.parametrize("probes", [1, 3])
+def test_closed_loop_equals_the_reference_forward_and_backward(population, probes):
+    torch.manual_seed(0)
+    encoder = closed(InteractiveProbing(population, probes, 6)).double()
+    rnns = FrozenRNNs(fresh_weights(population.spec, 5, scale=16))  # so sharp that some log-probabilities are cut
+    parameters = [encoder.scores, encoder.correction, *encoder.reader.parameters()]
+    results = []
+    for loop in (ClosedLoop.apply, closed_loop_reference):
+        weights = encoder.reader.composed_weights()
+        hidden, inputs = loop(
+            rnns, encoder.input_range, encoder.scores.transpose(0, 1), encoder.correction / 4, *weights
+        )
+        assert not inputs.requires_grad
+        results.append([hidden, inputs, *gradients([hidden], parameters)])
+    assert_close(*results)
+
+
+@pytest.mark.parametrize("input_range", [TokenRange(), PixelRange(-0.4, 3.2)])
+def test_input_range_has_the_backward_of_its_forward(input_range):
+    scores = numbers(4, 5)
+    inputs = input_range.forward(scores)
+    direction = numbers(4, 5, seed=1).detach()
+    (expected,) = torch.autograd.grad(inputs, scores, direction)
+    assert_close([input_range.backward(direction, inputs.detach())], [expected])
+
+
+def test_composed_weights_are_those_of_the_map_and_the_lstm():
+    torch.manual_seed(0)
+    reader = Reader(5).double()
+    answers = -numbers(4, 3, 5).square()
+    found = reader(answers)
+    expected, _ = reader.lstm(reader.read_in(centred(answers)))
+    parameters = [answers, *reader.parameters()]
+    assert_close([found], [expected])
+    for name, a, b in zip(
+        ["answers", *dict(reader.named_parameters())],
+        gradients([found], parameters[:1] + parameters[1:]),
+        gradients([expected], parameters),
+        strict=True,
+    ):
+        assert torch.allclose(a, b, rtol=1e-9, atol=1e-11), name
+
+
+@pytest.mark.parametrize("symmetry", SYMMETRIES)
+def test_declared_symmetries_leave_the_embedding(make, symmetry):
+    encoder = make(SMALL)
+    assert symmetry in encoder.invariant_to
+    assert_invariant(encoder, SMALL, symmetry)
+
+
+def test_half_a_permutation_moves_the_embedding(make):
+    assert_moved(make(SMALL), SMALL, "half_permutation")
+
+
+def test_a_model_is_embedded_alone_as_together(make):
+    assert_alone_equals_together(make(SMALL), SMALL)
+
+
+@pytest.mark.parametrize("population", [SMALL, SMALL_IMAGES], ids=["tokens", "images"])
+def test_every_parameter_takes_a_gradient(make, population):
+    encoder = make(population)
+    assert check_encoder(encoder, population) == 16
+    assert_gradients_everywhere(encoder, population)
+
+
+def test_state_dict_round_trip(make):
+    made = []
+
+    def another(population):
+        torch.manual_seed(len(made))
+        made.append(make(population))
+        return made[-1]
+
+    assert_round_trip(another, SMALL)
+
+
+def test_learns_a_toy_target(make):
+    assert_learns_a_toy_target(make(SMALL), SMALL, steps=40)
+
+
+@pytest.mark.parametrize("encoder_class", PAPERS)
+def test_papers_encoders_have_the_papers_size(encoder_class):
+    parameters = sum(parameter.numel() for parameter in encoder_class(LANGUAGES).parameters())
+    assert abs(parameters / 1.15e6 - 1) < 0.05
+
+
+@pytest.mark.parametrize("encoder_class", PAPERS)
+@pytest.mark.parametrize(("probes", "length"), [(1, 7), (2, 12), (4, 22), (8, 42)])
+def test_papers_options(encoder_class, probes, length):
+    encoder = encoder_class(SMALL, probes=probes, length=length)
+    assert encoder.queries == probes * length
+    with torch.no_grad():
+        assert encoder(fresh_weights(SMALL.spec, 2, dtype=torch.float32)).shape == (2, 16)
+
+
+def test_default_lengths():
+    assert (NoninteractiveProbing(LANGUAGES).length, NoninteractiveProbing(IMAGES).length) == (22, 50)
+
+
+@pytest.mark.parametrize("options", [{"probes": 0}, {"length": 0}, {"length": 2.5}])
+def test_odd_options_raise(options):
+    with pytest.raises(RnnzooError, match="expected a whole number of at least 1"):
+        NoninteractiveProbing(SMALL, **options)
+
+
+def test_probing_inputs_are_inputs(make):
+    encoder = make(SMALL)
+    inputs = encoder.probing_inputs(fresh_weights(SMALL.spec, 3, dtype=torch.float32))
+    assert inputs.shape == (3, encoder.probes, encoder.length, 6)
+    assert not inputs.requires_grad
+    assert torch.allclose(inputs.sum(dim=-1), torch.ones(()))
+    pixels = make(SMALL_IMAGES).probing_inputs(fresh_weights(SMALL_IMAGES.spec, 3, dtype=torch.float32))
+    assert pixels.min() >= -0.42
+    assert pixels.max() <= -0.42 + 255 * 0.0127
+
+
+def test_interactive_probing_starts_open_and_asks_each_rnn_its_own_when_closed():
+    torch.manual_seed(0)
+    encoder, weights = InteractiveProbing(SMALL, 2, 5), fresh_weights(SMALL.spec, 3, dtype=torch.float32)
+    before = encoder.probing_inputs(weights)
+    assert torch.equal(before[0], before[1])
+    after = closed(encoder).probing_inputs(weights)
+    assert torch.equal(after[0, :, 0], after[1, :, 0])
+    assert (after[0, :, 1:] - after[1, :, 1:]).abs().max() > 1e-3
+
+
+def test_generated_probes_begin_as_wide_as_free_ones():
+    torch.manual_seed(0)
+    assert math.isclose(ProbeGenerator(SMALL).generator().std().item(), 2, rel_tol=0.2)
+
+
+@pytest.mark.parametrize("encoder_class", PAPERS)
+def test_the_per_model_form_computes_the_same(encoder_class):
+    torch.manual_seed(0)
+    encoder, weights = encoder_class(SMALL, 2, 5), fresh_weights(SMALL.spec, 3, dtype=torch.float32)
+    with torch.no_grad():
+        assert torch.allclose(PER_MODEL[encoder_class](encoder, weights), encoder(weights), atol=1e-5)
+
+
+def test_the_benchmark_times_both_forms():
+    names = ["noninteractive_probing(length=3)", "interactive_probing(length=3)", "step_only"]
+    found = contestants(names, SMALL, 2, "cpu")
+    turns = run(found, repeats=1)
+    assert [name for name in turns if name.endswith("per model")] == [f"{name}, per model" for name in names[:2]]
+    assert all(len(times) == 1 and times[0] > 0 for times in turns.values())
