@@ -27,6 +27,10 @@ FIELDS = {field.name: field.type for field in dataclasses.fields(TrainingConfig)
 CASTS = {"int": int, "float": float}
 
 
+class Interrupted(Exception):
+    """Ctrl-C in the middle of a run."""
+
+
 @app.command()
 def run(
     zoo: Annotated[str, typer.Option(metavar="ZOO", help="Folder of a zoo, or org/name on the hub.")],
@@ -71,7 +75,10 @@ def run(
         device=device,
         command=shlex.join(["zoo-bench", *sys.argv[1:]]),
     )
-    paths = run_benchmark(request)
+    try:
+        paths = run_benchmark(request)
+    except KeyboardInterrupt:
+        raise Interrupted from None  # click would swallow it without a word
     typer.echo(format_table([read_result(path) for path in paths]))
     typer.echo(f"\nresults: {out}; `zoo-bench report {out}` shows them beside the baselines")
 
@@ -128,6 +135,6 @@ def main() -> None:
     except RnnzooError as error:
         typer.echo(f"zoo-bench: {error}", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
+    except Interrupted:
         typer.echo("zoo-bench: stopped; the same command goes on from the last saved state", err=True)
         sys.exit(130)

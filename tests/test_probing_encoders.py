@@ -51,11 +51,8 @@ def closed(encoder):
 
 @pytest.fixture(params=MAKERS)
 def make(request):
-    def made(population):
-        torch.manual_seed(torch.initial_seed() % 1000 + 1)  # another one at every call
-        return MAKERS[request.param](population)
-
-    return made
+    torch.manual_seed(0)
+    return MAKERS[request.param]
 
 
 @pytest.fixture
@@ -118,7 +115,7 @@ def test_step_takes_gradients_to_inputs_and_states(weights):
         logits, following = rnns.step(inputs, state)
         return (logits, *following)
 
-    assert torch.autograd.gradcheck(step, (numbers(3, 2, 6, seed=9), *state))
+    assert torch.autograd.gradcheck(step, (numbers(3, 2, 6, seed=9), *state), fast_mode=True)
 
 
 def test_steps_make_up_the_run(weights):
@@ -190,13 +187,7 @@ def test_composed_weights_are_those_of_the_map_and_the_lstm():
     expected, _ = reader.lstm(reader.read_in(centred(answers)))
     parameters = [answers, *reader.parameters()]
     assert_close([found], [expected])
-    for name, a, b in zip(
-        ["answers", *dict(reader.named_parameters())],
-        gradients([found], parameters[:1] + parameters[1:]),
-        gradients([expected], parameters),
-        strict=True,
-    ):
-        assert torch.allclose(a, b, rtol=1e-9, atol=1e-11), name
+    assert_close(gradients([found], parameters), gradients([expected], parameters))
 
 
 @pytest.mark.parametrize("symmetry", SYMMETRIES)
@@ -222,18 +213,17 @@ def test_every_parameter_takes_a_gradient(make, population):
 
 
 def test_state_dict_round_trip(make):
-    made = []
+    seeds = iter(range(2))
 
-    def another(population):
-        torch.manual_seed(len(made))
-        made.append(make(population))
-        return made[-1]
+    def seeded(population):
+        torch.manual_seed(next(seeds) + 1)
+        return make(population)
 
-    assert_round_trip(another, SMALL)
+    assert_round_trip(seeded, SMALL)
 
 
 def test_learns_a_toy_target(make):
-    assert_learns_a_toy_target(make(SMALL), SMALL, steps=40)
+    assert_learns_a_toy_target(make(SMALL), SMALL, learning_rate=1e-3, models=16)
 
 
 @pytest.mark.parametrize("encoder_class", PAPERS)
@@ -284,7 +274,7 @@ def test_interactive_probing_starts_open_and_asks_each_rnn_its_own_when_closed()
 
 def test_generated_probes_begin_as_wide_as_free_ones():
     torch.manual_seed(0)
-    assert math.isclose(ProbeGenerator(SMALL).generator().std().item(), 2, rel_tol=0.2)
+    assert math.isclose(ProbeGenerator(SMALL).generator().std().item(), 2, rel_tol=1e-3)
 
 
 @pytest.mark.parametrize("encoder_class", PAPERS)

@@ -18,12 +18,13 @@ from zoo_builder.rnn import rnn_forward
 
 EMULATION_PRESETS = {
     "quick": TrainingConfig(
-        steps=600,
-        learning_rate=2e-3,
+        steps=1000,
+        learning_rate=3e-3,
+        models=32,
         warmup=50,
         decay="cosine",
         clip=1.0,
-        emulator_hidden=128,
+        emulator_hidden=64,
         validate_every=100,
     ),
     "paper": TrainingConfig(steps=100_000, learning_rate=1e-4),

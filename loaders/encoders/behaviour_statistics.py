@@ -204,9 +204,9 @@ def describe_answers(log_probabilities: Tensor, labels: Tensor) -> Tensor:
     """Statistics [N, 2 angles + O + 2] of log-probabilities [N, angles, B, O] of the digits; labels are [B].
 
     In order: mean cross-entropy at each angle; mean probability of the right digit at each angle, which is the
-    accuracy of answers drawn from the probabilities and knows no ties; mean probability of each digit; and, as sine
-    and cosine, the angle at which the RNN is at home: the mean direction of the angles, weighted by the likelihood
-    of the labels.
+    accuracy of answers drawn from the probabilities and knows no ties; mean probability of each digit; and the
+    angle at which the RNN is at home, as sine and cosine: the mean direction of the angles, weighted by the
+    likelihood of the labels.
     """
     models, angles, images, _ = log_probabilities.shape
     of_labels = labels.view(1, 1, -1, 1).expand(models, angles, images, 1)

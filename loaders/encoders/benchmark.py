@@ -4,7 +4,8 @@
     python -m loaders.encoders.benchmark --zoo-kind images --encoder interactive_probing
 
 The two probing encoders of the paper are also timed in a per-model form: `functional_call` of one RNN as a module,
-under `vmap`, with an `nn.LSTM` that reads. Contestants take turns; medians are printed, and ratios taken within a turn.
+under `vmap`, with an `nn.LSTM` that reads. Contestants take turns; medians are printed, and ratios taken within a
+turn.
 """
 
 from __future__ import annotations

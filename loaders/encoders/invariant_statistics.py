@@ -28,7 +28,7 @@ class InvariantStatistics(RegisteredEncoder):
 
     group = "control"
     invariant_to = frozenset({"permutation", "sign_flip", "bias_split", "head_gauge"})
-    readouts = ("trees",)
+    readouts = ("linear", "trees")
 
     def __init__(self, population: Population) -> None:
         super().__init__()

@@ -48,6 +48,7 @@ class LinearGenerator(nn.Module):
         )
         self.to_inputs = nn.Conv1d(CHANNELS, width, kernel_size=3, padding=1)
         with torch.no_grad():  # so many layers shrink what passes them: begin as wide as free probes do
+            nn.init.zeros_(self.to_inputs.bias)
             self.to_inputs.weight.mul_(PROBE_SPREAD / self().std().clamp_min(1e-6))
 
     def forward(self) -> Tensor:

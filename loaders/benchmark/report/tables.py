@@ -94,7 +94,8 @@ def _target_table(board: Board, target: Target, against: str | None) -> TargetTa
         difference = {} if reference is None or encoder == baseline else _difference(own, reference, names[0])
         lines.append(_line(board, group, own, difference))
     sign = -1 if target.better == "higher" else 1
-    lines.sort(key=lambda line: _rank(line.scores["ood"][names[0]], sign))
+    # By ood; those that stand alike there, by test.
+    lines.sort(key=lambda line: [_rank(line.scores[split][names[0]], sign) for split in reversed(splits)])
     return TargetTable(target, splits, names, baseline, tuple(lines))
 
 

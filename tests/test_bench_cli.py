@@ -1,0 +1,128 @@
+"""The command `zoo-bench` as a person types it: run, stop, go on, report, and what it says to bad input."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from loaders.cli import main
+from loaders.encoders import ENCODERS
+
+SHORT = ["--set", "steps=6", "--set", "validate_every=3", "--set", "emulator_hidden=8", "--set", "models=8"]
+
+
+@pytest.fixture
+def bench(monkeypatch, capsys):
+    """Run the command in this process: -> exit code, output, errors."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["zoo-bench", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        shown = capsys.readouterr()
+        return stopped.value.code or 0, shown.out, shown.err
+
+    return call
+
+
+def test_list_names_everything(bench):
+    code, out, _ = bench("list")
+    assert code == 0
+    assert all(name in out for name in ENCODERS)
+    assert "exact task" not in out
+    assert "supervised" in out
+    assert "'steps': 100000" in out
+
+
+def test_run_then_report(bench, language_zoo, tmp_path):
+    results = tmp_path / "results"
+    code, out, _ = bench("run", "--zoo", language_zoo, "--encoder", "greedy_decode", "--out", results)
+    assert code == 0
+    assert "exact task ↑" in out
+    assert f"results: {results}" in out
+    arguments = ["--track", "supervised", "--seeds", 2, "--target", "offsets", *SHORT, "--out", results]
+    code, out, _ = bench("run", "--zoo", language_zoo, "--encoder", "layer_statistics(hidden=(8,))", *arguments)
+    assert code == 0
+    code, out, _ = bench("report", results, "--against", "greedy_decode")
+    assert code == 0
+    assert "layer_statistics(hidden=(8,))" in out
+    assert "ood less greedy_decode" in out
+    assert "LEAKAGE" in out.upper()
+    assert (results / "report.md").read_text().startswith("# Benchmark")
+    assert "<html" in (results / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "steps"], "--set: found 'steps', expected FIELD=VALUE"),
+        (["--set", "speed=3"], "with a field of steps, learning_rate"),
+        (["--set", "steps=many"], "--set: steps: found 'many', expected int"),
+        (["--encoder", "no_such"], "--encoder: found 'no_such'"),
+        (["--zoo", "nowhere"], "nowhere: there is no such folder"),
+        (["--target", "rotation"], "--target: found 'rotation'"),
+    ],
+)
+def test_bad_input_exits_with_2(bench, language_zoo, tmp_path, arguments, message):
+    usual = {"--zoo": str(language_zoo), "--encoder": "step_only", "--out": str(tmp_path / "results")}
+    given = dict(zip(arguments[::2], arguments[1::2], strict=True))
+    options = [word for pair in (usual | given).items() for word in pair]
+    code, _, err = bench("run", *options)
+    assert code == 2
+    assert err.startswith("zoo-bench: ")
+    assert message in err
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_report_of_nothing(bench, tmp_path):
+    code, _, err = bench("report", tmp_path / "missing")
+    assert code == 2
+    assert "missing: there is no such folder" in err
+
+
+def test_an_interrupted_training_goes_on(language_zoo, tmp_path):
+    """Ctrl-C in mid-training, then the same command: the results are there, and say so the third time."""
+    command = [
+        sys.executable,
+        "-c",
+        "import loaders.training as t; t.SAVE_SECONDS = 0; from loaders.cli import main; main()",
+    ]
+    command += [
+        "run",
+        "--zoo",
+        str(language_zoo),
+        "--encoder",
+        "flat_mlp",
+        "--track",
+        "supervised",
+        "--seeds",
+        "1",
+    ]
+    command += ["--target", "accuracy", "--out", str(tmp_path / "results"), "--set", "validate_every=1"]
+    command += ["--set", "models=4", "--threads", "1"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+    running = subprocess.Popen([*command, "--set", "steps=100000"], env=environment, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.rglob("*.pt")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == 130, err
+    assert b"stopped; the same command goes on" in err
+    assert list(tmp_path.rglob("*.pt"))
+    assert not list(tmp_path.rglob("accuracy-seed0.json"))
+
+    other = subprocess.run([*command, "--set", "steps=20"], env=environment, capture_output=True, text=True)
+    assert other.returncode == 2
+    assert "the state of another training" in other.stderr
+    for state in tmp_path.rglob("*.pt"):
+        state.unlink()
+    for expected in ("", "1 of 1 results are there already"):
+        done = subprocess.run([*command, "--set", "steps=20"], env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert expected in done.stdout + done.stderr
+    assert list(tmp_path.rglob("accuracy-seed0.json"))
