@@ -46,9 +46,8 @@ class LinearGenerator(nn.Module):
             nn.ConvTranspose1d(CHANNELS, CHANNELS, kernel_size=4, stride=2, padding=1),
             nn.ConvTranspose1d(CHANNELS, CHANNELS, kernel_size=4, stride=2, padding=1),
         )
-        self.to_inputs = nn.Conv1d(CHANNELS, width, kernel_size=3, padding=1)
+        self.to_inputs = nn.Conv1d(CHANNELS, width, kernel_size=3, padding=1, bias=False)
         with torch.no_grad():  # so many layers shrink what passes them: begin as wide as free probes do
-            nn.init.zeros_(self.to_inputs.bias)
             self.to_inputs.weight.mul_(PROBE_SPREAD / self().std().clamp_min(1e-6))
 
     def forward(self) -> Tensor:
