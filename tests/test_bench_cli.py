@@ -63,6 +63,7 @@ def test_run_then_report(bench, language_zoo, tmp_path):
         (["--set", "speed=3"], "with a field of steps, learning_rate"),
         (["--set", "steps=many"], "--set: steps: found 'many', expected int"),
         (["--encoder", "no_such"], "--encoder: found 'no_such'"),
+        (["--encoder", "no_such_module:Encoder"], "could not be imported"),
         (["--zoo", "nowhere"], "nowhere: there is no such folder"),
         (["--target", "rotation"], "--target: found 'rotation'"),
     ],

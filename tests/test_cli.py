@@ -1,11 +1,10 @@
-"""The command lines as a user meets them: exit codes, messages, files."""
+"""The command `zoo-builder` as a user meets it: exit codes, messages, files."""
 
 import shutil
 import sys
 
 import pytest
 
-from loaders import cli as bench_cli
 from zoo_builder import cli as builder_cli
 from zoo_builder.zoos import PRESETS, ZOOS, config_of, resolve_config
 
@@ -14,29 +13,19 @@ QUICK = ["--runs", "4", "--steps", "3", "--sampled-strings", "10", "--hidden-siz
 
 
 @pytest.fixture
-def command(monkeypatch, capsys):
-    """Run a command line; returns (exit code, stdout, stderr)."""
+def builder(monkeypatch, capsys):
+    """Run the command; returns (exit code, stdout, stderr)."""
 
-    def run(main, *arguments):
-        monkeypatch.setattr(sys, "argv", [main.__module__, *map(str, arguments)])
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["zoo-builder", *map(str, arguments)])
         try:
-            main()
+            builder_cli.main()
             code = 0
         except SystemExit as end:
             code = end.code or 0
         return code, *capsys.readouterr()
 
     return run
-
-
-@pytest.fixture
-def builder(command):
-    return lambda *arguments: command(builder_cli.main, *arguments)
-
-
-@pytest.fixture
-def bench(command):
-    return lambda *arguments: command(bench_cli.main, *arguments)
 
 
 def test_build_verify_and_info(builder, tmp_path):
@@ -111,40 +100,6 @@ def test_another_config_in_the_folder_exits_with_2(builder, language_zoo):
     code, _, err = builder("build", "formal_languages", "--out", language_zoo, *QUICK)
     assert code == 2
     assert "holds a zoo of another config" in err
-
-
-def test_bench_writes_a_table_and_json(bench, language_zoo, tmp_path):
-    import json
-
-    code, out, err = bench("run", "--zoo", language_zoo, "--encoder", "layer_statistics", "--out", tmp_path)
-    assert code == 0, err
-    for name in ("offsets", "exact task", "accuracy", "tau within a step", "step"):
-        assert name in out
-    result = json.loads((tmp_path / "formal_languages-layer_statistics.json").read_bytes())
-    assert set(result["scores"]) == {"offsets", "accuracy", "step"}
-    assert result["zoo_config"]["runs"] == 12
-    code, out, _ = bench("list")
-    assert code == 0
-    assert "layer_statistics" in out
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--encoder", "magic"], "--encoder: found 'magic', expected one of layer_statistics"),
-        (["--encoder", "no_such_module:Encoder"], "could not be imported"),
-        (
-            ["--encoder", "layer_statistics", "--target", "rotation"],
-            "--target: found 'rotation', expected one of offsets",
-        ),
-    ],
-)
-def test_bad_input_of_bench(bench, language_zoo, tmp_path, monkeypatch, arguments, message):
-    monkeypatch.chdir(tmp_path)
-    code, _, err = bench("run", "--zoo", language_zoo, *arguments)
-    assert code == 2
-    assert message in err
-    assert not list(tmp_path.rglob("*.json"))
 
 
 @pytest.mark.parametrize("zoo", ZOOS)
