@@ -36,6 +36,7 @@ class LoadedZoo:
         table = self.zoo.metadata
         self._ids = np.flatnonzero(~table["diverged"].to_numpy()).tolist()
         self.metadata: pa.Table = table.take(pa.array(self._ids))
+        self._columns: dict[str, NDArray[Any]] = {}
         if not self._ids:
             raise RnnzooError(f"{path_or_repo}: every checkpoint diverged, expected some that did not")
 
@@ -52,8 +53,10 @@ class LoadedZoo:
         return unflatten_weights(self.zoo.spec, self.flat[rows])
 
     def column(self, name: str) -> NDArray[Any]:
-        """A column of the metadata as an array [M, ...]; strings as objects."""
-        return np.array(self.metadata[name].to_pylist())
+        """A column of the metadata as an array [M, ...], made once: not to be changed."""
+        if name not in self._columns:
+            self._columns[name] = np.array(self.metadata[name].to_pylist())
+        return self._columns[name]
 
     @cached_property
     def rollout_group(self) -> Tensor:

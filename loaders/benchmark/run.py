@@ -81,7 +81,7 @@ def run_benchmark(request: Request) -> list[Path]:
         raise RnnzooError(f"--seeds: found {request.seeds}, expected at least 1")
     loaded = open_zoo(request.zoo, choose_device(request.device))
     setting, targets = _resolve(request, loaded)
-    jobs = _jobs(request, loaded, setting, targets)
+    jobs = _jobs(request, setting, targets)
     _write_board(loaded, setting, targets)
     wanted = [path for job in jobs for path in job.paths(setting)]
     _check_existing(setting, wanted)
@@ -172,7 +172,7 @@ def _training(request: Request, track: str) -> TrainingConfig:
     return replace(presets[request.preset], **dict(request.overrides))
 
 
-def _jobs(request: Request, loaded: LoadedZoo, setting: Setting, targets: list[Target]) -> list[Job]:
+def _jobs(request: Request, setting: Setting, targets: list[Target]) -> list[Job]:
     """One job a seed, or a seed and target; a fixed encoder with readouts that draw nothing has one seed."""
     seeds = range(request.seeds)
     if setting.track == "features" and setting.parameters == 0 and "mlp" not in setting.readouts:
