@@ -14,6 +14,7 @@ from loaders.benchmark import TARGETS, Request, format_table, make_report, read_
 from loaders.benchmark.run import PRESETS, TRACKS
 from loaders.encoders import ENCODERS
 from loaders.training import TrainingConfig
+from zoo_builder.cluster import ClusterCommand, GpusOption, RayOption
 from zoo_builder.errors import RnnzooError
 
 app = typer.Typer(
@@ -31,7 +32,7 @@ class Interrupted(Exception):
     """Ctrl-C in the middle of a run."""
 
 
-@app.command()
+@app.command(cls=ClusterCommand)
 def run(
     zoo: Annotated[str, typer.Option(metavar="ZOO", help="Folder of a zoo, or org/name on the hub.")],
     encoder: Annotated[
@@ -55,6 +56,8 @@ def run(
     workers: Annotated[int, typer.Option(min=1, help="Processes that share the seeds.")] = 1,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of each; default: all cores.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    ray: RayOption = None,
+    gpus_per_task: GpusOption = None,
 ) -> None:
     """Train or fit an encoder on a zoo's training tasks and score it on unseen ones.
 
@@ -73,6 +76,8 @@ def run(
         workers=workers,
         threads=threads,
         device=device,
+        ray=ray,
+        gpus_per_task=gpus_per_task,
         command=shlex.join(["zoo-bench", *sys.argv[1:]]),
     )
     try:

@@ -51,3 +51,13 @@ def language_zoo(tmp_path_factory) -> Path:
 def digits_zoo(tmp_path_factory) -> Path:
     """Likewise of rotated digits."""
     return build("sequential_digits", tmp_path_factory.mktemp("zoos") / "digits")
+
+
+@pytest.fixture(scope="session")
+def ray_cluster():
+    """A Ray cluster on this machine, which whatever asks for one in this process then uses."""
+    pytest.importorskip("ray")
+    from zoo_builder.cluster import connect
+
+    with connect("local") as cluster:
+        yield cluster

@@ -9,6 +9,7 @@ ROOT = Path(__file__).parent.parent
 BASIC = {"errors", "columns", "random_streams"}
 """Small modules that everybody may use."""
 MAY_IMPORT = {
+    "cluster": set(),
     "columns": set(),
     "errors": set(),
     "random_streams": set(),
@@ -19,15 +20,26 @@ MAY_IMPORT = {
     "rollouts": {"rnn", "tasks", "training"},
     "splits": {"tasks"},
     "zoos": {"rnn", "tasks", "storage", "rollouts", "training"},
-    "build": {"rnn", "tasks", "storage", "training", "rollouts", "splits", "zoos"},
+    "build": {"rnn", "tasks", "storage", "training", "rollouts", "splits", "zoos", "cluster"},
     "verify": {"rnn", "tasks", "storage", "training", "rollouts", "splits", "zoos", "build"},
     "overview": {"rnn", "tasks", "storage", "splits"},
     "__main__": {"cli"},
     "release": {"rnn", "tasks", "storage", "training", "splits", "zoos", "overview", "verify"},
     "published": {"rnn", "tasks", "storage", "training", "rollouts", "splits", "zoos"},
-    "cli": {"build", "overview", "published", "release", "storage", "tasks", "training", "verify", "zoos"},
+    "cli": {
+        "build",
+        "cluster",
+        "overview",
+        "published",
+        "release",
+        "storage",
+        "tasks",
+        "training",
+        "verify",
+        "zoos",
+    },
 }
-LOADERS_MAY_USE = {"rnn", "tasks", "storage", "rollouts"}
+LOADERS_MAY_USE = {"rnn", "tasks", "storage", "rollouts", "cluster"}
 
 
 def imported(path: Path) -> set[str]:

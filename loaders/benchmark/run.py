@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
@@ -24,8 +24,10 @@ import zoo_builder
 from loaders.benchmark.jobs import Job, Setting, run_job
 from loaders.benchmark.leakage import measure_leakage
 from loaders.benchmark.protocol import choose_targets, partition, truth_of, zoo_digest
+from loaders.benchmark.ray_jobs import run_jobs
 from loaders.benchmark.results import (
     LEAKAGE,
+    ROWS,
     Leakage,
     Rows,
     SplitRows,
@@ -40,6 +42,7 @@ from loaders.emulation import EMULATION_PRESETS
 from loaders.encoders import ENCODERS, check_encoder, declared, is_learned, load_encoder
 from loaders.loaded_zoo import LoadedZoo
 from loaders.training import TrainingConfig
+from zoo_builder.cluster import Resources, connect
 from zoo_builder.errors import RnnzooError
 
 TRACKS = ("features", "frozen", "supervised")
@@ -53,7 +56,8 @@ class Request:
     track: None takes "features" for an encoder without parameters, else "frozen". targets: none for all the zoo
     has.
     overrides: fields of the preset's `TrainingConfig`, changed. workers: processes that share the jobs; threads:
-    of each, None to share the cores. device: of the trainings.
+    of each, None to share the cores. device: of the trainings. ray: address of a cluster whose nodes share the
+    jobs instead, each with one thread unless `threads` are given, and `gpus_per_task` of a GPU.
     """
 
     zoo: str
@@ -68,6 +72,8 @@ class Request:
     workers: int = 1
     threads: int | None = None
     device: str = "auto"
+    ray: str | None = None
+    gpus_per_task: float | None = None
     command: str = ""
 
 
@@ -77,9 +83,10 @@ def run_benchmark(request: Request) -> list[Path]:
     Raises RnnzooError before any work for what cannot be done, and for results in the folder that were made
     otherwise.
     """
+    resources = _cluster_resources(request)
     if request.seeds < 1:
         raise RnnzooError(f"--seeds: found {request.seeds}, expected at least 1")
-    loaded = open_zoo(request.zoo, choose_device(request.device))
+    loaded = open_zoo(request.zoo, choose_device("cpu" if resources else request.device))
     setting, targets = _resolve(request, loaded)
     jobs = _jobs(request, setting, targets)
     _write_board(loaded, setting, targets)
@@ -89,13 +96,26 @@ def run_benchmark(request: Request) -> list[Path]:
     done = len(wanted) - sum(len(job.targets) for job in missing)
     if done:
         tqdm.write(f"{done} of {len(wanted)} results are there already")
-    if request.workers == 1 or len(missing) <= 1:
+    if resources is not None:
+        _run_on_cluster(request, resources, setting, missing)
+    elif request.workers == 1 or len(missing) <= 1:
         with _threads(request.threads):
             for job in tqdm(missing, desc=setting.encoder, unit="job", disable=len(missing) < 2, leave=False):
                 run_job(loaded, setting, job)
     else:
         _run_in_processes(request, setting, missing)
     return wanted
+
+
+def _cluster_resources(request: Request) -> Resources | None:
+    """What a task on a cluster holds; None without a cluster."""
+    if request.ray is not None:
+        if request.workers != 1:
+            raise RnnzooError(f"--workers: found {request.workers} with --ray, which spreads the jobs by itself")
+        return Resources.asked_for(request.threads, request.device, request.gpus_per_task)
+    if request.gpus_per_task is not None:
+        raise RnnzooError(f"--gpus-per-task: found {request.gpus_per_task:g} without --ray")
+    return None
 
 
 @lru_cache(maxsize=1)
@@ -255,6 +275,18 @@ def _run_in_processes(request: Request, setting: Setting, jobs: list[Job]) -> No
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _run_on_cluster(request: Request, resources: Resources, setting: Setting, jobs: list[Job]) -> None:
+    """Share the jobs among the nodes of a Ray cluster; the first error stops the rest."""
+    if not jobs:
+        return
+    with connect(str(request.ray)) as cluster:
+        cluster.check_room(resources.cpus, resources.gpus)
+        do = partial(_run_in_worker, request.zoo, resources.device, setting)
+        with tqdm(total=len(jobs), desc=setting.encoder, unit="job", leave=False) as bar:
+            for _ in run_jobs(cluster, resources, setting.board / ROWS, do, jobs):
+                bar.update()
 
 
 def _begin_worker(threads: int, lock: Any) -> None:

@@ -1,0 +1,20 @@
+"""Work on a Ray cluster: `connection.py` reaches one, `tasks.py` runs tasks there, `option.py` has the options.
+
+Ray is an extra (`pip install rnnzoo[ray]`), and imported only when it is asked for.
+"""
+
+from zoo_builder.cluster.connection import Cluster, connect
+from zoo_builder.cluster.option import ClusterCommand, GpusOption, RayOption
+from zoo_builder.cluster.tasks import Resources, Sender, as_finished, check_shared
+
+__all__ = [
+    "Cluster",
+    "ClusterCommand",
+    "GpusOption",
+    "RayOption",
+    "Resources",
+    "Sender",
+    "as_finished",
+    "check_shared",
+    "connect",
+]

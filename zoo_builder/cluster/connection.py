@@ -1,0 +1,80 @@
+"""Reaches a Ray cluster, or starts one on this machine for as long as it is needed.
+
+Ray reports its use to its makers unless told not to; it is told here, before it is imported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from zoo_builder.cluster.option import LOCAL, OPTION
+from zoo_builder.errors import RnnzooError
+
+OBJECT_STORE_BYTES = 256 * 2**20
+"""Shared memory of a cluster started here: room for the images of a zoo, which is all that goes there."""
+
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else a warning at every start of a task without a GPU
+}
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster that this process is connected to. ray: the module. started: by us, for this work alone."""
+
+    ray: ModuleType
+    started: bool
+
+    def check_room(self, cpus: float, gpus: float) -> None:
+        """Raise RnnzooError, or warn where nodes may still join, if no node has room for a task."""
+        nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
+        if any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus for node in nodes):
+            return
+        most = max((node.get("CPU", 0) for node in nodes), default=0)
+        message = (
+            f"{OPTION}: no node has room for a task of {cpus:g} CPUs (--threads) and {gpus:g} GPUs; "
+            f"found {len(nodes)} nodes, of {most:g} CPUs at most, and {sum(n.get('GPU', 0) for n in nodes):g} GPUs"
+        )
+        if self.started:
+            raise RnnzooError(message)
+        logging.getLogger(__name__).warning("%s; waiting for one that has", message)
+
+
+@contextlib.contextmanager
+def connect(address: str) -> Iterator[Cluster]:
+    """The cluster at `address` ("local": a new one here), left, or stopped if it was started, at the end.
+
+    A connection that the process has already is used as it is. Raises RnnzooError where there is no Ray or no
+    cluster.
+    """
+    ray = _import_ray()
+    if ray.is_initialized():
+        yield Cluster(ray, started=False)
+        return
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address == LOCAL:
+        options |= {"object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}
+    try:
+        ray.init(address=address, **options)
+    except (OSError, RuntimeError, ValueError, ImportError) as error:
+        raise RnnzooError(f"{OPTION}: found {address!r}, but no Ray cluster was reached there: {error}") from error
+    try:
+        yield Cluster(ray, started=address == LOCAL)
+    finally:
+        ray.shutdown()
+
+
+def _import_ray() -> ModuleType:
+    os.environ.update(QUIET)
+    try:
+        import ray
+    except ImportError as error:
+        raise RnnzooError(f"{OPTION}: Ray is not installed ({error}); pip install rnnzoo[ray]") from error
+    return ray

@@ -1,0 +1,137 @@
+"""Runs a task for each of many items on a cluster, a bounded number at a time."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+import zoo_builder
+from zoo_builder.cluster.connection import Cluster
+from zoo_builder.cluster.option import OPTION
+from zoo_builder.errors import RnnzooError
+
+Item = TypeVar("Item")
+
+DEATHS = 10
+"""How often a task is begun again when its worker or node dies, before it is given up."""
+
+MOST_QUEUED = 1000
+"""Tasks handed to the cluster ahead of their time: enough to keep it busy, few enough to take back."""
+
+LOOK_SECONDS = 0.5
+
+SHARES = {
+    "auto": (0, 1, "a share of a GPU, from 0 to 1"),
+    "cpu": (0, 0, "none"),
+    "cuda": (0.001, 1, "a share of a GPU, above 0 and up to 1"),
+}
+"""By --device: the least and the most of a GPU that a task may ask for."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a task holds while it runs: CPUs, one thread each, and GPUs, of which several tasks may share one."""
+
+    cpus: int
+    gpus: float
+
+    @classmethod
+    def asked_for(cls, threads: int | None, device: str, gpus: float | None) -> Resources:
+        """From --threads (default 1), --device and --gpus-per-task (default: 1 with --device cuda, else none)."""
+        if device not in SHARES:
+            raise RnnzooError(f"--device: found {device!r}, expected one of {', '.join(SHARES)}")
+        gpus = float(device == "cuda") if gpus is None else gpus
+        least, most, expected = SHARES[device]
+        if not least <= gpus <= most:
+            raise RnnzooError(f"--gpus-per-task: found {gpus:g} with --device {device}, expected {expected}")
+        return cls(threads or 1, gpus)
+
+    @property
+    def device(self) -> str:
+        return "cuda" if self.gpus else "cpu"
+
+    def options(self) -> dict[str, Any]:
+        """For `.options` of a Ray function. Only deaths are worth another try: an error would come again."""
+        return {
+            "num_cpus": self.cpus,
+            "num_gpus": self.gpus,
+            "max_retries": DEATHS,
+            "retry_exceptions": False,
+        }
+
+
+@dataclass(frozen=True)
+class Sender:
+    """What a task takes over from the command that sent it."""
+
+    threads: int
+    folder: Path = field(default_factory=Path.cwd)
+    version: str = zoo_builder.__version__
+
+    def settle(self) -> None:
+        """Use its number of threads, and stand where it stands, so that relative paths mean the same."""
+        if self.version != zoo_builder.__version__:
+            raise RnnzooError(
+                f"{OPTION}: node {platform.node()} has rnnzoo {zoo_builder.__version__}, expected {self.version}"
+            )
+        torch.set_num_threads(self.threads)
+        if self.folder.is_dir():
+            os.chdir(self.folder)
+
+
+def check_shared(path: Path, option: str) -> None:
+    """In a task: raise RnnzooError unless this node sees what the command left at `path`."""
+    if not path.exists():
+        raise RnnzooError(
+            f"{option}: node {platform.node()} finds no {path.absolute()}, which the command has just written; "
+            "expected a folder that all nodes share"
+        )
+
+
+def as_finished(
+    cluster: Cluster,
+    items: deque[Item],
+    submit: Callable[[Item], Any],
+    meanwhile: Callable[[], None] = lambda: None,
+) -> Iterator[tuple[Item, Any]]:
+    """Submit a task for each item, and yield items with results as they come; `items` may grow on the way.
+
+    meanwhile: called about twice a second. The first error, RnnzooError where it is the user's to mend, stops
+    everything: tasks still running are then cancelled, as when the caller stops listening.
+    """
+    ray = cluster.ray
+    running: dict[Any, Item] = {}
+    try:
+        while items or running:
+            while items and len(running) < MOST_QUEUED:
+                item = items.popleft()
+                running[submit(item)] = item
+            finished, _ = ray.wait(list(running), timeout=LOOK_SECONDS)
+            meanwhile()
+            for reference in finished:
+                item = running.pop(reference)
+                yield item, _result(ray, reference, item)
+    finally:
+        for reference in running:
+            ray.cancel(reference, force=True)
+
+
+def _result(ray: Any, reference: Any, item: Any) -> Any:
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, RnnzooError):
+            raise error.cause from None
+        raise
+    except ray.exceptions.RayError as error:
+        first = str(error).strip().partition("\n")[0]
+        raise RnnzooError(
+            f"{OPTION}: {item}: given up after {DEATHS + 1} deaths: {first}"
+        ) from error
