@@ -133,9 +133,9 @@ def _view(tables: BoardTables) -> dict[str, Any]:
         "splits": tuple(board.rows.splits),
         "leaderboard": leaderboard(tables),
         "best": best_scores(tables),
-        "tables": [(table, plots.draw_scores(table)) for table in tables.targets],
+        "tables": [(table, plots.draw_scores(table), _supervised_curves(board, table)) for table in tables.targets],
         "emulations": tables.emulations,
-        "curves": plots.draw_curves(board.emulations) if any(e.curve for e in board.emulations) else None,
+        "curves": plots.draw_curves(board.emulations, "emulation loss"),
         "legend": plots.draw_legend(board.rows) if firsts else None,
         "maps": [(emulation, plots.draw_map(emulation, board.rows_of(emulation))) for emulation in firsts],
         "probes": [(e, *plots.draw_probes(e, board.rows.zoo_config.get("family"))) for e in probing],
@@ -144,6 +144,11 @@ def _view(tables: BoardTables) -> dict[str, Any]:
         "leakage_plot": _leakage_plot(board),
         "commands": _commands(board),
     }
+
+
+def _supervised_curves(board: Board, table: TargetTable) -> Markup | None:
+    of_target = [result for result in board.results if result.target == table.target.name]
+    return plots.draw_curves(of_target, f"loss, supervised on {table.target.name}")
 
 
 def _first_seeds(tables: BoardTables) -> list[Emulation]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from loaders.benchmark.report.tables import Line, TargetTable
 from loaders.benchmark.report.text import ARROWS, marked
-from loaders.benchmark.results import Emulation, Rows
+from loaders.benchmark.results import CurvePoint, Emulation, Result, Rows
 
 INK = "#010203"
 """Stands for the page's text colour, whatever it is: `_svg` puts `currentColor` in its place."""
@@ -76,15 +76,20 @@ def _label(line: Line, lines: Sequence[Line]) -> str:
     return f"{marked(line)}, {line.track}" if several else marked(line)
 
 
-def draw_curves(emulations: Sequence[Emulation]) -> Markup:
-    """Validation emulation loss by training step: the mean over seeds, and the range of the seeds."""
-    encoders = list(dict.fromkeys(emulation.encoder for emulation in emulations))
+def draw_curves(trained: Sequence[Emulation] | Sequence[Result], loss: str) -> Markup | None:
+    """Validation loss by training step: the mean over seeds, and the range of the seeds; None without any curve.
+
+    loss: what was measured, for the axis.
+    """
+    encoders = list(dict.fromkeys(one.encoder for one in trained if one.curve))
+    if not encoders:
+        return None
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.4, 4.2), layout="constrained")
         axes = figure.subplots()
         palette = mpl.colormaps["tab10"]
         for place, encoder in enumerate(encoders):
-            steps, losses = _curves([e for e in emulations if e.encoder == encoder])
+            steps, losses = _curves([one.curve for one in trained if one.encoder == encoder])
             if len(steps):
                 colour, dashes = palette(place % 10), ("-", "--", ":")[place // 10 % 3]
                 mean = np.nanmean(losses, axis=0)
@@ -97,19 +102,18 @@ def draw_curves(emulations: Sequence[Emulation]) -> Markup:
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.grid()
         axes.set_xlabel("training step")
-        axes.set_ylabel("validation emulation loss")
+        axes.set_ylabel(f"validation {loss}")
         figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
-        return _svg(figure, "learning curves: validation emulation loss by training step")
+        return _svg(figure, f"learning curves: validation {loss} by training step")
 
 
-def _curves(emulations: Sequence[Emulation]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _curves(curves: Sequence[Sequence[CurvePoint]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Steps [P] at which some seed was validated, and the losses [S, P] with nan in gaps."""
-    curves = [
-        {point.step: point.validation_loss for point in emulation.curve if point.validation_loss is not None}
-        for emulation in emulations
+    found = [
+        {point.step: point.validation_loss for point in curve if point.validation_loss is not None} for curve in curves
     ]
-    steps = sorted(set().union(*curves))
-    losses = [[curve.get(step, np.nan) for step in steps] for curve in curves]
+    steps = sorted(set().union(*found))
+    losses = [[curve.get(step, np.nan) for step in steps] for curve in found]
     return np.array(steps, dtype=float), np.array(losses)
 
 
