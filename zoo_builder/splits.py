@@ -6,11 +6,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from zoo_builder.random_streams import Stream, permutation
 from zoo_builder.tasks.base import Task, TaskFamily
@@ -38,26 +37,27 @@ def assign_splits(family: TaskFamily[Any], tasks: Sequence[Task], seed: int) -> 
     Every split gets at least one task where there are at least four.
     """
     unique = sorted(set(tasks), key=lambda task: task.task_id)
-    ood = {task.task_id for task in family.out_of_distribution(unique)}
-    inner = _shuffled([task.task_id for task in unique if task.task_id not in ood], seed)
+    ids = {task: task.task_id for task in unique}
+    ood = {ids[task] for task in family.out_of_distribution(unique)}
+    inner = _shuffled([ids[task] for task in unique if ids[task] not in ood], seed)
     test = _share(len(unique), 0.10, len(inner) - 2)
     validation = _share(len(unique), 0.05, len(inner) - test - 1)
     split = dict.fromkeys(sorted(ood), "ood")
     split |= dict.fromkeys(inner[:test], "test")
     split |= dict.fromkeys(inner[test : test + validation], "validation")
     split |= dict.fromkeys(inner[test + validation :], "train")
-    return Splits(split, _paper_split(family, unique, seed))
+    return Splits(split, _paper_split(family, ids, seed))
 
 
-def _paper_split(family: TaskFamily[Any], unique: Sequence[Task], seed: int) -> dict[str, str]:
-    ranked = sorted(unique, key=family.paper_rank)
+def _paper_split(family: TaskFamily[Any], ids: Mapping[Task, str], seed: int) -> dict[str, str]:
+    ranked = [ids[task] for task in sorted(ids, key=family.paper_rank)]
     first_ood = int(0.85 * len(ranked))
-    inner = _shuffled(sorted(task.task_id for task in ranked[:first_ood]), seed)
+    inner = _shuffled(sorted(ranked[:first_ood]), seed)
     first_validation = int(0.70 * len(ranked))
     return (
         dict.fromkeys(inner[:first_validation], "train")
         | dict.fromkeys(inner[first_validation:], "validation")
-        | {task.task_id: "ood" for task in ranked[first_ood:]}
+        | dict.fromkeys(ranked[first_ood:], "ood")
     )
 
 
@@ -77,6 +77,5 @@ def empty_splits(splits: Splits) -> list[str]:
 
 def count_tasks(splits: Splits) -> dict[str, int]:
     """Tasks in each split."""
-    names, counts = np.unique(list(splits.split.values()), return_counts=True)
-    found = dict(zip(names.tolist(), counts.tolist(), strict=True))
-    return {name: found.get(name, 0) for name in SPLITS}
+    counts = Counter(splits.split.values())
+    return {name: counts[name] for name in SPLITS}

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, overload
 
+import numpy as np
 import pyarrow as pa
 from annotated_types import Ge, Gt, Lt
+from numpy.typing import NDArray
 from pydantic import ConfigDict, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
@@ -20,7 +22,7 @@ from zoo_builder.rnn import RNNSpec
 from zoo_builder.rollouts import EvaluationSettings
 from zoo_builder.storage.schema import metadata_schema
 from zoo_builder.tasks import TASK_FAMILIES, TaskFamily, load_images
-from zoo_builder.tasks.base import Encoding
+from zoo_builder.tasks.base import Encoding, Task
 from zoo_builder.training.loop import Run, Schedule
 
 PAPER_CHECKPOINTS = (0, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000)
@@ -182,15 +184,54 @@ def metadata_columns(config: Mapping[str, Any]) -> pa.Schema:
     return metadata_schema(pa.schema([*family.schema, *extra]))
 
 
-def plan_runs(config: ZooConfig, family: TaskFamily[Any]) -> list[Run]:
-    """The runs of a zoo. Run r is the same in a zoo of 64 runs and in one of 1000."""
-    seeds = bits(config.seed, Stream.RUN_SEEDS, 0, config.runs) >> 1  # 63 bits: an Arrow int64 holds it
-    runs = []
-    for index, task in enumerate(family.tasks(config.runs, config.seed)):
-        seed = int(seeds[index])
+class Runs(Sequence[Run]):
+    """Some runs of a zoo, each made anew when it is asked for: a million of them are two arrays and a list.
+
+    tasks, seeds: of all runs of the zoo. numbers: which of them stand here, and in which order. A `Runs` pickles
+    as a tuple, without the rest of the zoo.
+    """
+
+    def __init__(
+        self,
+        config: ZooConfig,
+        tasks: Sequence[Task],
+        seeds: NDArray[np.integer[Any]],
+        numbers: NDArray[np.integer[Any]],
+    ) -> None:
+        self._config, self._tasks, self._seeds, self._numbers = config, tasks, seeds, numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @overload
+    def __getitem__(self, key: int) -> Run: ...
+    @overload
+    def __getitem__(self, key: slice) -> Runs: ...
+    def __getitem__(self, key: int | slice) -> Run | Runs:
+        return self.take(self._numbers[key]) if isinstance(key, slice) else self._run(int(self._numbers[key]))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return tuple, (list(self),)
+
+    @property
+    def tasks(self) -> list[Task]:
+        """The task of each run."""
+        return [self._tasks[number] for number in self._numbers]
+
+    def take(self, numbers: NDArray[np.integer[Any]]) -> Runs:
+        """The zoo's runs with these numbers."""
+        return Runs(self._config, self._tasks, self._seeds, numbers)
+
+    def _run(self, number: int) -> Run:
+        seed = int(self._seeds[number])
         scale, decay = (
             choices[int(below(seed, Stream.RUN_SETTINGS, block, 1, len(choices))[0])]
-            for block, choices in enumerate((config.learning_rate_scales, config.weight_decays))
+            for block, choices in enumerate((self._config.learning_rate_scales, self._config.weight_decays))
         )
-        runs.append(Run(index, f"run-{index:06d}", task, seed, scale, decay))
-    return runs
+        return Run(number, f"run-{number:06d}", self._tasks[number], seed, scale, decay)
+
+
+def plan_runs(config: ZooConfig, family: TaskFamily[Any]) -> Runs:
+    """The runs of a zoo. Run r is the same in a zoo of 64 runs and in one of 1000."""
+    seeds = bits(config.seed, Stream.RUN_SEEDS, 0, config.runs) >> 1  # 63 bits: an Arrow int64 holds it
+    return Runs(config, family.tasks(config.runs, config.seed), seeds, np.arange(config.runs))

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
+from zoo_builder.errors import RnnzooError
 from zoo_builder.rnn import RNNSpec
 from zoo_builder.splits import SPLITS, Splits, assign_splits
 from zoo_builder.storage.schema import shard_name
 from zoo_builder.tasks import TaskFamily
 from zoo_builder.training.loop import Run
-from zoo_builder.zoos import ZooConfig, plan_runs
+from zoo_builder.zoos import Runs, ZooConfig, plan_runs
+
+MOST_SHARDS = 99_999
+"""In a split: their numbers have five digits, in the names that a manifest may list."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +27,7 @@ class ShardPlan:
 
     name: str
     split: str
-    runs: tuple[Run, ...]
+    runs: Sequence[Run]
 
 
 @dataclass(frozen=True)
@@ -36,12 +42,12 @@ class ZooPlan:
         return self.config.spec
 
     @cached_property
-    def runs(self) -> list[Run]:
+    def runs(self) -> Runs:
         return plan_runs(self.config, self.family)
 
     @cached_property
     def splits(self) -> Splits:
-        return assign_splits(self.family, [run.task for run in self.runs], self.config.seed)
+        return assign_splits(self.family, self.runs.tasks, self.config.seed)
 
     @cached_property
     def shards(self) -> list[ShardPlan]:
@@ -49,16 +55,22 @@ class ZooPlan:
 
         Runs of one task stand together, so that whoever asks for a task, from afar, reads few ranges.
         """
-        members: dict[str, list[Run]] = defaultdict(list)
-        for run in self.runs:
-            members[self.splits.split[run.task.task_id]].append(run)
+        ids = [task.task_id for task in self.runs.tasks]
+        order = np.array(sorted(range(len(ids)), key=ids.__getitem__))  # stable: runs of a task by their number
+        splits = np.array([SPLITS.index(self.splits.split[task_id]) for task_id in ids], np.int8)[order]
         plans = []
-        for split in SPLITS:
-            runs = sorted(members[split], key=lambda run: (run.task.task_id, run.index))
+        for number, split in enumerate(SPLITS):
+            runs = self.runs.take(order[splits == number])
             size = self.config.runs_per_shard
-            groups = [tuple(runs[first : first + size]) for first in range(0, len(runs), size)]
-            for index, group in enumerate(groups):
-                plans.append(ShardPlan(shard_name(split, index, len(groups)), split, group))
+            count = -(-len(runs) // size)
+            if count > MOST_SHARDS:
+                raise RnnzooError(
+                    f"runs_per_shard: found {size}, which makes {count} shards of the split {split}, "
+                    f"expected at most {MOST_SHARDS}: more runs in a shard make fewer"
+                )
+            for index in range(count):
+                group = runs[index * size : (index + 1) * size]
+                plans.append(ShardPlan(shard_name(split, index, count), split, group))
         return plans
 
     def shards_of(self, split: str) -> list[ShardPlan]:

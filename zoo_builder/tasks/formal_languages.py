@@ -27,7 +27,7 @@ SEQUENCE_BYTES = 42
 """BEGIN and 41 further tokens: 41 inputs, 41 targets."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FormalLanguage:
     """One language, named by its three offsets.
 

@@ -26,7 +26,7 @@ TILE = 4
 MEAN, STD = 0.1307, 0.3081
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Rotation:
     """Images turned counter-clockwise by `degrees` in [0, 360), a multiple of 0.000001.
 
