@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from loaders.encoders.base import Population
 from loaders.encoders.closed_loop import ClosedLoop, closed_loop_reference
 from loaders.encoders.frozen_rnn import FrozenRNNs
-from loaders.encoders.probing import READER_SIZE, ProbingEncoder, Reader, ReadOut, open_probes
+from loaders.encoders.probing import READER_SIZE, ProbingEncoder, Reader, ReadOut
 from zoo_builder.rnn import Weights
 
 
@@ -22,13 +22,13 @@ class InteractiveProbing(ProbingEncoder):
 
     published = True
 
-    def __init__(self, population: Population, probes: int = 1, length: int | None = None) -> None:
+    def __init__(self, population: Population, probes: int = 8, length: int | None = None) -> None:
         super().__init__(population, probes, length)
         spec = population.spec
-        self.scores = nn.Parameter(open_probes(probes, self.length, spec.input_size))
+        self.scores = nn.Parameter(self.open_probes())
         self.correction = nn.Parameter(torch.zeros(probes * spec.input_size, READER_SIZE))
         self.reader = Reader(probes * spec.output_size)
-        self.read_out = ReadOut()
+        self.read_out = ReadOut(self.length)
 
     def forward(self, weights: Weights) -> Tensor:
         """name -> [N, *shape] to [N, E]."""

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from loaders.encoders.base import Population
 from loaders.encoders.frozen_rnn import run_frozen
-from loaders.encoders.probing import ProbingEncoder, Reader, ReadOut, open_probes, read_logits
+from loaders.encoders.probing import ProbingEncoder, Reader, ReadOut, read_logits
 from zoo_builder.rnn import Weights
 
 
@@ -18,12 +18,12 @@ class NoninteractiveProbing(ProbingEncoder):
 
     published = True
 
-    def __init__(self, population: Population, probes: int = 1, length: int | None = None) -> None:
+    def __init__(self, population: Population, probes: int = 8, length: int | None = None) -> None:
         super().__init__(population, probes, length)
         spec = population.spec
-        self.scores = nn.Parameter(open_probes(probes, self.length, spec.input_size))
+        self.scores = nn.Parameter(self.open_probes())
         self.reader = Reader(probes * spec.output_size)
-        self.read_out = ReadOut()
+        self.read_out = ReadOut(self.length)
 
     def forward(self, weights: Weights) -> Tensor:
         """name -> [N, *shape] to [N, E]."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from loaders.encoders.base import EmbeddingHead, Population
 from loaders.encoders.frozen_rnn import run_frozen
-from loaders.encoders.probing import PROBE_SPREAD, ProbingEncoder, centred, open_probes, read_logits
+from loaders.encoders.probing import PROBE_SPREAD, ProbingEncoder, centred, read_logits
 from zoo_builder.rnn import Weights
 
 LATENT_SIZE = 32
@@ -19,9 +19,9 @@ CHANNELS = 64
 class FreeProbes(nn.Module):
     """K free sequences, called like a generator: () -> [K, T', D]."""
 
-    def __init__(self, probes: int, length: int, width: int) -> None:
+    def __init__(self, scores: Tensor) -> None:
         super().__init__()
-        self.scores = nn.Parameter(open_probes(probes, length, width))
+        self.scores = nn.Parameter(scores)
 
     def forward(self) -> Tensor:
         return self.scores
@@ -65,7 +65,9 @@ class ProbeGenerator(ProbingEncoder):
     ) -> None:
         super().__init__(population, probes, length)
         spec = population.spec
-        self.generator = (FreeProbes if free else LinearGenerator)(probes, self.length, spec.input_size)
+        self.generator = (
+            FreeProbes(self.open_probes()) if free else LinearGenerator(probes, self.length, spec.input_size)
+        )
         self.head = EmbeddingHead(self.queries * spec.output_size, (512, 256))
 
     def forward(self, weights: Weights) -> Tensor:

@@ -17,9 +17,14 @@ from zoo_builder.tasks.base import TokenEncoding
 TOKEN_LENGTH = 22
 IMAGE_LENGTH = 50
 READER_SIZE = 256
+STEP_FEATURES = 400
+"""Numbers that the embedding is made of, shared by the steps of a probe."""
 LEAST_LOG_PROBABILITY = -12.0
 PROBE_SPREAD = 2.0
-"""Deviation of a probe's numbers before `InputRange`: at first most steps lean to one or two inputs."""
+"""Deviation of a random probe's numbers before `InputRange`: at first most steps lean to one or two inputs."""
+PROBE_NOISE = 0.3
+CERTAINTY = 0.8
+"""How far a probe that sets out from a real item is one: where an input range ends, its gradient does, too."""
 
 
 class InputRange(Protocol):
@@ -28,6 +33,10 @@ class InputRange(Protocol):
     def forward(self, scores: Tensor) -> Tensor: ...
 
     def backward(self, gradient: Tensor, inputs: Tensor) -> Tensor: ...
+
+    def near(self, inputs: Tensor) -> Tensor:
+        """Numbers that `forward` takes close to real inputs."""
+        ...
 
 
 class TokenRange:
@@ -39,6 +48,9 @@ class TokenRange:
     def backward(self, gradient: Tensor, inputs: Tensor) -> Tensor:
         weighted = gradient * inputs
         return weighted.addcmul_(inputs, weighted.sum(dim=-1, keepdim=True), value=-1)
+
+    def near(self, inputs: Tensor) -> Tensor:
+        return (CERTAINTY * inputs + (1 - CERTAINTY) / inputs.shape[-1]).log()
 
 
 @dataclass(frozen=True)
@@ -54,6 +66,9 @@ class PixelRange:
     def backward(self, gradient: Tensor, inputs: Tensor) -> Tensor:
         share = (inputs - self.least) / self.width
         return gradient * share * (1 - share) * self.width
+
+    def near(self, inputs: Tensor) -> Tensor:
+        return ((inputs - self.least) / self.width * CERTAINTY + (1 - CERTAINTY) / 2).logit()
 
 
 class ProbingEncoder(RegisteredEncoder):
@@ -82,6 +97,25 @@ class ProbingEncoder(RegisteredEncoder):
             else PixelRange(encoding.shift, 255 * encoding.scale)
         )
 
+    def open_probes(self) -> Tensor:
+        """Initial free probes [K, T', D], before `input_range`: real items, a little off; noise without any.
+
+        A string that training RNNs wrote leads an RNN to where its task shows, from the first update on; of
+        strings, those of the longest quarter are taken. Past the end of an item there is noise.
+        """
+        shape = self.probes, self.length, self.population.spec.input_size
+        if self.population.reference is None:
+            return PROBE_SPREAD * torch.randn(shape)
+        items = self.population.reference.items
+        if self.population.reads_tokens:
+            length = (items != items[:, -1:]).sum(dim=-1)  # up to where a string only ends on
+            items = items[length.argsort(descending=True)[: max(1, len(items) // 4)]]
+        inputs = self.population.encoding.inputs(items)
+        chosen = inputs[torch.randint(len(inputs), (self.probes,)), : self.length]
+        scores = PROBE_NOISE * torch.randn(shape)
+        scores[:, : chosen.shape[1]] += self.input_range.near(chosen)
+        return scores
+
     @property
     def queries(self) -> int:
         """Steps that one RNN is asked for."""
@@ -98,11 +132,6 @@ def read_logits(logits: Tensor) -> Tensor:
     The cut keeps the sharpest RNNs from drowning the reader.
     """
     return logits.log_softmax(dim=-1).clamp_min(LEAST_LOG_PROBABILITY)
-
-
-def open_probes(probes: int, length: int, width: int) -> Tensor:
-    """Initial free probes [K, T', D], before `InputRange`."""
-    return PROBE_SPREAD * torch.randn(probes, length, width)
 
 
 class Reader(nn.Module):
@@ -153,11 +182,17 @@ def centred(answers: Tensor) -> Tensor:
 
 
 class ReadOut(nn.Module):
-    """The reader's hidden states [T', N, 256] to embeddings: the last and the mean one, then one hidden layer."""
+    """The reader's hidden states [T', N, 256] to embeddings: each step through one map to a few numbers, all steps
+    side by side, then one hidden layer.
 
-    def __init__(self) -> None:
+    Unlike the last state, or a mean, this tells apart when an RNN answered what from the first update on.
+    """
+
+    def __init__(self, length: int) -> None:
         super().__init__()
-        self.head = EmbeddingHead(2 * READER_SIZE, (READER_SIZE,))
+        width = max(1, STEP_FEATURES // length)
+        self.narrow = nn.Linear(READER_SIZE, width)
+        self.head = EmbeddingHead(length * width, (READER_SIZE,))
 
     def forward(self, hidden: Tensor) -> Tensor:
-        return self.head(torch.cat([hidden[-1], hidden.mean(dim=0)], dim=-1))
+        return self.head(self.narrow(hidden).transpose(0, 1).flatten(1))
