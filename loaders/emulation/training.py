@@ -31,8 +31,8 @@ EMULATION_PRESETS = {
     ),
     "paper": TrainingConfig(steps=100_000, learning_rate=1e-4),
 }
-"""`quick` trains on the cross-entropy: while the emulator knows little, total variation pulls it towards the likeliest
-token of the average RNN, and it takes many times the steps to leave that."""
+"""`quick` trains on the cross-entropy: while the emulator knows little, total variation pulls it towards the
+likeliest token of the average RNN, and it takes many times the steps to leave that."""
 MODELS_AT_ONCE = 64
 
 

@@ -133,7 +133,9 @@ def _view(tables: BoardTables) -> dict[str, Any]:
         "splits": tuple(board.rows.splits),
         "leaderboard": leaderboard(tables),
         "best": best_scores(tables),
-        "tables": [(table, plots.draw_scores(table), _supervised_curves(board, table)) for table in tables.targets],
+        "tables": [
+            (table, plots.draw_scores(table), _supervised_curves(board, table)) for table in tables.targets
+        ],
         "emulations": tables.emulations,
         "curves": plots.draw_curves(board.emulations, "emulation loss"),
         "legend": plots.draw_legend(board.rows) if firsts else None,

@@ -110,7 +110,8 @@ def draw_curves(trained: Sequence[Emulation] | Sequence[Result], loss: str) -> M
 def _curves(curves: Sequence[Sequence[CurvePoint]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Steps [P] at which some seed was validated, and the losses [S, P] with nan in gaps."""
     found = [
-        {point.step: point.validation_loss for point in curve if point.validation_loss is not None} for curve in curves
+        {point.step: point.validation_loss for point in curve if point.validation_loss is not None}
+        for curve in curves
     ]
     steps = sorted(set().union(*found))
     losses = [[curve.get(step, np.nan) for step in steps] for curve in found]
