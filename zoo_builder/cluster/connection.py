@@ -19,6 +19,9 @@ from zoo_builder.errors import RnnzooError
 OBJECT_STORE_BYTES = 256 * 2**20
 """Shared memory of a cluster started here: room for the images of a zoo, which is all that goes there."""
 
+DEATHS = 10
+"""How often a task is begun again when its worker or node dies, before it is given up."""
+
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else a warning at every start of a task without a GPU
@@ -45,6 +48,24 @@ class Cluster:
         if self.started:
             raise RnnzooError(message)
         logging.getLogger(__name__).warning("%s; waiting for one that has", message)
+
+    def get(self, reference: Any, name: str = "this command") -> Any:
+        """The result of a task of this name. Raises RnnzooError where the user can mend what went wrong."""
+        exceptions = self.ray.exceptions
+        try:
+            return self.ray.get(reference)
+        except exceptions.RayError as error:
+            cause = getattr(error, "cause", None)
+            if isinstance(cause, RnnzooError):
+                raise cause from None
+            if "failed to import on the worker" in str(error):
+                raise RnnzooError(
+                    f"{OPTION}: a node could not import rnnzoo; expected it, as installed here, on every node"
+                ) from error
+            if isinstance(error, exceptions.RayTaskError):
+                raise
+            last = str(error).strip().partition("\n")[0]
+            raise RnnzooError(f"{OPTION}: {name}: given up after {DEATHS + 1} deaths: {last}") from error
 
 
 @contextlib.contextmanager

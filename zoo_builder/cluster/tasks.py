@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,14 +13,11 @@ from typing import Any, TypeVar
 import torch
 
 import zoo_builder
-from zoo_builder.cluster.connection import Cluster
+from zoo_builder.cluster.connection import DEATHS, Cluster
 from zoo_builder.cluster.option import OPTION
 from zoo_builder.errors import RnnzooError
 
 Item = TypeVar("Item")
-
-DEATHS = 10
-"""How often a task is begun again when its worker or node dies, before it is given up."""
 
 MOST_QUEUED = 1000
 """Tasks handed to the cluster ahead of their time: enough to keep it busy, few enough to take back."""
@@ -100,7 +97,7 @@ def as_finished(
     items: deque[Item],
     submit: Callable[[Item], Any],
     meanwhile: Callable[[], None] = lambda: None,
-) -> Iterator[tuple[Item, Any]]:
+) -> Generator[tuple[Item, Any], None, None]:
     """Submit a task for each item, and yield items with results as they come; `items` may grow on the way.
 
     meanwhile: called about twice a second. The first error, RnnzooError where it is the user's to mend, stops
@@ -117,21 +114,7 @@ def as_finished(
             meanwhile()
             for reference in finished:
                 item = running.pop(reference)
-                yield item, _result(ray, reference, item)
+                yield item, cluster.get(reference, str(item))
     finally:
         for reference in running:
             ray.cancel(reference, force=True)
-
-
-def _result(ray: Any, reference: Any, item: Any) -> Any:
-    try:
-        return ray.get(reference)
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, RnnzooError):
-            raise error.cause from None
-        raise
-    except ray.exceptions.RayError as error:
-        first = str(error).strip().partition("\n")[0]
-        raise RnnzooError(
-            f"{OPTION}: {item}: given up after {DEATHS + 1} deaths: {first}"
-        ) from error
