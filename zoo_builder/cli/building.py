@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from zoo_builder.build import build_zoo
+from zoo_builder.build import ZooPlan, build_zoo
+from zoo_builder.build.builder import build_plan
+from zoo_builder.build.ray_build import OnCluster
 from zoo_builder.cli.app import (
     DeviceOption,
     KernelOption,
@@ -20,6 +22,7 @@ from zoo_builder.cli.app import (
     draw_without_a_screen,
 )
 from zoo_builder.cli.progress import ProgressBar
+from zoo_builder.cluster import ClusterCommand, GpusOption, RayOption, Resources, connect
 from zoo_builder.errors import RnnzooError
 from zoo_builder.storage.manifest import read_manifest
 from zoo_builder.storage.schema import MANIFEST
@@ -30,7 +33,7 @@ from zoo_builder.verify import verify_zoo
 from zoo_builder.zoos import PRESETS, ZOOS, resolve_config
 
 
-@app.command(context_settings={"allow_interspersed_args": True})
+@app.command(cls=ClusterCommand, context_settings={"allow_interspersed_args": True})
 def build(
     zoo: Annotated[str, typer.Argument(metavar="ZOO", help=f"One of {', '.join(ZOOS)}.")],
     out: Annotated[Path, typer.Option(help="Folder of the zoo; continues a build begun there.")],
@@ -56,6 +59,14 @@ def build(
     device: DeviceOption = "auto",
     kernel: KernelOption = "auto",
     threads: ThreadsOption = None,
+    ray: RayOption = None,
+    gpus_per_task: GpusOption = None,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL", help="With --ray where nodes do not share OUT: s3://..., gs://..., file://..."
+        ),
+    ] = None,
 ) -> None:
     """Build a zoo, or go on with one: the same command continues after any interruption."""
     given = {
@@ -77,10 +88,22 @@ def build(
     config = resolve_config(zoo, preset, {name: value for name, value in given.items() if value is not None})
     if (out / MANIFEST).exists():
         typer.echo(f"{out} holds a finished zoo; checking that it is this one")
-    worker = choose_kernel(config.spec, config.encoding, device, kernel, threads)
-    typer.echo(f"{zoo}: {config.runs} runs of {config.steps} steps with kernel {worker.name}, into {out}")
-    with logging_redirect_tqdm(), ProgressBar(config) as bar:
-        manifest = build_zoo(config, out, worker, bar, mnist, save_every)
+    work = f"{zoo}: {config.runs} runs of {config.steps} steps"
+    if ray is not None:
+        resources = Resources.asked_for(threads, device, gpus_per_task)
+        plan = ZooPlan(config, config.make_family(mnist))
+        with connect(ray) as cluster:
+            typer.echo(f"{work} on {cluster}, into {out}")
+            with logging_redirect_tqdm(), ProgressBar(config) as bar:
+                way = OnCluster(cluster, resources, kernel, save_every, store)
+                manifest = build_plan(plan, out, way, bar)
+    else:
+        _refuse_without_ray({"--gpus-per-task": gpus_per_task, "--store": store})
+        worker = choose_kernel(config.spec, config.encoding, device, kernel, threads)
+        typer.echo(f"{work} with kernel {worker.name}, into {out}")
+        with logging_redirect_tqdm(), ProgressBar(config) as bar:
+            manifest = build_zoo(config, out, worker, bar, mnist, save_every)
+    assert manifest is not None, "no part is left to others"
     size = sum(entry.bytes for entry in manifest.files.values())
     typer.echo(f"finished: {out}, {size / 1e6:.1f} MB in {bar.seconds:.0f} s; `zoo-builder info {out}` shows it")
 
@@ -134,6 +157,12 @@ def images(mnist: MnistOption = None) -> None:
         typer.echo("sequential_digits")
     else:
         typer.echo("sequential_mnist")
+
+
+def _refuse_without_ray(options: Mapping[str, Any]) -> None:
+    for option, value in options.items():
+        if value is not None:
+            raise RnnzooError(f"{option}: found {value} without --ray")
 
 
 def _parse(text: str | None, option: str, parse: Callable[[str], Any]) -> Any:
