@@ -1,11 +1,13 @@
 """A zoo from start to finish: plan, train shard by shard, store, and go on where an earlier build stopped.
 
 The unit of work is a shard: the runs of one split that share a file. `plan.py` says which runs those are,
-`progress.py` keeps the state of a shard under way, `store.py` writes finished shards and the finished zoo,
-`builder.py` goes through them.
+`unit.py` builds some of them, with `progress.py` for the state of a shard under way and `store.py` for finished
+ones; `builder.py` goes through them, `folder.py` opens and finishes the folder they are in (`finish.py`), and
+`claims.py` keeps several builds in one folder apart.
 """
 
-from zoo_builder.build.builder import Interrupted, Observer, build_zoo
+from zoo_builder.build.builder import build_zoo
 from zoo_builder.build.plan import ShardPlan, ZooPlan
+from zoo_builder.build.unit import Interrupted, Observer
 
 __all__ = ["Interrupted", "Observer", "ShardPlan", "ZooPlan", "build_zoo"]

@@ -1,52 +1,44 @@
-"""Goes through the shards of a plan: trains, scores and stores each, and can be stopped at any moment."""
+"""Goes through the shards of a plan, from an empty folder to a finished zoo, and can be stopped at any moment."""
 
 from __future__ import annotations
 
-import json
 import logging
-import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-
+from zoo_builder.build.claims import Claim, try_claim
+from zoo_builder.build.folder import finish_folder, finished_zoo, is_built, is_finished, open_folder, open_shards
+from zoo_builder.build.ledger import Ledger
+from zoo_builder.build.parts import WHOLE, Part
 from zoo_builder.build.plan import ShardPlan, ZooPlan
-from zoo_builder.build.progress import Progress, join_progress, load_progress, save_progress
-from zoo_builder.build.store import finish_zoo, is_complete, store_shard
+from zoo_builder.build.progress import Progress, load_progress
+from zoo_builder.build.unit import Interrupted, Observer, build_shards
 from zoo_builder.errors import RnnzooError
-from zoo_builder.rollouts import Evaluation, evaluate
 from zoo_builder.splits import empty_splits
-from zoo_builder.storage import schema
-from zoo_builder.storage.manifest import Manifest, read_manifest, write_json
-from zoo_builder.storage.shards import TEMPORARY_FILES
-from zoo_builder.training.kernels import Kernel, TrainState, runs_that_fit
-from zoo_builder.training.loop import run_data, train_runs
-from zoo_builder.zoos import ZooConfig, config_of
+from zoo_builder.storage.manifest import Manifest
+from zoo_builder.training.kernels import Kernel, runs_that_fit
+from zoo_builder.training.loop import run_data
+from zoo_builder.zoos import ZooConfig
 
 log = logging.getLogger(__name__)
 
+LOOK_SECONDS = 0.5
+"""Between two looks at shards that other processes are building."""
 
-class Interrupted(Exception):
-    """The build was asked to stop, and did so with its state saved."""
 
+class Way(Protocol):
+    """A way of building: in this process, in several, on a cluster."""
 
-class Observer(Protocol):
-    """Who watches a build. Called between blocks of at most 100 training steps."""
+    def __call__(self, plan: ZooPlan, folder: Path, shards: Sequence[ShardPlan], observer: Observer) -> None:
+        """See to it that each of these shards is built, by whomever, and tell of those built here.
 
-    def steps_done(self, model_steps: int, before: bool = False) -> None:
-        """So many more training steps, summed over runs, are done; `before`: by an earlier build."""
-
-    def scored(self, step: int, accuracy: float) -> None:
-        """The runs under way reached a checkpoint with this median accuracy."""
-
-    def runs_done(self, runs: int, diverged: int) -> None:
-        """So many more runs are stored, of which some diverged."""
-
-    def stop_requested(self) -> bool:
-        """Whether to save and stop now."""
-        ...
+        Raises Interrupted, with states saved, when the observer asks to stop.
+        """
 
 
 def build_zoo(
@@ -57,130 +49,124 @@ def build_zoo(
     mnist_folder: Path | None = None,
     save_every: float = 120,
 ) -> Manifest:
-    """Build the zoo of `config` in `folder`, or finish one begun there.
+    """Build the zoo of `config` in `folder` in this process, or finish one begun there.
 
     save_every: seconds between two saves of a shard's training state.
     Raises Interrupted when the observer asks to stop, RnnzooError when the folder holds something else.
     """
-    finished = _finished_zoo(config, folder)
-    if finished is not None:
-        return finished
-    plan = ZooPlan(config, config.make_family(mnist_folder))
-    _claim_folder(config, folder)
+    finished = finished_zoo(config, folder)
+    if finished is None:
+        plan = ZooPlan(config, config.make_family(mnist_folder))
+        finished = build_plan(plan, folder, InThisProcess(kernel, save_every), observer)
+    assert finished is not None, "no part is left to others"
+    return finished
+
+
+def build_plan(plan: ZooPlan, folder: Path, way: Way, observer: Observer, part: Part = WHOLE) -> Manifest | None:
+    """Build a part of a zoo in `folder`, and finish the zoo if all of it is there then; else None.
+
+    Raises Interrupted when the observer asks to stop, RnnzooError when the folder holds something else.
+    """
+    finished = open_folder(plan.config, folder)
     for split in empty_splits(plan.splits):
         log.warning("the split %s is empty: %d tasks are too few for four splits", split, len(plan.splits.split))
-    at_once = runs_that_fit(kernel, plan.spec, run_data(plan.family, []).steps, config.batch_size)
-    for group in _groups(plan, folder, at_once, observer):
-        _build_shards(plan, folder, group, kernel, observer, save_every)
-    return finish_zoo(plan, folder)
-
-
-def _finished_zoo(config: ZooConfig, folder: Path) -> Manifest | None:
-    """The manifest of the zoo in `folder`, if one of this config is finished there."""
-    if not (folder / schema.MANIFEST).exists():
-        return None
-    manifest = read_manifest(folder)
-    _check_same_config(config, config_of(manifest.config, str(folder / schema.MANIFEST)), folder)
-    shutil.rmtree(folder / schema.BUILD_FOLDER, ignore_errors=True)
-    return manifest
-
-
-def _claim_folder(config: ZooConfig, folder: Path) -> None:
-    """Leave the config in an empty folder, or check that it is the one left there by an earlier build."""
-    plan_file = folder / schema.BUILD_FOLDER / "plan.json"
-    if plan_file.exists():
+    shards = part.choose(plan.shards)
+    runs = count_runs(shards)
+    ledger = Ledger(observer, plan.config.steps)
+    while finished is None:
+        unbuilt = open_shards(folder, shards)
+        ledger.found(runs - count_runs(unbuilt))
         try:
-            values = json.loads(plan_file.read_bytes())
-        except ValueError as error:
-            raise RnnzooError(f"{plan_file}: not JSON: {error}") from error
-        _check_same_config(config, config_of(values, str(plan_file)), folder)
-        for leftover in folder.rglob(TEMPORARY_FILES):  # of a build that was killed while it wrote
-            leftover.unlink()
-        return
-    if folder.exists() and not folder.is_dir():
-        raise RnnzooError(f"{folder}: a file, expected a folder to build in")
-    strangers = sorted({path.name for path in folder.glob("*")} - {schema.BUILD_FOLDER})
-    if strangers:
-        raise RnnzooError(f"{folder}: found {strangers[0]!r} in it, expected an empty folder or a zoo begun there")
-    write_json(plan_file, config.to_dict())
+            way(plan, folder, unbuilt, ledger)
+        except RnnzooError:
+            if not is_finished(folder):  # else by another build, which took away what was in this one's hands
+                raise
+        finished = finish_folder(plan, folder)
+        if part != WHOLE:
+            break
+    ledger.found(runs)
+    return finished
 
 
-def _check_same_config(wanted: ZooConfig, found: ZooConfig, folder: Path) -> None:
-    there = found.to_dict()
-    for name, value in wanted.to_dict().items():
-        if name != "preset" and there[name] != value:
-            raise RnnzooError(
-                f"{folder}: holds a zoo of another config: {name} is {there[name]!r} there, {value!r} was asked "
-                "for; choose another folder, or remove that one"
-            )
+def count_runs(shards: Sequence[ShardPlan]) -> int:
+    return sum(len(shard.runs) for shard in shards)
 
 
-def _groups(
-    plan: ZooPlan, folder: Path, runs_at_once: int, observer: Observer
-) -> Iterator[list[tuple[ShardPlan, Progress]]]:
-    """The shards still to be built and what is saved of each, in groups that stand at the same step."""
-    group: list[tuple[ShardPlan, Progress]] = []
-    for shard in plan.shards:
-        if is_complete(folder, shard):
-            observer.steps_done(len(shard.runs) * plan.config.steps, before=True)
-            observer.runs_done(len(shard.runs), 0)
-            continue
-        progress = load_progress(plan, folder, shard)
-        observer.steps_done(len(shard.runs) * progress.step, before=True)
-        held = sum(len(other.runs) for other, _ in group)
-        if group and (held + len(shard.runs) > runs_at_once or group[0][1].step != progress.step):
-            yield group
-            group = []
-        group.append((shard, progress))
-    if group:
-        yield group
+@dataclass(frozen=True)
+class InThisProcess:
+    """The plain way: a group of shards after the other, in this process.
+
+    save_every: seconds between two saves. among: how many processes share the shards, so that none takes so
+    many at once that the others run out of work.
+    """
+
+    kernel: Kernel
+    save_every: float
+    among: int = 1
+
+    def __call__(self, plan: ZooPlan, folder: Path, shards: Sequence[ShardPlan], observer: Observer) -> None:
+        """See `Way`."""
+        steps = run_data(plan.family, []).steps
+        at_once = runs_that_fit(self.kernel, plan.spec, steps, plan.config.batch_size)
+        unseen, busy = deque(shards), deque[ShardPlan]()
+        while unseen:
+            share = len(unseen) * plan.config.runs_per_shard // self.among
+            with ExitStack() as claims:
+                group = _take_group(plan, folder, unseen, busy, min(at_once, share), claims)
+                for shard, progress in group:
+                    observer.steps_done(len(shard.runs) * progress.step, before=True)
+                if group:
+                    build_shards(plan, folder, group, self.kernel, observer, self.save_every)
+            if not unseen and busy:
+                unseen, busy = busy, unseen
+                if not group:
+                    _wait(observer)
 
 
-def _build_shards(
+def _take_group(
     plan: ZooPlan,
     folder: Path,
-    group: Sequence[tuple[ShardPlan, Progress]],
-    kernel: Kernel,
-    observer: Observer,
-    save_every: float,
-) -> None:
-    """Train and score the runs of some shards side by side, then store each shard."""
-    shards = [shard for shard, _ in group]
-    runs = [run for shard in shards for run in shard.runs]
-    progress = join_progress(plan.spec, [progress for _, progress in group])
-    evaluations: dict[int, Evaluation] = {}
-    saved_at, seen_step = time.monotonic(), progress.step
+    unseen: deque[ShardPlan],
+    busy: deque[ShardPlan],
+    most_runs: int,
+    claims: ExitStack,
+) -> list[tuple[ShardPlan, Progress]]:
+    """Claim shards that stand at the same step, and what is saved of each, to be trained side by side.
 
-    def on_progress(state: TrainState) -> None:
-        nonlocal saved_at, seen_step
-        progress.state = state
-        observer.steps_done((state.step - seen_step) * len(runs))
-        seen_step = state.step
-        stop = observer.stop_requested()
-        if stop or time.monotonic() - saved_at > save_every:
-            save_progress(folder, shards, progress)
-            saved_at = time.monotonic()
-        if stop:
-            raise Interrupted
+    Takes from `unseen` what it looks at, and leaves in `busy` what others are building. A group has at most
+    `most_runs` runs, or one shard.
+    """
+    group: list[tuple[ShardPlan, Progress]] = []
+    held = 0
+    while unseen and (not group or held + len(unseen[0].runs) <= most_runs):
+        shard = unseen[0]
+        if not is_built(folder, shard):
+            claim = _claim_unbuilt(folder, shard)
+            if claim is None:
+                busy.append(shard)
+            else:
+                progress = load_progress(plan, folder, shard)
+                if group and progress.step != group[0][1].step:
+                    claim.release()
+                    break
+                claims.enter_context(claim)
+                group.append((shard, progress))
+                held += len(shard.runs)
+        unseen.popleft()
+    return group
 
-    def score(step: int) -> Evaluation:
-        weights = progress.kept[step]
-        return evaluate(kernel, plan.spec, plan.family, runs, weights, step, plan.config.evaluation)
 
-    for checkpoint in train_runs(
-        kernel, plan.spec, plan.family, runs, plan.config.schedule, progress.state, on_progress
-    ):
-        step = checkpoint.step
-        progress.kept[step] = checkpoint.weights
-        evaluations[step] = score(step)
-        observer.scored(step, float(np.median(evaluations[step].columns["accuracy"])))
-    for step in progress.kept.keys() - evaluations.keys():
-        evaluations[step] = score(step)
+def _claim_unbuilt(folder: Path, shard: ShardPlan) -> Claim | None:
+    """A claim on a shard; None where somebody else has one, or had one and built it."""
+    claim = try_claim(folder, shard.name)
+    if claim is not None and is_built(folder, shard):
+        claim.release()
+        return None
+    return claim
 
-    first = 0
-    for shard in shards:
-        rows = slice(first, first + len(shard.runs))
-        first = rows.stop
-        store_shard(plan, folder, shard, kernel.name, progress.kept, evaluations, rows)
-        finite = progress.kept[plan.config.steps][rows].isfinite().all(dim=1)
-        observer.runs_done(len(shard.runs), int((~finite).sum()))
+
+def _wait(observer: Observer) -> None:
+    """Give others time; raises Interrupted instead if that is what is asked for."""
+    if observer.stop_requested():
+        raise Interrupted
+    time.sleep(LOOK_SECONDS)

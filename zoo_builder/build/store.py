@@ -1,4 +1,4 @@
-"""Writes finished shards, and the finished zoo.
+"""Writes finished shards, and says which are.
 
 A shard's part (`.build/<shard>.parquet`) holds its rows of metadata, and in its header the sizes and hashes
 of the shard's files. It is written after them, so a shard is complete when its part is there.
@@ -9,9 +9,7 @@ from __future__ import annotations
 import io
 import json
 import logging
-import shutil
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +19,11 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-import zoo_builder
 from zoo_builder.build.plan import ShardPlan, ZooPlan
 from zoo_builder.build.progress import state_path
 from zoo_builder.rnn import unflatten_weights
 from zoo_builder.rollouts import Evaluation, rollout_items
-from zoo_builder.splits import RULE, SPLITS, count_tasks
 from zoo_builder.storage import schema
-from zoo_builder.storage.manifest import FileEntry, Manifest, SplitEntry, write_json, write_manifest
 from zoo_builder.storage.shards import file_sha256, row_sha256, write_file, write_shard
 
 log = logging.getLogger(__name__)
@@ -72,8 +67,8 @@ def store_shard(
         for name in evaluations[steps[0]].columns
     }
     table = _metadata_table(plan, shard, steps, weights, scores)
-    note = {"kernel": kernel_name, "files": {name: _file_entry(folder / name) for name in contents}}
-    _write_parquet(part_path(folder, shard), table, note)
+    note = {"kernel": kernel_name, "files": {name: file_entry(folder / name) for name in contents}}
+    write_table(part_path(folder, shard), table, note)
     state_path(folder, shard).unlink(missing_ok=True)
 
 
@@ -83,59 +78,14 @@ def is_complete(folder: Path, shard: ShardPlan) -> bool:
     if not path.exists():
         return False
     try:
-        files = _part_note(path)["files"]
-        whole = all(_file_entry(folder / name) == entry for name, entry in files.items())
+        files = part_note(path)["files"]
+        whole = all(file_entry(folder / name) == entry for name, entry in files.items())
     except (OSError, ValueError, KeyError, TypeError) as error:
         log.warning("%s: cannot be read (%s); the shard is built again", path, error)
         return False
     if not whole:
         log.warning("%s: its files have changed since they were written; the shard is built again", shard.name)
     return whole
-
-
-def finish_zoo(plan: ZooPlan, folder: Path) -> Manifest:
-    """Join the parts of all shards into metadata and manifest, and remove the traces of the build."""
-    files: dict[str, Any] = {}
-    kernels: set[str] = set()
-    entries: dict[str, SplitEntry] = {}
-    tasks = count_tasks(plan.splits)
-    for split in SPLITS:
-        shards = plan.shards_of(split)
-        parts = [pq.read_table(part_path(folder, shard)) for shard in shards]
-        for shard in shards:
-            note = _part_note(part_path(folder, shard))
-            files |= note["files"]
-            kernels.add(note["kernel"])
-        columns = schema.metadata_schema(plan.family.schema)
-        table = pa.concat_tables(parts) if parts else columns.empty_table()
-        name = schema.metadata_file(split)
-        _write_parquet(folder / name, table, {"split": split, "zoo": plan.config.zoo})
-        files[name] = _file_entry(folder / name)
-        entries[split] = SplitEntry(
-            tasks=tasks[split],
-            runs=sum(len(shard.runs) for shard in shards),
-            checkpoints=len(table),
-            shards=[shard.name for shard in shards],
-        )
-    splits = {"seed": plan.config.seed, "rule": RULE}
-    splits |= {"split": plan.splits.split, "paper_split": plan.splits.paper_split}
-    write_json(folder / schema.SPLITS_FILE, splits)
-    files[schema.SPLITS_FILE] = _file_entry(folder / schema.SPLITS_FILE)
-    manifest = Manifest(
-        format="rnnzoo",
-        format_version=schema.FORMAT_VERSION,
-        zoo=plan.config.zoo,
-        config=plan.config.to_dict(),
-        spec=plan.spec.to_dict(),
-        layout=[{"name": p.name, "shape": p.shape, "offset": p.offset} for p in plan.spec.parameters],
-        encoding=plan.family.encoding.to_dict(),
-        built_with=_built_with(kernels),
-        splits=entries,
-        files={name: FileEntry(**files[name]) for name in sorted(files)},
-    )
-    write_manifest(folder, manifest)
-    shutil.rmtree(folder / schema.BUILD_FOLDER)
-    return manifest
 
 
 def _rollouts(
@@ -186,7 +136,7 @@ def _metadata_table(
     return pa.Table.from_pylist(rows, schema=schema.metadata_schema(plan.family.schema))
 
 
-def _write_parquet(path: Path, table: pa.Table, note: Mapping[str, Any]) -> None:
+def write_table(path: Path, table: pa.Table, note: Mapping[str, Any]) -> None:
     """Write a table whole or not at all, with a JSON note in its header."""
     table = table.replace_schema_metadata({"rnnzoo": json.dumps(note, sort_keys=True)})
     buffer = io.BytesIO()
@@ -194,18 +144,11 @@ def _write_parquet(path: Path, table: pa.Table, note: Mapping[str, Any]) -> None
     write_file(path, buffer.getbuffer())
 
 
-def _part_note(path: Path) -> dict[str, Any]:
+def part_note(path: Path) -> dict[str, Any]:
+    """What a part says of its shard: the kernel, and bytes and sha256 of its files."""
     return json.loads(pq.read_schema(path).metadata[b"rnnzoo"])
 
 
-def _file_entry(path: Path) -> dict[str, Any]:
+def file_entry(path: Path) -> dict[str, Any]:
+    """What a manifest says of a file."""
     return {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
-
-
-def _built_with(kernels: set[str]) -> dict[str, Any]:
-    libraries = ("torch", "numpy", "pyarrow", "safetensors", "pillow")
-    return {
-        "kernels": sorted(kernels),
-        "rnnzoo": zoo_builder.__version__,
-        **{library: version(library) for library in libraries},
-    }
