@@ -30,6 +30,7 @@ from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
 
 from zoo_builder.errors import RnnzooError
+from zoo_builder.storage.files import read_bytes
 from zoo_builder.storage.manifest import FileEntry
 from zoo_builder.storage.schema import FORMAT_VERSION
 
@@ -37,7 +38,8 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 REVISION = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")
-RELEASE_TAG = re.compile(r"v(\d+)\.(\d+)\.(\d+)")
+RELEASE_TAG = re.compile(r"v([0-9]{1,9})\.([0-9]{1,9})\.([0-9]{1,9})")
+COMMIT = re.compile("[0-9a-f]{40}")
 ATTEMPTS = 6
 FIRST_WAIT = 0.5
 LONGEST_WAIT = 300.0
@@ -60,6 +62,10 @@ class Repository:
     name: str
     revision: str
     commit: str
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.commit, str) or not COMMIT.fullmatch(self.commit):  # it becomes a folder's name
+            raise RnnzooError(f"{self}: found the commit {self.commit!r:.80}, expected 40 hexadecimal digits")
 
     def __str__(self) -> str:
         return f"{self.name} at {self.revision}"
@@ -127,7 +133,7 @@ def _cached_revisions(name: str) -> dict[str, str]:
     folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=name, repo_type="dataset")
     revisions = folder / "refs"
     named = {
-        path.relative_to(revisions).as_posix(): path.read_text().strip()
+        path.relative_to(revisions).as_posix(): read_bytes(path, most=64).decode("ascii", "replace").strip()
         for path in sorted(revisions.rglob("*"))
         if path.is_file()
     }

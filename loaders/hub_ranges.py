@@ -6,7 +6,6 @@ across the smallest gaps between them, until the bytes in the gaps come to as mu
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from concurrent.futures import Executor, Future
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from loaders.hub_files import RemoteFile
 from loaders.shards import TensorColumn, runs_of
 from zoo_builder.errors import RnnzooError
-from zoo_builder.storage.shards import check_entry, data_start
+from zoo_builder.storage.shards import Entry, data_start, parse_header
 
 FIRST_BYTES = 4096
 """Enough for the header of a shard."""
@@ -50,24 +49,20 @@ def read_layout(file: RemoteFile) -> dict[str, Extent]:
     content = file.read(0, min(FIRST_BYTES, file.size))
     try:
         start = data_start(content, file.size)
-        if start > len(content):
-            content += file.read(len(content), start)
-        header = json.loads(content[8:start])
-        header.pop("__metadata__", None)
-        layout = {name: _extent(name, entry, start) for name, entry in header.items()}
-        end = start + sum(extent.models * extent.width for extent in layout.values())
-        if end != file.size:
-            raise ValueError(f"found {file.size} bytes, expected {end} by its header")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        if isinstance(error, RnnzooError):
-            raise
+    except ValueError as error:
         raise RnnzooError(f"{file.where}: not a whole safetensors file: {error}") from error
-    return layout
+    if start > len(content):
+        content += file.read(len(content), start)
+    try:
+        _, entries = parse_header(content[8:start], file.size - start)
+        return {name: _extent(entry, start) for name, entry in entries.items()}
+    except ValueError as error:
+        raise RnnzooError(f"{file.where}: not a whole safetensors file: {error}") from error
 
 
-def _extent(name: str, entry: Mapping[str, Any], start: int) -> Extent:
-    dtype, (models, *shape), first, _ = check_entry(name, entry)
-    return Extent(dtype, models, tuple(shape), start + first)
+def _extent(entry: Entry, start: int) -> Extent:
+    models, *shape = entry.shape
+    return Extent(entry.dtype, models, tuple(shape), start + entry.first)
 
 
 def join_ranges(ranges: NDArray[np.int64]) -> NDArray[np.int64]:

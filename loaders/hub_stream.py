@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from datasets.iterable_dataset import ArrowExamplesIterable
-from numpy.typing import NDArray
 
 from loaders.hub_files import RemoteFile
 from loaders.hub_ranges import Extent, RowsOnTheirWay, read_layout
@@ -24,7 +23,7 @@ from loaders.hub_zoo import HubZoo
 from loaders.selection import Selection
 from loaders.shards import ROLLOUT_COLUMN, ShardReader, ShardRows, files_of, runs_of
 from loaders.zoo_folder import rollouts_of
-from zoo_builder.errors import RnnzooError
+from zoo_builder.storage.contents import Kind, check_rollouts, check_weights
 
 BLOCK_ROWS = 256
 """Rows in a table: about 14 MB of weights."""
@@ -157,30 +156,19 @@ def open_sources(folder: HubZoo, shard: ShardRows, selection: Selection) -> list
     if selection.rollouts:
         file = folder.remote_file(rollouts_of(shard.name))
         layout = read_layout(file)
-        _check_rollouts(file, layout, shard.metadata["rollout_row"].to_numpy())
+        check_rollouts(_kinds_of(layout), shard.metadata["rollout_row"].to_numpy(), file.where)
         named = {ROLLOUT_COLUMN.format(name): extent for name, extent in layout.items()}
         sources.append(Source("rollout_row", file, named))
     if selection.tensors:
         file = folder.remote_file(shard.name)
         layout = read_layout(file)
-        expected = {p.name: (np.dtype(np.float32), shard.models, p.shape) for p in folder.spec.parameters}
-        found = {name: (extent.dtype, extent.models, extent.shape) for name, extent in layout.items()}
-        if found != expected:
-            odd = min(name for name in found | expected if found.get(name) != expected.get(name))
-            raise RnnzooError(f"{file.where}: {odd}: found {found.get(odd)}, expected {expected.get(odd)}")
+        check_weights(_kinds_of(layout), folder.spec, shard.models, file.where)
         sources.append(Source("row", file, {name: layout[name] for name in selection.tensors}))
     return sources
 
 
-def _check_rollouts(file: RemoteFile, layout: dict[str, Extent], rows: NDArray[Any]) -> None:
-    if "inputs" not in layout or not layout.keys() <= {"inputs", "labels"}:
-        raise RnnzooError(f"{file.where}: found tensors {sorted(layout)}, expected 'inputs' and 'labels'")
-    for name, extent in layout.items():
-        if extent.dtype != np.uint8 or not 0 <= rows.min() <= rows.max() < extent.models:
-            raise RnnzooError(
-                f"{file.where}: {name}: found {extent.dtype} and {extent.models} rows, expected uint8 and rows "
-                f"{rows.min()} to {rows.max()} that the metadata name"
-            )
+def _kinds_of(layout: dict[str, Extent]) -> dict[str, Kind]:
+    return {name: Kind(extent.dtype, (extent.models, *extent.shape)) for name, extent in layout.items()}
 
 
 @dataclass(frozen=True)

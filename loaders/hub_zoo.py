@@ -21,6 +21,7 @@ from loaders.hub_ranges import read_layout
 from loaders.zoo_folder import ZooFolder, rollouts_of
 from zoo_builder.errors import RnnzooError
 from zoo_builder.storage import schema
+from zoo_builder.storage.files import file_in, read_bytes
 from zoo_builder.storage.shards import file_sha256
 
 DOWNLOADS = 8
@@ -42,7 +43,8 @@ class HubZoo(ZooFolder):
 
     @classmethod
     def _of_manifest(cls, path: Path, repository: Repository) -> HubZoo:
-        folder = ZooFolder.of_manifest(path.read_bytes(), path.parent, f"{repository}: {schema.MANIFEST}")
+        content = read_bytes(file_in(path.parent, path.name))
+        folder = ZooFolder.of_manifest(content, path.parent, f"{repository}: {schema.MANIFEST}")
         return cls(folder.path, folder.manifest, folder.sha256, repository)
 
     @property

@@ -26,7 +26,7 @@ from zoo_builder.errors import RnnzooError
 from zoo_builder.rnn import RNNModule, RNNSpec, flatten_weights, rnn_forward
 from zoo_builder.storage.manifest import Manifest, SplitEntry
 from zoo_builder.storage.schema import metadata_file
-from zoo_builder.tasks.base import Encoding, encoding_of
+from zoo_builder.tasks.base import Encoding, check_items, encoding_of
 
 REPOSITORY_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 MODELS_AT_ONCE = 64
@@ -173,11 +173,11 @@ class Zoo:
     def batch(self, ids: Sequence[CheckpointId]) -> dict[str, Tensor]:
         """Stacked weights, name -> float32 [N, *shape], in the order of `ids`: what `torch.func` takes."""
         rows = self._rows(ids)
-        batch = {p.name: np.empty((len(rows), *p.shape), np.float32) for p in self.spec.parameters}
         groups = self._by_shard(rows, "row")
         self._folder.fetch([name for name, _, _ in groups])
-        for name, places, rows_there in groups:
-            weights = self._open_weights(name)
+        opened = [(self._open_weights(name), places, rows_there) for name, places, rows_there in groups]
+        batch = {p.name: np.empty((len(rows), *p.shape), np.float32) for p in self.spec.parameters}
+        for weights, places, rows_there in opened:
             for parameter, block in batch.items():
                 block[places] = weights[parameter][rows_there]
         return {name: torch.from_numpy(block) for name, block in batch.items()}
@@ -203,12 +203,13 @@ class Zoo:
         """Stored rollouts as they are: "inputs" uint8 [N, R, F], or where inputs have labels "labels" [N, R]."""
         rows = self._rows(ids)
         parts = [
-            (places, self._open_rollouts(name)[tensor][rows_there])
+            (places, self._open_rollouts(name, tensor)[rows_there])
             for name, places, rows_there in self._by_shard(rows, "rollout_row")
         ]
         values = np.empty((len(rows), *parts[0][1].shape[1:]), np.uint8)
         for places, part in parts:
             values[places] = part
+        check_items(self.encoding, self.spec.output_size, **{tensor: values})
         return values
 
     def _rows(self, ids: Sequence[CheckpointId]) -> NDArray[np.int64]:
@@ -250,9 +251,11 @@ class Zoo:
             self._weights[name] = self._folder.open_weights(name, models)
         return self._weights[name]
 
-    def _open_rollouts(self, name: str) -> dict[str, NDArray[np.uint8]]:
+    def _open_rollouts(self, name: str, tensor: str) -> NDArray[np.uint8]:
         if name not in self._rollouts:
             there = self.metadata["shard"].to_numpy() == name
             rows = self.metadata["rollout_row"].to_numpy()[there]
             self._rollouts[name] = self._folder.open_rollouts(name, rows)
-        return self._rollouts[name]
+        if tensor not in self._rollouts[name]:
+            raise RnnzooError(f"{name}: its rollouts have no {tensor!r}")
+        return self._rollouts[name][tensor]

@@ -14,13 +14,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from zoo_builder.errors import RnnzooError
 from zoo_builder.rnn import RNNSpec
 from zoo_builder.storage import schema
+from zoo_builder.storage.contents import check_rollouts, check_weights, kinds_of
+from zoo_builder.storage.files import file_in, read_bytes
 from zoo_builder.storage.manifest import FileEntry, Manifest, parse_manifest, read_manifest
+from zoo_builder.storage.parquet import read_table
 from zoo_builder.storage.shards import read_shard
 
 
@@ -40,7 +42,8 @@ class ZooFolder:
     def open(path: Path) -> ZooFolder:
         """Raises RnnzooError for a folder that is no zoo, an unfinished one, or another format version."""
         read_manifest(path)  # says what is wrong with a folder that has no manifest
-        return ZooFolder.of_manifest((path / schema.MANIFEST).read_bytes(), path, str(path / schema.MANIFEST))
+        manifest = file_in(path, schema.MANIFEST)
+        return ZooFolder.of_manifest(read_bytes(manifest), path, str(manifest))
 
     @staticmethod
     def of_manifest(content: bytes, path: Path, where: str) -> ZooFolder:
@@ -62,20 +65,14 @@ class ZooFolder:
     def read_metadata(self, split: str) -> pa.Table:
         """The metadata of a split, one row a checkpoint, in the order of its shards and their rows."""
         name = schema.metadata_file(split)
-        try:
-            table = pq.read_table(self.path / name, partitioning=None)
-        except FileNotFoundError as error:
-            raise RnnzooError(f"{self.path / name}: this file is missing") from error
-        except (OSError, pa.ArrowInvalid) as error:
-            raise RnnzooError(f"{self.path / name}: not a whole Parquet file: {error}") from error
-        self._check_metadata(table, split, self.path / name)
+        path = file_in(self.path, name)
+        table = read_table(path)
+        self._check_metadata(table, split, path)
         return table.replace_schema_metadata(None).combine_chunks()
 
     def _check_metadata(self, table: pa.Table, split: str, path: Path) -> None:
         entry = self.manifest.splits[split]
-        missing = set(schema.metadata_schema(pa.schema([])).names) - set(table.column_names)
-        if missing:
-            raise RnnzooError(f"{path}: found no column {min(missing)!r}")
+        schema.check_columns(table, str(path))
         if len(table) != entry.checkpoints:
             raise RnnzooError(f"{path}: found {len(table)} rows, expected {entry.checkpoints} as in the manifest")
         expected = [schema.weights_file(shard) for shard in entry.shards]
@@ -106,23 +103,16 @@ class ZooFolder:
     def check_sizes(self, names: Sequence[str]) -> None:
         """Raise RnnzooError, naming it, for the first of these files that is missing or of the wrong size."""
         for name in names:
-            path, expected = self.path / name, self.file_entry(name).bytes
-            if not path.is_file():
-                raise RnnzooError(f"{path}: this shard is missing")
-            if path.stat().st_size != expected:
-                raise RnnzooError(f"{path}: found {path.stat().st_size} bytes, expected {expected}")
+            expected, path = self.file_entry(name).bytes, file_in(self.path, name)
+            if (found := path.stat().st_size) != expected:
+                raise RnnzooError(f"{path}: found {found} bytes, expected {expected}")
 
     def open_weights(self, name: str, models: int) -> dict[str, NDArray[np.float32]]:
         """The weights in file `name`, mapped into memory: parameter name -> [N, *shape]."""
         self.check_sizes([name])
-        tensors = read_shard(self.path / name).tensors
-        expected = {parameter.name: parameter.shape for parameter in self.spec.parameters}
-        if tensors.keys() != expected.keys():
-            odd = min(tensors.keys() ^ expected.keys())
-            raise RnnzooError(f"{self.path / name}: its tensors are not the spec's parameters, see {odd!r}")
-        for parameter, shape in expected.items():
-            self._check_tensor(name, parameter, tensors[parameter], np.float32, (models, *shape))
-        return tensors
+        shard = read_shard(file_in(self.path, name))
+        check_weights(kinds_of(shard.tensors), self.spec, models, str(shard.path))
+        return shard.tensors
 
     def open_rollouts(self, weights_name: str, rows: NDArray[np.integer[Any]]) -> dict[str, NDArray[np.uint8]]:
         """The rollouts of a weights file: "inputs" [K, R, F] and, where inputs have some, "labels" [K, R].
@@ -131,34 +121,14 @@ class ZooFolder:
         """
         name = rollouts_of(weights_name)
         self.check_sizes([name])
-        tensors = read_shard(self.path / name).tensors
-        if "inputs" not in tensors or not tensors.keys() <= {"inputs", "labels"}:
-            raise RnnzooError(
-                f"{self.path / name}: found tensors {sorted(tensors)}, expected 'inputs' and 'labels'"
-            )
-        for tensor, values in tensors.items():
-            self._check_tensor(name, tensor, values, np.uint8, tensors["inputs"].shape[: values.ndim])
-        outside = rows[(rows < 0) | (rows >= len(tensors["inputs"]))]
-        if len(outside):
-            raise RnnzooError(
-                f"{self.path / name}: found {len(tensors['inputs'])} rows, expected row {outside[0]} that the "
-                "metadata name"
-            )
-        return tensors
+        shard = read_shard(file_in(self.path, name))
+        check_rollouts(kinds_of(shard.tensors), rows, str(shard.path))
+        return shard.tensors
 
     def rollout_shapes(self, weights_name: str) -> dict[str, tuple[int, ...]]:
         """Name -> shape of one row, of the rollouts that belong to a weights file."""
         rollouts = self.open_rollouts(weights_name, np.empty(0, int))
         return {name: tensor.shape[1:] for name, tensor in rollouts.items()}
-
-    def _check_tensor(
-        self, name: str, tensor: str, values: NDArray[Any], dtype: type, shape: tuple[int, ...]
-    ) -> None:
-        if values.dtype != dtype or values.shape != shape:
-            raise RnnzooError(
-                f"{self.path / name}: {tensor}: found {values.dtype} {list(values.shape)}, "
-                f"expected {np.dtype(dtype)} {list(shape)}"
-            )
 
 
 def rollouts_of(weights_name: str) -> str:

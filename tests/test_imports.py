@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "random_streams": set(),
     "rnn": set(),
     "tasks": set(),
-    "storage": {"rnn"},
+    "storage": {"rnn", "tasks"},
     "training": {"rnn", "tasks"},
     "rollouts": {"rnn", "tasks", "training"},
     "splits": {"tasks"},

@@ -343,7 +343,7 @@ def test_filters_read_no_other_weights(copied, monkeypatch):
     assert len(load_zoo(copied, "train", tensors=[])[:]["accuracy"]) == 24
     assert opened == []
     for streaming in (False, True):
-        with pytest.raises(RnnzooError, match=f"{shards[0]}: this shard is missing"):
+        with pytest.raises(RnnzooError, match=f"{shards[0]}: this file is missing"):
             load_zoo(copied, "train", streaming=streaming)
 
 
@@ -575,7 +575,7 @@ def test_missing_and_truncated_shards(copied, folder, streaming):
     ):
         load()
     shard.unlink()
-    with pytest.raises(RnnzooError, match=f"{folder}/{shard.name}: this shard is missing"):
+    with pytest.raises(RnnzooError, match=f"{folder}/{shard.name}: this file is missing"):
         load()
 
 

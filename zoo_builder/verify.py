@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import torch
 
 from zoo_builder.build.plan import ZooPlan
@@ -19,9 +18,12 @@ from zoo_builder.rnn import flatten_weights
 from zoo_builder.rollouts import evaluate, rollout_losses
 from zoo_builder.splits import SPLITS
 from zoo_builder.storage import schema
-from zoo_builder.storage.manifest import Manifest, read_manifest, read_splits
+from zoo_builder.storage.contents import check_rollouts, check_weights, kinds_of
+from zoo_builder.storage.files import file_in
+from zoo_builder.storage.manifest import Manifest, read_manifest, read_metadata, read_splits
+from zoo_builder.storage.parquet import read_table
 from zoo_builder.storage.shards import Shard, file_sha256, read_shard, row_sha256
-from zoo_builder.tasks.base import TileEncoding, encoding_of
+from zoo_builder.tasks.base import TileEncoding, check_items, encoding_of
 from zoo_builder.training.kernels import Kernel
 from zoo_builder.zoos import IMPORTED, config_of, metadata_columns
 
@@ -72,11 +74,11 @@ def verify_zoo(folder: Path, kernel: Kernel, mnist_folder: Path | None = None, s
     reader = _Reader(
         folder,
         manifest,
-        {split: pq.read_table(folder / schema.metadata_file(split)) for split in SPLITS},
-        {name: read_shard(folder / schema.weights_file(name)) for name in _shard_names(manifest)},
-        {name: read_shard(folder / schema.rollouts_file(name)) for name in _shard_names(manifest)},
+        {split: read_table(file_in(folder, schema.metadata_file(split))) for split in SPLITS},
+        {name: read_shard(file_in(folder, schema.weights_file(name))) for name in _shard_names(manifest)},
+        {name: read_shard(file_in(folder, schema.rollouts_file(name))) for name in _shard_names(manifest)},
     )
-    everything = pa.concat_tables(reader.metadata.values())
+    everything = read_metadata(folder, manifest)
     (
         passed("metadata", lambda: _check_metadata(reader, everything))
         and passed("splits", lambda: _check_splits(reader, everything))
@@ -93,10 +95,10 @@ def _shard_names(manifest: Manifest) -> list[str]:
 
 def _check_files(folder: Path, manifest: Manifest) -> str:
     """Every file the manifest lists is there, with its size and sha256; and no shard that it does not list."""
+    if tuple(manifest.splits) != SPLITS:
+        raise RnnzooError(f"{schema.MANIFEST}: found the splits {list(manifest.splits)}, expected {list(SPLITS)}")
     for name, entry in manifest.files.items():
-        path = folder / name
-        if not path.is_file():
-            raise RnnzooError(f"{path}: missing, but listed in {schema.MANIFEST}")
+        path = file_in(folder, name)
         if path.stat().st_size != entry.bytes:
             raise RnnzooError(f"{path}: found {path.stat().st_size} bytes, expected {entry.bytes}")
         if (found := file_sha256(path)) != entry.sha256:
@@ -132,15 +134,13 @@ def _check_metadata(reader: _Reader, everything: pa.Table) -> str:
             raise RnnzooError(f"{path}: its shards are not those of {schema.MANIFEST}: {named}")
     if pc.count_distinct(everything["checkpoint_id"]).as_py() != len(everything):
         raise RnnzooError("metadata: a checkpoint_id stands there twice")
-    spec = reader.manifest.rnn_spec()
-    shapes = {parameter.name: parameter.shape for parameter in spec.parameters}
-    rows = dict(zip(*np.unique(everything["shard"].to_numpy(), return_counts=True), strict=True))
+    spec, encoding = reader.manifest.rnn_spec(), encoding_of(reader.manifest.encoding)
     for name, shard in reader.weights.items():
-        count = rows[schema.weights_file(name)]
-        if {key: tensor.shape for key, tensor in shard.tensors.items()} != {
-            key: (count, *shape) for key, shape in shapes.items()
-        }:
-            raise RnnzooError(f"{shard.path}: its tensors are not those of {count} models of {spec}")
+        rows = everything.filter(pc.equal(everything["shard"], schema.weights_file(name)))
+        check_weights(kinds_of(shard.tensors), spec, len(rows), str(shard.path))
+        rollouts = reader.rollouts[name]
+        check_rollouts(kinds_of(rollouts.tensors), rows["rollout_row"].to_numpy(), str(rollouts.path))
+        check_items(encoding, spec.output_size, **rollouts.tensors)
     return f"{len(everything)} checkpoints of {pc.count_distinct(everything['run_id']).as_py()} runs"
 
 

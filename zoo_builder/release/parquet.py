@@ -26,7 +26,9 @@ from zoo_builder.columns import column
 from zoo_builder.errors import RnnzooError
 from zoo_builder.rnn import rnn_forward
 from zoo_builder.storage import schema
+from zoo_builder.storage.files import file_in
 from zoo_builder.storage.manifest import Manifest
+from zoo_builder.storage.parquet import read_table
 from zoo_builder.storage.shards import Shard, read_shard, row_sha256
 from zoo_builder.tasks.base import encoding_of
 
@@ -77,7 +79,7 @@ class ZooTables:
         self.folder = folder
         self.manifest = manifest
         self.spec = manifest.rnn_spec()
-        self.metadata = {name: pq.read_table(folder / schema.metadata_file(name)) for name in manifest.splits}
+        self.metadata = {name: read_table(file_in(folder, schema.metadata_file(name))) for name in manifest.splits}
         self.splits = [name for name, table in self.metadata.items() if len(table)]
 
     def kind(self, config: str) -> Kind:
@@ -106,7 +108,7 @@ class ZooTables:
         return bool(np.concatenate(rows).any())
 
     def shard(self, name: str, room: str = "weights") -> Shard:
-        return read_shard(self.folder / room / f"{name}.safetensors")
+        return read_shard(file_in(self.folder, f"{room}/{name}.safetensors"))
 
     def _weights(self) -> Kind:
         some = self.metadata[self.splits[0]].schema.remove_metadata()

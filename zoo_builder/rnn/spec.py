@@ -15,6 +15,8 @@ from typing import Any, Literal
 from zoo_builder.errors import RnnzooError
 
 AxisKind = Literal["hidden", "input", "output"]
+LARGEST_SIZE = 2**15 - 1
+"""Of layers, units, inputs and outputs: what the metadata's int16 columns hold."""
 
 
 @dataclass(frozen=True)
@@ -91,12 +93,12 @@ class RNNSpec:
     cell: str = "lstm"
 
     def __post_init__(self) -> None:
-        if self.cell not in CELLS:
+        if not isinstance(self.cell, str) or self.cell not in CELLS:
             raise RnnzooError(f"cell: found {self.cell!r}, expected one of {sorted(CELLS)}")
         for name in ("input_size", "hidden_size", "output_size", "num_layers"):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise RnnzooError(f"{name}: found {value!r}, expected a whole number of at least 1")
+            if type(value) is not int or not 1 <= value <= LARGEST_SIZE:
+                raise RnnzooError(f"{name}: found {value!r}, expected a whole number from 1 to {LARGEST_SIZE}")
 
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:

@@ -4,40 +4,48 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from zoo_builder.errors import RnnzooError
 from zoo_builder.rnn import RNNSpec
+from zoo_builder.storage.files import file_in, parse_json, read_bytes, read_json
+from zoo_builder.storage.parquet import read_table
 from zoo_builder.storage.schema import (
     BUILD_FOLDER,
     FILE_NAME,
     FORMAT_VERSION,
     MANIFEST,
     SPLITS_FILE,
+    check_columns,
     metadata_file,
+    shard_name,
 )
 from zoo_builder.storage.shards import write_file
+from zoo_builder.tasks.base import encoding_of
+
+LONGEST_SPLITS = 256_000_000
+"""Bytes of a splits.json: enough for three million tasks."""
+Count = Annotated[int, Field(ge=0, lt=2**48)]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class FileEntry(_Strict):
-    bytes: int
-    sha256: str
+    bytes: Count
+    sha256: Annotated[str, Field(max_length=64)]
 
 
 class SplitEntry(_Strict):
     """Counts of a split, and its shards in order (names without folder and ending)."""
 
-    tasks: int
-    runs: int
-    checkpoints: int
+    tasks: Count
+    runs: Count
+    checkpoints: Count
     shards: list[str]
 
 
@@ -50,13 +58,13 @@ class Manifest(_Strict):
 
     format: str
     format_version: int
-    zoo: str
+    zoo: Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,79}$")]
     config: dict[str, Any]
     spec: dict[str, Any]
     layout: list[dict[str, Any]]
     encoding: dict[str, Any]
-    built_with: dict[str, Any]
-    splits: dict[str, SplitEntry]
+    built_with: dict[str, str | list[str]]
+    splits: dict[Annotated[str, Field(pattern="^[a-z]{1,40}$")], SplitEntry]
     files: dict[str, FileEntry]
 
     @field_validator("files")
@@ -66,6 +74,28 @@ class Manifest(_Strict):
             if not FILE_NAME.fullmatch(name):
                 raise ValueError(f"found the file name {name!r}, which no zoo has")
         return files
+
+    @field_validator("splits")
+    @classmethod
+    def _numbered_shards(cls, splits: dict[str, SplitEntry]) -> dict[str, SplitEntry]:
+        for split, entry in splits.items():
+            count = len(entry.shards)
+            if entry.shards != [shard_name(split, index, count) for index in range(count)]:
+                raise ValueError(f"the shards of {split!r} are not {count} that are numbered from 0")
+        return splits
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Manifest:
+        try:
+            spec, inputs = self.rnn_spec(), encoding_of(self.encoding).input_size
+            found = [{**entry, "shape": list(entry["shape"])} for entry in self.layout]
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"spec or layout: {error}") from error
+        if found != [{"name": p.name, "shape": list(p.shape), "offset": p.offset} for p in spec.parameters]:
+            raise ValueError(f"layout: not that of the parameters of {spec}")
+        if spec.input_size != inputs:
+            raise ValueError(f"encoding: gives {inputs} inputs, the spec has {spec.input_size}")
+        return self
 
     def rnn_spec(self) -> RNNSpec:
         return RNNSpec(**self.spec)
@@ -85,20 +115,17 @@ def read_manifest(folder: Path) -> Manifest:
 
     Raises RnnzooError for a folder that is no zoo, an unfinished zoo, or another format version.
     """
-    path = folder / MANIFEST
-    if not path.is_file():
+    if not (folder / MANIFEST).exists():
         if (folder / BUILD_FOLDER).is_dir():
             raise RnnzooError(f"{folder}: an unfinished zoo; run the same `zoo-builder build` command to continue")
         raise RnnzooError(f"{folder}: not a zoo: there is no {MANIFEST} in it")
-    return parse_manifest(path.read_bytes(), str(path))
+    path = file_in(folder, MANIFEST)
+    return parse_manifest(read_bytes(path), str(path))
 
 
 def parse_manifest(content: bytes, where: str) -> Manifest:
     """A manifest from its JSON; `where` names the source in errors."""
-    try:
-        values = json.loads(content)
-    except ValueError as error:
-        raise RnnzooError(f"{where}: not JSON: {error}") from error
+    values = parse_json(content, where)
     if not isinstance(values, dict) or values.get("format") != "rnnzoo":
         raise RnnzooError(f'{where}: not the manifest of a zoo: expected the entry "format": "rnnzoo"')
     version = values.get("format_version")
@@ -111,18 +138,29 @@ def parse_manifest(content: bytes, where: str) -> Manifest:
         return Manifest(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        raise RnnzooError(f"{where}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        place = "".join(f"{each}: " for each in [".".join(map(str, first["loc"]))] if each)
+        raise RnnzooError(f"{where}: {place}{first['msg'][:500]}") from error
 
 
 def read_metadata(folder: Path, manifest: Manifest) -> pa.Table:
     """The metadata of all splits, in order: one row a checkpoint."""
-    return pa.concat_tables([pq.read_table(folder / metadata_file(split)) for split in manifest.splits])
+    tables = {}
+    for split in manifest.splits:
+        path = file_in(folder, metadata_file(split))
+        tables[split] = read_table(path)
+        check_columns(tables[split], str(path))
+    try:
+        return pa.concat_tables(tables.values())
+    except pa.ArrowInvalid as error:
+        raise RnnzooError(f"{folder}: the metadata of its splits have different columns: {error}") from error
 
 
 def read_splits(folder: Path) -> dict[str, Any]:
     """The content of splits.json: "seed", "rule", "split" and "paper_split" (task id -> split)."""
-    path = folder / SPLITS_FILE
-    try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise RnnzooError(f"{path}: cannot be read: {error}") from error
+    path = file_in(folder, SPLITS_FILE)
+    values = read_json(path, LONGEST_SPLITS)
+    kinds = {"seed": int, "rule": str, "split": dict, "paper_split": dict}
+    for name, kind in kinds.items():
+        if not isinstance(values, dict) or not isinstance(values.get(name), kind):
+            raise RnnzooError(f"{path}: found no {name!r} of the kind expected, {kind.__name__}")
+    return values

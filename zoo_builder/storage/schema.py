@@ -14,6 +14,7 @@ import re
 import pyarrow as pa
 
 from zoo_builder.columns import column
+from zoo_builder.errors import RnnzooError
 
 FORMAT_VERSION = 1
 MANIFEST = "zoo.json"
@@ -21,7 +22,7 @@ SPLITS_FILE = "splits.json"
 BUILD_FOLDER = ".build"
 """Plan, parts and saved states of a build under way; gone once the zoo is finished."""
 FILE_NAME = re.compile(
-    r"splits\.json|metadata/[a-z]+\.parquet|(weights|rollouts)/[a-z]+-\d{5}-of-\d{5}\.safetensors"
+    r"splits\.json|metadata/[a-z]+\.parquet|(weights|rollouts)/[a-z]+-[0-9]{5,9}-of-[0-9]{5,9}\.safetensors"
 )
 """The only names a manifest may list: none of them leads out of the zoo's folder."""
 
@@ -81,3 +82,14 @@ _COLUMNS: list[tuple[str, pa.DataType, str]] = [
 def metadata_schema(family_schema: pa.Schema) -> pa.Schema:
     """The columns of every zoo, followed by those of its task family."""
     return pa.schema([*(column(*described) for described in _COLUMNS), *family_schema])
+
+
+def check_columns(table: pa.Table, where: str) -> None:
+    """Raise RnnzooError unless a table has the columns of every zoo, of the right types and without gaps."""
+    for name, kind, _ in _COLUMNS:
+        if name not in table.column_names:
+            raise RnnzooError(f"{where}: found no column {name!r}")
+        if (found := table.schema.field(name).type) != kind:
+            raise RnnzooError(f"{where}: column {name!r}: found {found}, expected {kind}")
+        if name != "seed" and (empty := table[name].null_count):
+            raise RnnzooError(f"{where}: column {name!r}: found {empty} rows without a value")

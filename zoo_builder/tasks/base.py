@@ -8,6 +8,7 @@ numbers, the data of a run are the same on every device and in every kernel.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,6 +20,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import one_hot
+
+from zoo_builder.errors import RnnzooError
 
 Bytes = NDArray[np.uint8]
 
@@ -98,12 +101,42 @@ class TileEncoding:
 
 
 Encoding = TokenEncoding | TileEncoding
+MOST_PIXELS = 65_536
 ENCODINGS: dict[str, type[Encoding]] = {"tokens": TokenEncoding, "tiles": TileEncoding}
 
 
 def encoding_of(values: Mapping[str, Any]) -> Encoding:
-    """The encoding from what `to_dict` gave."""
-    return ENCODINGS[values["kind"]](**{name: value for name, value in values.items() if name != "kind"})
+    """The encoding from what `to_dict` gave. Raises RnnzooError for anything else."""
+    try:
+        encoding = ENCODINGS[values["kind"]](**{name: value for name, value in values.items() if name != "kind"})
+    except (KeyError, TypeError) as error:
+        raise RnnzooError(
+            f"encoding: found {dict(values)!r:.200}, expected one of {list(ENCODINGS)}"
+        ) from error
+    if isinstance(encoding, TokenEncoding):
+        fits = all(type(n) is int for n in (encoding.vocabulary, encoding.begin))
+        fits = fits and 0 <= encoding.begin < encoding.vocabulary <= 256
+    else:
+        fits = type(encoding.tile) is int and 0 < encoding.tile <= MOST_PIXELS
+        fits = fits and all(type(x) is float and math.isfinite(x) for x in (encoding.scale, encoding.shift))
+    if not fits:
+        raise RnnzooError(f"encoding: found {encoding}, expected numbers within their bounds")
+    return encoding
+
+
+def check_items(
+    encoding: Encoding, outputs: int, inputs: Bytes | None = None, labels: Bytes | None = None
+) -> None:
+    """Raise RnnzooError for items uint8 [..., F], or labels uint8 [...], that are not of a network like this."""
+    if labels is not None and labels.size and (found := labels.max()) >= outputs:
+        raise RnnzooError(f"labels: found {found}, expected 0 to {outputs - 1}")
+    if inputs is None or not inputs.size:
+        return
+    if isinstance(encoding, TileEncoding):
+        if inputs.shape[-1] % encoding.tile:
+            raise RnnzooError(f"inputs: found {inputs.shape[-1]} bytes, expected whole tiles of {encoding.tile}")
+    elif (found := inputs.max()) >= encoding.vocabulary:
+        raise RnnzooError(f"inputs: found token {found}, expected 0 to {encoding.vocabulary - 1}")
 
 
 @dataclass(frozen=True)

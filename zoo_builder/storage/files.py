@@ -1,0 +1,111 @@
+"""How files from elsewhere are opened: every reader comes through here.
+
+`file_in` turns a name into a path, and is the one place that keeps names and links from leading out of a folder.
+`read_json` reads what is small and text. Shards are read in `shards.py`, tables in `parquet.py`. Nothing here
+ever unpickles.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from zoo_builder.errors import RnnzooError
+
+LONGEST_JSON = 64_000_000
+DEEPEST_JSON = 32
+"""Levels of lists and objects in each other: no file of ours has half as many."""
+
+
+def file_in(folder: Path, name: str) -> Path:
+    """The path of a file in a folder, such as that of a zoo. The folder itself may be reached through links.
+
+    Raises RnnzooError when there is no regular file of that name, or when the name or a link leads out of the
+    folder.
+    """
+    path = folder / name
+    try:
+        home, place = Path(os.path.realpath(folder)), Path(os.path.realpath(path))
+        mode = path.stat().st_mode if any(map(place.is_relative_to, _rooms(home))) else None
+    except FileNotFoundError as error:
+        raise RnnzooError(f"{path}: this file is missing") from error
+    except (OSError, ValueError) as error:
+        raise RnnzooError(f"{path}: cannot be opened: {error}") from error
+    if mode is None:
+        raise RnnzooError(f"{path}: leads out of its folder, to {place}; expected a file in {folder}")
+    if not stat.S_ISREG(mode):
+        raise RnnzooError(f"{path}: found {_kind(mode)}, expected a file")
+    return path
+
+
+def _rooms(home: Path) -> list[Path]:
+    """Where the files of a folder may lie: in it, or, if it is a snapshot in the cache of huggingface_hub
+    (datasets--<owner>--<name>/snapshots/<commit>), in the cache's stores, which its links lead to."""
+    repository = home.parent.parent
+    is_snapshot = home.parent.name == "snapshots" and repository.name.startswith("datasets--")
+    return [home, repository / "blobs", repository.parent / "blobs"] if is_snapshot else [home]
+
+
+def _kind(mode: int) -> str:
+    return "a folder" if stat.S_ISDIR(mode) else "a pipe, socket or device"
+
+
+def read_bytes(path: Path, most: int = LONGEST_JSON) -> bytes:
+    """The content of a file. Raises RnnzooError for one of more than `most` bytes."""
+    try:
+        size = path.stat().st_size
+        content = path.read_bytes() if size <= most else b""
+    except OSError as error:
+        raise RnnzooError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if size > most:
+        raise RnnzooError(f"{path}: found {size} bytes, expected at most {most}")
+    return content
+
+
+def read_json(path: Path, most: int = LONGEST_JSON) -> Any:
+    """The value in a JSON file of at most `most` bytes. See `parse_json`."""
+    return parse_json(read_bytes(path, most), str(path))
+
+
+def parse_json(content: bytes, where: str) -> Any:
+    """The value of a JSON text in UTF-8; `where` names its source in errors.
+
+    Raises RnnzooError for what JSON's standard lacks or leaves open (NaN, a name twice in an object, halves of
+    characters), and for values nested beyond reason.
+    """
+    try:
+        text = content.decode("utf-8-sig")
+        value = json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant)
+        _check_depth(value)
+        if "\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise RnnzooError(f"{where}: not JSON: {error}") from error
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = sorted(name for name, _ in pairs)
+        twice = next(name for name, following in pairwise(names) if name == following)
+        raise ValueError(f"the name {twice[:80]!r} stands there twice")
+    return values
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"found {name}, which is no JSON number")
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(DEEPEST_JSON):
+        containers = [entry for entry in level if isinstance(entry, dict | list)]
+        if not containers:
+            return
+        level = [inner for outer in containers for inner in (outer.values() if isinstance(outer, dict) else outer)]
+    raise ValueError(f"nested more than {DEEPEST_JSON} levels deep")

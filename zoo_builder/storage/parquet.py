@@ -1,0 +1,198 @@
+"""Tables from elsewhere: Parquet files read in memory that is in proportion to their size.
+
+Some kilobytes of Parquet can stand for terabytes: compressed zeros, one dictionary entry repeated, a value given
+as the end of the one before it. What a file's footer says of this may be false. So the headers of all pages are
+looked at first (`read_table`): how large they become, and which encodings they use.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from zoo_builder.errors import RnnzooError
+from zoo_builder.storage.files import parse_json
+
+NOTE_KEY = b"rnnzoo"
+"""The footer's entry with a JSON note."""
+MOST_COLUMNS = 256
+LONGEST_LIST = 4096
+LARGEST_GROWTH = 200
+"""How many times its size a file may become; ours become some 5 times."""
+SMALL = 64_000_000
+"""Bytes that any file may become."""
+ENCODINGS = {0: "PLAIN", 2: "PLAIN_DICTIONARY", 3: "RLE", 8: "RLE_DICTIONARY", 9: "BYTE_STREAM_SPLIT"}
+"""Those whose values take no more memory than their page, or are numbers, or entries of a dictionary."""
+
+
+def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """The table in a Parquet file: all columns, or those named.
+
+    Raises RnnzooError for what is no whole Parquet file, for columns that are neither texts nor numbers nor
+    vectors of numbers, and for a file that would take more than 200 times its size.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            _check_types(file.schema_arrow, file.metadata.num_columns)
+            most = max(SMALL, LARGEST_GROWTH * path.stat().st_size)
+            _check_pages(path, file.metadata, file.schema_arrow, most)
+            footer, schema = file.metadata, file.schema_arrow
+        texts = [field.name for field in schema if pa.types.is_string(field.type)]
+        with pq.ParquetFile(path, metadata=footer, read_dictionary=texts) as file:
+            table = file.read(list(columns) if columns is not None else None)
+        table.validate(full=True)
+        return _with_plain_texts(table, most)
+    except FileNotFoundError as error:
+        raise RnnzooError(f"{path}: this file is missing") from error
+    except (OSError, LookupError, ValueError, TypeError, AttributeError, pa.ArrowException) as error:
+        raise RnnzooError(f"{path}: not a whole Parquet file: {error}") from error
+
+
+def read_note(path: Path) -> dict[str, Any]:
+    """The JSON note in a Parquet file's footer. Raises RnnzooError when there is none."""
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise RnnzooError(f"{path}: not a whole Parquet file: {error}") from error
+    note = parse_json(metadata.get(NOTE_KEY, b"null"), f"{path}: its note")
+    if not isinstance(note, dict):
+        raise RnnzooError(f"{path}: its note: found {type(note).__name__}, expected a JSON object")
+    return note
+
+
+def _check_types(schema: pa.Schema, leaves: int) -> None:
+    if leaves > MOST_COLUMNS or leaves != len(schema):
+        raise ValueError(f"found {leaves} columns, expected at most {MOST_COLUMNS} and none of them nested")
+    if len(set(schema.names)) != len(schema):
+        raise ValueError("found two columns of one name")
+    for field in schema:
+        is_list = pa.types.is_fixed_size_list(field.type)
+        kind = field.type.value_type if is_list and field.type.list_size <= LONGEST_LIST else field.type
+        is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+        if not is_number and (is_list or not (pa.types.is_boolean(kind) or pa.types.is_string(kind))):
+            raise ValueError(f"column {field.name!r}: found {field.type}, expected texts, numbers or vectors")
+
+
+def _with_plain_texts(table: pa.Table, most: int) -> pa.Table:
+    """The table with dictionaries resolved, if all their texts then take at most `most` bytes."""
+    for index, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type):
+            chunks = table.column(index).chunks
+            lengths = [pc.binary_length(chunk.dictionary).take(chunk.indices) for chunk in chunks]
+            most -= sum(pc.sum(each).as_py() or 0 for each in lengths)
+            if most < 0:
+                raise ValueError("its texts would take more memory than any zoo's")
+            plain = table.column(index).cast(field.type.value_type)
+            table = table.set_column(index, field.with_type(field.type.value_type), plain)
+    return table
+
+
+# --- pages
+
+
+@dataclass(frozen=True)
+class _Page:
+    """What a page's header says. encoding: None for a page of other data."""
+
+    header_bytes: int
+    compressed: int
+    uncompressed: int
+    values: int
+    encoding: int | None
+
+
+def _check_pages(path: Path, footer: pq.FileMetaData, schema: pa.Schema, most: int) -> None:
+    """Raise ValueError when the pages do not fill the file's columns, or would take more than `most` bytes."""
+    size = path.stat().st_size
+    if footer.num_rows > size:
+        raise ValueError(f"found {footer.num_rows} rows in {size} bytes")
+    lengths = [field.type.list_size if pa.types.is_fixed_size_list(field.type) else 1 for field in schema]
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        for number in range(footer.num_row_groups):
+            group = footer.row_group(number)
+            for column, length in enumerate(lengths):
+                chunk, values = group.column(column), 0
+                for page in _pages(content, chunk) if group.num_rows or chunk.num_values else ():
+                    values += page.values
+                    most -= page.uncompressed
+                    if page.encoding not in (None, *ENCODINGS):
+                        raise ValueError(f"found encoding {page.encoding}, expected one of {ENCODINGS}")
+                if most < 0 or values > max(1, length) * group.num_rows:
+                    raise ValueError("its pages hold more than its size and its rows allow")
+
+
+def _pages(content: mmap.mmap, chunk: pq.ColumnChunkMetaData) -> Iterator[_Page]:
+    """The pages of one column in one row group."""
+    place = chunk.data_page_offset
+    if chunk.dictionary_page_offset is not None and 0 < chunk.dictionary_page_offset < place:
+        place = chunk.dictionary_page_offset
+    end = place + chunk.total_compressed_size
+    if not 0 <= place <= end <= len(content):
+        raise ValueError(f"a column should take the bytes {place} to {end} of {len(content)}")
+    while place < end:
+        page = _page(content, place)
+        yield page
+        place += page.header_bytes + page.compressed
+    if place != end:
+        raise ValueError(f"the pages of a column end at {place}, expected {end}")
+
+
+def _page(content: mmap.mmap, place: int) -> _Page:
+    """The header at `place`: PageHeader in Parquet's parquet.thrift, in Thrift's compact protocol."""
+    fields, end = _struct(content, place, depth=0)
+    kinds = {0: (5, 2), 2: (7, 2), 3: (8, 4)}
+    """Type of page -> the field with its own header, and in that one the field with the encoding."""
+    place_of_header, place_of_encoding = kinds.get(fields[1], (None, None))
+    own = fields.get(place_of_header, {})
+    sizes = fields[3], fields[2], own.get(1, 0)
+    if min(sizes) < 0:
+        raise ValueError("a page has a negative size")
+    values = 0 if fields[1] == 2 else sizes[2]
+    return _Page(end - place, sizes[0], sizes[1], values, own.get(place_of_encoding))
+
+
+def _struct(content: mmap.mmap, place: int, depth: int) -> tuple[dict[Any, Any], int]:
+    """Number -> value of the whole numbers and structs in the struct at `place`, and where it ends."""
+    fields: dict[Any, Any] = {}
+    number = 0
+    while (head := content[place]) != 0:
+        place, kind = place + 1, head & 15
+        if head >> 4:
+            number += head >> 4
+        else:
+            number, place = _number(content, place)
+        if kind in (4, 5, 6):
+            fields[number], place = _number(content, place)
+        elif kind == 8:
+            length, place = _varint(content, place)
+            place += length
+        elif kind == 12 and depth < 4:
+            fields[number], place = _struct(content, place, depth + 1)
+        elif kind in (1, 2, 3, 7):
+            place += {1: 0, 2: 0, 3: 1, 7: 8}[kind]
+        else:
+            raise ValueError(f"a page's header holds a field of type {kind}")
+    return fields, place + 1
+
+
+def _number(content: mmap.mmap, place: int) -> tuple[int, int]:
+    value, place = _varint(content, place)
+    return value >> 1 ^ -(value & 1), place
+
+
+def _varint(content: mmap.mmap, place: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = content[place]
+        place += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, place
+    raise ValueError("a page's header holds a number of more than 64 bits")
