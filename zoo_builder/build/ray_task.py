@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -74,25 +75,34 @@ class Outcome:
 
 def build_piece(order: Order, family: Any, piece: Piece, board: Any) -> Outcome:
     """The task. Goes on from what an earlier try has saved. family: the plan's; board: the `Board` actor."""
+    order.sender.settle()
+    with ThreadPoolExecutor(1) as aside:
+        reporter = Reporter(
+            piece.shard.name,
+            report=lambda *news: aside.submit(_report, board, *news).result(),
+            warn=lambda message: board.warn.remote(message),
+        )
+        if reporter.stop_requested():
+            return Outcome(built=False)
+        plan = _PlanOfPiece(order.config, family, piece)
+        with _passing_on(reporter):
+            if order.store is not None:
+                return _build_for_store(ObjectStore(order.store), order, plan, reporter)
+            check_shared(plan_path(order.folder), "--out")
+            return _build(order, plan, order.folder, reporter)
+
+
+def _report(board: Any, shard: str, standing: Standing) -> bool:
+    """Tell the board; returns whether to stop. Not to be called in the task's main thread.
+
+    There, Ray would give the task's CPU to another one while this one waits, and keep both running.
+    """
     import ray
 
-    order.sender.settle()
-
-    def report(shard: str, standing: Standing) -> bool:
-        try:
-            return ray.get(board.report.remote(shard, standing))
-        except ray.exceptions.RayActorError:  # the command is gone, and the board with it
-            return True
-
-    reporter = Reporter(piece.shard.name, report, lambda message: board.warn.remote(message))
-    if reporter.stop_requested():
-        return Outcome(built=False)
-    plan = _PlanOfPiece(order.config, family, piece)
-    with _passing_on(reporter):
-        if order.store is not None:
-            return _build_for_store(ObjectStore(order.store), order, plan, reporter)
-        check_shared(plan_path(order.folder), "--out")
-        return _build(order, plan, order.folder, reporter)
+    try:
+        return ray.get(board.report.remote(shard, standing))
+    except ray.exceptions.RayActorError:  # the command is gone, and the board with it
+        return True
 
 
 def _build(order: Order, plan: _PlanOfPiece, folder: Path, reporter: Reporter) -> Outcome:

@@ -38,7 +38,7 @@ class Cluster:
     def __str__(self) -> str:
         nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
         cpus, gpus = (sum(node.get(kind, 0) for node in nodes) for kind in ("CPU", "GPU"))
-        return f"a Ray cluster of {len(nodes)} nodes, {cpus:g} CPUs and {gpus:g} GPUs"
+        return f"a Ray cluster ({len(nodes)} nodes, {cpus:g} CPUs, {gpus:g} GPUs)"
 
     def check_room(self, cpus: float, gpus: float) -> None:
         """Raise RnnzooError, or warn where nodes may still join, if no node has room for a task."""
