@@ -90,8 +90,11 @@ class ZooConfig:
         return EvaluationSettings(self.evaluation_items, self.sampled_strings, self.rollouts)
 
     def to_dict(self) -> dict[str, Any]:
-        """The config as plain JSON values, for `config_of`."""
-        return asdict(self)
+        """The config as plain JSON values, for `config_of`: from there they come back as the same text."""
+        knots = tuple(
+            (int(fraction) if fraction in (0, 1) else fraction, rate) for fraction, rate in self.learning_rate
+        )
+        return asdict(self) | {"learning_rate": knots}
 
     def make_family(self, mnist_folder: Path | None = None) -> TaskFamily[Any]:
         """The task family with its items; reads the images where the zoo has some."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,31 +96,40 @@ def count_runs(shards: Sequence[ShardPlan]) -> int:
 class InThisProcess:
     """The plain way: a group of shards after the other, in this process.
 
-    save_every: seconds between two saves. among: how many processes share the shards, so that none takes so
-    many at once that the others run out of work.
+    save_every: seconds between two saves. pieces: how many groups are to be made of the shards that are left, at
+    least, so that other processes find some. on_device: how many processes share the kernel's GPU, and its memory.
+    begins: told which shards are begun together, and the step they stand at.
     """
 
     kernel: Kernel
     save_every: float
-    among: int = 1
+    pieces: int = 1
+    on_device: int = 1
+    begins: Callable[[Sequence[ShardPlan], int], None] = lambda shards, step: None
 
     def __call__(self, plan: ZooPlan, folder: Path, shards: Sequence[ShardPlan], observer: Observer) -> None:
         """See `Way`."""
         steps = run_data(plan.family, []).steps
-        at_once = runs_that_fit(self.kernel, plan.spec, steps, plan.config.batch_size)
+        at_once = runs_that_fit(self.kernel, plan.spec, steps, plan.config.batch_size) // self.on_device
         unseen, busy = deque(shards), deque[ShardPlan]()
         while unseen:
-            share = len(unseen) * plan.config.runs_per_shard // self.among
+            share = len(unseen) * plan.config.runs_per_shard // self.pieces
             with ExitStack() as claims:
                 group = _take_group(plan, folder, unseen, busy, min(at_once, share), claims)
-                for shard, progress in group:
-                    observer.steps_done(len(shard.runs) * progress.step, before=True)
                 if group:
-                    build_shards(plan, folder, group, self.kernel, observer, self.save_every)
+                    self._build(plan, folder, group, observer)
             if not unseen and busy:
                 unseen, busy = busy, unseen
                 if not group:
                     _wait(observer)
+
+    def _build(
+        self, plan: ZooPlan, folder: Path, group: Sequence[tuple[ShardPlan, Progress]], observer: Observer
+    ) -> None:
+        self.begins([shard for shard, _ in group], group[0][1].step)
+        for shard, progress in group:
+            observer.steps_done(len(shard.runs) * progress.step, before=True)
+        build_shards(plan, folder, group, self.kernel, observer, self.save_every)
 
 
 def _take_group(

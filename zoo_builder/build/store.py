@@ -21,9 +21,11 @@ from torch import Tensor
 
 from zoo_builder.build.plan import ShardPlan, ZooPlan
 from zoo_builder.build.progress import state_path
+from zoo_builder.errors import RnnzooError
 from zoo_builder.rnn import unflatten_weights
 from zoo_builder.rollouts import Evaluation, rollout_items
 from zoo_builder.storage import schema
+from zoo_builder.storage.manifest import FileEntry
 from zoo_builder.storage.shards import file_sha256, row_sha256, write_file, write_shard
 
 log = logging.getLogger(__name__)
@@ -74,18 +76,45 @@ def store_shard(
 
 def is_complete(folder: Path, shard: ShardPlan) -> bool:
     """Whether a shard's part is there and its files are as the part says; a broken shard is built again."""
-    path = part_path(folder, shard)
-    if not path.exists():
+    if not part_path(folder, shard).exists():
         return False
     try:
-        files = part_note(path)["files"]
-        whole = all(file_entry(folder / name) == entry for name, entry in files.items())
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        log.warning("%s: cannot be read (%s); the shard is built again", path, error)
+        for name, entry in part_files(folder, shard).items():
+            check_file(folder / name, entry)
+    except RnnzooError as error:
+        log.warning("%s; the shard %s is built again", error, shard.name)
         return False
-    if not whole:
-        log.warning("%s: its files have changed since they were written; the shard is built again", shard.name)
-    return whole
+    return True
+
+
+def part_files(folder: Path, shard: ShardPlan) -> dict[str, FileEntry]:
+    """What a shard's part says of the shard's files. Raises RnnzooError when the part is missing or broken."""
+    path = part_path(folder, shard)
+    try:
+        note = part_note(path)
+        pq.read_table(path, page_checksum_verification=True)
+        files = {name: FileEntry(**entry) for name, entry in note["files"].items()}
+    except FileNotFoundError as error:
+        raise RnnzooError(f"{path}: this part is missing") from error
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, pa.ArrowException) as error:
+        raise RnnzooError(f"{path}: not a whole part: {error}") from error
+    expected = {schema.weights_file(shard.name), schema.rollouts_file(shard.name)}
+    if files.keys() != expected:
+        raise RnnzooError(f"{path}: found the files {sorted(files)} in it, expected {sorted(expected)}")
+    return files
+
+
+def check_file(path: Path, entry: FileEntry) -> None:
+    """Raise RnnzooError unless a file is there with these bytes."""
+    try:
+        size = path.stat().st_size
+        found = file_sha256(path) if size == entry.bytes else None
+    except OSError as error:
+        raise RnnzooError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if found is None:
+        raise RnnzooError(f"{path}: found {size} bytes, expected {entry.bytes}")
+    if found != entry.sha256:
+        raise RnnzooError(f"{path}: found sha256 {found}, expected {entry.sha256}")
 
 
 def _rollouts(
@@ -140,7 +169,7 @@ def write_table(path: Path, table: pa.Table, note: Mapping[str, Any]) -> None:
     """Write a table whole or not at all, with a JSON note in its header."""
     table = table.replace_schema_metadata({"rnnzoo": json.dumps(note, sort_keys=True)})
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
+    pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
     write_file(path, buffer.getbuffer())
 
 

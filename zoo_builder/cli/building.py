@@ -1,17 +1,20 @@
-"""The commands that build zoos and look at them: build, verify, info, images."""
+"""The commands that build zoos and look at them: build, merge, verify, info, images."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from zoo_builder.build import ZooPlan, build_zoo
-from zoo_builder.build.builder import build_plan
-from zoo_builder.build.ray_build import OnCluster
+from zoo_builder.build import ZooPlan
+from zoo_builder.build.builder import build_plan, count_runs
+from zoo_builder.build.folder import finished_zoo
+from zoo_builder.build.merge import config_of_parts, merge_parts
+from zoo_builder.build.parts import WHOLE, Part
 from zoo_builder.cli.app import (
     DeviceOption,
     KernelOption,
@@ -22,15 +25,16 @@ from zoo_builder.cli.app import (
     draw_without_a_screen,
 )
 from zoo_builder.cli.progress import ProgressBar
-from zoo_builder.cluster import ClusterCommand, GpusOption, RayOption, Resources, connect
+from zoo_builder.cli.ways import Means
+from zoo_builder.cluster import ClusterCommand, GpusOption, RayOption
 from zoo_builder.errors import RnnzooError
-from zoo_builder.storage.manifest import read_manifest
+from zoo_builder.storage.manifest import Manifest, read_manifest
 from zoo_builder.storage.schema import MANIFEST
 from zoo_builder.tasks.base import encoding_of
 from zoo_builder.tasks.images import load_images
 from zoo_builder.training.kernels import choose_kernel
 from zoo_builder.verify import verify_zoo
-from zoo_builder.zoos import PRESETS, ZOOS, resolve_config
+from zoo_builder.zoos import PRESETS, ZOOS, ZooConfig, resolve_config
 
 
 @app.command(cls=ClusterCommand, context_settings={"allow_interspersed_args": True})
@@ -59,6 +63,12 @@ def build(
     device: DeviceOption = "auto",
     kernel: KernelOption = "auto",
     threads: ThreadsOption = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes on this machine, each with its GPU or share of the cores.")
+    ] = None,
+    part: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Build the I-th of N parts, as 2/8; others build the rest.")
+    ] = None,
     ray: RayOption = None,
     gpus_per_task: GpusOption = None,
     store: Annotated[
@@ -86,26 +96,49 @@ def build(
         "runs_per_shard": runs_per_shard,
     }
     config = resolve_config(zoo, preset, {name: value for name, value in given.items() if value is not None})
+    means = Means(save_every, device, kernel, threads, workers, ray, gpus_per_task, store)
+    chosen = WHOLE if part is None else Part.parse(part)
     if (out / MANIFEST).exists():
         typer.echo(f"{out} holds a finished zoo; checking that it is this one")
-    work = f"{zoo}: {config.runs} runs of {config.steps} steps"
-    if ray is not None:
-        resources = Resources.asked_for(threads, device, gpus_per_task)
-        plan = ZooPlan(config, config.make_family(mnist))
-        with connect(ray) as cluster:
-            typer.echo(f"{work} on {cluster}, into {out}")
-            with logging_redirect_tqdm(), ProgressBar(config) as bar:
-                way = OnCluster(cluster, resources, kernel, save_every, store)
-                manifest = build_plan(plan, out, way, bar)
+    manifest = finished_zoo(config, out)
+    if manifest is None:
+        manifest = _build(config, out, mnist, means, chosen)
+    if manifest is None:
+        typer.echo(
+            f"part {chosen} is built, in {out}; the last part to be built there finishes the zoo, and "
+            "`zoo-builder merge` joins parts from several folders"
+        )
     else:
-        _refuse_without_ray({"--gpus-per-task": gpus_per_task, "--store": store})
-        worker = choose_kernel(config.spec, config.encoding, device, kernel, threads)
-        typer.echo(f"{work} with kernel {worker.name}, into {out}")
-        with logging_redirect_tqdm(), ProgressBar(config) as bar:
-            manifest = build_zoo(config, out, worker, bar, mnist, save_every)
-    assert manifest is not None, "no part is left to others"
+        typer.echo(_finished(out, manifest))
+
+
+def _build(config: ZooConfig, out: Path, mnist: Path | None, means: Means, part: Part) -> Manifest | None:
+    plan = ZooPlan(config, config.make_family(mnist))
+    runs = count_runs(part.choose(plan.shards))
+    of_all = "" if part == WHOLE else f" (part {part}: {runs} runs)"
+    with means.way(config) as (way, words):
+        typer.echo(f"{config.zoo}: {config.runs} runs of {config.steps} steps {words}, into {out}{of_all}")
+        with logging_redirect_tqdm(), ProgressBar(runs, config.steps) as bar:
+            return build_plan(plan, out, way, bar, part)
+
+
+@app.command()
+def merge(
+    parts: Annotated[list[Path], typer.Argument(metavar="PART_FOLDER...", help="Where parts were built.")],
+    out: Annotated[Path, typer.Option(help="Folder of the zoo; continues a merge begun there.")],
+    mnist: MnistOption = None,
+) -> None:
+    """Join the parts of a zoo, built with `build --part i/n` in several folders, and finish it."""
+    config = config_of_parts(parts)
+    plan = ZooPlan(config, config.make_family(mnist))
+    with logging_redirect_tqdm(), tqdm(total=len(plan.shards), unit="shard") as bar:
+        manifest = merge_parts(plan, parts, out, bar.update)
+    typer.echo(_finished(out, manifest))
+
+
+def _finished(zoo: Path, manifest: Manifest) -> str:
     size = sum(entry.bytes for entry in manifest.files.values())
-    typer.echo(f"finished: {out}, {size / 1e6:.1f} MB in {bar.seconds:.0f} s; `zoo-builder info {out}` shows it")
+    return f"finished: {zoo}, {size / 1e6:.1f} MB; `zoo-builder info {zoo}` shows it"
 
 
 @app.command()
@@ -157,12 +190,6 @@ def images(mnist: MnistOption = None) -> None:
         typer.echo("sequential_digits")
     else:
         typer.echo("sequential_mnist")
-
-
-def _refuse_without_ray(options: Mapping[str, Any]) -> None:
-    for option, value in options.items():
-        if value is not None:
-            raise RnnzooError(f"{option}: found {value} without --ray")
 
 
 def _parse(text: str | None, option: str, parse: Callable[[str], Any]) -> Any:

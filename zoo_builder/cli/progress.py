@@ -9,23 +9,21 @@ from types import FrameType
 
 from tqdm import tqdm
 
-from zoo_builder.zoos import ZooConfig
-
 
 class ProgressBar:
-    """Shows a build's progress, and turns the first Ctrl-C into a request to save and stop."""
+    """Shows the progress of so many runs of so many steps; the first Ctrl-C becomes a request to save and stop."""
 
-    def __init__(self, config: ZooConfig) -> None:
+    def __init__(self, runs: int, steps: int) -> None:
         self._bar = tqdm(
-            total=config.runs * config.steps,
+            total=runs * steps,
             unit="step",
             unit_scale=True,
             smoothing=0.1,
             mininterval=0.2 if sys.stderr.isatty() else 10,
             dynamic_ncols=True,
         )
-        self._shown: dict[str, str] = {"runs": f"0/{config.runs}"}
-        self._runs, self._total_runs, self._diverged = 0, config.runs, 0
+        self._shown: dict[str, str] = {"runs": f"0/{runs}"}
+        self._runs, self._total_runs, self._diverged = 0, runs, 0
         self._stop = False
         self._began = time.monotonic()
         self.seconds = 0.0
