@@ -19,12 +19,12 @@ from zoo_builder.rnn import rnn_forward
 EMULATION_PRESETS = {
     "quick": TrainingConfig(
         steps=1000,
-        learning_rate=3e-3,
+        learning_rate=1.5e-3,
         models=32,
         rollouts=4,
         warmup=50,
         decay="cosine",
-        clip=0.2,
+        clip=1.0,
         loss="cross_entropy",
         emulator_hidden=64,
         validate_every=100,
