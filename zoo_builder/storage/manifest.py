@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from zoo_builder.errors import RnnzooError
 from zoo_builder.rnn import RNNSpec
-from zoo_builder.storage.files import file_in, parse_json, read_bytes, read_json
+from zoo_builder.storage.files import file_in, fit, parse_json, read_bytes, read_json
 from zoo_builder.storage.parquet import read_table
 from zoo_builder.storage.schema import (
     BUILD_FOLDER,
@@ -23,7 +23,7 @@ from zoo_builder.storage.schema import (
     metadata_file,
     shard_name,
 )
-from zoo_builder.storage.shards import write_file
+from zoo_builder.storage.writing import replacing
 from zoo_builder.tasks.base import encoding_of
 
 LONGEST_SPLITS = 256_000_000
@@ -107,7 +107,10 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 def write_json(path: Path, values: Any) -> None:
     """JSON for people and machines: indented, one trailing newline, the same bytes for the same values."""
-    write_file(path, (json.dumps(values, indent=1) + "\n").encode())
+    with replacing(path) as file:
+        for text in json.JSONEncoder(indent=1).iterencode(values):
+            file.write(text.encode())
+        file.write(b"\n")
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -134,12 +137,7 @@ def parse_manifest(content: bytes, where: str) -> Manifest:
             f"{where}: format_version: found {version!r}, expected {FORMAT_VERSION}; "
             "install the rnnzoo release that writes that version"
         )
-    try:
-        return Manifest(**values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = "".join(f"{each}: " for each in [".".join(map(str, first["loc"]))] if each)
-        raise RnnzooError(f"{where}: {place}{first['msg'][:500]}") from error
+    return fit(Manifest, values, where)
 
 
 def read_metadata(folder: Path, manifest: Manifest) -> pa.Table:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from zoo_builder.errors import RnnzooError
 from zoo_builder.storage.files import parse_json
+from zoo_builder.storage.writing import replacing
 
 METADATA_KEY = "rnnzoo"
 """The header's one metadata entry, a JSON text: several entries would come out in no fixed order."""
@@ -36,25 +37,8 @@ DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "U8": np.dtype("u1")
 
 def write_file(path: Path, content: bytes | memoryview) -> None:
     """Write a file whole or not at all: temporary file beside it, fsync, rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise RnnzooError(
-            f"{path}: could not be written: {error.strerror or error}. Finished files are kept; make room "
-            "or choose another folder, and run the same command again."
-        ) from error
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    with replacing(path) as file:
+        file.write(content)
 
 
 def write_shard(path: Path, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]) -> None:
@@ -84,7 +68,8 @@ def read_shard(path: Path) -> Shard:
             size = path.stat().st_size
             start = data_start(file.read(8), size)
             metadata, entries = parse_header(file.read(start - 8), size - start)
-        data = np.memmap(path, mode="r", dtype=np.uint8)[start:]
+        with pa.memory_map(str(path)) as mapped:  # Python's own mmap would keep every file open
+            data = np.frombuffer(mapped.read_buffer(), np.uint8)[start:]
         tensors = {name: data[e.first : e.last].view(e.dtype).reshape(e.shape) for name, e in entries.items()}
     except FileNotFoundError as error:
         raise RnnzooError(f"{path}: this shard is missing") from error
