@@ -62,7 +62,7 @@ class Board:
         return news
 
 
-class Reporter(logging.Handler):
+class BoardReporter(logging.Handler):
     """The observer of a task: reports about once a second. As a handler of logs it passes warnings on.
 
     report, warn: those of the board, `report` waiting for the answer. meanwhile: called before a report.

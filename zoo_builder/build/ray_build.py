@@ -12,7 +12,7 @@ from typing import Any
 from zoo_builder.build.board import Board, Standings
 from zoo_builder.build.object_store import ObjectStore
 from zoo_builder.build.plan import ShardPlan, ZooPlan
-from zoo_builder.build.ray_task import Order, Outcome, Piece, build_piece
+from zoo_builder.build.ray_task import ClusterOrder, Outcome, Piece, build_piece
 from zoo_builder.build.store import is_complete
 from zoo_builder.build.unit import Interrupted, Observer
 from zoo_builder.cluster import Cluster, Resources, Sender, as_finished
@@ -39,7 +39,7 @@ class OnCluster:
     def __call__(self, plan: ZooPlan, folder: Path, shards: Sequence[ShardPlan], observer: Observer) -> None:
         """See `Way`. The first RnnzooError of a task is raised, and stops the others."""
         self.cluster.check_room(self.resources.cpus, self.resources.gpus)
-        order = Order(
+        order = ClusterOrder(
             config=plan.config,
             folder=folder.absolute(),
             store=self.store,
@@ -54,7 +54,7 @@ class OnCluster:
 class _ClusterBuild:
     """Hands out shards, shows how far they are, and collects them in the folder."""
 
-    def __init__(self, cluster: Cluster, plan: ZooPlan, order: Order, observer: Observer) -> None:
+    def __init__(self, cluster: Cluster, plan: ZooPlan, order: ClusterOrder, observer: Observer) -> None:
         self._cluster, self._plan, self._order, self._observer = cluster, plan, order, observer
         self._standings = Standings(observer)
         self._board = _start_board(cluster)

@@ -12,7 +12,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from zoo_builder.build.board import Reporter, Standing
+from zoo_builder.build.board import BoardReporter, Standing
 from zoo_builder.build.builder import InThisProcess
 from zoo_builder.build.folder import plan_path
 from zoo_builder.build.object_store import ObjectStore
@@ -26,7 +26,7 @@ from zoo_builder.zoos import ZooConfig
 
 
 @dataclass(frozen=True)
-class Order:
+class ClusterOrder:
     """What is the same for every shard of a build.
 
     folder: of the zoo; nodes build there unless there is a store. kernel: as `choose_kernel` takes it.
@@ -73,11 +73,11 @@ class Outcome:
     diverged: int = 0
 
 
-def build_piece(order: Order, family: Any, piece: Piece, board: Any) -> Outcome:
+def build_piece(order: ClusterOrder, family: Any, piece: Piece, board: Any) -> Outcome:
     """The task. Goes on from what an earlier try has saved. family: the plan's; board: the `Board` actor."""
     order.sender.settle()
     with ThreadPoolExecutor(1) as aside:
-        reporter = Reporter(
+        reporter = BoardReporter(
             piece.shard.name,
             report=lambda *news: aside.submit(_report, board, *news).result(),
             warn=lambda message: board.warn.remote(message),
@@ -87,7 +87,7 @@ def build_piece(order: Order, family: Any, piece: Piece, board: Any) -> Outcome:
         plan = _PlanOfPiece(order.config, family, piece)
         with _passing_on(reporter):
             if order.store is not None:
-                return _build_for_store(ObjectStore(order.store), order, plan, reporter)
+                return _build_for_store(order.store, order, plan, reporter)
             check_shared(plan_path(order.folder), "--out")
             return _build(order, plan, order.folder, reporter)
 
@@ -105,7 +105,7 @@ def _report(board: Any, shard: str, standing: Standing) -> bool:
         return True
 
 
-def _build(order: Order, plan: _PlanOfPiece, folder: Path, reporter: Reporter) -> Outcome:
+def _build(order: ClusterOrder, plan: _PlanOfPiece, folder: Path, reporter: BoardReporter) -> Outcome:
     try:
         InThisProcess(_kernel(order), order.save_every)(plan, folder, [plan.piece.shard], reporter)
     except Interrupted:
@@ -113,7 +113,9 @@ def _build(order: Order, plan: _PlanOfPiece, folder: Path, reporter: Reporter) -
     return Outcome(built=True, diverged=reporter.diverged)
 
 
-def _build_for_store(store: ObjectStore, order: Order, plan: _PlanOfPiece, reporter: Reporter) -> Outcome:
+def _build_for_store(
+    store: ObjectStore, order: ClusterOrder, plan: _PlanOfPiece, reporter: BoardReporter
+) -> Outcome:
     """Build in a folder of this node's own; what is finished or saved there is uploaded."""
     store.check_plan(order.config.to_dict())
     with tempfile.TemporaryDirectory(prefix="rnnzoo-") as name:
@@ -149,7 +151,7 @@ class _StateMirror:
 
 
 @lru_cache(maxsize=1)
-def _kernel(order: Order) -> Kernel:
+def _kernel(order: ClusterOrder) -> Kernel:
     """The kernel, kept for the next shard of this process."""
     config, resources = order.config, order.resources
     return choose_kernel(config.spec, config.encoding, resources.device, order.kernel, resources.cpus)

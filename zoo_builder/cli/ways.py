@@ -33,8 +33,8 @@ class Means:
         """The way to build, and words for it. Raises RnnzooError for options that do not go together."""
         if self.ray is not None:
             self._refuse("with", "--workers", self.workers)
+            resources = Resources.asked_for(self.threads, self.device, self.gpus_per_task)
             with connect(self.ray) as cluster:
-                resources = Resources.asked_for(self.threads, self.device, self.gpus_per_task)
                 yield OnCluster(cluster, resources, self.kernel, self.save_every, self.store), f"on {cluster}"
             return
         self._refuse("without", "--gpus-per-task", self.gpus_per_task)

@@ -89,7 +89,7 @@ def connect(address: str) -> Iterator[Cluster]:
         options |= {"object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}
     try:
         ray.init(address=address, **options)
-    except (OSError, RuntimeError, ValueError, ImportError) as error:
+    except Exception as error:  # Ray raises exceptions of many kinds here, also plain ones
         raise RnnzooError(f"{OPTION}: found {address!r}, but no Ray cluster was reached there: {error}") from error
     try:
         yield Cluster(ray, started=address == LOCAL)
