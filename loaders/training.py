@@ -10,10 +10,10 @@ import dataclasses
 import math
 import os
 import time
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, Literal, Protocol
 
 import torch
@@ -157,15 +157,46 @@ def _save_state(path, module, optimizer, config, seed, step, curve, best) -> Non
 def _load_state(path, module, optimizer, config, seed):  # type: ignore[no-untyped-def]
     """Step, curve and best of a training that was stopped; a state of another training is an error."""
     try:
+        _check_archive(path)
         state = torch.load(path, weights_only=True, map_location=next(module.parameters()).device)
         found = state["config"], state["seed"]
         if found == (config.to_dict(), seed):
-            module.load_state_dict(state["module"])
-            optimizer.load_state_dict(state["optimizer"])
-            return state["step"], state["curve"], (state["best_loss"], state["best"])
-    except (KeyError, RuntimeError, OSError, EOFError, ValueError, TypeError, UnpicklingError) as error:
+            return _resumed(state, module, optimizer, config)
+    except Exception as error:  # torch does not say what its restricted unpickler raises
         raise RnnzooError(f"{path}: not the state of this training ({error}); delete it to begin anew") from error
     raise RnnzooError(
         f"{path}: the state of another training: found {found[0]}, seed {found[1]}, expected {config.to_dict()}, "
         f"seed {seed}; delete it to begin anew"
     )
+
+
+def _check_archive(path: Path) -> None:
+    """Raise ValueError unless a file is an archive as torch writes it: nothing in it grows when it is read."""
+    if not path.is_file():
+        raise ValueError("no file")
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise ValueError("found compressed entries, expected none")
+    if sum(entry.file_size for entry in entries) > path.stat().st_size:
+        raise ValueError("its entries overlap")
+
+
+def _resumed(state, module, optimizer, config):  # type: ignore[no-untyped-def]
+    """Load a state into module and optimiser; returns step, curve and best. Raises for what does not fit them."""
+    fresh = [{**group, "params": None, "lr": None} for group in optimizer.param_groups]
+    module.load_state_dict(state["best"])
+    module.load_state_dict(state["module"])
+    optimizer.load_state_dict(state["optimizer"])
+    if fresh != [{**group, "params": None, "lr": None} for group in optimizer.param_groups]:
+        raise ValueError("the optimiser is another")
+    for parameter, moments in optimizer.state.items():
+        if any(moments[name].shape != parameter.shape for name in ("exp_avg", "exp_avg_sq")):
+            raise ValueError("the optimiser's moments have other shapes than the parameters")
+    step, curve, best_loss = state["step"], state["curve"], state["best_loss"]
+    points = [(point["step"], point["train_loss"], point["validation_loss"]) for point in curve]
+    if type(step) is not int or not 0 <= step <= config.steps or type(best_loss) is not float:
+        raise ValueError(f"found step {step!r} and loss {best_loss!r}")
+    if not all(type(at) is int and type(train) is type(found) is float for at, train, found in points):
+        raise ValueError("its learning curve has values that are no numbers")
+    return step, curve, (best_loss, state["best"])

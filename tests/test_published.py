@@ -156,7 +156,7 @@ def pickled(folder):
     ("damage", "message"),
     [
         (lambda folder: (folder / "logits.npy").unlink(), r"logits\.npy: this file is missing"),
-        (lambda folder: (folder / "args.json").unlink(), r"args\.json: cannot be read"),
+        (lambda folder: (folder / "args.json").unlink(), r"args\.json: this file is missing"),
         (lambda folder: (folder / "args.json").write_text("[]"), "expected a JSON object"),
         (lambda folder: (folder / "num_step_correct.npy").unlink(), "found neither num_step_correct"),
         (truncate, r"parameters\.npy: not a whole \.npy file"),

@@ -103,7 +103,7 @@ def change(path, without=None, **values):
 
 
 BROKEN = {
-    "no JSON": (lambda p: p.write_text("{"), "found no JSON"),
+    "no JSON": (lambda p: p.write_text("{"), "not JSON"),
     "foreign": (lambda p: p.write_text('{"score": 1}'), "expected a file of zoo-bench"),
     "other version": (lambda p: change(p, format=2), "format: found 2, expected 1"),
     "an entry too many": (lambda p: change(p, surprise=1), "surprise: found 1; expected of a Result"),

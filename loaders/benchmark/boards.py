@@ -158,7 +158,7 @@ def _check_result(path: Path, result: Result, rows: Rows) -> None:
         shape = truth_of(split_rows, TARGETS[result.target]).shape
         try:
             found = np.array(result.predictions[split], dtype=np.float64).shape
-        except ValueError:
+        except (TypeError, ValueError, OverflowError):
             found = ()
         if found != shape:
             raise RnnzooError(f"{path}: predictions.{split}: found shape {found}, expected {shape} as in {ROWS}")

@@ -19,16 +19,18 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from loaders.benchmark.targets import Target
 from zoo_builder.errors import RnnzooError
+from zoo_builder.storage.files import file_in, fit, read_json
 from zoo_builder.storage.shards import write_file
 
 FORMAT = 1
 """Version of the format of all files here."""
 ROWS, LEAKAGE, EMULATION = "rows.json", "leakage.json", "emulation"
 _DIGITS = 7
+LARGEST_INTEGER = 2**63
 
 
 def _finite_or_none(value: Any) -> Any:
@@ -44,6 +46,8 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _rounded(entry) for key, entry in value.items()}
     value = _finite_or_none(value)
+    if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
+        raise ValueError(f"found a whole number beyond {LARGEST_INTEGER}")
     return float(f"{value:.{_DIGITS}g}") if isinstance(value, int | float) else value
 
 
@@ -66,8 +70,21 @@ class SplitRows(_File):
 
     run: list[str]
     task: list[str]
-    step: list[int]
+    step: list[Annotated[int, Field(ge=0, lt=2**31)]]
     targets: dict[str, list[Any]]
+
+    @model_validator(mode="after")
+    def _one_entry_a_row(self) -> SplitRows:
+        lengths = {"run": len(self.run), "task": len(self.task)}
+        for name, values in self.targets.items():
+            try:
+                lengths[name] = len(np.array(values, dtype=np.float64))
+            except (TypeError, OverflowError) as error:
+                raise ValueError(f"target {name[:80]!r}: {error}") from error
+        for name, length in lengths.items():
+            if length != len(self.step):
+                raise ValueError(f"{name[:80]!r} has {length} entries, step {len(self.step)}")
+        return self
 
 
 class Rows(_File):
@@ -235,27 +252,14 @@ def _write(path: Path, file: _File) -> Path:
 
 
 def _read(path: Path, kind: type[AnyFile]) -> AnyFile:
-    try:
-        values = json.loads(path.read_bytes())
-    except OSError as error:
-        raise RnnzooError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise RnnzooError(f"{path}: found no JSON ({error}), expected a file of zoo-bench") from error
+    values = read_json(file_in(path.parent, path.name))
     if not isinstance(values, dict) or "format" not in values:
         raise RnnzooError(f'{path}: found no entry "format", expected a file of zoo-bench')
     if values["format"] != FORMAT:
         raise RnnzooError(
             f"{path}: format: found {values['format']!r}, expected {FORMAT}; it was written by another version"
         )
-    try:
-        return kind(**values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        found = "nothing" if first["type"] == "missing" else repr(first["input"])[:80]
-        raise RnnzooError(
-            f"{path}: {place}: found {found}; expected of a {kind.__name__}: {first['msg']}"
-        ) from error
+    return fit(kind, values, str(path))
 
 
 def describe_difference(found: Rows, expected: Rows) -> str:

@@ -20,8 +20,10 @@ from torch import Tensor
 from zoo_builder.build.plan import ShardPlan, ZooPlan
 from zoo_builder.errors import RnnzooError
 from zoo_builder.rnn import RNNSpec
+from zoo_builder.storage.contents import Kind, kinds_of
+from zoo_builder.storage.files import file_in
 from zoo_builder.storage.schema import BUILD_FOLDER
-from zoo_builder.storage.shards import read_shard, write_shard
+from zoo_builder.storage.shards import Shard, read_shard, write_shard
 from zoo_builder.training.kernels import TrainState
 
 log = logging.getLogger(__name__)
@@ -68,19 +70,30 @@ def load_progress(plan: ZooPlan, folder: Path, shard: ShardPlan) -> Progress:
     if not path.exists():
         return Progress()
     try:
-        saved = read_shard(path)
-        tensors = {name: np.array(tensor) for name, tensor in saved.tensors.items()}
-        if _digest(tensors) != saved.metadata.get("sha256"):
-            raise RnnzooError(f"{path}: the data do not match their hash")
+        return _checked(plan, shard, read_shard(file_in(folder, str(path.relative_to(folder)))))
     except RnnzooError as error:
         log.warning("%s; training of %s begins anew", error, shard.name)
         return Progress()
-    weights, first_moment, second_moment = (
-        torch.from_numpy(tensors[name]) for name in ("weights", "first_moment", "second_moment")
-    )
-    state = TrainState(plan.spec, weights, first_moment, second_moment, saved.metadata["step"])
-    kept = torch.from_numpy(tensors["kept"]) if "kept" in tensors else ()
-    return Progress(state, dict(zip(saved.metadata["kept_steps"], kept, strict=True)))
+
+
+def _checked(plan: ZooPlan, shard: ShardPlan, saved: Shard) -> Progress:
+    """The progress in a saved state. Raises RnnzooError for one that is not of this shard, or was changed."""
+    step, kept_steps = saved.metadata.get("step"), saved.metadata.get("kept_steps")
+    reached = [c for c in plan.config.checkpoints if isinstance(step, int) and c <= step]
+    if not isinstance(step, int) or kept_steps not in (reached, [c for c in reached if c < step]):
+        raise RnnzooError(f"{saved.path}: found step {step!r} and the checkpoints {kept_steps!r:.80}")
+    shape = (len(shard.runs), plan.spec.num_parameters)
+    expected = dict.fromkeys(("weights", "first_moment", "second_moment"), Kind(np.dtype(np.float32), shape))
+    if kept_steps:
+        expected["kept"] = Kind(np.dtype(np.float32), (len(kept_steps), *shape))
+    if (found := kinds_of(saved.tensors)) != expected:
+        raise RnnzooError(f"{saved.path}: found other tensors than those of {len(shard.runs)} runs: {list(found)}")
+    tensors = {name: np.array(tensor) for name, tensor in saved.tensors.items()}
+    if _digest(tensors) != saved.metadata.get("sha256"):
+        raise RnnzooError(f"{saved.path}: the data do not match their hash")
+    weights, first_moment, second_moment, *kept = (torch.from_numpy(tensors[name]) for name in expected)
+    state = TrainState(plan.spec, weights, first_moment, second_moment, step)
+    return Progress(state, dict(zip(kept_steps, kept[0], strict=True)) if kept else {})
 
 
 def join_progress(spec: RNNSpec, parts: Sequence[Progress]) -> Progress:

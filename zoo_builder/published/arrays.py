@@ -15,16 +15,17 @@ in an export of ours, it counts the updates themselves.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from zoo_builder.errors import RnnzooError
 from zoo_builder.rnn import RNNSpec
+from zoo_builder.storage.files import file_in, read_json
 from zoo_builder.tasks import TASK_FAMILIES, FormalLanguages, SequentialImages
 from zoo_builder.tasks.formal_languages import SEQUENCE_BYTES
 from zoo_builder.tasks.images import SIDE
@@ -33,6 +34,8 @@ ARGS = "args.json"
 STRINGS_SCORED = 1000
 """What the published number of correct strings is out of."""
 MOST_UNITS = 1024
+MOST_LAYERS = 64
+MOST_ROWS = 10_000_000
 LIKELY_LAYERS = (2, 1, 3, 4)
 
 
@@ -62,26 +65,26 @@ def open_published(folder: Path) -> PublishedArrays:
 
     Raises RnnzooError, naming the file, what was found and what was expected.
     """
-    args = _read_args(folder / ARGS)
+    args = _read_args(folder)
     languages = (folder / "num_step_correct.npy").exists()
     if not languages and not (folder / "num_step.npy").exists():
         raise RnnzooError(f"{folder}: found neither num_step_correct.npy (languages) nor num_step.npy (images)")
     family = FormalLanguages.name if languages else SequentialImages.name
     encoding, output_size = TASK_FAMILIES[family].encoding, TASK_FAMILIES[family].output_size
-    parameters = _open(folder / "parameters.npy", "f4", (None, None))
+    parameters = _open(folder, "parameters.npy", "f4", (None, None))
     rows = len(parameters)
     if languages:
-        tasks = _open(folder / "tasks.npy", "i", (rows, 4))
-        sequences = _open(folder / "sequences.npy", "i", (rows, None, SEQUENCE_BYTES))
-        numbers = _open(folder / "num_step_correct.npy", "i", (rows, 3))
+        tasks = _open(folder, "tasks.npy", "i", (rows, 4))
+        sequences = _open(folder, "sequences.npy", "i", (rows, None, SEQUENCE_BYTES))
+        numbers = _open(folder, "num_step_correct.npy", "i", (rows, 3))
         steps, losses = encoding.steps(SEQUENCE_BYTES), None
     else:
-        tasks = _open(folder / "tasks.npy", "f", (rows, 1))
+        tasks = _open(folder, "tasks.npy", "f", (rows, 1))
         steps = encoding.steps(SIDE * SIDE)
-        sequences = _open(folder / "sequences.npy", "f", (rows, None, steps, encoding.input_size))
-        numbers = _open(folder / "num_step.npy", "i", (rows, 2))
-        losses = np.array(_open(folder / "accuracy_losses.npy", "f", (rows, 4)), np.float64)
-    logits = _open(folder / "logits.npy", "f2", (rows, sequences.shape[1], steps, output_size))
+        sequences = _open(folder, "sequences.npy", "f", (rows, None, steps, encoding.input_size))
+        numbers = _open(folder, "num_step.npy", "i", (rows, 2))
+        losses = np.array(_open(folder, "accuracy_losses.npy", "f", (rows, 4)), np.float64)
+    logits = _open(folder, "logits.npy", "f2", (rows, sequences.shape[1], steps, output_size))
     numbers = np.array(numbers, np.int64)
     ours = args.get("rnnzoo", {})
     counts_updates = isinstance(ours, dict) and ours.get("step_counts") == "updates"
@@ -101,31 +104,27 @@ def open_published(folder: Path) -> PublishedArrays:
     )
 
 
-def _read_args(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise RnnzooError(f"{path}: cannot be read: {error}") from error
+def _read_args(folder: Path) -> dict[str, Any]:
+    values = read_json(file_in(folder, ARGS), most=1_000_000)
     if not isinstance(values, dict):
-        raise RnnzooError(f"{path}: found {type(values).__name__}, expected a JSON object")
+        raise RnnzooError(f"{folder / ARGS}: found {type(values).__name__}, expected a JSON object")
     return values
 
 
-def _open(path: Path, dtype: str, shape: tuple[int | None, ...]) -> NDArray[Any]:
+def _open(folder: Path, name: str, dtype: str, shape: tuple[int | None, ...]) -> NDArray[Any]:
     """Map an array into memory. dtype: a kind ("i", "f"), or a kind and its bytes. shape: None for any length."""
+    path = file_in(folder, name)
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError as error:
-        raise RnnzooError(f"{path}: this file is missing") from error
-    except (OSError, ValueError, EOFError) as error:
+        array = open_memmap(path, mode="r")  # knows no pickles, and refuses objects
+    except (OSError, ValueError, TypeError, OverflowError, RecursionError, MemoryError) as error:
         raise RnnzooError(f"{path}: not a whole .npy file of plain numbers: {error}") from error
-    if not isinstance(array, np.ndarray) or not array.dtype.str[1:].startswith(dtype):
+    if not array.dtype.str[1:].startswith(dtype):
         kinds = {"i": "whole numbers", "f": "floats", "f2": "float16", "f4": "float32"}
-        raise RnnzooError(f"{path}: found {getattr(array, 'dtype', 'an archive')}, expected {kinds[dtype]}")
+        raise RnnzooError(f"{path}: found {array.dtype}, expected {kinds[dtype]}")
     fits = array.ndim == len(shape) and all(
         wanted in (None, found) for found, wanted in zip(array.shape, shape, strict=True)
     )
-    if not fits or 0 in array.shape:
+    if not fits or 0 in array.shape or len(array) > MOST_ROWS:
         expected = ", ".join("any" if length is None else str(length) for length in shape)
         raise RnnzooError(f"{path}: found shape {list(array.shape)}, expected [{expected}]")
     return array
@@ -135,7 +134,8 @@ def _find_spec(folder: Path, args: dict[str, Any], inputs: int, outputs: int, pa
     """The LSTM with this number of parameters: of the sizes in args.json, or else of the likeliest depth."""
     hidden, layers = args.get("hidden_size"), args.get("num_layers")
     units = [hidden] if isinstance(hidden, int) else range(1, MOST_UNITS + 1)
-    for depth in [layers] if isinstance(layers, int) else LIKELY_LAYERS:
+    depths = [layers] if isinstance(layers, int) else LIKELY_LAYERS
+    for depth in depths if max(depths) <= MOST_LAYERS else ():
         for size in units:
             spec = RNNSpec(inputs, size, outputs, depth)
             if spec.num_parameters == parameters:

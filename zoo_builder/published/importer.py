@@ -42,6 +42,8 @@ from zoo_builder.training.kernels import Kernel
 from zoo_builder.zoos import IMPORTED, metadata_columns
 
 RUNS_PER_SHARD = 64
+MOST_RUNS, MOST_STEPS, MOST_CHECKPOINTS = 10**9, 2**31, 2**7
+"""What the metadata's columns hold, and more than anybody has."""
 OUTPUT_MODELS = 16
 SPLIT_SEED = 0
 TOLERANCE, RELATIVE_TOLERANCE = 0.05, 0.01
@@ -291,7 +293,8 @@ def _runs(arrays: PublishedArrays) -> tuple[dict[int, NDArray[np.int64]], list[i
     steps = arrays.step[next(iter(rows.values()))]
     for run, where in rows.items():
         found = arrays.step[where]
-        if not np.array_equal(found, steps) or (np.diff(found) <= 0).any() or run < 0:
+        fits = 0 <= run < MOST_RUNS and found[0] >= 0 and found[-1] < MOST_STEPS and len(found) <= MOST_CHECKPOINTS
+        if not fits or not np.array_equal(found, steps) or (np.diff(found) <= 0).any():
             raise RnnzooError(
                 f"{arrays.folder}: run {run} has steps {found.tolist()}, expected {steps.tolist()}, each once, as "
                 f"run {numbers[0]}"

@@ -12,13 +12,18 @@ import os
 import stat
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from zoo_builder.errors import RnnzooError
 
-LONGEST_JSON = 64_000_000
+LONGEST_JSON = 32_000_000
+MOST_MISTAKES = 1000
+"""In one file, before they are no longer told apart: a text on each would take far more memory than the file."""
 DEEPEST_JSON = 32
 """Levels of lists and objects in each other: no file of ours has half as many."""
+Model = TypeVar("Model", bound=BaseModel)
 
 
 def file_in(folder: Path, name: str) -> Path:
@@ -86,6 +91,20 @@ def parse_json(content: bytes, where: str) -> Any:
     except (ValueError, RecursionError) as error:
         raise RnnzooError(f"{where}: not JSON: {error}") from error
     return value
+
+
+def fit(kind: type[Model], values: dict[str, Any], where: str) -> Model:
+    """The values as a pydantic model. Raises RnnzooError, which names the first of them that does not fit."""
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        if (mistakes := error.error_count()) > MOST_MISTAKES:
+            raise RnnzooError(f"{where}: found {mistakes} values that do not fit a {kind.__name__}") from None
+        first = error.errors()[0]
+        place = "".join(f"{'.'.join(map(str, first['loc']))}: "[:200] for _ in first["loc"][:1])
+        found = "nothing" if first["type"] == "missing" else f"{first['input']!r:.80}"
+        message = f"found {found}; expected of a {kind.__name__}: {first['msg'][:500]}"
+        raise RnnzooError(f"{where}: {place}{message}") from error
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -110,9 +110,7 @@ def encoding_of(values: Mapping[str, Any]) -> Encoding:
     try:
         encoding = ENCODINGS[values["kind"]](**{name: value for name, value in values.items() if name != "kind"})
     except (KeyError, TypeError) as error:
-        raise RnnzooError(
-            f"encoding: found {dict(values)!r:.200}, expected one of {list(ENCODINGS)}"
-        ) from error
+        raise RnnzooError(f"encoding: found {dict(values)!r:.200}, expected one of {list(ENCODINGS)}") from error
     if isinstance(encoding, TokenEncoding):
         fits = all(type(n) is int for n in (encoding.vocabulary, encoding.begin))
         fits = fits and 0 <= encoding.begin < encoding.vocabulary <= 256

