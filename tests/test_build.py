@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file
+from tiny_builds import Watcher, build_command, contents, tiny_config
 
 from zoo_builder.build import Interrupted, ZooPlan, build_zoo
 from zoo_builder.build.store import part_path
@@ -19,48 +20,6 @@ from zoo_builder.errors import RnnzooError
 from zoo_builder.storage.manifest import read_manifest
 from zoo_builder.storage.shards import read_shard
 from zoo_builder.training.kernels import TorchKernel
-from zoo_builder.zoos import resolve_config
-
-TINY = {
-    "runs": 7,
-    "steps": 220,
-    "checkpoints": (0, 50, 220),
-    "batch_size": 2,
-    "hidden_size": 4,
-    "evaluation_items": 10,
-    "sampled_strings": 20,
-    "rollouts": 5,
-    "runs_per_shard": 2,
-}
-
-
-class Watcher:
-    """Counts what a build reports, and asks it to stop after some calls."""
-
-    def __init__(self, stop_after=None):
-        self.steps, self.runs, self.diverged, self.calls, self.stop_after = 0, 0, 0, 0, stop_after
-
-    def steps_done(self, model_steps, before=False):
-        self.steps += model_steps
-
-    def scored(self, step, accuracy):
-        assert 0 <= accuracy <= 1
-
-    def runs_done(self, runs, diverged):
-        self.runs += runs
-        self.diverged += diverged
-
-    def stop_requested(self):
-        self.calls += 1
-        return self.calls == self.stop_after
-
-
-def tiny_config(zoo="formal_languages", **overrides):
-    return resolve_config(zoo, "smoke", TINY | overrides)
-
-
-def contents(folder):
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
 @pytest.fixture(scope="module")
@@ -138,18 +97,14 @@ def kill_at_a_random_moment(command, longest, chance):
 
 @pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.slow)])
 def test_a_killed_build_goes_on_to_the_same_bytes(kills, tmp_path):
-    settings = TINY | {"steps": 100 * kills, "checkpoints": (0, 50, 100 * kills)}
-    command = [sys.executable, "-m", "zoo_builder", "build", "formal_languages", "--out", str(tmp_path / "zoo")]
-    for name, value in settings.items():
-        text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-        command += [f"--{name.replace('_', '-')}", text]
-    command += ["--kernel", "torch", "--save-every", "0"]  # a state after every block, so that kills hit saves
+    settings = {"steps": 100 * kills, "checkpoints": (0, 50, 100 * kills)}
+    command = build_command(tmp_path / "zoo", "--save-every", "0", **settings)  # so often that kills hit saves
     chance = random.Random(kills)
     hit = sum(kill_at_a_random_moment(command, 0.5, chance) for _ in range(kills))
     assert hit >= kills / 2
     finished = subprocess.run(command, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
-    build_zoo(resolve_config("formal_languages", "smoke", settings), tmp_path / "whole", TorchKernel(), Watcher())
+    build_zoo(tiny_config(**settings), tmp_path / "whole", TorchKernel(), Watcher())
     assert contents(tmp_path / "zoo") == contents(tmp_path / "whole")
 
 

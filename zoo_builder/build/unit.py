@@ -46,6 +46,22 @@ class Observer(Protocol):
         ...
 
 
+class Unwatched:
+    """The observer that looks away; others may take from it what they do not care for."""
+
+    def steps_done(self, model_steps: int, before: bool = False) -> None:
+        pass
+
+    def scored(self, step: int, accuracy: float) -> None:
+        pass
+
+    def runs_done(self, runs: int, diverged: int) -> None:
+        pass
+
+    def stop_requested(self) -> bool:
+        return False
+
+
 def build_shards(
     plan: ZooPlan,
     folder: Path,

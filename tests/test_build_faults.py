@@ -1,0 +1,236 @@
+"""Faults, for real: processes killed by SIGKILL, a full disk, two builds at once, a clock that jumps.
+
+After each of them the zoo is finished, passes `verify`, and has the bytes of one built undisturbed. (A shard
+damaged between build and merge: see test_merge.py.)
+"""
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from tiny_builds import Watcher, build_command, contents, kill, start, tiny_config, workers_of
+
+from zoo_builder.build import Interrupted, ZooPlan, build_zoo
+from zoo_builder.build.claims import alone, try_claim
+from zoo_builder.build.progress import state_path
+from zoo_builder.errors import RnnzooError
+from zoo_builder.training.kernels import TorchKernel
+from zoo_builder.verify import verify_zoo
+
+LONG = {"steps": 600, "checkpoints": (0, 50, 600)}
+PATIENCE = 240
+"""Seconds for what takes two when the machine is idle."""
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed") / "zoo"
+    build_zoo(tiny_config(**LONG), folder, TorchKernel(), Watcher())
+    return contents(folder)
+
+
+def command(folder, *more):
+    return build_command(folder, "--save-every", "0", "--threads", "1", *more, **LONG)
+
+
+def check(folder, expected):
+    assert all(check.passed for check in verify_zoo(folder, TorchKernel(), sample=3))
+    assert contents(folder) == expected
+
+
+def wait_until(condition, what):
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, f"no {what} in {PATIENCE} s"
+        time.sleep(0.02)
+
+
+def is_alive(pid):
+    found = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True)
+    return found.stdout.strip()[:1] not in ("", "Z")
+
+
+def shard_under_way(folder):
+    return next((folder / ".build").glob("*.state.safetensors"), None)
+
+
+def test_a_worker_killed_mid_shard(undisturbed, tmp_path):
+    folder = tmp_path / "zoo"
+    driver = start(command(folder, "--workers", "2"))
+    wait_until(lambda: shard_under_way(folder), "shard under way")
+    assert kill(random.Random(0).choice(workers_of(driver.pid)))
+    _, words = driver.communicate(timeout=PATIENCE)
+    assert driver.returncode == 0, words
+    assert "a worker died (killed by SIGKILL)" in words
+    check(folder, undisturbed)
+
+
+def test_the_driver_killed_and_started_again(undisturbed, tmp_path):
+    """Its workers notice and end, having saved what they had."""
+    folder = tmp_path / "zoo"
+    driver = start(command(folder, "--workers", "2"))
+    wait_until(lambda: shard_under_way(folder), "shard under way")
+    workers = workers_of(driver.pid)
+    assert len(workers) == 2
+    assert kill(driver.pid)
+    driver.communicate()
+    wait_until(lambda: not any(map(is_alive, workers)), "end of the workers")
+    assert not (folder / "zoo.json").exists()
+    again = subprocess.run(command(folder, "--workers", "2"), capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    check(folder, undisturbed)
+
+
+def test_ctrl_c_stops_all_workers_with_their_work_saved(undisturbed, tmp_path):
+    folder = tmp_path / "zoo"
+    driver = subprocess.Popen(
+        command(folder, "--workers", "2"), stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    wait_until(lambda: shard_under_way(folder), "shard under way")
+    os.killpg(driver.pid, signal.SIGINT)  # as a terminal does: to the workers too
+    _, words = driver.communicate(timeout=PATIENCE)
+    assert driver.returncode == 130, words
+    assert "everything is saved" in words
+    assert "Traceback" not in words
+    build_zoo(tiny_config(**LONG), folder, TorchKernel(), Watcher())
+    check(folder, undisturbed)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 96 kB, and a function that makes it larger."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96k", "tmpfs", folder], capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip("mounting a tmpfs is not permitted here; test_build.py limits file sizes instead")
+    try:
+        yield folder, lambda: subprocess.run(["mount", "-o", "remount,size=64m", folder], check=True)
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+@pytest.mark.parametrize("more", [[], ["--workers", "2"]], ids=["alone", "workers"])
+def test_a_disk_that_fills_up(more, small_disk, undisturbed):
+    disk, enlarge = small_disk
+    failed = subprocess.run(command(disk / "zoo", *more), capture_output=True, text=True)
+    assert failed.returncode == 2, failed.stderr
+    assert re.search(r"zoo-builder: .* could not be written: No space left on device", failed.stderr)
+    assert "Traceback" not in failed.stderr
+    assert not list(disk.rglob("*.tmp"))
+    enlarge()
+    again = subprocess.run(command(disk / "zoo", *more), capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    check(disk / "zoo", undisturbed)
+
+
+def test_two_builds_started_on_a_folder_at_once(undisturbed, tmp_path):
+    builds = [start(command(tmp_path / "zoo")) for _ in range(2)]
+    for build in builds:
+        _, words = build.communicate(timeout=PATIENCE)
+        assert build.returncode == 0, words
+    check(tmp_path / "zoo", undisturbed)
+
+
+def test_two_builds_at_once_do_nothing_twice(undisturbed, tmp_path, monkeypatch):
+    """Claims hold between threads as they do between processes."""
+    monkeypatch.setattr("zoo_builder.build.builder.runs_that_fit", lambda *_: 1)  # a shard at a time
+    watchers = [Watcher(), Watcher()]
+    builds = [
+        threading.Thread(target=build_zoo, args=(tiny_config(**LONG), tmp_path / "zoo", TorchKernel(), watcher))
+        for watcher in watchers
+    ]
+    for build in builds:
+        build.start()
+    for build in builds:
+        build.join()
+    trained = [watcher.steps - watcher.before for watcher in watchers]
+    assert sum(trained) == 7 * 600
+    assert min(trained) > 0
+    assert [watcher.runs for watcher in watchers] == [7, 7]  # each hears of all of them
+    check(tmp_path / "zoo", undisturbed)
+
+
+def test_a_build_that_another_one_overtakes_ends_well(undisturbed, tmp_path, monkeypatch):
+    """Without locks both do everything; the second one to end finds the zoo finished under its hands."""
+    monkeypatch.setattr("zoo_builder.build.claims.fcntl.flock", no_locks)
+
+    class Overtaken(Watcher):
+        def runs_done(self, runs, diverged):
+            if self.runs == 0:
+                build_zoo(tiny_config(**LONG), tmp_path / "zoo", TorchKernel(), Watcher())
+            super().runs_done(runs, diverged)
+
+    build_zoo(tiny_config(**LONG), tmp_path / "zoo", TorchKernel(), Overtaken())
+    check(tmp_path / "zoo", undisturbed)
+
+
+def no_locks(*_):
+    raise OSError(95, "Operation not supported")
+
+
+def test_a_file_system_without_locks_is_said_once(tmp_path, monkeypatch, caplog):
+    (tmp_path / ".build").mkdir()
+    monkeypatch.setattr("zoo_builder.build.claims.fcntl.flock", no_locks)
+    claims = [try_claim(tmp_path, "train-00000-of-00001") for _ in range(2)]
+    assert None not in claims
+    assert caplog.text.count("has no locks") == 1
+
+
+def test_a_claim_ends_with_its_process(tmp_path):
+    (tmp_path / ".build").mkdir()
+    program = (
+        "import sys, time; from pathlib import Path; from zoo_builder.build.claims import try_claim\n"
+        "claim = try_claim(Path(sys.argv[1]), 'shard'); print('claimed', flush=True); time.sleep(600)"
+    )
+    holder = start([sys.executable, "-c", program, str(tmp_path)])
+    assert holder.stdout.readline() == "claimed\n"
+    assert try_claim(tmp_path, "shard") is None
+    with alone(tmp_path, "another"):
+        kill(holder.pid)
+    holder.communicate()
+    assert try_claim(tmp_path, "shard") is not None
+
+
+def test_a_folder_whose_build_is_over_cannot_be_claimed(tmp_path):
+    with pytest.raises(RnnzooError, match="there is no build here any more"):
+        try_claim(tmp_path, "shard")
+
+
+def test_half_written_files_of_others_that_are_at_work_are_left_alone(tmp_path):
+    folder, config = tmp_path / "zoo", tiny_config()
+    with pytest.raises(Interrupted):
+        build_zoo(config, folder, TorchKernel(), Watcher(1))
+    mine, theirs = (shard.name for shard in ZooPlan(config, config.make_family()).shards[:2])
+    for name in (mine, theirs):
+        (folder / f".build/.{name}.state.safetensors.123.tmp").write_bytes(b"half")
+    with try_claim(folder, theirs), pytest.raises(Interrupted):
+        build_zoo(config, folder, TorchKernel(), Watcher(1))
+    assert [path.name for path in folder.rglob("*.tmp")] == [f".{theirs}.state.safetensors.123.tmp"]
+    build_zoo(config, folder, TorchKernel(), Watcher())
+    assert not list(folder.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize("jump", [-(10**9), 10**9])
+def test_a_clock_that_jumps(jump, undisturbed, tmp_path, monkeypatch):
+    """Neither the time of day nor that of files decides anything: states, parts and claims are as good as ever."""
+    config, folder = tiny_config(**LONG), tmp_path / "zoo"
+    monkeypatch.setattr("zoo_builder.build.builder.runs_that_fit", lambda *_: 1)
+    with pytest.raises(Interrupted):
+        build_zoo(config, folder, TorchKernel(), Watcher(10))  # a shard is seven blocks of steps
+    shards = ZooPlan(config, config.make_family()).shards
+    assert state_path(folder, shards[1]).exists()
+    now = time.time()
+    for number, path in enumerate(sorted(folder.rglob("*"))):
+        os.utime(path, (now + jump, now - jump) if number % 2 else (now - jump, now + jump))
+    monkeypatch.setattr(time, "time", lambda: now + jump * random.random())
+    watcher = Watcher()
+    build_zoo(config, folder, TorchKernel(), watcher)
+    assert watcher.before == 2 * 600 + 2 * 250  # a whole shard, and where the second one stood
+    check(folder, undisturbed)

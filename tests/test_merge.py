@@ -1,0 +1,180 @@
+"""Parts of a build: the last one to end finishes the zoo, or a merge does, whatever became of some files."""
+
+import os
+import shutil
+
+import pytest
+from tiny_builds import Watcher, contents, tiny_config
+
+from zoo_builder.build import Interrupted, ZooPlan, build_zoo
+from zoo_builder.build.builder import InThisProcess, build_plan
+from zoo_builder.build.merge import config_of_parts, merge_parts
+from zoo_builder.build.parts import Part
+from zoo_builder.build.store import part_path
+from zoo_builder.errors import RnnzooError
+from zoo_builder.training.kernels import TorchKernel
+
+CONFIG = tiny_config()
+PLAN = ZooPlan(CONFIG, CONFIG.make_family())
+
+
+def build_part(folder, part, watcher=None):
+    return build_plan(PLAN, folder, InThisProcess(TorchKernel(), 120), watcher or Watcher(), Part.parse(part))
+
+
+def merge(folders, out):
+    config_of_parts(folders)
+    return merge_parts(PLAN, folders, out, placed=lambda: None)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("plain") / "zoo"
+    build_zoo(CONFIG, folder, TorchKernel(), Watcher())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def built_parts(tmp_path_factory):
+    home = tmp_path_factory.mktemp("parts")
+    folders = [home / "first", home / "second"]
+    for number, folder in enumerate(folders, start=1):
+        assert build_part(folder, f"{number}/2") is None
+    return folders
+
+
+@pytest.fixture
+def parts(built_parts, tmp_path):
+    return [shutil.copytree(folder, tmp_path / folder.name) for folder in built_parts]
+
+
+def test_every_shard_is_in_one_part():
+    for count in (1, 2, 3, 100):
+        chosen = [shard for number in range(count) for shard in Part(number + 1, count).choose(PLAN.shards)]
+        assert sorted(shard.name for shard in chosen) == sorted(shard.name for shard in PLAN.shards)
+
+
+@pytest.mark.parametrize("text", ["", "2", "0/2", "3/2", "-1/2", "1/2/3", "a/b", "1 / 2", "1/2\n"])
+def test_what_is_no_part(text):
+    with pytest.raises(RnnzooError, match=r"--part: found .* expected i/n"):
+        Part.parse(text)
+
+
+def test_the_last_part_in_a_shared_folder_finishes_the_zoo(plain, tmp_path):
+    watchers = [Watcher(), Watcher()]
+    assert build_part(tmp_path / "zoo", "2/2", watchers[0]) is None
+    assert build_part(tmp_path / "zoo", "1/2", watchers[1]) is not None
+    assert contents(tmp_path / "zoo") == contents(plain)
+    assert sum(watcher.runs for watcher in watchers) == 7
+    assert sum(watcher.steps for watcher in watchers) == 7 * 220
+
+
+def test_a_part_goes_on_where_it_stopped(plain, parts, tmp_path):
+    shutil.rmtree(parts[0])
+    with pytest.raises(Interrupted):
+        build_part(parts[0], "1/2", Watcher(2))
+    assert build_part(parts[0], "1/2") is None
+    merge(parts, tmp_path / "zoo")
+    assert contents(tmp_path / "zoo") == contents(plain)
+
+
+@pytest.mark.parametrize("linked", [True, False])
+def test_merged_parts_are_the_zoo_and_keep_their_own_files(linked, plain, parts, tmp_path, monkeypatch):
+    def no_links(*_):
+        raise OSError("another disk")
+
+    if not linked:
+        monkeypatch.setattr(os, "link", no_links)
+    before = [contents(folder) for folder in parts]
+    merge(parts, tmp_path / "zoo")
+    assert contents(tmp_path / "zoo") == contents(plain)
+    assert [contents(folder) for folder in parts] == before
+    weights = next((tmp_path / "zoo/weights").iterdir())
+    assert (weights.stat().st_nlink == 2) == linked
+    merge(parts, tmp_path / "zoo")  # once more changes nothing
+    assert contents(tmp_path / "zoo") == contents(plain)
+
+
+def test_parts_may_be_merged_into_the_folder_of_one_of_them(plain, parts):
+    merge(parts, parts[1])
+    assert contents(parts[1]) == contents(plain)
+
+
+def damage(path, how):
+    content = bytearray(path.read_bytes())
+    if how == "removed":
+        path.unlink()
+    elif how == "truncated":
+        path.write_bytes(content[: len(content) // 2])
+    else:
+        content[len(content) // 3] ^= 1
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize("how", ["a flipped bit", "truncated", "removed"])
+@pytest.mark.parametrize("kind", ["weights", "rollouts", "part"])
+def test_a_shard_damaged_before_the_merge(how, kind, plain, parts, tmp_path):
+    """It is named, the others are kept; a sound copy elsewhere, or its part's command again, mends it."""
+    shard = PLAN.shards[0]
+    victims = {"part": part_path(parts[0], shard)}
+    victim = victims.get(kind, parts[0] / f"{kind}/{shard.name}.safetensors")
+    copy = shutil.copytree(parts[0], tmp_path / "copy")
+    damage(victim, how)
+
+    with pytest.raises(RnnzooError) as error:
+        merge(parts, tmp_path / "zoo")
+    assert "1 of the zoo's shards" in str(error.value)
+    missing = how == "removed" and kind == "part"
+    assert ("missing" if missing else "broken") + ": " in str(error.value)
+    assert (shard.name if missing else str(victim)) in str(error.value)
+    assert all(part_path(tmp_path / "zoo", other).exists() for other in PLAN.shards[1:])
+
+    mended = shutil.copytree(tmp_path / "zoo", tmp_path / "mended")
+    merge([*parts, copy], mended)
+    assert contents(mended) == contents(plain)
+
+    watcher = Watcher()
+    assert build_part(parts[0], "1/2", watcher) is None
+    assert watcher.steps - watcher.before == len(shard.runs) * 220
+    merge(parts, tmp_path / "zoo")
+    assert contents(tmp_path / "zoo") == contents(plain)
+
+
+def test_a_merge_that_is_stopped_goes_on(plain, parts, tmp_path):
+    def stop():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        merge_parts(PLAN, parts, tmp_path / "zoo", placed=stop)
+    merge(parts, tmp_path / "zoo")
+    assert contents(tmp_path / "zoo") == contents(plain)
+
+
+def test_what_is_no_part_of_the_same_zoo_is_refused(plain, parts, tmp_path):
+    (tmp_path / "empty").mkdir()
+    other = tiny_config(seed=7)
+    build_plan(
+        ZooPlan(other, other.make_family()),
+        tmp_path / "other",
+        InThisProcess(TorchKernel(), 0),
+        Watcher(),
+        Part(1, 9),
+    )
+    for folder, words in (
+        (tmp_path / "empty", r"expected a part of a zoo, found no .build/plan.json in it"),
+        (tmp_path / "other", "seed is 7 there, 0 was asked for"),
+        (plain, "found a finished zoo"),
+    ):
+        with pytest.raises(RnnzooError, match=words):
+            merge([*parts, folder], tmp_path / "zoo")
+    assert not (tmp_path / "zoo").exists()
+
+
+def test_a_name_that_leads_elsewhere_is_not_followed(parts, tmp_path):
+    shard = PLAN.shards[0]
+    secret = tmp_path / "secret"
+    weights = parts[0] / f"weights/{shard.name}.safetensors"
+    shutil.move(weights, secret)
+    weights.symlink_to(secret)
+    with pytest.raises(RnnzooError, match="leads out of its folder"):
+        merge(parts, tmp_path / "zoo")
