@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from zoo_builder.build.builder import InThisProcess, Way, build_plan
 from zoo_builder.build.plan import ZooPlan
+from zoo_builder.build.unit import Unwatched
 from zoo_builder.build.workers import Workers
 from zoo_builder.storage.schema import MANIFEST
 from zoo_builder.training.kernels import choose_kernel
@@ -28,7 +29,7 @@ from zoo_builder.zoos import resolve_config
 SAVE_EVERY = 120
 
 
-class _Bar:
+class _Bar(Unwatched):
     """Shows how far a build is."""
 
     def __init__(self, plan: ZooPlan, label: str) -> None:
@@ -36,15 +37,6 @@ class _Bar:
 
     def steps_done(self, model_steps: int, before: bool = False) -> None:
         self._bar.update(model_steps)
-
-    def scored(self, step: int, accuracy: float) -> None:
-        pass
-
-    def runs_done(self, runs: int, diverged: int) -> None:
-        pass
-
-    def stop_requested(self) -> bool:
-        return False
 
     def close(self) -> None:
         self._bar.close()
@@ -77,13 +69,9 @@ def main() -> None:
     kernel = choose_kernel(config.spec, config.encoding, "cpu", threads=1)
     torch.set_num_threads(1)
 
-    ways = {
-        1: InThisProcess(kernel, SAVE_EVERY),
-        arguments.workers: Workers(arguments.workers, kernel, SAVE_EVERY, 1),
-    }
-    print(
-        f"{config.zoo}: {config.runs} runs of {config.steps} steps with kernel {kernel.name}, a thread a process"
-    )
+    several = Workers(arguments.workers, kernel, SAVE_EVERY, threads=1)
+    ways: dict[int, Way] = {1: InThisProcess(kernel, SAVE_EVERY), arguments.workers: several}
+    print(f"{config.zoo}: {config.runs} runs of {config.steps} steps with kernel {kernel.name}, one thread each")
     ratios, hashes = [], set()
     for turn in range(arguments.turns):
         seconds = {}
