@@ -19,10 +19,11 @@ import pyarrow.parquet as pq
 
 import zoo_builder
 from zoo_builder.build.plan import ShardPlan, ZooPlan
-from zoo_builder.build.store import file_entry, part_path
+from zoo_builder.build.store import file_entry, part_path, read_part
 from zoo_builder.errors import RnnzooError
 from zoo_builder.splits import RULE, SPLITS, count_tasks
 from zoo_builder.storage import schema
+from zoo_builder.storage.files import file_in
 from zoo_builder.storage.manifest import FileEntry, Manifest, SplitEntry, write_json, write_manifest
 from zoo_builder.storage.writing import replacing
 
@@ -102,22 +103,16 @@ class _Joined:
         self.note(name)
 
     def _read_part(self, shard: ShardPlan) -> pa.Table:
-        path = part_path(self._folder, shard)
-        try:
-            with pq.ParquetFile(path) as part:
-                note = json.loads(part.schema_arrow.metadata[b"rnnzoo"])
-                table = part.read(use_threads=False)
-            files = {name: FileEntry(**entry) for name, entry in note["files"].items()}
-            self.kernels.add(note["kernel"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise RnnzooError(f"{path}: not the part of a shard: {error}") from error
+        path = file_in(self._folder, str(part_path(Path(), shard)))
+        table, note = read_part(path)
+        self.kernels.add(note.kernel)
         expected = len(shard.runs) * len(self._plan.config.checkpoints)
         if len(table) != expected or not table.schema.equals(self._columns):
             raise RnnzooError(
                 f"{path}: found {len(table)} rows of {table.num_columns} columns, "
                 f"expected {expected} rows of the {len(self._columns)} columns of {self._plan.config.zoo}"
             )
-        self.files |= files
+        self.files |= note.files
         self._tell()
         return table
 

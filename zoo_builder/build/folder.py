@@ -5,7 +5,6 @@ Several builds may do this in one folder at once, in any order and dying at any 
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from zoo_builder.build.plan import ShardPlan, ZooPlan
 from zoo_builder.build.store import is_complete, part_path
 from zoo_builder.errors import RnnzooError
 from zoo_builder.storage import schema
+from zoo_builder.storage.files import file_in, read_json
 from zoo_builder.storage.manifest import Manifest, read_manifest, write_json
 from zoo_builder.storage.shards import TEMPORARY_FILES
 from zoo_builder.zoos import ZooConfig, config_of
@@ -58,11 +58,10 @@ def plan_path(folder: Path) -> Path:
 
 def read_config(folder: Path) -> ZooConfig:
     """The config of the build in a folder."""
-    path = plan_path(folder)
-    try:
-        values = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise RnnzooError(f"{path}: not JSON: {error}") from error
+    path = file_in(folder, str(plan_path(Path())))
+    values = read_json(path)
+    if not isinstance(values, dict):
+        raise RnnzooError(f"{path}: found {type(values).__name__}, expected a JSON object")
     return config_of(values, str(path))
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from pydantic import BaseModel
 from torch import Tensor
 
 from zoo_builder.build.plan import ShardPlan, ZooPlan
@@ -25,7 +26,9 @@ from zoo_builder.errors import RnnzooError
 from zoo_builder.rnn import unflatten_weights
 from zoo_builder.rollouts import Evaluation, rollout_items
 from zoo_builder.storage import schema
+from zoo_builder.storage.files import file_in, fit
 from zoo_builder.storage.manifest import FileEntry
+from zoo_builder.storage.parquet import read_note, read_table
 from zoo_builder.storage.shards import file_sha256, row_sha256, write_file, write_shard
 
 log = logging.getLogger(__name__)
@@ -80,7 +83,7 @@ def is_complete(folder: Path, shard: ShardPlan) -> bool:
         return False
     try:
         for name, entry in part_files(folder, shard).items():
-            check_file(folder / name, entry)
+            check_file(file_in(folder, name), entry)
     except RnnzooError as error:
         log.warning("%s; the shard %s is built again", error, shard.name)
         return False
@@ -89,15 +92,8 @@ def is_complete(folder: Path, shard: ShardPlan) -> bool:
 
 def part_files(folder: Path, shard: ShardPlan) -> dict[str, FileEntry]:
     """What a shard's part says of the shard's files. Raises RnnzooError when the part is missing or broken."""
-    path = part_path(folder, shard)
-    try:
-        note = part_note(path)
-        pq.read_table(path, page_checksum_verification=True)
-        files = {name: FileEntry(**entry) for name, entry in note["files"].items()}
-    except FileNotFoundError as error:
-        raise RnnzooError(f"{path}: this part is missing") from error
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, pa.ArrowException) as error:
-        raise RnnzooError(f"{path}: not a whole part: {error}") from error
+    path = file_in(folder, str(part_path(Path(), shard)))
+    files = read_part(path)[1].files
     expected = {schema.weights_file(shard.name), schema.rollouts_file(shard.name)}
     if files.keys() != expected:
         raise RnnzooError(f"{path}: found the files {sorted(files)} in it, expected {sorted(expected)}")
@@ -173,9 +169,16 @@ def write_table(path: Path, table: pa.Table, note: Mapping[str, Any]) -> None:
     write_file(path, buffer.getbuffer())
 
 
-def part_note(path: Path) -> dict[str, Any]:
-    """What a part says of its shard: the kernel, and bytes and sha256 of its files."""
-    return json.loads(pq.read_schema(path).metadata[b"rnnzoo"])
+class PartNote(BaseModel):
+    """What a part says of its shard."""
+
+    kernel: str
+    files: dict[str, FileEntry]
+
+
+def read_part(path: Path) -> tuple[pa.Table, PartNote]:
+    """A part's rows and its note. Raises RnnzooError for what is no part."""
+    return read_table(path), fit(PartNote, read_note(path), f"{path}: its note")
 
 
 def file_entry(path: Path) -> dict[str, Any]:

@@ -45,7 +45,8 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
             _check_pages(path, file.metadata, file.schema_arrow, most)
             footer, schema = file.metadata, file.schema_arrow
         texts = [field.name for field in schema if pa.types.is_string(field.type)]
-        with pq.ParquetFile(path, metadata=footer, read_dictionary=texts) as file:
+        options = {"read_dictionary": texts, "page_checksum_verification": True}
+        with pq.ParquetFile(path, metadata=footer, **options) as file:
             table = file.read(list(columns) if columns is not None else None)
         table.validate(full=True)
         return _with_plain_texts(table, most)
