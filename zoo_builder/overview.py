@@ -17,12 +17,17 @@ from matplotlib.gridspec import SubplotSpec
 
 from zoo_builder.rnn import RNNModule
 from zoo_builder.storage import schema
+from zoo_builder.storage.files import file_in
 from zoo_builder.storage.manifest import Manifest, read_manifest, read_metadata
 from zoo_builder.storage.shards import Shard, read_shard
 from zoo_builder.tasks.base import TokenEncoding, encoding_of
 from zoo_builder.tasks.formal_languages import FormalLanguage, decode_sequence, is_member
 from zoo_builder.tasks.sequential_images import untile
 
+MOST_RUNS = 1000
+"""Runs in the figure: more lines show no more, and take their time."""
+SUMMARY_COLUMNS = ("step", "accuracy", "eval_loss", "diverged", "run_id", "image_source")
+FIGURE_COLUMNS = ("run_id", "step", "accuracy", "shard", "row", "rollout_row")
 EXAMPLE_RUNS = 3
 EXAMPLE_STEPS = 4
 EXAMPLE_IMAGES = 6
@@ -33,7 +38,7 @@ INK, MUTED, GOOD, BAD = "#1f4e79", "#9db4c8", "#2e7d32", "#c62828"
 def summarize(folder: Path) -> str:
     """The zoo in `folder` in some 20 lines: what it is, its splits, its accuracy by step."""
     manifest = read_manifest(folder)
-    table = read_metadata(folder, manifest)
+    table = read_metadata(folder, manifest, SUMMARY_COLUMNS)
     config, spec = manifest.config, manifest.rnn_spec()
     size = sum(entry.bytes for entry in manifest.files.values())
     diverged = table.filter(table["diverged"])
@@ -65,43 +70,54 @@ def _flat_items(values: dict[str, Any]) -> list[str]:
 
 
 def draw_overview(folder: Path) -> Figure:
-    """Accuracy by step with its spread over runs, weight norms by step, and examples of three runs."""
+    """Accuracy by step with its spread over runs, weight norms by step, and examples of three runs.
+
+    Of a zoo of more than MOST_RUNS runs, the figure shows every n-th shard.
+    """
     manifest = read_manifest(folder)
-    table = read_metadata(folder, manifest)
+    shards = _shards_to_draw(manifest)
+    writes = isinstance(encoding_of(manifest.encoding), TokenEncoding)
+    table = read_metadata(folder, manifest, [*FIGURE_COLUMNS, "offsets" if writes else "rotation_degrees"])
+    count = len(table)
+    table = table.filter(pc.is_in(table["shard"], pa.array(map(schema.weights_file, shards))))
     figure = plt.figure(figsize=(13, 10), layout="constrained")
     grid = figure.add_gridspec(2, 2, height_ratios=[1, 1.6])
+    drawn = f", {len(table)} of them drawn" if len(table) < count else ""
     figure.suptitle(
-        f"{manifest.zoo}: {manifest.config['runs']} runs, {len(table)} checkpoints", fontsize=14, weight="bold"
+        f"{manifest.zoo}: {manifest.config['runs']} runs, {count} checkpoints{drawn}", fontsize=14, weight="bold"
     )
     steps = manifest.config["checkpoints"]
     accuracy = _by_run(table, "accuracy", steps)
     _draw_spread(figure.add_subplot(grid[0, 0]), steps, accuracy, "accuracy")
-    norms = _weight_norms(folder, manifest, table)
-    table = table.append_column("weight_norm", pa.array(norms))
+    table = table.append_column("weight_norm", pa.array(_weight_norms(folder, shards)))
     _draw_spread(figure.add_subplot(grid[0, 1]), steps, _by_run(table, "weight_norm", steps), "weight norm")
-    if isinstance(encoding_of(manifest.encoding), TokenEncoding):
+    if writes:
         _draw_strings(figure, grid[1, :], folder, table)
     else:
         _draw_images(figure, grid[1, :], folder, manifest, table)
     return figure
 
 
+def _shards_to_draw(manifest: Manifest) -> list[str]:
+    """All shards of a zoo, or as many of them, evenly, as make MOST_RUNS runs."""
+    shards = [shard for entry in manifest.splits.values() for shard in entry.shards]
+    runs = sum(entry.runs for entry in manifest.splits.values())
+    return shards[:: max(1, -(-runs // MOST_RUNS))]
+
+
 def _by_run(table: pa.Table, column: str, steps: Sequence[int]) -> np.ndarray:
     """A column as [runs, checkpoints]."""
-    ordered = table.sort_by([("run_id", "ascending"), ("step", "ascending")])
+    ordered = table.select(["run_id", "step", column]).sort_by([("run_id", "ascending"), ("step", "ascending")])
     return ordered[column].to_numpy().reshape(-1, len(steps))
 
 
-def _weight_norms(folder: Path, manifest: Manifest, table: pa.Table) -> np.ndarray:
-    """Euclidean norm of every checkpoint's weights, in the order of the table, a shard at a time."""
+def _weight_norms(folder: Path, shards: Sequence[str]) -> np.ndarray:
+    """Euclidean norm of every checkpoint's weights in some shards, in order."""
     norms = []
-    for entry in manifest.splits.values():
-        for name in entry.shards:
-            tensors = read_shard(folder / schema.weights_file(name)).tensors.values()
-            squares = [
-                np.square(tensor, dtype=np.float64).reshape(len(tensor), -1).sum(axis=1) for tensor in tensors
-            ]
-            norms.append(np.sqrt(np.sum(squares, axis=0)))
+    for name in shards:
+        tensors = read_shard(file_in(folder, schema.weights_file(name))).tensors.values()
+        squares = [np.square(tensor, dtype=np.float64).reshape(len(tensor), -1).sum(axis=1) for tensor in tensors]
+        norms.append(np.sqrt(np.sum(squares, axis=0)))
     return np.concatenate(norms)
 
 
@@ -179,7 +195,7 @@ def _draw_images(figure: Figure, where: SubplotSpec, folder: Path, manifest: Man
 
 
 def _shard(folder: Path, row: dict[str, Any], room: str) -> Shard:
-    return read_shard(folder / room / Path(row["shard"]).name)
+    return read_shard(file_in(folder, f"{room}/{Path(row['shard']).name}"))
 
 
 def _rollouts(folder: Path, row: dict[str, Any]) -> dict[str, np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -140,13 +141,13 @@ def parse_manifest(content: bytes, where: str) -> Manifest:
     return fit(Manifest, values, where)
 
 
-def read_metadata(folder: Path, manifest: Manifest) -> pa.Table:
-    """The metadata of all splits, in order: one row a checkpoint."""
+def read_metadata(folder: Path, manifest: Manifest, columns: Sequence[str] | None = None) -> pa.Table:
+    """The metadata of all splits, in order: one row a checkpoint. columns: all of them, or those named."""
     tables = {}
     for split in manifest.splits:
         path = file_in(folder, metadata_file(split))
-        tables[split] = read_table(path)
-        check_columns(tables[split], str(path))
+        tables[split] = read_table(path, columns)
+        check_columns(tables[split], str(path), columns)
     try:
         return pa.concat_tables(tables.values())
     except pa.ArrowInvalid as error:

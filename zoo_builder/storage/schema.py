@@ -10,6 +10,7 @@ rollouts/<split>-00003-of-00016.safetensors    "inputs" uint8, and "labels" wher
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import pyarrow as pa
 
@@ -84,9 +85,14 @@ def metadata_schema(family_schema: pa.Schema) -> pa.Schema:
     return pa.schema([*(column(*described) for described in _COLUMNS), *family_schema])
 
 
-def check_columns(table: pa.Table, where: str) -> None:
-    """Raise RnnzooError unless a table has the columns of every zoo, of the right types and without gaps."""
+def check_columns(table: pa.Table, where: str, names: Sequence[str] | None = None) -> None:
+    """Raise RnnzooError unless a table has the columns of every zoo, of the right types and without gaps.
+
+    names: only these are looked at.
+    """
     for name, kind, _ in _COLUMNS:
+        if names is not None and name not in names:
+            continue
         if name not in table.column_names:
             raise RnnzooError(f"{where}: found no column {name!r}")
         if (found := table.schema.field(name).type) != kind:
