@@ -111,13 +111,12 @@ class Standings:
         self._warned: set[str] = set()
 
     def note(self, shard: str, standing: Standing) -> None:
-        if shard not in self._known:
-            self._observer.steps_done(standing.before, before=True)
-            self._known[shard] = standing.before
-        gained = standing.model_steps - self._known[shard]
-        if gained > 0:  # else begun again, and not yet where it was
-            self._observer.steps_done(gained)
-            self._known[shard] += gained
+        known = self._known.get(shard, 0)
+        for done, before in ((standing.before, True), (standing.model_steps, False)):
+            if done > known:  # else begun again, and not yet where it was
+                self._observer.steps_done(done - known, before)
+                known = done
+        self._known[shard] = known
         if standing.at is not None:
             self._observer.scored(*standing.at)
 

@@ -87,7 +87,7 @@ def build_piece(order: ClusterOrder, family: Any, piece: Piece, board: Any) -> O
         plan = _PlanOfPiece(order.config, family, piece)
         with _passing_on(reporter):
             if order.store is not None:
-                return _build_for_store(order.store, order, plan, reporter)
+                return _build_for_store(ObjectStore(order.store), order, plan, reporter)
             check_shared(plan_path(order.folder), "--out")
             return _build(order, plan, order.folder, reporter)
 
