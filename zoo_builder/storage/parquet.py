@@ -28,6 +28,8 @@ LARGEST_GROWTH = 200
 """How many times its size a file may become; ours become some 5 times."""
 SMALL = 64_000_000
 """Bytes that any file may become."""
+WORTH_THREADS = 1_000_000
+"""Bytes of a file from which on several threads read it faster than one."""
 ENCODINGS = {0: "PLAIN", 2: "PLAIN_DICTIONARY", 3: "RLE", 8: "RLE_DICTIONARY", 9: "BYTE_STREAM_SPLIT"}
 """Those whose values take no more memory than their page, or are numbers, or entries of a dictionary."""
 
@@ -47,7 +49,8 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         texts = [field.name for field in schema if pa.types.is_string(field.type)]
         options = {"read_dictionary": texts, "page_checksum_verification": True}
         with pq.ParquetFile(path, metadata=footer, **options) as file:
-            table = file.read(list(columns) if columns is not None else None)
+            chosen = list(columns) if columns is not None else None
+            table = file.read(chosen, use_threads=path.stat().st_size > WORTH_THREADS)
         table.validate(full=True)
         return _with_plain_texts(table, most)
     except FileNotFoundError as error:
