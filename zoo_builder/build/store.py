@@ -1,7 +1,8 @@
 """Writes finished shards, and says which are.
 
 A shard's part (`.build/<shard>.parquet`) holds its rows of metadata, and in its header the sizes and hashes
-of the shard's files. It is written after them, so a shard is complete when its part is there.
+of the shard's files. It is written after them, so a shard is complete when its part is there. It is sealed
+(`seal.py`), so that damage to the part itself shows too.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from torch import Tensor
 
 from zoo_builder.build.plan import ShardPlan, ZooPlan
 from zoo_builder.build.progress import state_path
+from zoo_builder.build.seal import check_seal, seal
 from zoo_builder.errors import RnnzooError
 from zoo_builder.rnn import unflatten_weights
 from zoo_builder.rollouts import Evaluation, rollout_items
@@ -73,7 +75,7 @@ def store_shard(
     }
     table = _metadata_table(plan, shard, steps, weights, scores)
     note = {"kernel": kernel_name, "files": {name: file_entry(folder / name) for name in contents}}
-    write_table(part_path(folder, shard), table, note)
+    _write_part(part_path(folder, shard), table, note)
     state_path(folder, shard).unlink(missing_ok=True)
 
 
@@ -161,12 +163,12 @@ def _metadata_table(
     return pa.Table.from_pylist(rows, schema=schema.metadata_schema(plan.family.schema))
 
 
-def write_table(path: Path, table: pa.Table, note: Mapping[str, Any]) -> None:
-    """Write a table whole or not at all, with a JSON note in its header."""
+def _write_part(path: Path, table: pa.Table, note: Mapping[str, Any]) -> None:
+    """Write a part whole or not at all, with a JSON note in its header, and sealed."""
     table = table.replace_schema_metadata({"rnnzoo": json.dumps(note, sort_keys=True)})
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
-    write_file(path, buffer.getbuffer())
+    pq.write_table(table, buffer, compression="zstd")
+    write_file(path, seal(buffer.getvalue()))
 
 
 class PartNote(BaseModel):
@@ -178,6 +180,7 @@ class PartNote(BaseModel):
 
 def read_part(path: Path) -> tuple[pa.Table, PartNote]:
     """A part's rows and its note. Raises RnnzooError for what is no part."""
+    check_seal(path)
     return read_table(path), fit(PartNote, read_note(path), f"{path}: its note")
 
 
