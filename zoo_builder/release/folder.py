@@ -20,6 +20,7 @@ from zoo_builder.release.card import CITATION, TEMPLATES, default_repo, render_c
 from zoo_builder.release.croissant import croissant
 from zoo_builder.release.figures import draw_figures
 from zoo_builder.release.parquet import ZooTables, check_weights, write_config
+from zoo_builder.storage.files import file_in, read_json
 from zoo_builder.storage.manifest import Manifest, read_manifest, write_json
 from zoo_builder.storage.schema import MANIFEST
 from zoo_builder.storage.shards import file_sha256, write_file
@@ -123,11 +124,11 @@ def check_release(folder: Path) -> dict[str, Any]:
     Raises RnnzooError, naming the file, for a folder that is no release, and for one that was changed.
     """
     manifest = read_manifest(folder)
-    path = folder / RELEASE
-    if not path.is_file():
+    if not (folder / RELEASE).is_file():
         raise RnnzooError(f"{folder}: a zoo, but no release of one: no {RELEASE}; `zoo-builder release` makes one")
+    path = file_in(folder, RELEASE)
+    values = read_json(path)
     try:
-        values = json.loads(path.read_bytes())
         files, repo_id, name = dict(values["files"]), str(values["repo_id"]), values["zoo"]
         expected = {name: (entry["bytes"], entry["sha256"]) for name, entry in files.items()}
     except (ValueError, KeyError, TypeError) as error:
@@ -139,7 +140,7 @@ def check_release(folder: Path) -> dict[str, Any]:
         found = "is there, but not listed in" if odd in present else "is missing, but listed in"
         raise RnnzooError(f"{folder / odd}: {found} {RELEASE}; the release was changed, make it anew")
     for file, (size, sha256) in expected.items():
-        if (folder / file).stat().st_size != size or file_sha256(folder / file) != sha256:
+        if (path := file_in(folder, file)).stat().st_size != size or file_sha256(path) != sha256:
             raise RnnzooError(f"{folder / file}: not the file that {RELEASE} lists; make the release anew")
     return values
 

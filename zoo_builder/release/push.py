@@ -8,7 +8,6 @@ neither deleted nor overwritten without `replace`.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo_builder.errors import RnnzooError
 from zoo_builder.release.folder import RELEASE, address_release, check_release, files_in
+from zoo_builder.storage.files import read_json
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -127,9 +127,11 @@ def _look(api: HfApi, repo_id: str, tag: str) -> _Remote | None:
     if RELEASE in files:
         url = api.hf_hub_download(repo_id, RELEASE, repo_type="dataset")
         try:
-            release = dict(json.loads(Path(url).read_bytes()))
-        except ValueError:
+            release = read_json(Path(url))
+        except RnnzooError:
             release = {}  # then it is no file of ours, and treated as someone's
+        if not isinstance(release, dict) or not isinstance(release.get("files"), dict):
+            release = {}
     return _Remote(files, release)
 
 
