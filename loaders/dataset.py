@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from datasets import Dataset, DatasetInfo, NamedSplit
 from datasets.formatting import get_formatter
 from numpy.typing import NDArray
@@ -76,7 +77,7 @@ def map_style(
     rows = matching_rows(metadata, filters)
     shards = split_by_shard(metadata, rows) or split_by_shard(metadata)[:1]  # no table without a shard
     source = TableSource(folder, split, tuple(shard.name for shard in shards), selection)
-    table = ShardTable(source)
+    table = ShardTable(source, table=source.open(metadata))
     features = dataset_features(folder, metadata.schema, shards[0], selection)
     fingerprint = _fingerprint(folder, split, selection)
     dataset = ZooDataset(
@@ -87,7 +88,7 @@ def map_style(
     )
     if rows is None:
         return dataset
-    held = np.isin(metadata["shard"].to_numpy(), source.shards)
+    held = pc.is_in(metadata["shard"], pa.array(source.shards)).to_numpy()
     indices = (np.cumsum(held) - 1)[rows]
     digest = hashlib.sha256(fingerprint.encode() + rows.tobytes())
     return dataset.select(indices, new_fingerprint=digest.hexdigest()[:16])

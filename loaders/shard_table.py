@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from datasets.table import TableBlock, table_cast, table_flatten
 from numpy.typing import NDArray
 
@@ -27,13 +28,21 @@ class TableSource:
     shards: tuple[str, ...]
     selection: Selection
 
-    def open(self) -> pa.Table:
-        """All rows of the shards, in order."""
-        shards = split_by_shard(self.folder.read_metadata(self.split))
-        chosen = [shard for shard in shards if shard.name in self.shards]
-        self.folder.fetch([name for shard in chosen for name in files_of(shard, self.selection)])
-        tables = [ShardReader(self.folder, s, self.selection).read(0, len(s.metadata)) for s in chosen]
-        return pa.concat_tables(tables)
+    def open(self, metadata: pa.Table | None = None) -> pa.Table:
+        """All rows of the shards, in order. metadata: those of the split, where they have been read already.
+
+        The metadata stay in one piece, and the tensors of a shard are a chunk: a piece a shard would cost time.
+        """
+        metadata = self.folder.read_metadata(self.split) if metadata is None else metadata
+        names = pa.array(self.shards)
+        if len(self.shards) < len(self.folder.manifest.splits[self.split].shards):
+            metadata = metadata.filter(pc.is_in(metadata["shard"], names)).combine_chunks()
+        shards = split_by_shard(metadata)
+        self.folder.fetch([name for shard in shards for name in files_of(shard, self.selection)])
+        parts = [ShardReader(self.folder, shard, self.selection).tensors() for shard in shards]
+        tensors = {name: [chunk for part in parts for chunk in part[name].chunks] for name in parts[0]}
+        columns = {name: metadata[name] for name in self.selection.columns}
+        return pa.table(columns | {name: pa.chunked_array(chunks) for name, chunks in tensors.items()})
 
 
 def _transform(name: str) -> Callable[..., ShardTable]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from datasets import Features
 from numpy.typing import NDArray
 
@@ -38,16 +39,21 @@ class ShardRows:
 
 def split_by_shard(metadata: pa.Table, rows: NDArray[np.int64] | None = None) -> list[ShardRows]:
     """The shards of a split's metadata, those that hold any of `rows` (None: all), with those rows of theirs."""
-    names, models = np.unique(metadata["shard"].to_pylist(), return_counts=True)
-    sizes = dict(zip(names.tolist(), models.tolist(), strict=True))
+    names, edges = runs_of_names(metadata["shard"])
+    models = dict(zip(names, np.diff(edges).tolist(), strict=True))
     if rows is not None:
         metadata = metadata.take(pa.array(rows)).combine_chunks()
-    wanted = metadata["shard"].to_pylist()
-    edges = [i for i, name in enumerate(wanted) if i == 0 or wanted[i - 1] != name] + [len(wanted)]
+        names, edges = runs_of_names(metadata["shard"])
     return [
-        ShardRows(wanted[start], sizes[wanted[start]], metadata.slice(start, end - start))
-        for start, end in pairwise(edges)
+        ShardRows(name, models[name], metadata.slice(start, end - start))
+        for name, (start, end) in zip(names, pairwise(edges.tolist()), strict=True)
     ]
+
+
+def runs_of_names(names: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int64]]:
+    """The names that stand there, each in one run of rows, and the edges [K + 1] of those runs."""
+    runs = pc.run_end_encode(names.combine_chunks())
+    return runs.values.to_pylist(), np.concatenate([[0], runs.run_ends.to_numpy()]).astype(np.int64)
 
 
 def dataset_features(folder: ZooFolder, metadata: pa.Schema, shard: ShardRows, selection: Selection) -> Features:
@@ -86,11 +92,18 @@ class ShardReader:
     def read(self, start: int, end: int) -> pa.Table:
         """The wanted rows number `start` to `end - 1` of this shard."""
         metadata = self._shard.metadata.slice(start, end - start)
-        columns = {name: metadata[name] for name in self._columns}
+        return pa.table({name: metadata[name] for name in self._columns} | self._tensors(metadata))
+
+    def tensors(self) -> dict[str, pa.ChunkedArray]:
+        """The columns of rollouts and weights, of all wanted rows of this shard."""
+        return self._tensors(self._shard.metadata)
+
+    def _tensors(self, metadata: pa.Table) -> dict[str, pa.ChunkedArray]:
+        columns: dict[str, pa.ChunkedArray] = {}
         for row_column, tensors in self._files:
             runs = runs_of(metadata[row_column].to_numpy())
             columns |= {name: tensor.rows(runs) for name, tensor in tensors.items()}
-        return pa.table(columns)
+        return columns
 
 
 class TensorColumn:

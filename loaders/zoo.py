@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from itertools import pairwise
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from loaders.dataset import map_style
 from loaders.formatting import format_name
 from loaders.hub_zoo import HubZoo
 from loaders.selection import Filters, choose_columns, choose_splits
+from loaders.shards import runs_of_names
 from loaders.streaming import streamed
 from loaders.zoo_folder import ZooFolder
 from zoo_builder.errors import RnnzooError
@@ -237,24 +239,29 @@ class Zoo:
         self, rows: NDArray[np.int64], row_column: str
     ) -> list[tuple[str, NDArray[np.int64], NDArray[np.int64]]]:
         """For each shard: its weights file, which of `rows` are in it, and their rows there by `row_column`."""
-        chosen = self.metadata.select(["shard", row_column]).take(pa.array(rows))
-        shards, rows_there = np.array(chosen["shard"].to_pylist()), chosen[row_column].to_numpy()
-        return [
-            (str(name), places, rows_there[places])
-            for name in np.unique(shards)
-            for places in [np.flatnonzero(shards == name)]
-        ]
+        chosen = self.metadata.select(["shard", row_column]).take(pa.array(rows)).combine_chunks()
+        shards, rows_there = chosen["shard"].chunk(0).dictionary_encode(), chosen[row_column].to_numpy()
+        numbers = shards.indices.to_numpy()
+        order = np.argsort(numbers, kind="stable")
+        ends = np.cumsum(np.bincount(numbers))
+        groups = zip(shards.dictionary.to_pylist(), np.split(order, ends[:-1]), strict=True)
+        return [(name, places, rows_there[places]) for name, places in groups]
+
+    @cached_property
+    def _rows_of_shard(self) -> dict[str, slice]:
+        """A shard's weights file -> its rows in the metadata, which stand together."""
+        names, edges = runs_of_names(self.metadata["shard"])
+        return {name: slice(*ends) for name, ends in zip(names, pairwise(edges.tolist()), strict=True)}
 
     def _open_weights(self, name: str) -> dict[str, NDArray[np.float32]]:
         if name not in self._weights:
-            models = int((self.metadata["shard"].to_numpy() == name).sum())
-            self._weights[name] = self._folder.open_weights(name, models)
+            rows = self._rows_of_shard[name]
+            self._weights[name] = self._folder.open_weights(name, rows.stop - rows.start)
         return self._weights[name]
 
     def _open_rollouts(self, name: str, tensor: str) -> NDArray[np.uint8]:
         if name not in self._rollouts:
-            there = self.metadata["shard"].to_numpy() == name
-            rows = self.metadata["rollout_row"].to_numpy()[there]
+            rows = self.metadata["rollout_row"].to_numpy()[self._rows_of_shard[name]]
             self._rollouts[name] = self._folder.open_rollouts(name, rows)
         if tensor not in self._rollouts[name]:
             raise RnnzooError(f"{name}: its rollouts have no {tensor!r}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,8 @@ class ZooFolder:
     @staticmethod
     def open(path: Path) -> ZooFolder:
         """Raises RnnzooError for a folder that is no zoo, an unfinished one, or another format version."""
-        read_manifest(path)  # says what is wrong with a folder that has no manifest
+        if not (path / schema.MANIFEST).exists():
+            read_manifest(path)  # says what is wrong with such a folder
         manifest = file_in(path, schema.MANIFEST)
         return ZooFolder.of_manifest(read_bytes(manifest), path, str(manifest))
 
@@ -58,7 +60,7 @@ class ZooFolder:
         """The zoo's place, for people."""
         return str(self.path)
 
-    @property
+    @cached_property
     def spec(self) -> RNNSpec:
         return self.manifest.rnn_spec()
 
@@ -103,14 +105,17 @@ class ZooFolder:
     def check_sizes(self, names: Sequence[str]) -> None:
         """Raise RnnzooError, naming it, for the first of these files that is missing or of the wrong size."""
         for name in names:
-            expected, path = self.file_entry(name).bytes, file_in(self.path, name)
-            if (found := path.stat().st_size) != expected:
-                raise RnnzooError(f"{path}: found {found} bytes, expected {expected}")
+            self._find(name)
+
+    def _find(self, name: str) -> Path:
+        expected, path = self.file_entry(name).bytes, file_in(self.path, name)
+        if (found := path.stat().st_size) != expected:
+            raise RnnzooError(f"{path}: found {found} bytes, expected {expected}")
+        return path
 
     def open_weights(self, name: str, models: int) -> dict[str, NDArray[np.float32]]:
         """The weights in file `name`, mapped into memory: parameter name -> [N, *shape]."""
-        self.check_sizes([name])
-        shard = read_shard(file_in(self.path, name))
+        shard = read_shard(self._find(name))
         check_weights(kinds_of(shard.tensors), self.spec, models, str(shard.path))
         return shard.tensors
 
@@ -120,8 +125,7 @@ class ZooFolder:
         rows: those that the metadata name; all must be there.
         """
         name = rollouts_of(weights_name)
-        self.check_sizes([name])
-        shard = read_shard(file_in(self.path, name))
+        shard = read_shard(self._find(name))
         check_rollouts(kinds_of(shard.tensors), rows, str(shard.path))
         return shard.tensors
 

@@ -17,8 +17,8 @@ from zoo_builder.tasks import TaskFamily
 from zoo_builder.training.loop import Run
 from zoo_builder.zoos import Runs, ZooConfig, plan_runs
 
-MOST_SHARDS = 99_999
-"""In a split: their numbers have five digits, in the names that a manifest may list."""
+MOST_SHARDS = 65_536
+"""In a zoo: its manifest is then some 22 MB, and its folders have no more files than file systems bear well."""
 
 
 @dataclass(frozen=True)
@@ -59,18 +59,18 @@ class ZooPlan:
         order = np.array(sorted(range(len(ids)), key=ids.__getitem__))  # stable: runs of a task by their number
         splits = np.array([SPLITS.index(self.splits.split[task_id]) for task_id in ids], np.int8)[order]
         plans = []
+        size = self.config.runs_per_shard
         for number, split in enumerate(SPLITS):
             runs = self.runs.take(order[splits == number])
-            size = self.config.runs_per_shard
             count = -(-len(runs) // size)
-            if count > MOST_SHARDS:
-                raise RnnzooError(
-                    f"runs_per_shard: found {size}, which makes {count} shards of the split {split}, "
-                    f"expected at most {MOST_SHARDS}: more runs in a shard make fewer"
-                )
             for index in range(count):
                 group = runs[index * size : (index + 1) * size]
                 plans.append(ShardPlan(shard_name(split, index, count), split, group))
+        if len(plans) > MOST_SHARDS:
+            raise RnnzooError(
+                f"runs_per_shard: found {size}, which makes {len(plans)} shards, expected at most {MOST_SHARDS}: "
+                "more runs in a shard make fewer"
+            )
         return plans
 
     def shards_of(self, split: str) -> list[ShardPlan]:
