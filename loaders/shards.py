@@ -36,6 +36,17 @@ class ShardRows:
     models: int
     metadata: pa.Table
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """With its own rows: Arrow would pickle all of the table that they are a slice of, with every shard."""
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, self.metadata.schema) as stream:
+            stream.write_table(self.metadata)
+        return _unpickled, (self.name, self.models, sink.getvalue().to_pybytes())
+
+
+def _unpickled(name: str, models: int, metadata: bytes) -> ShardRows:
+    return ShardRows(name, models, pa.ipc.open_stream(metadata).read_all())
+
 
 def split_by_shard(metadata: pa.Table, rows: NDArray[np.int64] | None = None) -> list[ShardRows]:
     """The shards of a split's metadata, those that hold any of `rows` (None: all), with those rows of theirs."""
