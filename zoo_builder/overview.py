@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import SubplotSpec
 
+from zoo_builder.errors import RnnzooError
 from zoo_builder.rnn import RNNModule
 from zoo_builder.storage import schema
 from zoo_builder.storage.files import file_in
@@ -59,6 +60,8 @@ def summarize(folder: Path) -> str:
     lines += ["", f"  {'step':>8}{'accuracy: median':>18}{'10 %':>8}{'90 %':>8}{'eval loss':>11}"]
     for step in config["checkpoints"]:
         rows = table.filter(pc.equal(table["step"], step))
+        if not len(rows):
+            raise RnnzooError(f"{folder}: found no checkpoint of step {step}, which the config names")
         low, middle, high = np.quantile(rows["accuracy"].to_numpy(), [0.1, 0.5, 0.9])
         loss = np.nanmedian(rows["eval_loss"].to_numpy())
         lines.append(f"  {step:>8}{middle:>18.3f}{low:>8.3f}{high:>8.3f}{loss:>11.4f}")

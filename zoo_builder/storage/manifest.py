@@ -29,6 +29,13 @@ from zoo_builder.tasks.base import encoding_of
 
 LONGEST_SPLITS = 256_000_000
 """Bytes of a splits.json: enough for three million tasks."""
+CONFIG_KINDS = {
+    **{"zoo": str, "preset": str, "family": str, "seed": int | None},
+    **{"runs": int, "steps": int, "checkpoints": list | tuple},
+}
+"""What the config of any zoo says, also of one that was imported."""
+MOST_CHECKPOINTS = 127
+"""Of a run: the column step_index counts them in int8."""
 Count = Annotated[int, Field(ge=0, lt=2**48)]
 
 
@@ -75,6 +82,19 @@ class Manifest(_Strict):
             if not FILE_NAME.fullmatch(name):
                 raise ValueError(f"found the file name {name!r}, which no zoo has")
         return files
+
+    @field_validator("config")
+    @classmethod
+    def _usual_config(cls, config: dict[str, Any]) -> dict[str, Any]:
+        for name, kind in CONFIG_KINDS.items():
+            if name not in config or not isinstance(config[name], kind):
+                raise ValueError(f"its {name!r} is {config.get(name)!r:.80}")
+        steps = config["checkpoints"]
+        if not 0 < len(steps) <= MOST_CHECKPOINTS or not all(
+            type(step) is int and 0 <= step < 2**31 for step in steps
+        ):
+            raise ValueError(f"its 'checkpoints' are {steps!r:.80}")
+        return config
 
     @field_validator("splits")
     @classmethod

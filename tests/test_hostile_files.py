@@ -1,0 +1,547 @@
+"""Files from elsewhere: whatever is in them, readers return a value or a RnnzooError, soon, in little memory.
+
+Explicit attacks come first; at the end hypothesis spoils sound files of every kind (see `fuzz`; `python -m
+tests.fuzz` does so for longer).
+"""
+
+import ast
+import json
+import os
+import resource
+import shutil
+import struct
+import subprocess
+import sys
+import tracemalloc
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from fuzz.targets import make_targets, seal
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import save
+
+from loaders import Zoo, load_zoo
+from loaders.hub_files import Repository, newest_release
+from loaders.training import TrainingConfig, train
+from zoo_builder.errors import RnnzooError
+from zoo_builder.storage.files import file_in, parse_json, read_json
+from zoo_builder.storage.manifest import parse_manifest, read_manifest, read_splits
+from zoo_builder.storage.parquet import read_table
+from zoo_builder.storage.shards import read_shard
+from zoo_builder.tasks import images
+from zoo_builder.tasks.base import encoding_of
+from zoo_builder.training.kernels import TorchKernel
+from zoo_builder.verify import verify_zoo
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def zoo(language_zoo, tmp_path):
+    """A copy to spoil."""
+    return shutil.copytree(language_zoo, tmp_path / "zoo")
+
+
+def use(zoo):
+    """Everything that reads a zoo; returns what it says."""
+    said = []
+    reads = [
+        lambda: [list(rows) for rows in load_zoo(zoo, rollouts=True, streaming=True).values()],
+        lambda: load_zoo(zoo, rollouts=True),
+        lambda: Zoo(zoo).rollouts(range(36)),
+        lambda: read_splits(zoo),
+    ]
+    for read in reads:
+        try:
+            read()
+        except RnnzooError as error:
+            said.append(str(error))
+    try:
+        said += [check.found for check in verify_zoo(zoo, TorchKernel(), sample=2) if not check.passed]
+    except RnnzooError as error:
+        said.append(str(error))
+    return said
+
+
+# --- links, pipes and names
+
+FILES = [
+    "zoo.json",
+    "splits.json",
+    "metadata/train.parquet",
+    "weights/train-00000-of-00004.safetensors",
+    "rollouts/train-00000-of-00004.safetensors",
+]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_link_out_of_the_zoo_is_not_followed(zoo, tmp_path, name):
+    secret = tmp_path / "secret"
+    shutil.move(zoo / name, secret)
+    (zoo / name).symlink_to(secret)
+    said = use(zoo)
+    assert said
+    assert all(f"{zoo / name}: leads out of its folder, to {secret}" in line for line in said)
+
+
+@pytest.mark.parametrize("room", ["metadata", "weights", "rollouts"])
+def test_nor_is_a_folder_that_is_a_link(zoo, tmp_path, room):
+    shutil.move(zoo / room, tmp_path / "elsewhere")
+    (zoo / room).symlink_to(tmp_path / "elsewhere")
+    said = use(zoo)
+    assert said
+    assert all("leads out of its folder" in line for line in said)
+
+
+def test_links_inside_a_zoo_and_to_a_zoo_are_fine(zoo, tmp_path):
+    for name in FILES:
+        hidden = zoo / f".{name.replace('/', '.')}"
+        shutil.move(zoo / name, hidden)
+        (zoo / name).symlink_to(os.path.relpath(hidden, (zoo / name).parent))
+    (tmp_path / "link").symlink_to(zoo)
+    assert use(tmp_path / "link") == []
+
+
+@pytest.mark.parametrize("store", ["blobs", "../blobs/ab"])
+def test_a_snapshot_in_the_cache_of_the_hub_is_fine(zoo, tmp_path, store):
+    """There every file is a link to one beside the snapshots, or to a store that repositories share."""
+    repository = tmp_path / "hub" / "datasets--org--zoo"
+    snapshot = repository / "snapshots" / ("0" * 40)
+    blobs = (repository / store).absolute()
+    blobs.mkdir(parents=True)
+    snapshot.parent.mkdir(parents=True)
+    shutil.move(zoo, snapshot)
+    for number, path in enumerate(sorted(snapshot.rglob("*.*"))):
+        shutil.move(path, blobs / str(number))
+        path.symlink_to(os.path.relpath(os.path.realpath(blobs / str(number)), os.path.realpath(path.parent)))
+    assert use(snapshot) == []
+    (snapshot / "zoo.json").unlink()
+    (tmp_path / "stolen").write_text("{}")
+    (snapshot / "zoo.json").symlink_to(tmp_path / "stolen")
+    with pytest.raises(RnnzooError, match="leads out of its folder"):
+        load_zoo(snapshot)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_pipes_folders_and_loops_are_no_files(zoo, name):
+    makers = {
+        "found a pipe": os.mkfifo,
+        "found a folder": os.mkdir,
+        "Too many levels": lambda path: os.symlink(path, path),
+        "missing": lambda path: os.symlink(path.with_name("gone"), path),
+    }
+    for words, make in makers.items():
+        (zoo / name).unlink()
+        make(zoo / name)
+        with pytest.raises(RnnzooError, match=words):
+            file_in(zoo, name)
+        shutil.rmtree(zoo / name) if words == "found a folder" else (zoo / name).unlink()
+        (zoo / name).touch()
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "weights/../../secret", ""])
+def test_names_that_lead_out_of_a_folder(tmp_path, name):
+    (tmp_path / "secret").touch()
+    (tmp_path / "zoo").mkdir()
+    with pytest.raises(RnnzooError, match=r"leads out of its folder|found a folder"):
+        file_in(tmp_path / "zoo", name)
+    with pytest.raises(RnnzooError, match="null byte"):
+        file_in(tmp_path / "zoo", "a\0b")
+
+
+def changed_manifest(zoo, *keys, value):
+    values = json.loads((zoo / "zoo.json").read_bytes())
+    place = values
+    for key in keys[:-1]:
+        place = place[key]
+    place[keys[-1]] = value
+    return json.dumps(values).encode()
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "message"),
+    [
+        (("zoo",), "../../results", "zoo: found '../../results'"),
+        (("splits", "../x"), {"tasks": 1, "runs": 1, "checkpoints": 1, "shards": []}, "splits"),
+        (("splits", "train", "shards"), ["../../secret"], "the shards of 'train'"),
+        (("splits", "train", "shards"), ["train-00000-of-00001"] * 2, "the shards of 'train'"),
+        (("splits", "train", "checkpoints"), -1, "greater than or equal to 0"),
+        (("splits", "train", "checkpoints"), True, "valid integer"),
+        (("splits", "train", "runs"), 10**30, "splits.train.runs"),
+        (("files", "splits.json", "bytes"), 2**60, "less than"),
+        (("files", "splits.json", "sha256"), "0" * 1000, "at most 64 characters"),
+        (("spec", "num_layers"), 10**9, "num_layers: found 1000000000"),
+        (("spec", "hidden_size"), True, "hidden_size: found True"),
+        (("spec", "cell"), [], "cell: found"),
+        (("spec", "surprise"), 1, "surprise"),
+        (("layout", 0, "shape"), [2**40, 2**40], "layout: not that of the parameters"),
+        (("layout", 0, "shape"), 7, "layout"),
+        (("encoding", "vocabulary"), 10**12, "encoding: found"),
+        (("encoding", "vocabulary"), 7, "gives 7 inputs, the spec has 6"),
+        (("encoding", "kind"), "pickle", "expected one of"),
+    ],
+)
+def test_a_manifest_that_lies(language_zoo, keys, value, message):
+    with pytest.raises(RnnzooError, match=message):
+        parse_manifest(changed_manifest(language_zoo, *keys, value=value), "zoo.json")
+
+
+def test_an_encoding_of_odd_numbers():
+    for scale in (float("inf"), float("nan"), "1", None):
+        with pytest.raises(RnnzooError, match="encoding: found"):
+            encoding_of({"kind": "tiles", "tile": 16, "scale": scale, "shift": 0.0})
+
+
+def test_commits_and_tags_of_a_hub_become_names_of_folders():
+    with pytest.raises(RnnzooError, match="expected 40 hexadecimal digits"):
+        Repository("org/zoo", "v1.0.0", "../../../home")
+    tags = {"v1.2.0": "a", f"v1.{'9' * 5000}.0": "b", "v1.1٣.0": "c"}
+    assert newest_release("org/zoo", tags) == "v1.2.0"
+
+
+def test_metadata_that_lie_of_their_shards(zoo):
+    """Columns of the wrong type, with gaps, or that name rows and files which are not there."""
+    path = zoo / "metadata/train.parquet"
+    table = pq.read_table(path)
+    count = len(table)
+    changes = {
+        "shard": [
+            (pa.array(["../../secret"] * count), "column 'shard' and the manifest differ"),
+            (pa.array([1] * count), "column 'shard': found int64"),
+        ],
+        "row": [
+            (pa.array([-1] * count, pa.int32()), "not in the order"),
+            (pa.array([None] * count, pa.int32()), "rows without a value"),
+            (pa.array([str(n) for n in range(count)]), "column 'row': found string"),
+        ],
+        "rollout_row": [(pa.array([2**30] * count, pa.int32()), "expected row 1073741824")],
+        "step": [(pa.array([[1]] * count), "neither|nested|expected texts")],
+    }
+    for name, columns in changes.items():
+        for column, message in columns:
+            pq.write_table(table.set_column(table.schema.get_field_index(name), name, column), path)
+            seal(zoo, "metadata/train.parquet")
+            with pytest.raises(RnnzooError, match=message):
+                list(load_zoo(zoo, "train", rollouts=True, streaming=True))
+            assert use(zoo)
+
+
+def test_rollouts_of_another_alphabet_are_named(zoo):
+    path = zoo / FILES[-1]
+    shard = read_shard(path)
+    tensors = {name: np.full_like(tensor, 200) for name, tensor in shard.tensors.items()}
+    path.write_bytes(save(tensors))
+    seal(zoo, FILES[-1])
+    with pytest.raises(RnnzooError, match="inputs: found token 200, expected 0 to 5"):
+        Zoo(zoo).rollouts([0])
+    check = verify_zoo(zoo, TorchKernel(), sample=2)[-1]
+    assert (check.passed, "found token 200" in check.found) == (False, True)
+
+
+# --- what formats leave open
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b'{"a": 1, "b": 2, "a": 3}', "'a' stands there twice"),
+        (b'{"a": NaN}', "found NaN"),
+        (b"[-Infinity]", "found -Infinity"),
+        (b"[" * 200_000, "not JSON"),
+        (b"[" * 900 + b"]" * 900, "nested|recursion"),
+        (b"[" * 40 + b"]" * 40, "nested more than 32 levels"),
+        (b'"\\ud800"', "surrogates"),
+        (b'"\xff"', "not JSON"),
+        ('"ü"'.encode("utf-16"), "not JSON"),
+        (b"1" * 5000, "not JSON"),
+        (b"", "not JSON"),
+    ],
+)
+def test_json_that_the_standard_does_not_settle(text, message):
+    with pytest.raises(RnnzooError, match=f"here: not JSON: .*({message})|({message})"):
+        parse_json(text, "here")
+
+
+def test_json_as_others_write_it():
+    assert parse_json(b'\xef\xbb\xbf{"a": [1e400, "\\ud83d\\ude00"]}', "here") == {"a": [float("inf"), "😀"]}
+
+
+def entry(shape, first, last, dtype="U8"):
+    return {"dtype": dtype, "shape": shape, "data_offsets": [first, last]}
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ({"a": entry([8], 0, 8), "b": entry([8], 0, 8)}, "begins at byte 0"),  # two tensors, the same bytes
+        ({"a": entry([8], 0, 8), "b": entry([8], 4, 12)}, "begins at byte 4"),
+        ({"a": entry([4], 0, 4), "b": entry([8], 8, 16)}, "begins at byte 8"),
+        ({"a": entry([8], 0, 8)}, "found 16 bytes of data"),
+        ({"a": entry([24], 0, 24)}, "found 16 bytes of data"),
+        ({"a": entry([-16], 0, -16)}, "no natural number"),
+        ({"a": entry([-4, -4], 0, 16)}, "no natural number"),
+        ({"a": entry([True, 16], 0, 16)}, "no natural number"),
+        ({"a": entry([16], False, 16)}, "no natural number"),
+        ({"a": entry([16.0], 0, 16)}, "no natural number"),
+        ({"a": entry([2**40, 2**40, 0], 0, 0)}, "found 16 bytes"),
+        ({"a": entry([2**62, 2**62], 0, 16)}, "out of bounds"),
+        ({"a": entry([10**4000] * 50, 0, 16)}, "out of bounds"),
+        ({"a": entry([1] * 70 + [16], 0, 16)}, "out of bounds"),
+        ({"a": entry([], 0, 1), "b": entry([15], 1, 16, [])}, "no known dtype"),
+        ({"a": entry([16], 0, 16, "F8_E4M3")}, "no known dtype"),
+        ({"a": entry([16], 0, 16) | {"data_offsets": [0]}}, "no known dtype, shape and offsets"),
+        ({"__metadata__": {"rnnzoo": {}}, "a": entry([16], 0, 16)}, "no JSON object of texts"),
+        ({"__metadata__": {"rnnzoo": "[" * 50_000}, "a": entry([16], 0, 16)}, "not JSON"),
+    ],
+)
+def test_a_shard_whose_header_lies(tmp_path, header, message):
+    text = json.dumps(header).encode()
+    path = tmp_path / "shard"
+    path.write_bytes(struct.pack("<Q", len(text)) + text + bytes(16))
+    with pytest.raises(RnnzooError, match=message):
+        read_shard(path)
+
+
+def test_empty_tensors_are_tensors(tmp_path):
+    (tmp_path / "shard").write_bytes(save({"a": np.zeros((0, 5), np.float32), "b": np.ones(3, np.uint8)}))
+    assert read_shard(tmp_path / "shard").tensors["a"].shape == (0, 5)
+
+
+def test_many_mistakes_are_counted_not_told(language_zoo):
+    files = {f"{number:x}": 0 for number in range(20_000)}
+    with pytest.raises(RnnzooError, match="found 20000 values that do not fit a Manifest"):
+        parse_manifest(changed_manifest(language_zoo, "files", value=files), "zoo.json")
+
+
+# --- sizes that are claimed, and sizes to come
+
+
+def sparse(path, size, start=b""):
+    """A file that takes no room on the disk and claims to be large."""
+    path.write_bytes(start)
+    os.truncate(path, size)
+
+
+def test_files_of_a_terabyte_of_nothing_are_refused_unread(tmp_path, language_zoo):
+    zoo = shutil.copytree(language_zoo, tmp_path / "zoo")
+    sparse(zoo / "zoo.json", 1 << 40)
+    sparse(zoo / "splits.json", 1 << 40)
+    sparse(tmp_path / "shard", 1 << 40, struct.pack("<Q", 1 << 39))
+    sparse(tmp_path / "train-images-idx3-ubyte", 1 << 40)
+    (tmp_path / "train-labels-idx1-ubyte").touch()
+    tracemalloc.start()
+    for read in (read_manifest, read_splits, lambda zoo: read_json(zoo / "zoo.json")):
+        with pytest.raises(RnnzooError, match="found 1099511627776 bytes, expected at most"):
+            read(zoo)
+    with pytest.raises(RnnzooError, match="the header should have 549755813888 bytes"):
+        read_shard(tmp_path / "shard")
+    with pytest.raises(RnnzooError, match="expected md5"):
+        images.mnist_from_folder(tmp_path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100e6, peak
+
+
+def compressed_text(path):
+    pq.write_table(pa.table({"a": ["x" * 200_000_000]}), path, compression="zstd", use_dictionary=False)
+
+
+def filler(rows):
+    """A column that does not compress: the file has bytes for its rows."""
+    return pa.array(np.random.default_rng(0).integers(0, 2**62, rows))
+
+
+def long_entry_often(path):
+    entries = pa.DictionaryArray.from_arrays(pa.array(np.zeros(100_000, np.int32)), ["x" * 1_000_000])
+    options = {"compression": "zstd", "store_schema": False}
+    pq.write_table(pa.table({"a": entries, "b": filler(100_000)}), path, **options)
+
+
+def rows_of_nothing(path):
+    pq.write_table(pa.table({"a": pa.nulls(50_000_000, pa.int64())}), path, compression="zstd")
+
+
+def prefixes(path):
+    texts = pa.array(["x" * 50_000] * 4000)
+    options = {"use_dictionary": ["b"], "column_encoding": {"a": "DELTA_BYTE_ARRAY"}, "compression": "zstd"}
+    pq.write_table(pa.table({"a": texts, "b": filler(4000)}), path, **options)
+
+
+def wide_vectors(path):
+    kind = pa.list_(pa.float32(), 100_000)
+    pq.write_table(pa.table({"a": pa.array([None] * 300, kind)}), path, compression="zstd")
+
+
+BOMBS = {
+    compressed_text: "its pages hold more",
+    long_entry_often: "its texts would take more memory",
+    rows_of_nothing: "found 50000000 rows in",
+    prefixes: "found encoding 7",
+    wide_vectors: "expected texts, numbers or vectors",
+}
+READ_ALL = """
+import resource, sys
+from pathlib import Path
+from zoo_builder.errors import RnnzooError
+from zoo_builder.storage.parquet import read_table
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for name in sys.argv[1:]:
+    try:
+        read_table(Path(name))
+        print("was read")
+    except RnnzooError as error:
+        print(str(error)[:500].replace(chr(10), " "))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def test_parquet_that_would_fill_the_memory(tmp_path):
+    paths = [tmp_path / make.__name__ for make in BOMBS]
+    for path, make in zip(paths, BOMBS, strict=True):
+        make(path)
+        assert path.stat().st_size < 2_000_000
+    done = subprocess.run(
+        [sys.executable, "-c", READ_ALL, *map(str, paths)], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    *said, kilobytes = done.stdout.splitlines()
+    for line, message in zip(said, BOMBS.values(), strict=True):
+        assert message in line
+    assert int(kilobytes) < 100_000
+
+
+def test_parquet_with_texts_that_are_none(tmp_path):
+    path = tmp_path / "table.parquet"
+    bad = pa.Array.from_buffers(
+        pa.string(), 1, [None, pa.py_buffer(np.array([0, 2], "<i4")), pa.py_buffer(b"\xff\xfe")]
+    )
+    pq.write_table(pa.table({"a": bad}), path)
+    with pytest.raises(RnnzooError, match="not a whole Parquet file"):
+        read_table(path)
+    nested = [{"a": [[1]]}, {"a": {"b": 1}}, {"a": pa.array(["x"]).dictionary_encode()}]
+    for columns in nested:
+        table = pa.table(
+            {name: values if isinstance(values, pa.Array) else [values] for name, values in columns.items()}
+        )
+        pq.write_table(table, path)
+        with pytest.raises(RnnzooError, match="column"):
+            read_table(path)
+
+
+def test_idx_that_unpacks_to_much_more(tmp_path):
+    import gzip
+
+    with gzip.open(tmp_path / "train-images-idx3-ubyte.gz", "wb", compresslevel=1) as file:
+        for _ in range(40):
+            file.write(bytes(10_000_000))
+    (tmp_path / "train-labels-idx1-ubyte").touch()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(RnnzooError, match="found 47040017 bytes"):
+        images.mnist_from_folder(tmp_path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000
+
+
+# --- pickles
+
+
+class Attack:
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.marker),)
+
+
+def resume(path):
+    module = torch.nn.Linear(1, 1)
+    config = TrainingConfig(steps=1, learning_rate=0.1)
+    train(module, lambda: module(torch.ones(1, 1)).sum(), lambda: 0.0, config, 0, path, None)
+
+
+def test_training_states_are_never_unpickled_nor_unpacked(tmp_path):
+    path, marker = tmp_path / "state.pt", tmp_path / "executed"
+    torch.save({"config": Attack(marker)}, path)
+    with pytest.raises(RnnzooError, match="not the state of this training"):
+        resume(path)
+    torch.save({"config": Attack(marker)}, path, _use_new_zipfile_serialization=False)
+    with pytest.raises(RnnzooError, match="not the state of this training"):
+        resume(path)
+    assert not marker.exists()
+    torch.save({"x": torch.zeros(10_000_000)}, path)
+    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(tmp_path / "bomb", "w", zipfile.ZIP_DEFLATED) as bomb:
+        for name in archive.namelist():
+            bomb.writestr(name, archive.read(name))
+    with pytest.raises(RnnzooError, match="found compressed entries"):
+        resume(tmp_path / "bomb")
+
+
+NEVER = {"pickle", "cPickle", "dill", "joblib", "marshal", "shelve", "cloudpickle"}
+
+
+@pytest.mark.parametrize(
+    "path", sorted([*ROOT.glob("zoo_builder/**/*.py"), *ROOT.glob("loaders/**/*.py")]), ids=str
+)
+def test_no_module_unpickles(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
+            assert not NEVER & {name.split(".")[0] for name in names}, f"{path}: {names}"
+        if isinstance(node, ast.Call):
+            called, options = ast.unparse(node.func), {word.arg: ast.unparse(word.value) for word in node.keywords}
+            assert called != "torch.load" or options.get("weights_only") == "True", f"{path}:{node.lineno}"
+            assert options.get("allow_pickle", "False") == "False", f"{path}:{node.lineno}"
+
+
+# --- anything at all
+
+EXAMPLES = {
+    "training state": 40,
+    "idx": 20,
+    "idx gz": 20,
+    "results": 60,
+    "saved state": 40,
+    "part": 40,
+    "plan": 30,
+    **{f"shard {kind}": 60 for kind in ("languages", "digits")},
+    **{f"metadata {kind}": 60 for kind in ("languages", "digits")},
+    **{f"manifest {kind}": 40 for kind in ("languages", "digits")},
+    **{f"splits {kind}": 10 for kind in ("languages", "digits")},
+    **{f"zoo {kind} metadata": 20 for kind in ("languages", "digits")},
+    **{f"zoo {kind} shards": 15 for kind in ("languages", "digits")},
+    **{f"arrays {kind}": 30 for kind in ("languages", "digits")},
+    **{f"arguments {kind}": 6 for kind in ("languages", "digits")},
+}
+
+
+@pytest.fixture(scope="module")
+def targets(tmp_path_factory):
+    found = {target.name: target for target in make_targets(tmp_path_factory.mktemp("sound"))}
+    assert found.keys() == EXAMPLES.keys()
+    return found
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.filterwarnings("ignore")
+def test_a_spoilt_file_is_refused_or_harmless(targets, tmp_path, name):
+    target = targets[name]
+    for read in target.reads:
+        read(target.folder) if not name.startswith("idx") else None
+    with target.workspace(tmp_path) as copy:
+
+        @settings(
+            max_examples=EXAMPLES[name],
+            deadline=None,
+            database=None,
+            phases=[Phase.explicit, Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(st.randoms(use_true_random=False))
+        def spoil(random):
+            target.run(copy, random)
+
+        spoil()
