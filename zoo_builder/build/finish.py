@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -92,14 +93,15 @@ class _Joined:
         """Write the metadata of a split: the rows of its shards' parts, in order."""
         name = schema.metadata_file(split)
         header = json.dumps({"split": split, "zoo": self._plan.config.zoo}, sort_keys=True)
-        columns = self._columns.with_metadata({"rnnzoo": header})
-        parts = (self._read_part(shard) for shard in shards)
+        groups = regrouped((self._read_part(shard) for shard in shards), self._columns, ROWS_PER_GROUP)
+        first = next(groups)
+        columns = first.schema.with_metadata({"rnnzoo": header})
         with (
             replacing(self._folder / name) as file,
             pq.ParquetWriter(file, columns, compression="zstd") as writer,
         ):
-            for table in regrouped(parts, self._columns, ROWS_PER_GROUP):
-                writer.write_table(table.replace_schema_metadata(columns.metadata), row_group_size=ROWS_PER_GROUP)
+            for table in chain([first], groups):
+                writer.write_table(table.cast(columns), row_group_size=ROWS_PER_GROUP)
         self.note(name)
 
     def _read_part(self, shard: ShardPlan) -> pa.Table:
@@ -125,8 +127,8 @@ class _Joined:
 
 def regrouped(tables: Iterable[pa.Table], columns: pa.Schema, rows: int) -> Iterator[pa.Table]:
     """The rows of some tables, `rows` at a time, and what is left at the end; at least one table, if empty."""
-    held, count = [columns.empty_table()], 0
-    is_first = True
+    held: list[pa.Table] = []
+    count, is_first = 0, True
     for table in tables:
         held.append(table)
         count += len(table)
@@ -135,7 +137,7 @@ def regrouped(tables: Iterable[pa.Table], columns: pa.Schema, rows: int) -> Iter
             yield joined.slice(0, rows)
             held, count, is_first = [joined.slice(rows)], count - rows, False
     if count or is_first:
-        yield pa.concat_tables(held)
+        yield pa.concat_tables(held) if held else columns.empty_table()
 
 
 def _built_with(kernels: set[str]) -> dict[str, Any]:
