@@ -21,6 +21,7 @@ from zoo_builder.build.progress import state_path
 from zoo_builder.build.store import part_path
 from zoo_builder.errors import RnnzooError
 from zoo_builder.storage import schema
+from zoo_builder.storage.files import parse_json
 from zoo_builder.storage.shards import write_file
 
 OPTION = "--store"
@@ -62,7 +63,10 @@ class ObjectStore:
     def _plan(self) -> dict[str, Any] | None:
         with self._errors():
             content = self._read(_PLAN)
-            return None if content is None else json.loads(content)
+            found = None if content is None else parse_json(content, _PLAN)
+            if not isinstance(found, dict | None):
+                raise ValueError(f"{_PLAN}: found no JSON object")
+            return found
 
     def shards(self) -> set[str]:
         """The names of the shards that are here, in a store that is claimed."""
