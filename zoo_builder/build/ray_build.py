@@ -15,7 +15,7 @@ from zoo_builder.build.plan import ShardPlan, ZooPlan
 from zoo_builder.build.ray_task import ClusterOrder, Outcome, Piece, build_piece
 from zoo_builder.build.store import is_complete
 from zoo_builder.build.unit import Interrupted, Observer
-from zoo_builder.cluster import Cluster, Resources, Sender, as_finished
+from zoo_builder.cluster import DEATHS, Cluster, Resources, Sender, as_finished
 from zoo_builder.errors import RnnzooError
 
 MOST_FETCHES = 3
@@ -130,9 +130,14 @@ class _ClusterBuild:
 
 
 def _start_board(cluster: Cluster) -> Any:
-    """A board on this command's node, where no other node's death can take it away."""
+    """A board on this command's node, where no other node's death can take it away.
+
+    Should that node run out of memory, Ray may kill it nevertheless; a new one has heard it all a second later.
+    """
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    here = cluster.ray.get_runtime_context().get_node_id()
-    options = {"num_cpus": 0, "scheduling_strategy": NodeAffinitySchedulingStrategy(here, soft=False)}
-    return cluster.ray.remote(Board).options(**options).remote()
+    here = NodeAffinitySchedulingStrategy(cluster.ray.get_runtime_context().get_node_id(), soft=False)
+    board = cluster.ray.remote(Board).options(
+        num_cpus=0, scheduling_strategy=here, max_restarts=-1, max_task_retries=DEATHS
+    )
+    return board.remote()

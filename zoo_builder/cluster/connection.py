@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import ModuleType
@@ -88,6 +89,7 @@ def connect(address: str) -> Iterator[Cluster]:
     if address == LOCAL:
         options |= {"object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}
     try:
+        _knock(address)
         ray.init(address=address, **options)
     except Exception as error:  # Ray raises exceptions of many kinds here, also plain ones
         raise RnnzooError(f"{OPTION}: found {address!r}, but no Ray cluster was reached there: {error}") from error
@@ -95,6 +97,13 @@ def connect(address: str) -> Iterator[Cluster]:
         yield Cluster(ray, started=address == LOCAL)
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raise OSError if nobody listens at HOST:PORT: Ray itself would try for many minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
 def _import_ray() -> ModuleType:
