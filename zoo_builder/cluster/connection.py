@@ -20,6 +20,9 @@ from zoo_builder.errors import RnnzooError
 OBJECT_STORE_BYTES = 256 * 2**20
 """Shared memory of a cluster started here: room for the images of a zoo, which is all that goes there."""
 
+STARTS = 3
+"""How often to try to start a cluster."""
+
 DEATHS = 10
 """How often a task is begun again when its worker or node dies, before it is given up."""
 
@@ -27,6 +30,7 @@ QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else a warning at every start of a task without a GPU
 }
+UNHEARD = {"log_to_driver": False, "logging_level": logging.ERROR}
 
 
 @dataclass(frozen=True)
@@ -85,18 +89,30 @@ def connect(address: str) -> Iterator[Cluster]:
     if ray.is_initialized():
         yield Cluster(ray, started=False)
         return
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if address == LOCAL:
-        options |= {"object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}
     try:
-        _knock(address)
-        ray.init(address=address, **options)
+        if address == LOCAL:
+            _start(ray)
+        else:
+            _knock(address)
+            ray.init(address=address, **UNHEARD)
     except Exception as error:  # Ray raises exceptions of many kinds here, also plain ones
         raise RnnzooError(f"{OPTION}: found {address!r}, but no Ray cluster was reached there: {error}") from error
     try:
         yield Cluster(ray, started=address == LOCAL)
     finally:
         ray.shutdown()
+
+
+def _start(ray: Any) -> None:
+    """Start a cluster on this machine. Ray gives up where one is slow to start: on a busy machine, try again."""
+    for left in reversed(range(STARTS)):
+        try:
+            ray.init(LOCAL, object_store_memory=OBJECT_STORE_BYTES, include_dashboard=False, **UNHEARD)
+            return
+        except Exception:  # a plain one after 30 seconds
+            ray.shutdown()
+            if not left:
+                raise
 
 
 def _knock(address: str) -> None:
