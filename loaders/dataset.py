@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from loaders.formatting import FORMATS, BlockFormatter
 from loaders.selection import Filters, Selection, matching_rows
 from loaders.shard_table import ShardTable, TableSource
-from loaders.shards import dataset_features, split_by_shard
+from loaders.shards import dataset_features, runs_of_names
 from loaders.zoo_folder import ZooFolder
 
 
@@ -75,8 +75,11 @@ def map_style(
 ) -> Dataset:
     """A dataset over the shards of a split that hold matching rows; the others are not opened."""
     rows = matching_rows(metadata, filters)
-    shards = split_by_shard(metadata, rows) or split_by_shard(metadata)[:1]  # no table without a shard
-    source = TableSource(folder, split, tuple(shard.name for shard in shards), selection)
+    names = metadata["shard"]
+    shards, _ = runs_of_names(names if rows is None or not len(rows) else names.take(pa.array(rows)))
+    if rows is not None and not len(rows):
+        shards = shards[:1]  # no table without a shard
+    source = TableSource(folder, split, tuple(shards), selection)
     table = ShardTable(source, table=source.open(metadata))
     features = dataset_features(folder, metadata.schema, shards[0], selection)
     fingerprint = _fingerprint(folder, split, selection)
@@ -88,7 +91,7 @@ def map_style(
     )
     if rows is None:
         return dataset
-    held = pc.is_in(metadata["shard"], pa.array(source.shards)).to_numpy()
+    held = pc.is_in(names, pa.array(source.shards)).to_numpy()
     indices = (np.cumsum(held) - 1)[rows]
     digest = hashlib.sha256(fingerprint.encode() + rows.tobytes())
     return dataset.select(indices, new_fingerprint=digest.hexdigest()[:16])

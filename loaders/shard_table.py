@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -34,13 +35,14 @@ class TableSource:
         The metadata stay in one piece, and the tensors of a shard are a chunk: a piece a shard would cost time.
         """
         metadata = self.folder.read_metadata(self.split) if metadata is None else metadata
-        names = pa.array(self.shards)
         if len(self.shards) < len(self.folder.manifest.splits[self.split].shards):
-            metadata = metadata.filter(pc.is_in(metadata["shard"], names)).combine_chunks()
-        shards = split_by_shard(metadata)
+            metadata = metadata.filter(pc.is_in(metadata["shard"], pa.array(self.shards))).combine_chunks()
+        shards = split_by_shard(metadata.select(["shard", "row", "rollout_row"]))
         self.folder.fetch([name for shard in shards for name in files_of(shard, self.selection)])
-        parts = [ShardReader(self.folder, shard, self.selection).tensors() for shard in shards]
-        tensors = {name: [chunk for part in parts for chunk in part[name].chunks] for name in parts[0]}
+        tensors: dict[str, list[pa.Array]] = defaultdict(list)
+        for shard in shards:
+            for name, chunks in ShardReader(self.folder, shard, self.selection).chunks(shard.metadata):
+                tensors[name] += chunks
         columns = {name: metadata[name] for name in self.selection.columns}
         return pa.table(columns | {name: pa.chunked_array(chunks) for name, chunks in tensors.items()})
 

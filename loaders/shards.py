@@ -7,7 +7,7 @@ fixed-size lists. So a shard becomes a table without a byte being copied.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -67,11 +67,11 @@ def runs_of_names(names: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int64]]
     return runs.values.to_pylist(), np.concatenate([[0], runs.run_ends.to_numpy()]).astype(np.int64)
 
 
-def dataset_features(folder: ZooFolder, metadata: pa.Schema, shard: ShardRows, selection: Selection) -> Features:
-    """Features of what a selection loads. Only shapes of rollouts are read, from `shard`."""
+def dataset_features(folder: ZooFolder, metadata: pa.Schema, shard: str, selection: Selection) -> Features:
+    """Features of what a selection loads. Only shapes of rollouts are read, from the shard of this name."""
     tensors: dict[str, StoredTensor] = {}
     if selection.rollouts:
-        for name, shape in folder.rollout_shapes(shard.name).items():
+        for name, shape in folder.rollout_shapes(shard).items():
             tensors[ROLLOUT_COLUMN.format(name)] = StoredTensor(shape, "uint8")
     for name in selection.tensors:
         tensors[name] = StoredTensor(folder.spec.shape(name), "float32")
@@ -103,37 +103,36 @@ class ShardReader:
     def read(self, start: int, end: int) -> pa.Table:
         """The wanted rows number `start` to `end - 1` of this shard."""
         metadata = self._shard.metadata.slice(start, end - start)
-        return pa.table({name: metadata[name] for name in self._columns} | self._tensors(metadata))
+        columns = {name: metadata[name] for name in self._columns}
+        return pa.table(columns | {name: pa.chunked_array(chunks) for name, chunks in self.chunks(metadata)})
 
-    def tensors(self) -> dict[str, pa.ChunkedArray]:
-        """The columns of rollouts and weights, of all wanted rows of this shard."""
-        return self._tensors(self._shard.metadata)
-
-    def _tensors(self, metadata: pa.Table) -> dict[str, pa.ChunkedArray]:
-        columns: dict[str, pa.ChunkedArray] = {}
+    def chunks(self, metadata: pa.Table) -> Iterator[tuple[str, list[pa.Array]]]:
+        """The columns of rollouts and weights at the rows that these metadata name, in pieces."""
         for row_column, tensors in self._files:
-            runs = runs_of(metadata[row_column].to_numpy())
-            columns |= {name: tensor.rows(runs) for name, tensor in tensors.items()}
-        return columns
+            rows = metadata[row_column].to_numpy()
+            if row_column == "row" and len(rows) == self._shard.models:
+                yield from ((name, [tensor.array]) for name, tensor in tensors.items())
+            else:
+                runs = runs_of(rows)
+                yield from ((name, tensor.rows(runs).chunks) for name, tensor in tensors.items())
 
 
 class TensorColumn:
     """A tensor [N, *shape] as a column of N flat fixed-size lists over the same memory."""
 
     def __init__(self, tensor: NDArray[Any]) -> None:
-        self._array = _flat_lists(tensor, tensor.dtype, math.prod(tensor.shape[1:]))
-        self._dtype = tensor.dtype
-        self._bytes = memoryview(tensor).cast("B")  # type: ignore[arg-type]  # NumPy's stubs lack the protocol
+        self.array = _flat_lists(tensor, tensor.dtype, math.prod(tensor.shape[1:]))
+        self._tensor = tensor
 
     def rows(self, runs: NDArray[np.int64]) -> pa.ChunkedArray:
         """The rows of all runs [K, 2]. Long runs are not copied."""
+        size, dtype = self.array.type.list_size, self._tensor.dtype
         if len(runs) == 1 or (runs[:, 1] - runs[:, 0]).sum() >= SHORT_RUN * len(runs):
-            chunks = [self._array.slice(first, last - first) for first, last in runs.tolist()]
+            chunks = [self.array.slice(first, last - first) for first, last in runs.tolist()]
         else:
-            width = self._array.type.list_size * self._dtype.itemsize
-            block = join_rows([self._bytes] * len(runs), runs, width)
-            chunks = [_flat_lists(block, self._dtype, self._array.type.list_size)]
-        return pa.chunked_array(chunks, self._array.type)
+            content = memoryview(self._tensor).cast("B")  # type: ignore[arg-type]  # NumPy's stubs lack the protocol
+            chunks = [_flat_lists(join_rows([content] * len(runs), runs, size * dtype.itemsize), dtype, size)]
+        return pa.chunked_array(chunks, self.array.type)
 
 
 def runs_of(rows: NDArray[np.integer[Any]], breaks: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:

@@ -27,7 +27,8 @@ def streamed(
     is the metadata of the wanted rows; it opens the shards itself.
     """
     shards = split_by_shard(metadata, matching_rows(metadata, filters))
-    features = dataset_features(folder, metadata.schema, (shards or split_by_shard(metadata))[0], selection)
+    any_shard = shards[0].name if shards else metadata["shard"][0].as_py()
+    features = dataset_features(folder, metadata.schema, any_shard, selection)
     return IterableDataset(
         _examples(folder, shards, selection), info=DatasetInfo(features=features), split=NamedSplit(split)
     )

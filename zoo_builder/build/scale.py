@@ -10,6 +10,7 @@ them, each in a process of its own. A table tells the time and the most memory o
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -71,12 +72,13 @@ class Simulation:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a step took. seconds: as it tells itself, else of its process; peak_bytes: of its process."""
+    """What a step took: seconds as it tells of itself, or else of its process; peak_bytes of its process."""
 
     step: str
     runs: int
     checkpoints: int
     seconds: float
+    cpu_seconds: float
     peak_bytes: int
 
 
@@ -101,10 +103,8 @@ def plan(simulation: Simulation) -> None:
     """Work out runs, splits and shards: what every process of a build does first."""
     config = simulation.config
     family = config.make_family()
-    began = time.perf_counter()
-    shards = ZooPlan(config, family).shards
-    _tell(began)
-    print(f"{len(shards)} shards", file=sys.stderr)
+    with _timed():
+        ZooPlan(config, family).shards  # noqa: B018
 
 
 def generate(simulation: Simulation) -> None:
@@ -128,10 +128,10 @@ def finish(simulation: Simulation) -> None:
             os.link(file, folder / schema.BUILD_FOLDER / file.name)
     plan = simulation.plan()
     plan.shards  # noqa: B018
-    began = time.perf_counter()
-    if finish_folder(plan, folder) is None:
+    with _timed():
+        manifest = finish_folder(plan, folder)
+    if manifest is None:
         raise RnnzooError(f"{folder}: parts are missing")
-    _tell(began)
     shutil.rmtree(folder)
 
 
@@ -158,8 +158,12 @@ def _random_scores(plan: ZooPlan, rng: np.random.Generator, count: int) -> Evalu
     return Evaluation(scores, strings if plan.family.generates else None)
 
 
-def _tell(began: float) -> None:
-    print(json.dumps({"seconds": time.perf_counter() - began}))
+@contextlib.contextmanager
+def _timed() -> Iterator[None]:
+    """Tell `measured` what the block takes."""
+    began, cpu_began = time.perf_counter(), time.process_time()
+    yield
+    print(json.dumps({"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - cpu_began}))
 
 
 # --- the processes
@@ -178,12 +182,14 @@ def simulate(simulation: Simulation, zoo: str) -> Iterator[Measurement]:
     for way in OPENINGS:
         commands[way] = [sys.executable, "-m", "loaders.opening", str(simulation.zoo), "--way", way]
     for name, command in commands.items():
-        seconds, peak = measured(command)
-        yield Measurement(name, config.runs, config.runs * len(config.checkpoints), seconds, peak)
+        yield Measurement(name, config.runs, config.runs * len(config.checkpoints), *measured(command))
 
 
-def measured(command: list[str]) -> tuple[float, int]:
-    """Seconds and most memory of a command: the seconds it tells of in JSON on its last line, else all of them."""
+def measured(command: list[str]) -> tuple[float, float, int]:
+    """Seconds, those of the CPU, and most memory of a command.
+
+    Seconds are those that it tells of in JSON on its last line, or else all of them.
+    """
     began = time.perf_counter()
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(command, stdout=output)
@@ -194,21 +200,23 @@ def measured(command: list[str]) -> tuple[float, int]:
         last = output.read().strip().rpartition("\n")[2]
     if process.returncode:
         raise RnnzooError(f"{' '.join(command)}: ended with exit code {process.returncode}")
+    told = {"seconds": seconds, "cpu_seconds": usage.ru_utime + usage.ru_stime}
     if last.startswith("{"):
-        seconds = json.loads(last)["seconds"]
-    return seconds, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        told = json.loads(last)
+    return told["seconds"], told["cpu_seconds"], usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def table_of(measurements: list[Measurement]) -> str:
-    """Steps below one another, sizes side by side, and how often the time grew from one size to the next."""
+    """Steps below one another, sizes side by side: seconds, those of the CPU, and how often they grew; memory."""
     sizes = sorted({found.runs for found in measurements})
-    lines = [f"{'':26}" + "".join(f"{runs:>12} runs        " for runs in sizes)]
+    lines = [f"{'':26}" + "".join(f"{f'{runs} runs':>42}" for runs in sizes)]
     for step in dict.fromkeys(found.step for found in measurements):
         line, before = f"{step:26}", None
         for found in sorted((each for each in measurements if each.step == step), key=lambda each: each.runs):
-            grown = "" if before is None else f"x{found.seconds / max(before, 1e-3):.1f}"
-            line += f"{found.seconds:9.2f} s {found.peak_bytes / 1e6:6.0f} MB {grown:>6}"
-            before = found.seconds
+            grown = "" if before is None else f"x{found.cpu_seconds / max(before, 1e-3):.1f}"
+            line += f"{found.seconds:10.2f} s ({found.cpu_seconds:8.2f} CPU {grown:>6})"
+            line += f" {found.peak_bytes / 1e6:6.0f} MB"
+            before = found.cpu_seconds
         lines.append(line)
     return "\n".join(lines)
 
