@@ -23,7 +23,9 @@ from zoo_builder.errors import RnnzooError
 from zoo_builder.training.kernels import TorchKernel
 from zoo_builder.verify import verify_zoo
 
-LONG = {"steps": 600, "checkpoints": (0, 50, 600)}
+STEPS = 400
+FIELDS = {"runs": 4, "runs_per_shard": 1, "steps": STEPS, "checkpoints": (0, 50, STEPS)}
+CONFIG = tiny_config(**FIELDS)
 PATIENCE = 240
 """Seconds for what takes two when the machine is idle."""
 
@@ -31,12 +33,12 @@ PATIENCE = 240
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed") / "zoo"
-    build_zoo(tiny_config(**LONG), folder, TorchKernel(), Watcher())
+    build_zoo(CONFIG, folder, TorchKernel(), Watcher())
     return contents(folder)
 
 
 def command(folder, *more):
-    return build_command(folder, "--save-every", "0", "--threads", "1", *more, **LONG)
+    return build_command(folder, "--save-every", "0", "--threads", "1", *more, **FIELDS)
 
 
 def check(folder, expected):
@@ -48,7 +50,7 @@ def wait_until(condition, what):
     deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline, f"no {what} in {PATIENCE} s"
-        time.sleep(0.02)
+        time.sleep(0.1)
 
 
 def is_alive(pid):
@@ -60,6 +62,7 @@ def shard_under_way(folder):
     return next((folder / ".build").glob("*.state.safetensors"), None)
 
 
+@pytest.mark.slow
 def test_a_worker_killed_mid_shard(undisturbed, tmp_path):
     folder = tmp_path / "zoo"
     driver = start(command(folder, "--workers", "2"))
@@ -71,6 +74,7 @@ def test_a_worker_killed_mid_shard(undisturbed, tmp_path):
     check(folder, undisturbed)
 
 
+@pytest.mark.slow
 def test_the_driver_killed_and_started_again(undisturbed, tmp_path):
     """Its workers notice and end, having saved what they had."""
     folder = tmp_path / "zoo"
@@ -87,6 +91,7 @@ def test_the_driver_killed_and_started_again(undisturbed, tmp_path):
     check(folder, undisturbed)
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_all_workers_with_their_work_saved(undisturbed, tmp_path):
     folder = tmp_path / "zoo"
     driver = subprocess.Popen(
@@ -98,7 +103,7 @@ def test_ctrl_c_stops_all_workers_with_their_work_saved(undisturbed, tmp_path):
     assert driver.returncode == 130, words
     assert "everything is saved" in words
     assert "Traceback" not in words
-    build_zoo(tiny_config(**LONG), folder, TorchKernel(), Watcher())
+    build_zoo(CONFIG, folder, TorchKernel(), Watcher())
     check(folder, undisturbed)
 
 
@@ -116,7 +121,9 @@ def small_disk(tmp_path):
         subprocess.run(["umount", "-l", folder], check=True)
 
 
-@pytest.mark.parametrize("more", [[], ["--workers", "2"]], ids=["alone", "workers"])
+@pytest.mark.parametrize(
+    "more", [[], pytest.param(["--workers", "2"], marks=pytest.mark.slow)], ids=["alone", "workers"]
+)
 def test_a_disk_that_fills_up(more, small_disk, undisturbed):
     disk, enlarge = small_disk
     failed = subprocess.run(command(disk / "zoo", *more), capture_output=True, text=True)
@@ -143,7 +150,7 @@ def test_two_builds_at_once_do_nothing_twice(undisturbed, tmp_path, monkeypatch)
     monkeypatch.setattr("zoo_builder.build.builder.runs_that_fit", lambda *_: 1)  # a shard at a time
     watchers = [Watcher(), Watcher()]
     builds = [
-        threading.Thread(target=build_zoo, args=(tiny_config(**LONG), tmp_path / "zoo", TorchKernel(), watcher))
+        threading.Thread(target=build_zoo, args=(CONFIG, tmp_path / "zoo", TorchKernel(), watcher))
         for watcher in watchers
     ]
     for build in builds:
@@ -151,9 +158,9 @@ def test_two_builds_at_once_do_nothing_twice(undisturbed, tmp_path, monkeypatch)
     for build in builds:
         build.join()
     trained = [watcher.steps - watcher.before for watcher in watchers]
-    assert sum(trained) == 7 * 600
+    assert sum(trained) == 4 * STEPS
     assert min(trained) > 0
-    assert [watcher.runs for watcher in watchers] == [7, 7]  # each hears of all of them
+    assert [watcher.runs for watcher in watchers] == [4, 4]  # each hears of all of them
     check(tmp_path / "zoo", undisturbed)
 
 
@@ -164,10 +171,10 @@ def test_a_build_that_another_one_overtakes_ends_well(undisturbed, tmp_path, mon
     class Overtaken(Watcher):
         def runs_done(self, runs, diverged):
             if self.runs == 0:
-                build_zoo(tiny_config(**LONG), tmp_path / "zoo", TorchKernel(), Watcher())
+                build_zoo(CONFIG, tmp_path / "zoo", TorchKernel(), Watcher())
             super().runs_done(runs, diverged)
 
-    build_zoo(tiny_config(**LONG), tmp_path / "zoo", TorchKernel(), Overtaken())
+    build_zoo(CONFIG, tmp_path / "zoo", TorchKernel(), Overtaken())
     check(tmp_path / "zoo", undisturbed)
 
 
@@ -204,7 +211,7 @@ def test_a_folder_whose_build_is_over_cannot_be_claimed(tmp_path):
 
 
 def test_half_written_files_of_others_that_are_at_work_are_left_alone(tmp_path):
-    folder, config = tmp_path / "zoo", tiny_config()
+    folder, config = tmp_path / "zoo", CONFIG
     with pytest.raises(Interrupted):
         build_zoo(config, folder, TorchKernel(), Watcher(1))
     mine, theirs = (shard.name for shard in ZooPlan(config, config.make_family()).shards[:2])
@@ -220,10 +227,10 @@ def test_half_written_files_of_others_that_are_at_work_are_left_alone(tmp_path):
 @pytest.mark.parametrize("jump", [-(10**9), 10**9])
 def test_a_clock_that_jumps(jump, undisturbed, tmp_path, monkeypatch):
     """Neither the time of day nor that of files decides anything: states, parts and claims are as good as ever."""
-    config, folder = tiny_config(**LONG), tmp_path / "zoo"
+    config, folder = CONFIG, tmp_path / "zoo"
     monkeypatch.setattr("zoo_builder.build.builder.runs_that_fit", lambda *_: 1)
     with pytest.raises(Interrupted):
-        build_zoo(config, folder, TorchKernel(), Watcher(10))  # a shard is seven blocks of steps
+        build_zoo(config, folder, TorchKernel(), Watcher(9))  # a shard is five blocks of steps
     shards = ZooPlan(config, config.make_family()).shards
     assert state_path(folder, shards[1]).exists()
     now = time.time()
@@ -232,5 +239,5 @@ def test_a_clock_that_jumps(jump, undisturbed, tmp_path, monkeypatch):
     monkeypatch.setattr(time, "time", lambda: now + jump * random.random())
     watcher = Watcher()
     build_zoo(config, folder, TorchKernel(), watcher)
-    assert watcher.before == 2 * 600 + 2 * 250  # a whole shard, and where the second one stood
+    assert watcher.before == STEPS + 300  # a whole shard, and where the second one stood
     check(folder, undisturbed)

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from dataclasses import replace
 
 import pytest
 from tiny_builds import Watcher, contents, tiny_config
@@ -14,7 +15,8 @@ from zoo_builder.build.store import part_path
 from zoo_builder.errors import RnnzooError
 from zoo_builder.training.kernels import TorchKernel
 
-CONFIG = tiny_config()
+STEPS = 40
+CONFIG = tiny_config(steps=STEPS, checkpoints=(0, 20, STEPS))
 PLAN = ZooPlan(CONFIG, CONFIG.make_family())
 
 
@@ -66,13 +68,13 @@ def test_the_last_part_in_a_shared_folder_finishes_the_zoo(plain, tmp_path):
     assert build_part(tmp_path / "zoo", "1/2", watchers[1]) is not None
     assert contents(tmp_path / "zoo") == contents(plain)
     assert sum(watcher.runs for watcher in watchers) == 7
-    assert sum(watcher.steps for watcher in watchers) == 7 * 220
+    assert sum(watcher.steps for watcher in watchers) == 7 * STEPS
 
 
 def test_a_part_goes_on_where_it_stopped(plain, parts, tmp_path):
     shutil.rmtree(parts[0])
     with pytest.raises(Interrupted):
-        build_part(parts[0], "1/2", Watcher(2))
+        build_part(parts[0], "1/2", Watcher(1))
     assert build_part(parts[0], "1/2") is None
     merge(parts, tmp_path / "zoo")
     assert contents(tmp_path / "zoo") == contents(plain)
@@ -135,7 +137,7 @@ def test_a_shard_damaged_before_the_merge(how, kind, plain, parts, tmp_path):
 
     watcher = Watcher()
     assert build_part(parts[0], "1/2", watcher) is None
-    assert watcher.steps - watcher.before == len(shard.runs) * 220
+    assert watcher.steps - watcher.before == len(shard.runs) * STEPS
     merge(parts, tmp_path / "zoo")
     assert contents(tmp_path / "zoo") == contents(plain)
 
@@ -152,7 +154,7 @@ def test_a_merge_that_is_stopped_goes_on(plain, parts, tmp_path):
 
 def test_what_is_no_part_of_the_same_zoo_is_refused(plain, parts, tmp_path):
     (tmp_path / "empty").mkdir()
-    other = tiny_config(seed=7)
+    other = replace(CONFIG, seed=7)
     build_plan(
         ZooPlan(other, other.make_family()),
         tmp_path / "other",

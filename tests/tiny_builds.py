@@ -67,7 +67,9 @@ def start(command):
 
 def workers_of(driver):
     """The process ids of a driver's workers."""
-    found = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(driver)], capture_output=True, text=True)
+    found = subprocess.run(
+        ["ps", "-ww", "-o", "pid=", "-o", "args=", "--ppid", str(driver)], capture_output=True, text=True
+    )
     lines = [line.split(maxsplit=1) for line in found.stdout.splitlines()]
     return [int(pid) for pid, arguments in lines if "spawn_main" in arguments]
 

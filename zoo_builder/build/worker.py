@@ -30,6 +30,9 @@ STOP = "stop"
 class Listener(Protocol):
     """What a worker tells its driver."""
 
+    def ready(self) -> None:
+        """It has started, and waits for its order."""
+
     def steps_done(self, model_steps: int, before: bool = False) -> None: ...
 
     def scored(self, step: int, accuracy: float) -> None: ...
@@ -95,6 +98,15 @@ class Reporter(logging.Handler):
     def runs_done(self, runs: int, diverged: int) -> None:
         self.tell("runs_done", runs, diverged)
 
+    def ask_for_order(self) -> Order | None:
+        """What to do; None if there is nothing to do any more."""
+        self.tell("ready")
+        try:
+            order = self._pipe.recv()
+        except (EOFError, OSError):  # the driver is gone
+            return None
+        return order if isinstance(order, Order) else None
+
     def begins(self, shards: Sequence[ShardPlan], step: int) -> None:
         self.tell("begins", [shard.name for shard in shards], step)
 
@@ -115,18 +127,19 @@ class Reporter(logging.Handler):
         self._stop = True
 
 
-def work(pipe: Connection, order: Order) -> None:
+def work(pipe: Connection) -> None:
     """The life of a worker process."""
     reporter = Reporter(pipe)
     signal.signal(signal.SIGTERM, reporter.stop)
     logger = logging.getLogger("zoo_builder")
     logger.addHandler(reporter)
     logger.setLevel(logging.INFO)
-    torch.set_num_threads(order.threads)
-    way = InThisProcess(order.kernel, order.save_every, order.pieces, order.on_device, reporter.begins)
+    order = reporter.ask_for_order()
+    if order is None:
+        reporter.tell("stopped")
+        return
     try:
-        shards = [shard for shard in order.plan.shards if shard.name in order.shards]
-        way(order.plan, order.folder, shards, reporter)
+        _carry_out(order, reporter)
     except Interrupted:
         reporter.tell("stopped")
     except RnnzooError as error:
@@ -135,3 +148,10 @@ def work(pipe: Connection, order: Order) -> None:
         reporter.tell("crashed", traceback.format_exc())
     else:
         reporter.tell("ended")
+
+
+def _carry_out(order: Order, reporter: Reporter) -> None:
+    torch.set_num_threads(order.threads)
+    way = InThisProcess(order.kernel, order.save_every, order.pieces, order.on_device, reporter.begins)
+    shards = [shard for shard in order.plan.shards if shard.name in order.shards]
+    way(order.plan, order.folder, shards, reporter)

@@ -95,10 +95,15 @@ class _Worker:
         self._unstored = {True: 0, False: 0}  # model-steps told of, of shards that are not stored: before or now
         context = multiprocessing.get_context("spawn")  # a forked process can use neither CUDA nor torch's threads
         self.pipe, theirs = context.Pipe()
-        self._process = context.Process(target=work, args=(theirs, order), daemon=True)
+        self._process = context.Process(target=work, args=(theirs,), daemon=True)
         with _without_interrupts():
             self._process.start()
         theirs.close()
+
+    def ready(self) -> None:
+        """Only now, when it listens: an order with images is more than a pipe holds, and the next must start too."""
+        with contextlib.suppress(OSError):
+            self.pipe.send(self.order)
 
     def steps_done(self, model_steps: int, before: bool = False) -> None:
         self._unstored[before] += model_steps
