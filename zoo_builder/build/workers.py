@@ -101,7 +101,7 @@ class _Worker:
         theirs.close()
 
     def ready(self) -> None:
-        """Only now, when it listens: an order with images is more than a pipe holds, and the next must start too."""
+        """Only now that it listens: a pipe does not hold an order with images, and others are to start too."""
         with contextlib.suppress(OSError):
             self.pipe.send(self.order)
 
