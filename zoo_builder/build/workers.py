@@ -13,6 +13,7 @@ import multiprocessing
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from pathlib import Path
 
@@ -261,6 +262,7 @@ class _Crew:
 @contextlib.contextmanager
 def _without_interrupts() -> Iterator[None]:
     """Processes that begin here never see Ctrl-C, which goes to all of a terminal: the driver tells them."""
+    resource_tracker.ensure_running()  # the first start of this helper would let the signal through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
