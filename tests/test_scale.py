@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from loaders import Zoo, load_zoo
 from loaders.opening import WAYS
-from zoo_builder import overview
+from zoo_builder import overview, verify
 from zoo_builder.build import ZooPlan
 from zoo_builder.build import finish as finishing
 from zoo_builder.build import plan as planning
@@ -27,6 +27,7 @@ from zoo_builder.errors import RnnzooError
 from zoo_builder.rnn import flatten_weights
 from zoo_builder.splits import SPLITS
 from zoo_builder.storage.manifest import read_manifest
+from zoo_builder.training.kernels import TorchKernel
 
 RUNS, CHECKPOINTS, RUNS_PER_SHARD = 1200, 2, 8
 
@@ -63,6 +64,8 @@ def test_runs_are_the_same_however_they_are_asked_for():
     planned = [run for shard in plan.shards for run in shard.runs]
     assert sorted(planned, key=lambda run: run.index) == runs
     assert plan.runs.tasks == [run.task for run in runs]
+    assert [plan.runs.find(run.run_id) for run in runs] == runs
+    assert [plan.runs.find(name) for name in ("run-000050", "run-3", "run-", "000003", "run-٣")] == [None] * 5
     shard = pickle.loads(pickle.dumps(plan.shards[0]))
     assert shard.runs == tuple(plan.shards[0].runs)
 
@@ -166,6 +169,15 @@ def test_memory_of_finishing_does_not_grow_with_the_rows(tmp_path, monkeypatch):
 
 
 # --- the whole
+
+
+def test_its_checks_look_at_each_shard_once(simulation, monkeypatch):
+    """All that `verify` finds without training: hashes, counts, splits, and the weights of every row."""
+    monkeypatch.setattr(verify, "_check_rollout_losses", lambda *_: "left out")
+    monkeypatch.setattr(verify, "_check_metrics", lambda *_: "left out")
+    checks = verify.verify_zoo(simulation.zoo, TorchKernel())
+    assert [check.name for check in checks if not check.passed] == []
+    assert f"{RUNS * CHECKPOINTS} rows with their sha256, 0 not finite" in [check.found for check in checks]
 
 
 def test_a_merged_zoo_is_whole(simulation):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -135,8 +135,8 @@ def _check_metadata(reader: _Reader, everything: pa.Table) -> str:
     if pc.count_distinct(everything["checkpoint_id"]).as_py() != len(everything):
         raise RnnzooError("metadata: a checkpoint_id stands there twice")
     spec, encoding = reader.manifest.rnn_spec(), encoding_of(reader.manifest.encoding)
-    for name, shard in reader.weights.items():
-        rows = everything.filter(pc.equal(everything["shard"], schema.weights_file(name)))
+    for name, rows in _rows_by_shard(reader):
+        shard = reader.weights[name]
         check_weights(kinds_of(shard.tensors), spec, len(rows), str(shard.path))
         rollouts = reader.rollouts[name]
         check_rollouts(kinds_of(rollouts.tensors), rows["rollout_row"].to_numpy(), str(rollouts.path))
@@ -144,12 +144,25 @@ def _check_metadata(reader: _Reader, everything: pa.Table) -> str:
     return f"{len(everything)} checkpoints of {pc.count_distinct(everything['run_id']).as_py()} runs"
 
 
+def _rows_by_shard(reader: _Reader) -> Iterator[tuple[str, pa.Table]]:
+    """Every shard's name, and its rows of the metadata."""
+    for split, entry in reader.manifest.splits.items():
+        table, start = reader.metadata[split], 0
+        ends = pc.run_end_encode(table["shard"].combine_chunks()).run_ends.to_pylist()
+        if len(ends) != len(entry.shards):
+            path = reader.folder / schema.metadata_file(split)
+            raise RnnzooError(f"{path}: the rows of a shard do not stand together")
+        for name, end in zip(entry.shards, ends, strict=True):
+            yield name, table.slice(start, end - start)
+            start = end
+
+
 def _check_splits(reader: _Reader, everything: pa.Table) -> str:
     """splits.json, the metadata and the config's own plan say the same; no task is in two splits."""
     splits = read_splits(reader.folder)
     for column in ("split", "paper_split"):
-        pairs = set(zip(everything["task_id"].to_pylist(), everything[column].to_pylist(), strict=True))
-        for task_id, split in pairs:
+        pairs = everything.group_by(["task_id", column]).aggregate([])
+        for task_id, split in zip(pairs["task_id"].to_pylist(), pairs[column].to_pylist(), strict=True):
             if splits[column].get(task_id) != split:
                 raise RnnzooError(
                     f"{reader.folder / schema.SPLITS_FILE}: {column} of {task_id} is "
@@ -161,9 +174,8 @@ def _check_splits(reader: _Reader, everything: pa.Table) -> str:
 def _check_rows(reader: _Reader, everything: pa.Table) -> str:
     """The weights of every row have the row's own sha256, and `diverged` tells the truth."""
     spec = reader.manifest.rnn_spec()
-    for name, shard in reader.weights.items():
-        file = schema.weights_file(name)
-        rows = everything.filter(pc.equal(everything["shard"], file))
+    for name, rows in _rows_by_shard(reader):
+        shard = reader.weights[name]
         tensors = {key: torch.from_numpy(np.array(tensor)) for key, tensor in shard.tensors.items()}
         flat = flatten_weights(spec, tensors).numpy()
         if rows["row"].to_pylist() != list(range(len(flat))):
@@ -207,17 +219,17 @@ def _check_metrics(
     except RnnzooError as error:
         return f"left out, for want of the zoo's images: {error}"
     plan = ZooPlan(config, family)
-    runs = {run.run_id: run for run in plan.runs}
     chosen = sorted(_sampled(everything, sample), key=lambda row: row["step"])
     messages, scores = [], []
     for row in chosen:
-        if row["run_id"] not in runs or runs[row["run_id"]].seed != row["seed"]:
+        run = plan.runs.find(row["run_id"])
+        if run is None or run.seed != row["seed"]:
             raise RnnzooError(f"metadata: {row['run_id']} with seed {row['seed']} is no run of this config")
         result = evaluate(
             kernel,
             plan.spec,
             family,
-            [runs[row["run_id"]]],
+            [run],
             _weights(reader, [row]),
             row["step"],
             config.evaluation,

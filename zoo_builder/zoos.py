@@ -225,6 +225,13 @@ class Runs(Sequence[Run]):
         """The zoo's runs with these numbers."""
         return Runs(self._config, self._tasks, self._seeds, numbers)
 
+    def find(self, run_id: str) -> Run | None:
+        """The zoo's run of this id, if it has one."""
+        digits = run_id.removeprefix("run-")
+        number = int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 12 else len(self._seeds)
+        run = self._run(number) if number < len(self._seeds) else None
+        return run if run is not None and run.run_id == run_id else None
+
     def _run(self, number: int) -> Run:
         seed = int(self._seeds[number])
         scale, decay = (
