@@ -45,6 +45,11 @@ GAVE_UP = "times at"
 """In the words of a driver that ends because its workers died of one shard again and again."""
 
 
+MOSTLY = 0.8
+"""The share of kills that come when there are workers; the others come at any moment, also in the start."""
+LOOK_SECONDS = 0.3
+
+
 @dataclass
 class Tally:
     """What happened. lost, twice: runs that a finished zoo has too few, or too many; wrong: zoos that differ."""
@@ -66,7 +71,7 @@ class Tally:
 
 
 class Soak:
-    """kills: in all. longest: seconds between two of them, at most."""
+    """kills: in all. longest: seconds to each of them, at most."""
 
     def __init__(self, kills: int, workers: int, longest: float, seed: int, home: Path) -> None:
         self._kills, self._longest, self._home = kills, longest, home
@@ -82,7 +87,7 @@ class Soak:
         undisturbed = self._home / "undisturbed"
         build_zoo(self._config, undisturbed, self._kernel, Unwatched())
         expected = _bytes_of(undisturbed)
-        while sum(self.tally.kills.values()) < self._kills:
+        while self.tally.kills.total() < self._kills:
             folder = self._home / f"zoo-{self.tally.zoos}"
             self._build(folder)
             self._check(folder, expected)
@@ -108,15 +113,21 @@ class Soak:
     def _disturb(self, driver: subprocess.Popen[bytes]) -> None:
         """Kill at random moments, until the driver ends or is killed itself."""
         while driver.poll() is None:
+            if self._chance.random() < MOSTLY:
+                self._wait_for_workers(driver)
             try:
                 driver.wait(self._chance.uniform(0, self._longest))
             except subprocess.TimeoutExpired:
-                workers = _workers_of(driver.pid)
-                self._seen |= set(workers)
-                if sum(self.tally.kills.values()) < self._kills:
-                    self._kill(driver, workers)
+                if self.tally.kills.total() < self._kills:
+                    self._kill(driver)
 
-    def _kill(self, driver: subprocess.Popen[bytes], workers: list[int]) -> None:
+    def _wait_for_workers(self, driver: subprocess.Popen[bytes]) -> None:
+        while driver.poll() is None and not _workers_of(driver.pid):
+            time.sleep(LOOK_SECONDS)
+
+    def _kill(self, driver: subprocess.Popen[bytes]) -> None:
+        workers = _workers_of(driver.pid)
+        self._seen |= set(workers)
         victim = self._chance.choice([driver.pid, *workers])
         try:
             os.kill(victim, signal.SIGKILL)
@@ -203,7 +214,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--longest", type=float, default=8, help="seconds between two kills, at most (default 8)")
+    parser.add_argument("--longest", type=float, default=5, help="seconds to a kill, at most (default 5)")
     parser.add_argument("--seed", type=int, default=0, help="of the kills")
     arguments = parser.parse_args()
     logging.getLogger("zoo_builder").setLevel(logging.ERROR)  # a small zoo has empty splits
