@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from zoo_builder.build.claims import Claim, try_claim
-from zoo_builder.build.folder import finish_folder, finished_zoo, is_built, is_finished, open_folder, open_shards
+from zoo_builder.build.folder import finish_folder, finished_zoo, is_built, open_folder, open_shards
 from zoo_builder.build.ledger import Ledger
 from zoo_builder.build.parts import WHOLE, Part
 from zoo_builder.build.plan import ShardPlan, ZooPlan
@@ -67,6 +67,16 @@ def build_plan(plan: ZooPlan, folder: Path, way: Way, observer: Observer, part: 
 
     Raises Interrupted when the observer asks to stop, RnnzooError when the folder holds something else.
     """
+    try:
+        return _build(plan, folder, way, observer, part)
+    except RnnzooError:
+        finished = finished_zoo(plan.config, folder)  # by another build, which took away what this one worked on
+        if finished is None:
+            raise
+        return finished
+
+
+def _build(plan: ZooPlan, folder: Path, way: Way, observer: Observer, part: Part) -> Manifest | None:
     finished = open_folder(plan.config, folder)
     for split in empty_splits(plan.splits):
         log.warning("the split %s is empty: %d tasks are too few for four splits", split, len(plan.splits.split))
@@ -76,11 +86,7 @@ def build_plan(plan: ZooPlan, folder: Path, way: Way, observer: Observer, part: 
     while finished is None:
         unbuilt = open_shards(folder, shards)
         ledger.found(runs - count_runs(unbuilt))
-        try:
-            way(plan, folder, unbuilt, ledger)
-        except RnnzooError:
-            if not is_finished(folder):  # else by another build, which took away what was in this one's hands
-                raise
+        way(plan, folder, unbuilt, ledger)
         finished = finish_folder(plan, folder)
         if part != WHOLE:
             break

@@ -86,11 +86,13 @@ def is_built(folder: Path, shard: ShardPlan) -> bool:
 
 def open_shards(folder: Path, shards: Sequence[ShardPlan]) -> list[ShardPlan]:
     """The shards that are still to be built. The part of one whose files are broken is taken away."""
-    unfinished = [shard for shard in shards if not is_complete(folder, shard)]
-    for shard in unfinished:
-        if part_path(folder, shard).exists():
-            with alone(folder, _FINISH):
-                part_path(folder, shard).unlink(missing_ok=True)
+    unfinished = []
+    for shard in shards:
+        if not is_complete(folder, shard):
+            unfinished.append(shard)
+            if part_path(folder, shard).exists():
+                with alone(folder, _FINISH):
+                    part_path(folder, shard).unlink(missing_ok=True)
     return unfinished
 
 
