@@ -48,6 +48,25 @@ def test_build_verify_and_info(builder, tmp_path):
     assert "holds a finished zoo" in out
 
 
+def test_parts_are_merged(builder, tmp_path):
+    parts = [tmp_path / "first", tmp_path / "second"]
+    for number, folder in enumerate(parts, start=1):
+        code, out, err = builder("build", "formal_languages", "--out", folder, *QUICK, "--part", f"{number}/2")
+        assert code == 0, err
+        assert f"part {number}/2 is built" in out
+    code, _, err = builder("verify", parts[0])
+    assert code == 2
+    assert "an unfinished zoo" in err
+    code, _, err = builder("merge", parts[0], "--out", tmp_path / "zoo")
+    assert code == 2
+    assert "missing or broken in all parts; missing: " in err
+    code, out, err = builder("merge", *parts, "--out", tmp_path / "zoo")
+    assert code == 0, err
+    assert "finished" in out
+    code, out, err = builder("verify", tmp_path / "zoo", "--kernel", "torch")
+    assert code == 0, err
+
+
 def test_a_broken_zoo_fails_verify_with_2(builder, language_zoo, tmp_path):
     zoo = shutil.copytree(language_zoo, tmp_path / "zoo")
     (zoo / "splits.json").write_text("{}")
@@ -83,6 +102,11 @@ def test_a_broken_zoo_fails_verify_with_2(builder, language_zoo, tmp_path):
             ["build", "sequential_mnist", "--out", "x", "--mnist", "nowhere"],
             "MNIST folder: nowhere is not a folder",
         ),
+        ([*LANGUAGES, "--part", "3/2"], "--part: found '3/2', expected i/n"),
+        ([*LANGUAGES, "--workers", "0"], "Invalid value for '--workers'"),
+        ([*LANGUAGES, "--ray", "local", "--workers", "2"], "--workers: found 2 with --ray"),
+        (["merge", "nowhere", "--out", "x"], "nowhere: expected a part of a zoo, found no .build/plan.json in it"),
+        (["merge", "--out", "x"], "Missing argument 'PART_FOLDER...'"),
         (["verify", "nowhere"], "nowhere: not a zoo"),
         (["info", "nowhere"], "nowhere: not a zoo"),
         (["images", "--mnist", "nowhere"], "MNIST folder: nowhere is not a folder"),
