@@ -154,4 +154,5 @@ def _carry_out(order: Order, reporter: Reporter) -> None:
     torch.set_num_threads(order.threads)
     way = InThisProcess(order.kernel, order.save_every, order.pieces, order.on_device, reporter.begins)
     shards = [shard for shard in order.plan.shards if shard.name in order.shards]
+    shards.sort(key=lambda shard: len(shard.runs), reverse=True)  # the small ones last: workers then end together
     way(order.plan, order.folder, shards, reporter)
