@@ -40,11 +40,22 @@ def cluster(monkeypatch):
     cluster.shutdown()
 
 
-def start(out, address, *more):
-    command = build_command(out, "--save-every", "0.3", "--ray", address, *more, **LONGER)
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
+@pytest.fixture
+def start():
+    """Starts a build on a cluster, in a session of its own as in a terminal; none outlives the test."""
+    started = []
+
+    def start(out, address, *more):
+        command = build_command(out, "--save-every", "0.3", "--ray", address, *more, **LONGER)
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
 
 
 def states(folder, since=0.0):
@@ -77,7 +88,7 @@ def check_finished(process, folder, undisturbed):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("through_store", [False, True])
-def test_nodes_are_killed_in_mid_shard_and_again(through_store, cluster, undisturbed, tmp_path):
+def test_nodes_are_killed_in_mid_shard_and_again(through_store, cluster, start, undisturbed, tmp_path):
     folder, store = tmp_path / "zoo", tmp_path / "store"
     process = start(folder, cluster.address, *(["--store", store.as_uri()] if through_store else []))
     saved = store if through_store else folder
@@ -85,7 +96,7 @@ def test_nodes_are_killed_in_mid_shard_and_again(through_store, cluster, undistu
     for _ in range(2):
         wait_for(lambda since=since: len(states(saved, since)) == 2, process)  # both nodes are in mid-shard
         since = time.time()
-        cluster.remove_node(cluster.list_all_nodes[1], allow_graceful=False)
+        cluster.remove_node(cluster.list_all_nodes()[1], allow_graceful=False)
         cluster.add_node(num_cpus=1, **SMALL)
     assert not (folder / "zoo.json").exists()
     check_finished(process, folder, undisturbed)
@@ -93,7 +104,7 @@ def test_nodes_are_killed_in_mid_shard_and_again(through_store, cluster, undistu
 
 @pytest.mark.slow
 @pytest.mark.parametrize("own_cluster", [False, True])
-def test_the_command_is_killed_and_given_again(own_cluster, undisturbed, tmp_path, request):
+def test_the_command_is_killed_and_given_again(own_cluster, start, undisturbed, tmp_path, request):
     """Its tasks end with it, whether the cluster is one of its own or lives on."""
     address = "local" if own_cluster else request.getfixturevalue("cluster").address
     folder = tmp_path / "zoo"
@@ -116,7 +127,7 @@ def test_the_command_is_killed_and_given_again(own_cluster, undisturbed, tmp_pat
 
 
 @pytest.mark.slow
-def test_ctrl_c_saves_and_the_same_command_goes_on(undisturbed, tmp_path):
+def test_ctrl_c_saves_and_the_same_command_goes_on(start, undisturbed, tmp_path):
     """The signal goes to all processes of the terminal, as Ctrl-C does."""
     folder = tmp_path / "zoo"
     process = start(folder, "local", "--save-every", "1000")
