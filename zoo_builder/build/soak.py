@@ -10,6 +10,7 @@ each run once, and have the bytes of one that was built undisturbed.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import random
@@ -46,8 +47,8 @@ GAVE_UP = "times at"
 
 
 MOSTLY = 0.8
-"""The share of kills that come when there are workers; the others come at any moment, also in the start."""
-LOOK_SECONDS = 0.3
+"""The share of kills that come when shards are under way; the others come at any moment, also in the start."""
+LOOK_SECONDS = 0.1
 
 
 @dataclass
@@ -102,7 +103,7 @@ class Soak:
             with open(errors, "w") as words:
                 driver = subprocess.Popen(self._command(folder), stdout=subprocess.DEVNULL, stderr=words)
                 self.tally.starts += 1
-                self._disturb(driver)
+                self._disturb(driver, folder)
             said = errors.read_text()
             self.tally.replaced += said.count("another takes its place")
             if driver.returncode == 2 and GAVE_UP in said:
@@ -110,20 +111,16 @@ class Soak:
             elif driver.returncode not in (0, -signal.SIGKILL):
                 raise RuntimeError(f"the build ended with exit code {driver.returncode}:\n{said}")
 
-    def _disturb(self, driver: subprocess.Popen[bytes]) -> None:
+    def _disturb(self, driver: subprocess.Popen[bytes], folder: Path) -> None:
         """Kill at random moments, until the driver ends or is killed itself."""
         while driver.poll() is None:
             if self._chance.random() < MOSTLY:
-                self._wait_for_workers(driver)
+                _wait_for_work(driver, folder)
             try:
                 driver.wait(self._chance.uniform(0, self._longest))
             except subprocess.TimeoutExpired:
                 if self.tally.kills.total() < self._kills:
                     self._kill(driver)
-
-    def _wait_for_workers(self, driver: subprocess.Popen[bytes]) -> None:
-        while driver.poll() is None and not _workers_of(driver.pid):
-            time.sleep(LOOK_SECONDS)
 
     def _kill(self, driver: subprocess.Popen[bytes]) -> None:
         workers = _workers_of(driver.pid)
@@ -158,6 +155,22 @@ class Soak:
         tally.twice += twice
         tally.unsound += not _is_sound(folder)
         tally.wrong += _bytes_of(folder) != expected
+
+
+def _wait_for_work(driver: subprocess.Popen[bytes], folder: Path) -> None:
+    """Wait until a worker saves something, or the driver ends."""
+    before = _states(folder)
+    while driver.poll() is None and _states(folder) == before:
+        time.sleep(LOOK_SECONDS)
+
+
+def _states(folder: Path) -> set[tuple[str, int]]:
+    """The saved states of shards, each with what becomes another number when it is saved anew."""
+    found = set()
+    for path in (folder / schema.BUILD_FOLDER).glob("*.state.safetensors"):
+        with contextlib.suppress(FileNotFoundError):  # its shard was finished just now
+            found.add((path.name, path.stat().st_ino))
+    return found
 
 
 def _workers_of(driver: int) -> list[int]:
@@ -214,7 +227,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--longest", type=float, default=5, help="seconds to a kill, at most (default 5)")
+    parser.add_argument("--longest", type=float, default=3, help="seconds to a kill, at most (default 3)")
     parser.add_argument("--seed", type=int, default=0, help="of the kills")
     arguments = parser.parse_args()
     logging.getLogger("zoo_builder").setLevel(logging.ERROR)  # a small zoo has empty splits
