@@ -62,7 +62,8 @@ class _ClusterBuild:
         self._fetches: Counter[str] = Counter()
 
     def run(self, shards: Sequence[ShardPlan]) -> None:
-        missing = {shard.name: shard for shard in self._not_in_store(shards)}
+        by_size = sorted(self._not_in_store(shards), key=lambda shard: len(shard.runs), reverse=True)
+        missing = {shard.name: shard for shard in by_size}  # the small ones last: nodes then end together
         waiting = deque(missing)
         tasks = as_finished(self._cluster, waiting, self._submitter(missing), self._exchange_news)
         with closing(tasks) as finished:

@@ -28,6 +28,7 @@ DEATHS = 10
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # the first error of a task is raised; the others would be shown too
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else a warning at every start of a task without a GPU
 }
 UNHEARD = {"log_to_driver": False, "logging_level": logging.ERROR}
