@@ -27,6 +27,7 @@ from zoo_builder.errors import RnnzooError
 from zoo_builder.rnn import flatten_weights
 from zoo_builder.splits import SPLITS
 from zoo_builder.storage.manifest import read_manifest
+from zoo_builder.storage.shards import read_shard, write_shard
 from zoo_builder.training.kernels import TorchKernel
 
 RUNS, CHECKPOINTS, RUNS_PER_SHARD = 1200, 2, 8
@@ -213,6 +214,22 @@ def test_no_file_stays_open(simulation):
     held = load_zoo(simulation.zoo, rollouts=True)
     assert len(os.listdir("/proc/self/fd")) < before + 10
     assert len(held["train"]) > 1000
+
+
+def test_headers_that_are_alike_are_not_mixed_up(tmp_path):
+    """What a header says of its tensors is kept for the next shard with the same text, and only for that."""
+    for number, rows in enumerate((2, 2, 3, 2)):
+        tensors = {"a": np.full((rows, 3), number, np.float32), "b": np.full((rows, 2), 10 + number, np.float32)}
+        write_shard(tmp_path / f"{number}", tensors, {"shard": f"train-{number}", "text": 'a "},{" b'})
+    for number, rows in enumerate((2, 2, 3, 2)):
+        found = read_shard(tmp_path / f"{number}")
+        found.tensors.pop("b")  # the caller's own
+        assert found.metadata["shard"] == f"train-{number}"
+        assert found.tensors["a"].tolist() == [[number] * 3] * rows
+    content = (tmp_path / "0").read_bytes()
+    (tmp_path / "0").write_bytes(content + b"more")
+    with pytest.raises(RnnzooError, match="bytes of data, expected"):
+        read_shard(tmp_path / "0")
 
 
 def test_rows_and_models_are_those_of_the_files(simulation):

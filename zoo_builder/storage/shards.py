@@ -6,12 +6,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +66,7 @@ def read_shard(path: Path) -> Shard:
     hashes: that is `zoo-builder verify`.
     """
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb") as file:  # a mapped page that is looked at would count as memory held
             size = path.stat().st_size
             start = data_start(file.read(8), size)
             metadata, entries = parse_header(file.read(start - 8), size - start)
@@ -103,16 +105,39 @@ class Entry:
 
 def parse_header(text: bytes, data_bytes: int) -> tuple[dict[str, Any], dict[str, Entry]]:
     """A header's JSON note, and its tensors. Raises ValueError unless they fill the data, one after the other."""
+    note, between, tensors = text.partition(b'},"')
+    if between and note.startswith(b'{"__metadata__":'):  # as safetensors writes it: an object in two halves
+        with contextlib.suppress(ValueError):
+            notes = _json_object(note + b"}}")["__metadata__"]
+            return _note(notes), dict(_entries_in(b'{"' + tensors, data_bytes))
+    header = _json_object(text)
+    return _note(header.pop("__metadata__", {})), _entries(header, data_bytes)
+
+
+def _json_object(text: bytes) -> dict[str, Any]:
     header = parse_json(text, "the header")
     if not isinstance(header, dict):
         raise ValueError("the header is no JSON object")
-    notes = header.pop("__metadata__", {})
+    return header
+
+
+def _note(notes: Any) -> dict[str, Any]:
     if not isinstance(notes, dict) or not isinstance(note := notes.get(METADATA_KEY, "{}"), str):
         raise ValueError("the header's entry '__metadata__' is no JSON object of texts")
     metadata = parse_json(note.encode(), f"header entry {METADATA_KEY!r}")
     if not isinstance(metadata, dict):
         raise ValueError(f"header entry {METADATA_KEY!r} is no JSON object")
-    entries = {name: _entry(name, value) for name, value in header.items()}
+    return metadata
+
+
+@lru_cache(maxsize=8)
+def _entries_in(text: bytes, data_bytes: int) -> dict[str, Entry]:
+    """Kept, because the shards of a zoo differ in little but their notes, and there may be many thousands."""
+    return _entries(_json_object(text), data_bytes)
+
+
+def _entries(values: Mapping[str, Any], data_bytes: int) -> dict[str, Entry]:
+    entries = {name: _entry(name, value) for name, value in values.items()}
     end = 0
     for name, entry in sorted(entries.items(), key=lambda item: (item[1].first, item[1].last)):
         if entry.first != end:
@@ -120,7 +145,7 @@ def parse_header(text: bytes, data_bytes: int) -> tuple[dict[str, Any], dict[str
         end = entry.last
     if end != data_bytes:
         raise ValueError(f"found {data_bytes} bytes of data, expected {end}")
-    return metadata, entries
+    return entries
 
 
 def _entry(name: str, value: Any) -> Entry:
