@@ -129,10 +129,10 @@ def test_an_error_of_our_own_keeps_its_trace(ray_cluster):
 
 def test_a_store_with_another_zoo_is_refused(tmp_path):
     store = ObjectStore((tmp_path / "store").as_uri())
-    store.claim(tiny_config().to_dict())
-    store.claim(tiny_config().to_dict())
+    store.claim(tiny_config())
+    store.claim(tiny_config())
     with pytest.raises(RnnzooError, match=r"seed is 0 there, 7 was asked for"):
-        store.claim(tiny_config(seed=7).to_dict())
+        store.claim(tiny_config(seed=7))
 
 
 def test_a_node_knows_what_it_does_not_share(tmp_path):

@@ -16,7 +16,7 @@ from zoo_builder.build.plan import ShardPlan, ZooPlan
 from zoo_builder.build.store import is_complete, part_path
 from zoo_builder.errors import RnnzooError
 from zoo_builder.storage import schema
-from zoo_builder.storage.files import file_in, read_json
+from zoo_builder.storage.files import file_in, parse_json, read_bytes
 from zoo_builder.storage.manifest import Manifest, read_manifest, write_json
 from zoo_builder.storage.shards import TEMPORARY_FILES
 from zoo_builder.zoos import ZooConfig, config_of
@@ -59,10 +59,15 @@ def plan_path(folder: Path) -> Path:
 def read_config(folder: Path) -> ZooConfig:
     """The config of the build in a folder."""
     path = file_in(folder, str(plan_path(Path())))
-    values = read_json(path)
+    return parse_config(read_bytes(path), str(path))
+
+
+def parse_config(content: bytes, where: str) -> ZooConfig:
+    """A config from the JSON that a build leaves behind; `where` names the source in errors."""
+    values = parse_json(content, where)
     if not isinstance(values, dict):
-        raise RnnzooError(f"{path}: found {type(values).__name__}, expected a JSON object")
-    return config_of(values, str(path))
+        raise RnnzooError(f"{where}: found {type(values).__name__}, expected a JSON object")
+    return config_of(values, where)
 
 
 def finished_zoo(config: ZooConfig, folder: Path) -> Manifest | None:
@@ -114,13 +119,13 @@ def finish_folder(plan: ZooPlan, folder: Path) -> Manifest | None:
         return manifest
 
 
-def check_same_config(wanted: ZooConfig, found: ZooConfig, folder: Path) -> None:
-    """Raise RnnzooError, naming the first difference, unless the config found in a folder is the one wanted."""
+def check_same_config(wanted: ZooConfig, found: ZooConfig, where: Path | str) -> None:
+    """Raise RnnzooError, naming the first difference, unless the config found in a place is the one wanted."""
     there = found.to_dict()
     for name, value in wanted.to_dict().items():
         if name != "preset" and there[name] != value:
             raise RnnzooError(
-                f"{folder}: holds a zoo of another config: {name} is {there[name]!r} there, {value!r} was asked "
+                f"{where}: holds a zoo of another config: {name} is {there[name]!r} there, {value!r} was asked "
                 "for; choose another folder, or remove that one"
             )
 

@@ -16,13 +16,14 @@ from typing import Any
 
 import fsspec
 
+from zoo_builder.build.folder import check_same_config, parse_config, plan_path
 from zoo_builder.build.plan import ShardPlan
 from zoo_builder.build.progress import state_path
 from zoo_builder.build.store import part_path
 from zoo_builder.errors import RnnzooError
 from zoo_builder.storage import schema
-from zoo_builder.storage.files import parse_json
 from zoo_builder.storage.shards import write_file
+from zoo_builder.zoos import ZooConfig
 
 OPTION = "--store"
 
@@ -38,14 +39,14 @@ class ObjectStore:
         with self._errors():
             return fsspec.core.url_to_fs(self.url)
 
-    def claim(self, config: dict[str, Any]) -> None:
+    def claim(self, config: ZooConfig) -> None:
         """Leave the config in an empty store, or check that it is the one left there by an earlier build."""
         if self._plan() is None:
             with self._errors():
-                self._write(_PLAN, (json.dumps(config, indent=1) + "\n").encode())
+                self._write(_PLAN, (json.dumps(config.to_dict(), indent=1) + "\n").encode())
         self.check_plan(config)
 
-    def check_plan(self, config: dict[str, Any]) -> None:
+    def check_plan(self, config: ZooConfig) -> None:
         """Raise RnnzooError unless this store holds a build of this config."""
         found = self._plan()
         if found is None:
@@ -53,20 +54,12 @@ class ObjectStore:
                 f"{OPTION}: {self.url}: node {platform.node()} finds no {_PLAN} there, which the command has just "
                 "written; expected a store that all nodes reach"
             )
-        for name, value in json.loads(json.dumps(config)).items():
-            if name != "preset" and found.get(name) != value:
-                raise RnnzooError(
-                    f"{OPTION}: {self.url}: holds a zoo of another config: {name} is {found.get(name)!r} there, "
-                    f"{value!r} was asked for; choose another place, or remove what is there"
-                )
+        check_same_config(config, found, f"{OPTION}: {self.url}")
 
-    def _plan(self) -> dict[str, Any] | None:
+    def _plan(self) -> ZooConfig | None:
         with self._errors():
             content = self._read(_PLAN)
-            found = None if content is None else parse_json(content, _PLAN)
-            if not isinstance(found, dict | None):
-                raise ValueError(f"{_PLAN}: found no JSON object")
-            return found
+            return None if content is None else parse_config(content, _PLAN)
 
     def shards(self) -> set[str]:
         """The names of the shards that are here, in a store that is claimed."""
@@ -138,8 +131,8 @@ class ObjectStore:
             raise RnnzooError(f"{OPTION}: {self.url}: {error}") from error
 
 
-_PLAN = f"{schema.BUILD_FOLDER}/plan.json"
 _NOWHERE = Path()
+_PLAN = plan_path(_NOWHERE).as_posix()
 
 
 def _part(shard: ShardPlan) -> str:

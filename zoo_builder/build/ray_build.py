@@ -81,7 +81,7 @@ class _ClusterBuild:
         """The shards that cannot be had from the store, where an earlier build may have left some."""
         if self._store is None:
             return list(shards)
-        self._store.claim(self._plan.config.to_dict())
+        self._store.claim(self._plan.config)
         stored = self._store.shards()
         missing = []
         for shard in shards:

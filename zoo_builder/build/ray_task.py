@@ -117,7 +117,7 @@ def _build_for_store(
     store: ObjectStore, order: ClusterOrder, plan: _PlanOfPiece, reporter: BoardReporter
 ) -> Outcome:
     """Build in a folder of this node's own; what is finished or saved there is uploaded."""
-    store.check_plan(order.config.to_dict())
+    store.check_plan(order.config)
     with tempfile.TemporaryDirectory(prefix="rnnzoo-") as name:
         folder, shard = Path(name), plan.piece.shard
         plan_path(folder).parent.mkdir()
