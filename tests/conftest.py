@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from zoo_builder.build import build_zoo
+from zoo_builder.build.unit import Unwatched
 from zoo_builder.training.kernels import TorchKernel
 from zoo_builder.zoos import resolve_config
 
@@ -18,22 +19,6 @@ TINY = {
     "rollouts": 10,
     "runs_per_shard": 2,
 }
-
-
-class Unwatched:
-    """An observer of builds that looks away."""
-
-    def steps_done(self, model_steps, before=False):
-        pass
-
-    def scored(self, step, accuracy):
-        pass
-
-    def runs_done(self, runs, diverged):
-        pass
-
-    def stop_requested(self):
-        return False
 
 
 def build(zoo: str, folder: Path) -> Path:

@@ -14,10 +14,11 @@ import threading
 import time
 
 import pytest
-from tiny_builds import Watcher, build_command, contents, kill, start, tiny_config, workers_of
+from tiny_builds import Watcher, build_command, contents, start, tiny_config
 
 from zoo_builder.build import Interrupted, ZooPlan, build_zoo
 from zoo_builder.build.claims import alone, try_claim
+from zoo_builder.build.processes import is_alive, kill, workers_of
 from zoo_builder.build.progress import state_path
 from zoo_builder.errors import RnnzooError
 from zoo_builder.training.kernels import TorchKernel
@@ -51,11 +52,6 @@ def wait_until(condition, what):
     while not condition():
         assert time.monotonic() < deadline, f"no {what} in {PATIENCE} s"
         time.sleep(0.1)
-
-
-def is_alive(pid):
-    found = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True)
-    return found.stdout.strip()[:1] not in ("", "Z")
 
 
 def shard_under_way(folder):

@@ -1,7 +1,5 @@
 """What the tests of builds share: a zoo of seconds, observers, and the bytes of a folder."""
 
-import os
-import signal
 import subprocess
 import sys
 
@@ -63,21 +61,3 @@ def build_command(out, *more, kernel="torch", **settings):
 def start(command):
     """Start a build in the background, its words to be read from `stdout` and `stderr`."""
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def workers_of(driver):
-    """The process ids of a driver's workers."""
-    found = subprocess.run(
-        ["ps", "-ww", "-o", "pid=", "-o", "args=", "--ppid", str(driver)], capture_output=True, text=True
-    )
-    lines = [line.split(maxsplit=1) for line in found.stdout.splitlines()]
-    return [int(pid) for pid, arguments in lines if "spawn_main" in arguments]
-
-
-def kill(pid):
-    """SIGKILL, unless the process has just ended."""
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return False
-    return True

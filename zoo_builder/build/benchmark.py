@@ -25,6 +25,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from zoo_builder.build.builder import build_zoo
+from zoo_builder.build.unit import Unwatched
 from zoo_builder.rnn import RNNSpec
 from zoo_builder.storage.manifest import read_metadata
 from zoo_builder.tasks.base import Data
@@ -63,8 +64,8 @@ class TimedKernel:
         return result
 
 
-class _Bar:
-    """Shows how far a build is."""
+class BuildBar(Unwatched):
+    """Shows how far a build is, and asks nothing of it."""
 
     def __init__(self, config: ZooConfig, label: str) -> None:
         self._bar = tqdm(total=config.runs * config.steps, unit="step", unit_scale=True, desc=label, mininterval=5)
@@ -75,18 +76,15 @@ class _Bar:
     def scored(self, step: int, accuracy: float) -> None:
         self._bar.set_postfix(accuracy=f"{accuracy:.3f}", refresh=False)
 
-    def runs_done(self, runs: int, diverged: int) -> None:
-        pass
-
-    def stop_requested(self) -> bool:
-        return False
+    def close(self) -> None:
+        self._bar.close()
 
 
 def time_build(config: ZooConfig, kernel: Kernel, folder: Path, mnist: Path | None) -> dict[str, Any]:
     """Build once; returns seconds by what they went to, and the accuracies at the last step."""
     timed = TimedKernel(kernel)
     began = time.perf_counter()
-    manifest = build_zoo(config, folder, timed, _Bar(config, kernel.name), mnist)
+    manifest = build_zoo(config, folder, timed, BuildBar(config, kernel.name), mnist)
     total = time.perf_counter() - began
     table = read_metadata(folder, manifest)
     accuracies = table.filter(pc.equal(table["step"], config.steps))["accuracy"].to_pylist()

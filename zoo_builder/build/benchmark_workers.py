@@ -16,11 +16,10 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from tqdm import tqdm
 
+from zoo_builder.build.benchmark import BuildBar
 from zoo_builder.build.builder import InThisProcess, Way, build_plan
 from zoo_builder.build.plan import ZooPlan
-from zoo_builder.build.unit import Unwatched
 from zoo_builder.build.workers import Workers
 from zoo_builder.storage.schema import MANIFEST
 from zoo_builder.training.kernels import choose_kernel
@@ -29,22 +28,9 @@ from zoo_builder.zoos import resolve_config
 SAVE_EVERY = 120
 
 
-class _Bar(Unwatched):
-    """Shows how far a build is."""
-
-    def __init__(self, plan: ZooPlan, label: str) -> None:
-        self._bar = tqdm(total=plan.config.runs * plan.config.steps, unit_scale=True, desc=label, mininterval=5)
-
-    def steps_done(self, model_steps: int, before: bool = False) -> None:
-        self._bar.update(model_steps)
-
-    def close(self) -> None:
-        self._bar.close()
-
-
 def time_build(plan: ZooPlan, way: Way, label: str) -> tuple[float, str]:
     """Build once; returns the seconds, and a hash of the manifest, which has those of all files."""
-    bar = _Bar(plan, label)
+    bar = BuildBar(plan.config, label)
     with tempfile.TemporaryDirectory(prefix="rnnzoo-") as name:
         began = time.perf_counter()
         build_plan(plan, Path(name) / "zoo", way, bar)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
-import os
 import random
 import shutil
 import signal
@@ -25,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from zoo_builder.build.builder import build_zoo
+from zoo_builder.build.processes import is_alive, kill, workers_of
 from zoo_builder.build.unit import Unwatched
 from zoo_builder.storage import schema
 from zoo_builder.storage.manifest import read_manifest, read_metadata
@@ -44,8 +44,6 @@ FIELDS = {
 }
 GAVE_UP = "times at"
 """In the words of a driver that ends because its workers died of one shard again and again."""
-
-
 MOSTLY = 0.8
 """The share of kills that come when shards are under way; the others come at any moment, also in the start."""
 LOOK_SECONDS = 0.1
@@ -93,7 +91,7 @@ class Soak:
             self._build(folder)
             self._check(folder, expected)
             shutil.rmtree(folder)
-        self.tally.orphans = sum(map(_is_alive, self._seen))
+        self.tally.orphans = sum(map(_outlives, self._seen))
         return self.tally
 
     def _build(self, folder: Path) -> None:
@@ -123,12 +121,10 @@ class Soak:
                     self._kill(driver)
 
     def _kill(self, driver: subprocess.Popen[bytes]) -> None:
-        workers = _workers_of(driver.pid)
+        workers = workers_of(driver.pid)
         self._seen |= set(workers)
         victim = self._chance.choice([driver.pid, *workers])
-        try:
-            os.kill(victim, signal.SIGKILL)
-        except ProcessLookupError:
+        if not kill(victim):
             return
         self.tally.kills["driver" if victim == driver.pid else "worker"] += 1
         if victim == driver.pid:
@@ -173,20 +169,10 @@ def _states(folder: Path) -> set[tuple[str, int]]:
     return found
 
 
-def _workers_of(driver: int) -> list[int]:
-    """Process ids of a driver's workers."""
-    found = subprocess.run(
-        ["ps", "-ww", "-o", "pid=", "-o", "args=", "--ppid", str(driver)], capture_output=True, text=True
-    )
-    lines = (line.split(maxsplit=1) for line in found.stdout.splitlines())
-    return [int(pid) for pid, arguments in lines if "spawn_main" in arguments]
-
-
-def _is_alive(pid: int) -> bool:
-    """Whether a worker is there yet. One whose driver was killed may take a moment to save and end."""
+def _outlives(pid: int) -> bool:
+    """Whether a worker stays. One whose driver was killed may take a moment to save and end."""
     for _ in range(100):
-        found = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True)
-        if found.stdout.strip()[:1] in ("", "Z"):
+        if not is_alive(pid):
             return False
         time.sleep(0.1)
     return True
