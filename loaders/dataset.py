@@ -76,9 +76,8 @@ def map_style(
     """A dataset over the shards of a split that hold matching rows; the others are not opened."""
     rows = matching_rows(metadata, filters)
     names = metadata["shard"]
-    shards, _ = runs_of_names(names if rows is None or not len(rows) else names.take(pa.array(rows)))
-    if rows is not None and not len(rows):
-        shards = shards[:1]  # no table without a shard
+    held = rows if rows is None or len(rows) else np.zeros(1, np.int64)  # no table without a shard
+    shards, _ = runs_of_names(names if held is None else names.take(pa.array(held)))
     source = TableSource(folder, split, tuple(shards), selection)
     table = ShardTable(source, table=source.open(metadata))
     features = dataset_features(folder, metadata.schema, shards[0], selection)
@@ -91,8 +90,8 @@ def map_style(
     )
     if rows is None:
         return dataset
-    held = pc.is_in(names, pa.array(source.shards)).to_numpy()
-    indices = (np.cumsum(held) - 1)[rows]
+    there = pc.is_in(names, pa.array(source.shards)).to_numpy()
+    indices = (np.cumsum(there) - 1)[rows]
     digest = hashlib.sha256(fingerprint.encode() + rows.tobytes())
     return dataset.select(indices, new_fingerprint=digest.hexdigest()[:16])
 

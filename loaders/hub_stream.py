@@ -22,8 +22,8 @@ from loaders.hub_ranges import Extent, RowsOnTheirWay, read_layout
 from loaders.hub_zoo import HubZoo
 from loaders.selection import Selection
 from loaders.shards import ROLLOUT_COLUMN, ShardReader, ShardRows, files_of, runs_of
-from loaders.zoo_folder import rollouts_of
 from zoo_builder.storage.contents import Kind, check_rollouts, check_weights
+from zoo_builder.storage.schema import rollouts_of
 
 BLOCK_ROWS = 256
 """Rows in a table: about 14 MB of weights."""

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from loaders.hub_files import RemoteFile, Repository, download, pin
 from loaders.hub_ranges import read_layout
-from loaders.zoo_folder import ZooFolder, rollouts_of
+from loaders.zoo_folder import ZooFolder
 from zoo_builder.errors import RnnzooError
 from zoo_builder.storage import schema
 from zoo_builder.storage.files import file_in, read_bytes
@@ -63,11 +63,11 @@ class HubZoo(ZooFolder):
         return super().open_weights(name, models)
 
     def open_rollouts(self, weights_name: str, rows: NDArray[np.integer[Any]]) -> dict[str, NDArray[np.uint8]]:
-        self.fetch([rollouts_of(weights_name)])
+        self.fetch([schema.rollouts_of(weights_name)])
         return super().open_rollouts(weights_name, rows)
 
     def rollout_shapes(self, weights_name: str) -> dict[str, tuple[int, ...]]:
-        name = rollouts_of(weights_name)
+        name = schema.rollouts_of(weights_name)
         if self.is_cached(name):
             return super().rollout_shapes(weights_name)
         return {tensor: extent.shape for tensor, extent in read_layout(self.remote_file(name)).items()}

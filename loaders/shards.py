@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from loaders.formatting import StoredTensor, features_of
 from loaders.selection import Selection
-from loaders.zoo_folder import ZooFolder, rollouts_of
+from loaders.zoo_folder import ZooFolder
+from zoo_builder.storage.schema import rollouts_of
 
 ROLLOUT_COLUMN = "rollout_{}"
 """Columns of the rollouts: "rollout_inputs" and, where there are any, "rollout_labels"."""

@@ -22,8 +22,7 @@ from zoo_builder.rnn import RNNSpec
 from zoo_builder.storage import schema
 from zoo_builder.storage.contents import check_rollouts, check_weights, kinds_of
 from zoo_builder.storage.files import file_in, read_bytes
-from zoo_builder.storage.manifest import FileEntry, Manifest, parse_manifest, read_manifest
-from zoo_builder.storage.parquet import read_table
+from zoo_builder.storage.manifest import FileEntry, Manifest, parse_manifest, read_manifest, read_split
 from zoo_builder.storage.shards import read_shard
 
 
@@ -66,15 +65,12 @@ class ZooFolder:
 
     def read_metadata(self, split: str) -> pa.Table:
         """The metadata of a split, one row a checkpoint, in the order of its shards and their rows."""
-        name = schema.metadata_file(split)
-        path = file_in(self.path, name)
-        table = read_table(path)
-        self._check_metadata(table, split, path)
+        table = read_split(self.path, split)
+        self._check_metadata(table, split, self.path / schema.metadata_file(split))
         return table.replace_schema_metadata(None).combine_chunks()
 
     def _check_metadata(self, table: pa.Table, split: str, path: Path) -> None:
         entry = self.manifest.splits[split]
-        schema.check_columns(table, str(path))
         if len(table) != entry.checkpoints:
             raise RnnzooError(f"{path}: found {len(table)} rows, expected {entry.checkpoints} as in the manifest")
         expected = [schema.weights_file(shard) for shard in entry.shards]
@@ -124,7 +120,7 @@ class ZooFolder:
 
         rows: those that the metadata name; all must be there.
         """
-        name = rollouts_of(weights_name)
+        name = schema.rollouts_of(weights_name)
         shard = read_shard(self._find(name))
         check_rollouts(kinds_of(shard.tensors), rows, str(shard.path))
         return shard.tensors
@@ -133,11 +129,6 @@ class ZooFolder:
         """Name -> shape of one row, of the rollouts that belong to a weights file."""
         rollouts = self.open_rollouts(weights_name, np.empty(0, int))
         return {name: tensor.shape[1:] for name, tensor in rollouts.items()}
-
-
-def rollouts_of(weights_name: str) -> str:
-    """'weights/train-00000-of-00002.safetensors' -> 'rollouts/train-00000-of-00002.safetensors'"""
-    return schema.rollouts_file(Path(weights_name).stem)
 
 
 def _reopen(path: Path, sha256: str) -> ZooFolder:

@@ -20,8 +20,7 @@ from zoo_builder.splits import SPLITS
 from zoo_builder.storage import schema
 from zoo_builder.storage.contents import check_rollouts, check_weights, kinds_of
 from zoo_builder.storage.files import file_in
-from zoo_builder.storage.manifest import Manifest, read_manifest, read_metadata, read_splits
-from zoo_builder.storage.parquet import read_table
+from zoo_builder.storage.manifest import Manifest, join_metadata, read_manifest, read_split, read_splits
 from zoo_builder.storage.shards import Shard, file_sha256, read_shard, row_sha256
 from zoo_builder.tasks.base import TileEncoding, check_items, encoding_of
 from zoo_builder.training.kernels import Kernel
@@ -74,11 +73,11 @@ def verify_zoo(folder: Path, kernel: Kernel, mnist_folder: Path | None = None, s
     reader = _Reader(
         folder,
         manifest,
-        {split: read_table(file_in(folder, schema.metadata_file(split))) for split in SPLITS},
+        {split: read_split(folder, split) for split in SPLITS},
         {name: read_shard(file_in(folder, schema.weights_file(name))) for name in _shard_names(manifest)},
         {name: read_shard(file_in(folder, schema.rollouts_file(name))) for name in _shard_names(manifest)},
     )
-    everything = read_metadata(folder, manifest)
+    everything = join_metadata(folder, reader.metadata.values())
     (
         passed("metadata", lambda: _check_metadata(reader, everything))
         and passed("splits", lambda: _check_splits(reader, everything))

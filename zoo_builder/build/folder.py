@@ -18,7 +18,7 @@ from zoo_builder.errors import RnnzooError
 from zoo_builder.storage import schema
 from zoo_builder.storage.files import file_in, parse_json, read_bytes
 from zoo_builder.storage.manifest import Manifest, read_manifest, write_json
-from zoo_builder.storage.shards import TEMPORARY_FILES
+from zoo_builder.storage.writing import TEMPORARY_FILES
 from zoo_builder.zoos import ZooConfig, config_of
 
 _FINISH, _PLAN = "finish", "plan"

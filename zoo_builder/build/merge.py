@@ -25,7 +25,7 @@ from zoo_builder.build.store import check_file, part_files, part_path
 from zoo_builder.errors import RnnzooError
 from zoo_builder.storage.files import file_in
 from zoo_builder.storage.manifest import Manifest
-from zoo_builder.storage.writing import replacing, sync_folder
+from zoo_builder.storage.writing import replacing, sync_folder, temporary_for
 from zoo_builder.zoos import ZooConfig
 
 MOST_NAMED = 5
@@ -93,7 +93,7 @@ def _sound_files(folder: Path, shard: ShardPlan) -> list[str]:
 
 def _place(source: Path, target: Path) -> None:
     """Link a file, or copy it where that cannot be done; whole or not at all."""
-    link = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    link = temporary_for(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source, link)

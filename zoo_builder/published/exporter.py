@@ -18,7 +18,7 @@ from zoo_builder.published.arrays import ARGS, STRINGS_SCORED
 from zoo_builder.rnn import rnn_forward, unflatten_weights
 from zoo_builder.storage.files import file_in
 from zoo_builder.storage.manifest import Manifest, read_manifest, read_metadata, write_json
-from zoo_builder.storage.schema import rollouts_file
+from zoo_builder.storage.schema import rollouts_of
 from zoo_builder.storage.shards import read_shard
 from zoo_builder.tasks.base import TokenEncoding, encoding_of
 
@@ -75,7 +75,7 @@ def _write_shards(
     """The large arrays, a shard at a time; each is written through a memory map."""
     spec, encoding = manifest.rnn_spec(), encoding_of(manifest.encoding)
     rows, shards = len(table), np.array(table["shard"].to_pylist())
-    first = read_shard(file_in(zoo, rollouts_file(Path(shards[0]).stem))).tensors["inputs"]
+    first = read_shard(file_in(zoo, rollouts_of(shards[0]))).tensors["inputs"]
     count, width = first.shape[1:]
     steps = encoding.steps(width)
     tokens = isinstance(encoding, TokenEncoding)
@@ -89,7 +89,7 @@ def _write_shards(
     logits = new("logits.npy", np.float16, (rows, count, steps, spec.output_size))
     for shard in np.unique(shards):
         weights = read_shard(file_in(zoo, shard)).tensors
-        rollouts = read_shard(file_in(zoo, rollouts_file(Path(shard).stem))).tensors["inputs"]
+        rollouts = read_shard(file_in(zoo, rollouts_of(shard))).tensors["inputs"]
         everywhere = np.flatnonzero(shards == shard)
         for start in range(0, len(everywhere), OUTPUT_MODELS):
             where = everywhere[start : start + OUTPUT_MODELS]

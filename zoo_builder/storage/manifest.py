@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -163,13 +163,21 @@ def parse_manifest(content: bytes, where: str) -> Manifest:
 
 def read_metadata(folder: Path, manifest: Manifest, columns: Sequence[str] | None = None) -> pa.Table:
     """The metadata of all splits, in order: one row a checkpoint. columns: all of them, or those named."""
-    tables = {}
-    for split in manifest.splits:
-        path = file_in(folder, metadata_file(split))
-        tables[split] = read_table(path, columns)
-        check_columns(tables[split], str(path), columns)
+    return join_metadata(folder, [read_split(folder, split, columns) for split in manifest.splits])
+
+
+def read_split(folder: Path, split: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """The metadata of a split: the columns of every zoo are there, and of their types. columns: see above."""
+    path = file_in(folder, metadata_file(split))
+    table = read_table(path, columns)
+    check_columns(table, str(path), columns)
+    return table
+
+
+def join_metadata(folder: Path, tables: Iterable[pa.Table]) -> pa.Table:
+    """The metadata of several splits of the zoo in `folder`, in order, as one table."""
     try:
-        return pa.concat_tables(tables.values())
+        return pa.concat_tables(tables)
     except pa.ArrowInvalid as error:
         raise RnnzooError(f"{folder}: the metadata of its splits have different columns: {error}") from error
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 
 import pyarrow as pa
 
@@ -39,6 +40,11 @@ def weights_file(shard: str) -> str:
 
 def rollouts_file(shard: str) -> str:
     return f"rollouts/{shard}.safetensors"
+
+
+def rollouts_of(weights_file: str) -> str:
+    """'weights/train-00000-of-00002.safetensors' -> 'rollouts/train-00000-of-00002.safetensors'"""
+    return rollouts_file(PurePosixPath(weights_file).stem)
 
 
 def metadata_file(split: str) -> str:

@@ -28,8 +28,6 @@ from zoo_builder.storage.writing import replacing
 
 METADATA_KEY = "rnnzoo"
 """The header's one metadata entry, a JSON text: several entries would come out in no fixed order."""
-TEMPORARY_FILES = ".*.tmp"
-"""Pattern of the names under which files are written before they get their own."""
 LONGEST_HEADER = 4_000_000
 MOST_DIMENSIONS = 8
 LONGEST_TENSOR = 1 << 48

@@ -10,6 +10,14 @@ from typing import BinaryIO
 
 from zoo_builder.errors import RnnzooError
 
+TEMPORARY_FILES = ".*.tmp"
+"""Pattern of the names that `temporary_for` makes."""
+
+
+def temporary_for(path: Path) -> Path:
+    """The name under which this process writes a file before it gets its own."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
@@ -18,7 +26,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     The file at `path` is the old one, or none, until the block ends without an error. Raises RnnzooError when
     the disk is full or refuses.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_for(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
