@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -15,8 +16,8 @@ TEMPORARY_FILES = ".*.tmp"
 
 
 def temporary_for(path: Path) -> Path:
-    """The name under which this process writes a file before it gets its own."""
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """The name under which this process, of all that share the disk, writes a file before it gets its own."""
+    return path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.tmp")
 
 
 @contextlib.contextmanager
