@@ -110,7 +110,7 @@ def test_the_build_command_is_the_one_that_was_given():
     )
     knots = {"learning_rate": ((0, 0.1), (1, 0.01)), "learning_rate_scales": (0.5, 1.0)}
     command = build_command(resolve_config("sequential_digits", "smoke", knots).to_dict())
-    assert "--learning-rate 0.0:0.1,1.0:0.01" in command
+    assert "--learning-rate 0:0.1,1:0.01" in command
     assert "--learning-rate-scales 0.5,1.0" in command
 
 

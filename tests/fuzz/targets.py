@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
-import logging
 import shutil
 import struct
 import time
@@ -122,7 +121,6 @@ def seal(folder: Path, name: str) -> None:
 
 def make_targets(place: Path) -> list[Target]:
     """Build sound files of all kinds in a folder, and the targets that spoil them."""
-    logging.getLogger("zoo_builder").setLevel(logging.ERROR)
     zoos = [place / "languages", place / "digits"]
     for zoo, folder in zip(("formal_languages", "sequential_digits"), zoos, strict=True):
         build_zoo(tiny_config(zoo), folder, TorchKernel(), Watcher())
