@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from loaders.encoders.frozen_rnn import FrozenRNNs, Layer, activate_lstm, lstm_slopes
+from loaders.encoders.frozen_rnn import FrozenRNNs, Layer
 from loaders.encoders.probing import LEAST_LOG_PROBABILITY, InputRange, read_logits
 from zoo_builder.rnn import State
 from zoo_builder.rnn.functional import lstm_cell
+from zoo_builder.training.kernels.lstm_steps import activate, deactivate
 
 
 def closed_loop_reference(
@@ -51,7 +52,7 @@ class _Steps:
     def activate(self, t: int) -> Tensor:
         """From pre-activations of step t in `gates`; returns h."""
         previous = self.cells[t - 1] if t else None
-        activate_lstm(self.gates[t], previous, self.cells[t], self.squashed[t], self.hidden[t])
+        activate(self.gates[t], previous, self.cells[t], self.squashed[t], self.hidden[t])
         return self.hidden[t]
 
     def tensors(self) -> tuple[Tensor, ...]:
@@ -69,15 +70,9 @@ class _StepsBack:
 
     def deactivate(self, t: int, d_hidden: Tensor) -> Tensor:
         """The gradient of h at step t, complete -> that of the pre-activations [.., 4H]."""
-        width = self.zero.shape[-1]
-        gates, previous = self.gates[t], self.cells[t - 1] if t else self.zero
-        d_gates = self.d_gates[t]
-        slopes, to_cell = lstm_slopes(gates, previous, self.squashed[t], out=d_gates)
-        self.d_cell.addcmul_(d_hidden, to_cell)
-        slopes[..., :3, :].mul_(self.d_cell.unsqueeze(-2))
-        slopes[..., 3, :].mul_(d_hidden)
-        self.d_cell.mul_(gates[..., width : 2 * width])
-        return d_gates
+        previous = self.cells[t - 1] if t else None
+        deactivate(self.gates[t], previous, self.squashed[t], d_hidden, self.d_cell, self.d_gates[t])
+        return self.d_gates[t]
 
 
 class ClosedLoop(torch.autograd.Function):

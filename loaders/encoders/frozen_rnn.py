@@ -17,6 +17,7 @@ from torch.autograd.function import once_differentiable
 from zoo_builder.errors import RnnzooError
 from zoo_builder.rnn import RNNSpec, Weights, rnn_forward
 from zoo_builder.rnn.functional import State, stacked_spec, zero_state
+from zoo_builder.training.kernels.lstm_steps import activate, deactivate
 
 FAST_CELLS = frozenset({"lstm"})
 """Cells with a hand-written backward; any other goes through `rnn_forward`."""
@@ -183,65 +184,26 @@ def _run_layer(gates: Tensor, layer: Layer) -> tuple[Tensor, Tensor, Tensor]:
     for now, cell, squash, output in zip(*(t.unbind(0) for t in (gates, cells, squashed, hidden)), strict=True):
         if previous_hidden is not None:
             now.baddbmm_(previous_hidden, recurrent)
-        activate_lstm(now, previous_cell, cell, squash, output)
+        activate(now, previous_cell, cell, squash, output)
         previous_cell, previous_hidden = cell, output
     return cells, squashed, hidden
-
-
-def activate_lstm(gates: Tensor, previous: Tensor | None, cell: Tensor, squashed: Tensor, hidden: Tensor) -> None:
-    """One step of a layer: gates [.., 4H] from pre-activations in place, then c, tanh(c) and h [.., H] written."""
-    width = cell.shape[-1]
-    gates[..., : 2 * width].sigmoid_()
-    i, f, g, o = gates.split(width, dim=-1)
-    g.tanh_()
-    o.sigmoid_()
-    torch.mul(i, g, out=cell)
-    if previous is not None:
-        cell.addcmul_(f, previous)
-    torch.tanh(cell, out=squashed)
-    torch.mul(o, squashed, out=hidden)
-
-
-def lstm_slopes(
-    gates: Tensor, previous: Tensor, squashed: Tensor, out: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """What the gradients of c and h are multiplied by: [.., 4, H] on their way to the gates, [.., H] from h to c.
-
-    The pre-activations of i, f, g have dc/da = g i(1-i), c f(1-f), i (1-g^2), where c is the previous one; o has
-    dh/da = tanh(c) o(1-o); and dh/dc = o (1-tanh(c)^2).
-    """
-    width = squashed.shape[-1]
-    slopes = torch.addcmul(gates, gates, gates, value=-1, out=out).unflatten(-1, (4, width))
-    i, _, g, o = gates.split(width, dim=-1)
-    to_i, to_f, to_g, to_o = slopes.unbind(-2)
-    to_i.mul_(g)
-    to_f.mul_(previous)
-    torch.mul(g, g, out=to_g)
-    to_g.neg_().add_(1).mul_(i)
-    to_o.mul_(squashed)
-    return slopes, torch.addcmul(o, o, squashed * squashed, value=-1)
 
 
 def _layer_backward(
     d_hidden: Tensor, d_squashed: Tensor | None, gates: Tensor, cells: Tensor, squashed: Tensor, layer: Layer
 ) -> Tensor:
     """Gradient of the pre-activations [T, N, B, 4H] from that of h [T, N, B, H], which is used up."""
-    width = layer.hidden_size
-    previous = torch.cat([torch.zeros_like(cells[:1]), cells[:-1]])
-    slopes, to_cell = lstm_slopes(gates, previous, squashed)
     if d_squashed is not None:
         directly = d_squashed.permute(2, 0, 1, 3) * (1 - squashed * squashed)
     d_cell = torch.zeros_like(cells[0])
+    d_gates = torch.empty_like(gates)
     for t in reversed(range(len(gates))):
-        d_cell.addcmul_(d_hidden[t], to_cell[t])
         if d_squashed is not None:
             d_cell += directly[t]
-        slopes[t, ..., :3, :].mul_(d_cell.unsqueeze(-2))
-        slopes[t, ..., 3, :].mul_(d_hidden[t])
+        deactivate(gates[t], cells[t - 1] if t else None, squashed[t], d_hidden[t], d_cell, d_gates[t])
         if t:
-            d_cell.mul_(gates[t, ..., width : 2 * width])
-            d_hidden[t - 1].baddbmm_(slopes[t].flatten(-2), layer.recurrent_weights)
-    return slopes.flatten(-2)
+            d_hidden[t - 1].baddbmm_(d_gates[t], layer.recurrent_weights)
+    return d_gates
 
 
 def _time_first(values: Tensor, like: Tensor) -> Tensor:
@@ -271,7 +233,7 @@ class _Step(torch.autograd.Function):
             cell, squashed, driving = torch.empty(
                 (3, *previous_cell.shape), dtype=gates.dtype, device=gates.device
             )
-            activate_lstm(gates, previous_cell, cell, squashed, driving)
+            activate(gates, previous_cell, cell, squashed, driving)
             saved += [gates, previous_cell, squashed]
             following += [driving, cell]
         ctx.rnns = rnns
@@ -291,12 +253,10 @@ class _Step(torch.autograd.Function):
             layer, (gates, previous_cell, squashed) = rnns.layers[number], saved[3 * number : 3 * number + 3]
             d_hidden, d_cell = d_following[2 * number : 2 * number + 2]
             d_hidden = d_above if d_hidden is None else d_hidden + d_above
-            slopes, to_cell = lstm_slopes(gates, previous_cell, squashed)
-            d_cell = to_cell.mul_(d_hidden) if d_cell is None else torch.addcmul(d_cell, d_hidden, to_cell)
-            slopes[..., :3, :].mul_(d_cell.unsqueeze(-2))
-            slopes[..., 3, :].mul_(d_hidden)
-            d_gates, width = slopes.flatten(-2), layer.hidden_size
+            d_cell = torch.zeros_like(squashed) if d_cell is None else d_cell.clone()
+            d_gates = torch.empty_like(gates)
+            deactivate(gates, previous_cell, squashed, d_hidden, d_cell, d_gates)
             d_state[2 * number] = torch.bmm(d_gates, layer.recurrent_weights)
-            d_state[2 * number + 1] = d_cell * gates[..., width : 2 * width]
+            d_state[2 * number + 1] = d_cell
             d_above = torch.bmm(d_gates, layer.input_weights)
         return (None, d_above, *d_state)
