@@ -61,8 +61,10 @@ def test_a_step_and_its_way_back_equal_autograds(way, shape, first):
 def test_what_saturates_or_is_not_a_number_stays_so(way):
     gates, cell, _, hidden = step(torch.tensor([[1e30, -1e30, 1e30, 1e30], [float("nan")] * 4]), None)
     assert gates[0].tolist() == pytest.approx([1, 0, 1, 1])
-    assert cell[0].item() == 1 and hidden[0].item() == pytest.approx(0.7615942)
-    assert gates[1].isnan().all() and hidden[1].isnan().all()
+    assert cell[0].item() == 1
+    assert hidden[0].item() == pytest.approx(0.7615942)
+    assert gates[1].isnan().all()
+    assert hidden[1].isnan().all()
 
 
 def test_views_and_doubles_go_to_torch():
