@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot, softmax
 
+from zoo_builder.compiled import compiler
+from zoo_builder.compiled.compiler import KernelUnavailable
 from zoo_builder.errors import RnnzooError
 from zoo_builder.rnn import RNNSpec, rnn_forward, unflatten_weights
 from zoo_builder.tasks.base import Data, TileEncoding, TokenEncoding
-from zoo_builder.training.kernels import compiler
 from zoo_builder.training.kernels.base import BETA1, TrainState
-from zoo_builder.training.kernels.compiler import KernelUnavailable
-from zoo_builder.training.kernels.fused_cpu import FusedCpuKernel
+from zoo_builder.training.kernels.fused_cpu import SOURCE, FusedCpuKernel
 
 ITEMS = 50
 
@@ -342,8 +342,9 @@ class TestCompiler:
     def load_elsewhere(self, cache: Path) -> subprocess.Popen[str]:
         """A process that loads the small library, and prints how many parameters its models have."""
         program = (
-            "from zoo_builder.training.kernels.compiler import load_library\n"
-            f"print(load_library('fused.cpp', {self.SMALL}).rnnzoo_parameters())"
+            "from zoo_builder.compiled.compiler import load_library\n"
+            "from zoo_builder.training.kernels.fused_cpu import SOURCE\n"
+            f"print(load_library(SOURCE, {self.SMALL}).rnnzoo_parameters())"
         )
         environment = {**os.environ, "RNNZOO_CACHE_DIR": str(cache)}
         return subprocess.Popen(
@@ -368,7 +369,7 @@ class TestCompiler:
         monkeypatch.delenv("CXX", raising=False)
         monkeypatch.setenv("PATH", str(tmp_path))
         with pytest.raises(KernelUnavailable, match=r"found none \(looked for c\+\+, g\+\+, clang\+\+\)"):
-            compiler.load_library("fused.cpp", self.SMALL)
+            compiler.load_library(SOURCE, self.SMALL)
 
     def test_a_compiler_that_fails(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         broken = tmp_path / "broken-c++"
@@ -377,5 +378,5 @@ class TestCompiler:
         monkeypatch.setenv("CXX", str(broken))
         monkeypatch.setenv("RNNZOO_CACHE_DIR", str(tmp_path / "cache"))
         with pytest.raises(KernelUnavailable, match="error: no such machine"):
-            compiler.load_library("fused.cpp", self.SMALL)
+            compiler.load_library(SOURCE, self.SMALL)
         assert not list((tmp_path / "cache").iterdir())

@@ -11,12 +11,13 @@ BASIC = {"errors", "columns", "random_streams"}
 MAY_IMPORT = {
     "cluster": set(),
     "columns": set(),
+    "compiled": set(),
     "errors": set(),
     "random_streams": set(),
     "rnn": set(),
     "tasks": set(),
     "storage": {"rnn", "tasks"},
-    "training": {"rnn", "tasks"},
+    "training": {"rnn", "tasks", "compiled"},
     "rollouts": {"rnn", "tasks", "training"},
     "splits": {"tasks"},
     "zoos": {"rnn", "tasks", "storage", "rollouts", "training"},
@@ -39,7 +40,7 @@ MAY_IMPORT = {
         "zoos",
     },
 }
-LOADERS_MAY_USE = {"rnn", "tasks", "storage", "rollouts", "cluster"}
+LOADERS_MAY_USE = {"compiled", "rnn", "tasks", "storage", "rollouts", "cluster"}
 
 
 def imported(path: Path) -> set[str]:

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from zoo_builder.compiled import compiler, lstm_steps
+from zoo_builder.compiled.compiler import KernelUnavailable
+from zoo_builder.compiled.lstm_steps import activate, deactivate
 from zoo_builder.rnn.functional import lstm_cell
-from zoo_builder.training.kernels import compiler, lstm_steps
-from zoo_builder.training.kernels.compiler import KernelUnavailable
-from zoo_builder.training.kernels.lstm_steps import activate, deactivate
 
 
 @pytest.fixture(params=["compiled", "torch"])

@@ -1,8 +1,6 @@
 """The loop of interactive probing as one node of the autograd graph: N frozen RNNs, and the LSTM that asks them.
 
-Left to autograd, each of T steps would make a gradient of every weight matrix of the reader and add it up, T times
-the memory traffic of the matrices. Here the backward keeps the gradients of the pre-activations, D [T, N, 4R], and
-takes D^T X at the end, one product a matrix. R is the reader's hidden size; the rest as everywhere.
+For why, see `recurrence`. R is the reader's hidden size; the rest as everywhere.
 """
 
 from __future__ import annotations
@@ -15,9 +13,9 @@ from torch.autograd.function import once_differentiable
 
 from loaders.encoders.frozen_rnn import FrozenRNNs, Layer
 from loaders.encoders.probing import LEAST_LOG_PROBABILITY, InputRange, read_logits
+from loaders.encoders.recurrence import Steps, StepsBack
 from zoo_builder.rnn import State
 from zoo_builder.rnn.functional import lstm_cell
-from zoo_builder.training.kernels.lstm_steps import activate, deactivate
 
 
 def closed_loop_reference(
@@ -41,40 +39,6 @@ def closed_loop_reference(
     return torch.stack(hidden), torch.stack(shown).detach()
 
 
-class _Steps:
-    """What the steps of one LSTM layer leave behind: gates [T, .., 4H]; c, tanh(c) and h [T, .., H]."""
-
-    def __init__(self, steps: int, rows: tuple[int, ...], width: int, like: Tensor) -> None:
-        self.gates = like.new_empty(steps, *rows, 4 * width)
-        self.cells, self.squashed, self.hidden = like.new_empty(3, steps, *rows, width).unbind(0)
-        self.zero = like.new_zeros(*rows, width)
-
-    def activate(self, t: int) -> Tensor:
-        """From pre-activations of step t in `gates`; returns h."""
-        previous = self.cells[t - 1] if t else None
-        activate(self.gates[t], previous, self.cells[t], self.squashed[t], self.hidden[t])
-        return self.hidden[t]
-
-    def tensors(self) -> tuple[Tensor, ...]:
-        return self.gates, self.cells, self.squashed, self.hidden
-
-
-class _StepsBack:
-    """Backward through such a layer: `d_gates` [T, .., 4H] fill up from the last step to the first."""
-
-    def __init__(self, gates: Tensor, cells: Tensor, squashed: Tensor, hidden: Tensor) -> None:
-        self.gates, self.cells, self.squashed, self.hidden = gates, cells, squashed, hidden
-        self.zero = torch.zeros_like(cells[0])
-        self.d_cell = torch.zeros_like(cells[0])
-        self.d_gates = torch.empty_like(gates)
-
-    def deactivate(self, t: int, d_hidden: Tensor) -> Tensor:
-        """The gradient of h at step t, complete -> that of the pre-activations [.., 4H]."""
-        previous = self.cells[t - 1] if t else None
-        deactivate(self.gates[t], previous, self.squashed[t], d_hidden, self.d_cell, self.d_gates[t])
-        return self.d_gates[t]
-
-
 class ClosedLoop(torch.autograd.Function):
     """(rnns, input range, open scores [T, K, D], correction [K D, R], the reader's weights) -> hidden, inputs.
 
@@ -94,8 +58,9 @@ class ClosedLoop(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         steps, probes, width = open_scores.shape
         models, spec = rnns.models, rnns.spec
-        asked = [_Steps(steps, (models, probes), spec.hidden_size, open_scores) for _ in rnns.layers]
-        reading = [_Steps(steps, (models,), u.shape[-1], open_scores) for u in reader[1::3]]
+        gates = open_scores.new_empty(len(rnns.layers), steps, models, probes, 4 * spec.hidden_size)
+        asked = [Steps(room) for room in gates]
+        reading = [Steps(open_scores.new_empty(steps, models, len(recurrent))) for recurrent in reader[1::3]]
         inputs = open_scores.new_empty(steps, models, probes, width)
         scored = open_scores.new_empty(steps, models, probes, spec.output_size)
         for t in range(steps):
@@ -123,10 +88,10 @@ class ClosedLoop(torch.autograd.Function):
     def backward(ctx: Any, d_read: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         inputs, scored, correction, *rest = ctx.saved_tensors
         reader, kept = rest[: 3 * ctx.readers], rest[3 * ctx.readers :]
-        layers = [_StepsBack(*kept[4 * n : 4 * n + 4]) for n in range(len(kept) // 4)]
+        layers = [StepsBack(*kept[4 * n : 4 * n + 4]) for n in range(len(kept) // 4)]
         asked, reading = layers[: -ctx.readers], layers[-ctx.readers :]
-        d_asked = [torch.zeros_like(layer.zero) for layer in asked]
-        d_reading = [torch.zeros_like(layer.zero) for layer in reading]
+        d_asked = [torch.zeros_like(layer.d_cell) for layer in asked]
+        d_reading = [torch.zeros_like(layer.d_cell) for layer in reading]
         d_scores = torch.empty_like(inputs)
         for t in reversed(range(len(inputs))):
             d_below = d_read[t]
@@ -141,17 +106,15 @@ class ClosedLoop(torch.autograd.Function):
             d_inputs = _ask_backward(ctx.rnns, asked, d_asked, d_logits, t)
             d_scores[t] = ctx.input_range.backward(d_inputs, inputs[t])
             d_reading[-1].addmm_(d_scores[t].flatten(1), correction)
-        d_correction = _weight_gradient(d_scores.flatten(2)[1:], reading[-1].hidden[:-1])
+        d_correction = d_scores[1:].flatten(0, 1).flatten(1).T @ reading[-1].hidden[:-1].flatten(0, 1)
         d_reader: list[Tensor] = []
         for number, layer in enumerate(reading):
             below = reading[number - 1].hidden if number else scored.clamp_min(LEAST_LOG_PROBABILITY).flatten(2)
-            d_reader.append(_weight_gradient(layer.d_gates, below))
-            d_reader.append(_weight_gradient(layer.d_gates[1:], layer.hidden[:-1]))
-            d_reader.append(layer.d_gates.sum(dim=(0, 1)))
+            d_reader += layer.weight_gradients(below)
         return None, None, d_scores.sum(dim=1), d_correction, *d_reader
 
 
-def _ask(rnns: FrozenRNNs, asked: list[_Steps], inputs: Tensor, t: int) -> Tensor:
+def _ask(rnns: FrozenRNNs, asked: list[Steps], inputs: Tensor, t: int) -> Tensor:
     """Step t of the RNNs: inputs [N, K, D] -> logits [N, K, O]."""
     for layer, steps in zip(rnns.layers, asked, strict=True):
         gates = torch.baddbmm(layer.bias, inputs, layer.input_weights.mT, out=steps.gates[t])
@@ -162,7 +125,7 @@ def _ask(rnns: FrozenRNNs, asked: list[_Steps], inputs: Tensor, t: int) -> Tenso
 
 
 def _ask_backward(
-    rnns: FrozenRNNs, asked: list[_StepsBack], d_asked: list[Tensor], d_logits: Tensor, t: int
+    rnns: FrozenRNNs, asked: list[StepsBack], d_asked: list[Tensor], d_logits: Tensor, t: int
 ) -> Tensor:
     """Gradient of the inputs [N, K, D] of step t; `d_asked`, of each layer's h, moves on to step t - 1."""
     d_below = torch.bmm(d_logits, rnns.head_weight)
@@ -172,8 +135,3 @@ def _ask_backward(
         d_below = torch.bmm(d_gates, layer.input_weights)
         torch.bmm(d_gates, layer.recurrent_weights, out=d_asked[number])
     return d_below
-
-
-def _weight_gradient(d_outputs: Tensor, inputs: Tensor) -> Tensor:
-    """[T, N, rows] and [T, N, columns] -> [rows, columns]."""
-    return d_outputs.flatten(0, 1).T @ inputs.flatten(0, 1)

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from zoo_builder.compiled.lstm_steps import activate, deactivate
 from zoo_builder.errors import RnnzooError
 from zoo_builder.rnn import RNNSpec, Weights, rnn_forward
 from zoo_builder.rnn.functional import State, stacked_spec, zero_state
-from zoo_builder.training.kernels.lstm_steps import activate, deactivate
 
 FAST_CELLS = frozenset({"lstm"})
 """Cells with a hand-written backward; any other goes through `rnn_forward`."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from loaders.encoders.base import EmbeddingHead, Population, RegisteredEncoder
+from loaders.encoders.recurrence import LSTMStack
 from zoo_builder.errors import RnnzooError
 from zoo_builder.rnn import Weights
 from zoo_builder.tasks.base import TokenEncoding
@@ -158,11 +159,7 @@ class Reader(nn.Module):
         """Log-probabilities [T', N, K O] to the hidden states of the last layer [T', N, 256]."""
         if answers.is_cuda:  # there cuDNN wants the LSTM's own weights, in one piece
             return self.lstm(self.read_in(centred(answers)))[0]
-        weights = []
-        for weight, recurrent, bias in zip(*[iter(self.composed_weights())] * 3, strict=True):
-            weights += [weight, recurrent, bias, torch.zeros_like(bias)]
-        zero = answers.new_zeros(2, answers.shape[1], READER_SIZE)
-        return torch.lstm(answers, (zero, zero), weights, True, 2, 0.0, self.training, False, False)[0]
+        return LSTMStack.apply(answers, *self.composed_weights())
 
     def composed_weights(self) -> list[Tensor]:
         """[W, U, b] of both layers, the map to 256 multiplied into the first W.

@@ -6,11 +6,11 @@ import logging
 
 import torch
 
+from zoo_builder.compiled.compiler import KernelUnavailable
 from zoo_builder.errors import RnnzooError
 from zoo_builder.rnn import RNNSpec
 from zoo_builder.tasks.base import Encoding
 from zoo_builder.training.kernels.base import Kernel
-from zoo_builder.training.kernels.compiler import KernelUnavailable
 from zoo_builder.training.kernels.fused_cpu import FusedCpuKernel
 from zoo_builder.training.kernels.reference import TorchKernel
 

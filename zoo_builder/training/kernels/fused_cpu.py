@@ -9,16 +9,18 @@ from __future__ import annotations
 import ctypes
 import os
 from functools import cache
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from zoo_builder.compiled.compiler import KernelUnavailable, load_library
 from zoo_builder.errors import RnnzooError
 from zoo_builder.rnn import RNNSpec
 from zoo_builder.tasks.base import Data, Encoding, TileEncoding, TokenEncoding
 from zoo_builder.training.kernels.base import TrainState
-from zoo_builder.training.kernels.compiler import KernelUnavailable, load_library
 
+SOURCE = Path(__file__).with_name("fused.cpp")
 _Pointer = ctypes.c_void_p
 _Count = ctypes.c_int64
 
@@ -131,7 +133,7 @@ def _library(spec: RNNSpec, tokens: bool) -> ctypes.CDLL:
     if spec.cell != "lstm":
         raise KernelUnavailable(f"cell: found {spec.cell!r}, expected 'lstm', the one the fused kernel computes")
     library = load_library(
-        "fused.cpp",
+        SOURCE,
         {
             "RNNZOO_INPUTS": str(spec.input_size),
             "RNNZOO_HIDDEN": str(spec.hidden_size),

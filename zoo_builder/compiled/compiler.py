@@ -1,4 +1,4 @@
-"""Compiles the C++ kernels on first use, with the user's own compiler, and keeps the libraries in a cache.
+"""Compiles the project's C++ on first use, with the user's own compiler, and keeps the libraries in a cache.
 
 The cache folder is `RNNZOO_CACHE_DIR`, or `rnnzoo` in `XDG_CACHE_HOME` or `~/.cache`. A library's file name
 is a hash of everything that decides its machine code (sources, flags, compiler, CPU), so a stale one is never
@@ -20,7 +20,8 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-SOURCE_FOLDER = Path(__file__).parent
+HEADERS = Path(__file__).parent
+"""Headers that every source may include, besides those beside it."""
 COMPILERS = ("c++", "g++", "clang++")
 """Tried in this order where `CXX` is not set."""
 FLAGS = (
@@ -40,19 +41,19 @@ COMPILE_SECONDS = 300
 
 
 class KernelUnavailable(RuntimeError):
-    """No fused kernel on this machine. The message says why, and what the compiler said."""
+    """No compiled code on this machine. The message says why, and what the compiler said."""
 
 
-def load_library(source: str, definitions: Mapping[str, str]) -> ctypes.CDLL:
-    """The shared library of a source file beside this module, compiled with -Dname=value for every definition.
+def load_library(source: Path, definitions: Mapping[str, str]) -> ctypes.CDLL:
+    """The shared library of a source file, compiled with -Dname=value for every definition.
 
     Raises KernelUnavailable where there is no compiler, or where it fails.
     """
     compiler = find_compiler()
     flags = [*FLAGS, *machine_flags(), *(f"-D{name}={value}" for name, value in definitions.items())]
-    library = cache_folder() / f"{Path(source).stem}-{_fingerprint(compiler, flags)}.so"
+    library = cache_folder() / f"{source.stem}-{_fingerprint(compiler, flags, source)}.so"
     if not _is_whole(library):
-        _compile(compiler, flags, SOURCE_FOLDER / source, library)
+        _compile(compiler, [*flags, f"-I{HEADERS}"], source, library)
     try:
         return ctypes.CDLL(str(library))
     except OSError as error:
@@ -86,12 +87,11 @@ def cache_folder() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "rnnzoo"
 
 
-def _fingerprint(compiler: tuple[str, ...], flags: list[str]) -> str:
+def _fingerprint(compiler: tuple[str, ...], flags: list[str], source: Path) -> str:
     parts = [shlex.join(compiler), _compiler_version(compiler), _cpu(), *flags]
     digest = hashlib.sha256("\n".join(parts).encode())
-    for path in sorted(SOURCE_FOLDER.iterdir()):
-        if path.suffix in (".cpp", ".h"):
-            digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    for path in (source, *sorted({*source.parent.glob("*.h"), *HEADERS.glob("*.h")})):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:32]
 
 

@@ -9,13 +9,16 @@ from __future__ import annotations
 import ctypes
 import logging
 from functools import cache
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from zoo_builder.training.kernels.compiler import KernelUnavailable, load_library
+from zoo_builder.compiled.compiler import KernelUnavailable, load_library
 
 log = logging.getLogger(__name__)
+
+SOURCE = Path(__file__).with_suffix(".cpp")
 
 
 def activate(gates: Tensor, previous: Tensor | None, cell: Tensor, squashed: Tensor, hidden: Tensor) -> None:
@@ -78,7 +81,7 @@ def _library_for(*tensors: Tensor | None) -> ctypes.CDLL | None:
 @cache
 def _library() -> ctypes.CDLL | None:
     try:
-        library = load_library("lstm_steps.cpp", {})
+        library = load_library(SOURCE, {})
     except KernelUnavailable as error:
         log.warning("steps of LSTMs with torch, some 1.5 times slower: %s", error)
         return None
