@@ -103,5 +103,5 @@ def test_without_a_compiler_torch_serves_and_says_so(monkeypatch, caplog):
         lstm_steps._library.cache_clear()
     assert torch.equal(first[3], second[3])
     assert [record.message for record in caplog.records] == [
-        "steps of LSTMs with torch, some 1.5 times slower: no C++ compiler was found"
+        "probing with torch, some 1.2 times slower: no C++ compiler was found"
     ]

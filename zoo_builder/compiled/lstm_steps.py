@@ -83,7 +83,7 @@ def _library() -> ctypes.CDLL | None:
     try:
         library = load_library(SOURCE, {})
     except KernelUnavailable as error:
-        log.warning("steps of LSTMs with torch, some 1.5 times slower: %s", error)
+        log.warning("probing with torch, some 1.2 times slower: %s", error)
         return None
     pointer, count = ctypes.c_void_p, ctypes.c_int64
     library.rnnzoo_activate.argtypes = [*[pointer] * 5, count, count]
