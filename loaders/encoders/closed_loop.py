@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from loaders.encoders.frozen_rnn import FrozenRNNs, Layer
 from loaders.encoders.probing import LEAST_LOG_PROBABILITY, InputRange, read_logits
-from loaders.encoders.recurrence import Steps, StepsBack
+from loaders.encoders.recurrence import Steps, StepsBack, outer_products
 from zoo_builder.rnn import State
 from zoo_builder.rnn.functional import lstm_cell
 
@@ -106,7 +106,7 @@ class ClosedLoop(torch.autograd.Function):
             d_inputs = _ask_backward(ctx.rnns, asked, d_asked, d_logits, t)
             d_scores[t] = ctx.input_range.backward(d_inputs, inputs[t])
             d_reading[-1].addmm_(d_scores[t].flatten(1), correction)
-        d_correction = d_scores[1:].flatten(0, 1).flatten(1).T @ reading[-1].hidden[:-1].flatten(0, 1)
+        d_correction = outer_products(d_scores.flatten(2)[1:], reading[-1].hidden[:-1])
         d_reader: list[Tensor] = []
         for number, layer in enumerate(reading):
             below = reading[number - 1].hidden if number else scored.clamp_min(LEAST_LOG_PROBABILITY).flatten(2)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from loaders.encoders.recurrence import Steps, StepsBack
 from zoo_builder.compiled.lstm_steps import activate, deactivate
 from zoo_builder.errors import RnnzooError
 from zoo_builder.rnn import RNNSpec, Weights, rnn_forward
@@ -131,9 +132,9 @@ class _Sequence(torch.autograd.Function):
         for layer in rnns.layers:
             driven = torch.baddbmm(layer.bias, driving, layer.input_weights.mT)
             gates = driven.view(models, steps, sequences, -1).transpose(0, 1).contiguous()
-            cells, squashed, hidden = _run_layer(gates, layer)
-            saved += [gates, cells, squashed, hidden]
-            driving = hidden.transpose(0, 1).reshape(models, steps * sequences, -1)
+            ran = _run_layer(gates, layer)
+            saved += ran.tensors()
+            driving = ran.hidden.transpose(0, 1).reshape(models, steps * sequences, -1)
         logits = torch.baddbmm(rnns.head_bias, driving, rnns.head_weight.mT)
         logits = logits.view(models, steps, sequences, -1).transpose(1, 2)
 
@@ -157,53 +158,44 @@ class _Sequence(torch.autograd.Function):
             steps_first = d_logits.transpose(1, 2).reshape(rnns.models, -1, d_logits.shape[-1])
             d_hidden = _time_first(torch.bmm(steps_first, rnns.head_weight), d_hidden)
         for number in reversed(range(count)):
-            layer, (gates, cells, squashed) = rnns.layers[number], saved[4 * number : 4 * number + 3]
+            layer, ran = rnns.layers[number], StepsBack(*saved[4 * number : 4 * number + 4])
             seen = d_hiddens[number] if d_hiddens else None
             if seen is not None:
                 d_hidden += seen.permute(2, 0, 1, 3)
             seen = d_squashed[number] if d_squashed else None
-            d_gates = _layer_backward(d_hidden, seen, gates, cells, squashed, layer)
+            d_gates = _layer_backward(d_hidden, seen, ran, layer)
             if number == 0 and ctx.shared:
                 return _shared_inputs_gradient(d_gates, layer), None, None
             d_below = torch.bmm(
-                d_gates.transpose(0, 1).reshape(rnns.models, -1, gates.shape[-1]), layer.input_weights
+                d_gates.transpose(0, 1).reshape(rnns.models, -1, d_gates.shape[-1]), layer.input_weights
             )
             if number:
                 d_hidden = _time_first(d_below, d_hidden)
-        steps, models, sequences, _ = gates.shape
+        steps, models, sequences, _ = d_gates.shape
         return d_below.view(models, steps, sequences, -1).transpose(1, 2), None, None
 
 
-def _run_layer(gates: Tensor, layer: Layer) -> tuple[Tensor, Tensor, Tensor]:
-    """From the inputs' share of the pre-activations, which become gates in place: c, tanh(c), h [T, N, B, H]."""
-    width = layer.hidden_size
-    recurrent = layer.recurrent_weights.mT
-    cells, squashed, hidden = gates.new_empty(3, *gates.shape[:-1], width).unbind(0)
-    previous_cell: Tensor | None = None
-    previous_hidden: Tensor | None = None
-    for now, cell, squash, output in zip(*(t.unbind(0) for t in (gates, cells, squashed, hidden)), strict=True):
-        if previous_hidden is not None:
-            now.baddbmm_(previous_hidden, recurrent)
-        activate(now, previous_cell, cell, squash, output)
-        previous_cell, previous_hidden = cell, output
-    return cells, squashed, hidden
+def _run_layer(gates: Tensor, layer: Layer) -> Steps:
+    """From the inputs' share of the pre-activations [T, N, B, 4H], which become gates in place."""
+    recurrent, steps = layer.recurrent_weights.mT, Steps(gates)
+    for t in range(len(gates)):
+        if t:
+            gates[t].baddbmm_(steps.hidden[t - 1], recurrent)
+        steps.activate(t)
+    return steps
 
 
-def _layer_backward(
-    d_hidden: Tensor, d_squashed: Tensor | None, gates: Tensor, cells: Tensor, squashed: Tensor, layer: Layer
-) -> Tensor:
+def _layer_backward(d_hidden: Tensor, d_squashed: Tensor | None, steps: StepsBack, layer: Layer) -> Tensor:
     """Gradient of the pre-activations [T, N, B, 4H] from that of h [T, N, B, H], which is used up."""
     if d_squashed is not None:
-        directly = d_squashed.permute(2, 0, 1, 3) * (1 - squashed * squashed)
-    d_cell = torch.zeros_like(cells[0])
-    d_gates = torch.empty_like(gates)
-    for t in reversed(range(len(gates))):
+        directly = d_squashed.permute(2, 0, 1, 3) * (1 - steps.squashed * steps.squashed)
+    for t in reversed(range(len(d_hidden))):
         if d_squashed is not None:
-            d_cell += directly[t]
-        deactivate(gates[t], cells[t - 1] if t else None, squashed[t], d_hidden[t], d_cell, d_gates[t])
+            steps.d_cell += directly[t]
+        d_gates = steps.deactivate(t, d_hidden[t])
         if t:
-            d_hidden[t - 1].baddbmm_(d_gates[t], layer.recurrent_weights)
-    return d_gates
+            d_hidden[t - 1].baddbmm_(d_gates, layer.recurrent_weights)
+    return steps.d_gates
 
 
 def _time_first(values: Tensor, like: Tensor) -> Tensor:

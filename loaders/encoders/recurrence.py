@@ -51,11 +51,11 @@ class StepsBack:
 
     def weight_gradients(self, below: Tensor) -> list[Tensor]:
         """Those of W, U and b, once all steps are gone back; below [T, N, C]: the layer's inputs."""
-        recurrent = _outer_products(self.d_gates[1:], self.hidden[:-1])
-        return [_outer_products(self.d_gates, below), recurrent, self.d_gates.sum(dim=(0, 1))]
+        recurrent = outer_products(self.d_gates[1:], self.hidden[:-1])
+        return [outer_products(self.d_gates, below), recurrent, self.d_gates.sum(dim=(0, 1))]
 
 
-def _outer_products(d_outputs: Tensor, inputs: Tensor) -> Tensor:
+def outer_products(d_outputs: Tensor, inputs: Tensor) -> Tensor:
     """Their sum: [T, N, rows] and [T, N, columns] -> [rows, columns]."""
     return d_outputs.flatten(0, 1).T @ inputs.flatten(0, 1)
 
