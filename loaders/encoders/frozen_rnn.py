@@ -32,10 +32,6 @@ class Layer:
     recurrent_weights: Tensor
     bias: Tensor
 
-    @property
-    def hidden_size(self) -> int:
-        return self.recurrent_weights.shape[-1]
-
 
 @dataclass(frozen=True)
 class Trajectories:
