@@ -36,10 +36,14 @@ UNHEARD = {"log_to_driver": False, "logging_level": logging.ERROR}
 
 @dataclass(frozen=True)
 class Cluster:
-    """A cluster that this process is connected to. ray: the module. started: by us, for this work alone."""
+    """A cluster that this process is connected to. ray: the module. started: by us, for this work alone.
+
+    borrowed: the connection was there before and stays. Else leaving `connect` ends it, and Ray ends our tasks.
+    """
 
     ray: ModuleType
     started: bool
+    borrowed: bool
 
     def __str__(self) -> str:
         nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
@@ -88,7 +92,7 @@ def connect(address: str) -> Iterator[Cluster]:
     """
     ray = _import_ray()
     if ray.is_initialized():
-        yield Cluster(ray, started=False)
+        yield Cluster(ray, started=False, borrowed=True)
         return
     try:
         if address == LOCAL:
@@ -99,7 +103,7 @@ def connect(address: str) -> Iterator[Cluster]:
     except Exception as error:  # Ray raises exceptions of many kinds here, also plain ones
         raise RnnzooError(f"{OPTION}: found {address!r}, but no Ray cluster was reached there: {error}") from error
     try:
-        yield Cluster(ray, started=address == LOCAL)
+        yield Cluster(ray, started=address == LOCAL, borrowed=False)
     finally:
         ray.shutdown()
 

@@ -101,7 +101,8 @@ def as_finished(
     """Submit a task for each item, and yield items with results as they come; `items` may grow on the way.
 
     meanwhile: called about twice a second. The first error, RnnzooError where it is the user's to mend, stops
-    everything: tasks still running are then cancelled, as when the caller stops listening.
+    everything: tasks still running end with the connection, or are cancelled where that stays, as when the caller
+    stops listening.
     """
     ray = cluster.ray
     running: dict[Any, Item] = {}
@@ -116,5 +117,9 @@ def as_finished(
                 item = running.pop(reference)
                 yield item, cluster.get(reference, str(item))
     finally:
-        for reference in running:
-            ray.cancel(reference, force=True)
+        if cluster.borrowed and running:
+            # Ray ends this whole process when it cancels a task that is just ending (2.60: "Tried to complete task
+            # that was not pending"): those that fail for the same reason get the time to do so by themselves.
+            _, running_on = ray.wait(list(running), num_returns=len(running), timeout=LOOK_SECONDS)
+            for reference in running_on:
+                ray.cancel(reference, force=True)
