@@ -107,29 +107,6 @@ def test_trajectories_equal_the_reference_forward_and_backward(weights, shape, o
     assert_close(*pairs)
 
 
-def test_step_takes_gradients_to_inputs_and_states(weights):
-    rnns = FrozenRNNs(weights)
-    state = tuple(numbers(3, 2, 8, seed=n) for n in range(4))
-
-    def step(inputs, *state):
-        logits, following = rnns.step(inputs, state)
-        return (logits, *following)
-
-    assert torch.autograd.gradcheck(step, (numbers(3, 2, 6, seed=9), *state), fast_mode=True)
-
-
-def test_steps_make_up_the_run(weights):
-    inputs = numbers(3, 2, 7, 6)
-    rnns = FrozenRNNs(weights)
-    state, logits = rnns.zero_state(2, inputs), []
-    for step_inputs in inputs.unbind(2):
-        step_logits, state = rnns.step(step_inputs, state)
-        logits.append(step_logits)
-    found, expected = torch.stack(logits, dim=2), rnns.run(inputs)
-    assert_close([found], [expected])
-    assert_close(gradients([found], [inputs]), gradients([expected], [inputs]))
-
-
 def test_other_cells_take_the_reference_path(weights, monkeypatch):
     torch.manual_seed(0)
     encoders = [make(SMALL).double() for make in MAKERS.values()]
@@ -168,6 +145,22 @@ def test_closed_loop_equals_the_reference_forward_and_backward(population, probe
         assert not inputs.requires_grad
         results.append([hidden, inputs, *gradients([hidden], parameters)])
     assert_close(*results)
+
+
+def test_closed_loop_in_single_precision_equals_the_reference():
+    torch.manual_seed(0)
+    encoder = closed(InteractiveProbing(LANGUAGES, 3, 6))
+    rnns = FrozenRNNs(fresh_weights(LANGUAGES.spec, 5, dtype=torch.float32))  # compiled, where there is a compiler
+    results = []
+    for loop in (ClosedLoop.apply, closed_loop_reference):
+        weights = encoder.reader.composed_weights()
+        scores = encoder.scores.transpose(0, 1)
+        hidden, _ = loop(rnns, encoder.input_range, scores, encoder.correction / 16, *weights)
+        results.append(
+            [hidden, *torch.autograd.grad(hidden.square().mean(), [encoder.scores, encoder.correction])]
+        )
+    for found, expected in zip(*results, strict=True):
+        assert torch.allclose(found, expected, rtol=1e-3, atol=1e-5 * float(expected.detach().abs().max()))
 
 
 @pytest.mark.parametrize("input_range", [TokenRange(), PixelRange(-0.4, 3.2)])

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from loaders.encoders.frozen_rnn import FrozenRNNs, Layer
+from loaders.encoders.frozen_layer import FrozenLayerBack
+from loaders.encoders.frozen_rnn import FrozenRNNs
 from loaders.encoders.probing import LEAST_LOG_PROBABILITY, InputRange, read_logits
 from loaders.encoders.recurrence import Steps, StepsBack, outer_products
 from zoo_builder.rnn import State
@@ -58,8 +59,7 @@ class ClosedLoop(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         steps, probes, width = open_scores.shape
         models, spec = rnns.models, rnns.spec
-        gates = open_scores.new_empty(len(rnns.layers), steps, models, probes, 4 * spec.hidden_size)
-        asked = [Steps(room) for room in gates]
+        asked = [layer.room(steps, probes) for layer in rnns.layers]
         reading = [Steps(open_scores.new_empty(steps, models, len(recurrent))) for recurrent in reader[1::3]]
         inputs = open_scores.new_empty(steps, models, probes, width)
         scored = open_scores.new_empty(steps, models, probes, spec.output_size)
@@ -68,7 +68,10 @@ class ClosedLoop(torch.autograd.Function):
             if t:
                 scores = torch.addmm(scores.flatten(1), reading[-1].hidden[t - 1], correction.T).view_as(scores)
             inputs[t] = input_range.forward(scores)
-            scored[t] = _ask(rnns, asked, inputs[t], t).log_softmax(dim=-1)
+            answers = inputs[t : t + 1]
+            for asking, ran in zip(rnns.layers, asked, strict=True):
+                answers = asking.forward(answers, ran, t, t + 1)
+            scored[t] = rnns.head.forward(answers)[0].log_softmax(dim=-1)
             below = scored[t].clamp_min(LEAST_LOG_PROBABILITY).flatten(1)
             for number, layer in enumerate(reading):
                 weight, recurrent, bias = reader[3 * number : 3 * number + 3]
@@ -88,9 +91,9 @@ class ClosedLoop(torch.autograd.Function):
     def backward(ctx: Any, d_read: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         inputs, scored, correction, *rest = ctx.saved_tensors
         reader, kept = rest[: 3 * ctx.readers], rest[3 * ctx.readers :]
-        layers = [StepsBack(*kept[4 * n : 4 * n + 4]) for n in range(len(kept) // 4)]
-        asked, reading = layers[: -ctx.readers], layers[-ctx.readers :]
-        d_asked = [torch.zeros_like(layer.d_cell) for layer in asked]
+        ran = [kept[n : n + 4] for n in range(0, len(kept), 4)]
+        asked = [FrozenLayerBack(*pair) for pair in zip(ctx.rnns.layers, ran[: -ctx.readers], strict=True)]
+        reading = [StepsBack(*tensors) for tensors in ran[-ctx.readers :]]
         d_reading = [torch.zeros_like(layer.d_cell) for layer in reading]
         d_scores = torch.empty_like(inputs)
         for t in reversed(range(len(inputs))):
@@ -103,8 +106,10 @@ class ClosedLoop(torch.autograd.Function):
             # Of the log-softmax: g - p sum(g), where g has nothing of what was cut off.
             d_scored = d_below.view_as(scored[t]).masked_fill_(scored[t] < LEAST_LOG_PROBABILITY, 0)
             d_logits = d_scored.addcmul(scored[t].exp(), d_scored.sum(dim=-1, keepdim=True), value=-1)
-            d_inputs = _ask_backward(ctx.rnns, asked, d_asked, d_logits, t)
-            d_scores[t] = ctx.input_range.backward(d_inputs, inputs[t])
+            above = ctx.rnns.head.backward(d_logits[None])
+            for asking in reversed(asked):
+                above = asking.backward(above, t)
+            d_scores[t] = ctx.input_range.backward(above[0], inputs[t])
             d_reading[-1].addmm_(d_scores[t].flatten(1), correction)
         d_correction = outer_products(d_scores.flatten(2)[1:], reading[-1].hidden[:-1])
         d_reader: list[Tensor] = []
@@ -112,26 +117,3 @@ class ClosedLoop(torch.autograd.Function):
             below = reading[number - 1].hidden if number else scored.clamp_min(LEAST_LOG_PROBABILITY).flatten(2)
             d_reader += layer.weight_gradients(below)
         return None, None, d_scores.sum(dim=1), d_correction, *d_reader
-
-
-def _ask(rnns: FrozenRNNs, asked: list[Steps], inputs: Tensor, t: int) -> Tensor:
-    """Step t of the RNNs: inputs [N, K, D] -> logits [N, K, O]."""
-    for layer, steps in zip(rnns.layers, asked, strict=True):
-        gates = torch.baddbmm(layer.bias, inputs, layer.input_weights.mT, out=steps.gates[t])
-        if t:
-            gates.baddbmm_(steps.hidden[t - 1], layer.recurrent_weights.mT)
-        inputs = steps.activate(t)
-    return torch.baddbmm(rnns.head_bias, inputs, rnns.head_weight.mT)
-
-
-def _ask_backward(
-    rnns: FrozenRNNs, asked: list[StepsBack], d_asked: list[Tensor], d_logits: Tensor, t: int
-) -> Tensor:
-    """Gradient of the inputs [N, K, D] of step t; `d_asked`, of each layer's h, moves on to step t - 1."""
-    d_below = torch.bmm(d_logits, rnns.head_weight)
-    for number in reversed(range(len(asked))):
-        layer: Layer = rnns.layers[number]
-        d_gates = asked[number].deactivate(t, d_asked[number].add_(d_below))
-        d_below = torch.bmm(d_gates, layer.input_weights)
-        torch.bmm(d_gates, layer.recurrent_weights, out=d_asked[number])
-    return d_below

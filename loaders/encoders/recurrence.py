@@ -15,6 +15,9 @@ from torch.autograd.function import once_differentiable
 
 from zoo_builder.compiled.lstm_steps import activate, deactivate
 
+FEW = 32
+"""On CPUs a matrix product with so few columns takes many times as long as its transpose, which has few rows."""
+
 
 class Steps:
     """What the steps of one LSTM layer leave behind: gates [T, .., 4H]; c, tanh(c) and h [T, .., H]."""
@@ -57,7 +60,10 @@ class StepsBack:
 
 def outer_products(d_outputs: Tensor, inputs: Tensor) -> Tensor:
     """Their sum: [T, N, rows] and [T, N, columns] -> [rows, columns]."""
-    return d_outputs.flatten(0, 1).T @ inputs.flatten(0, 1)
+    d_outputs, inputs = d_outputs.flatten(0, 1), inputs.flatten(0, 1)
+    if inputs.shape[-1] < FEW:
+        return (inputs.T @ d_outputs).T
+    return d_outputs.T @ inputs
 
 
 class LSTMStack(torch.autograd.Function):

@@ -32,10 +32,34 @@ constexpr int kLanes = kVectorBytes / sizeof(float);
 typedef float Vec __attribute__((vector_size(kVectorBytes), may_alias));
 typedef int32_t IntVec __attribute__((vector_size(kVectorBytes), may_alias));
 
+// Partial sums of a matrix product, to be kept in registers.
+template <int Rows, int Vectors>
+using Sums = Vec[Rows][Vectors];
+
 // `p` must be a multiple of kVectorBytes.
 INLINE Vec load(const float* p) { return *reinterpret_cast<const Vec*>(p); }
 INLINE void store(float* p, Vec v) { *reinterpret_cast<Vec*>(p) = v; }
 INLINE Vec broadcast(float x) { return x - Vec{}; }
+
+// The same for floats anywhere in memory.
+typedef float LooseVec __attribute__((vector_size(kVectorBytes), aligned(sizeof(float)), may_alias));
+INLINE Vec load_loose(const float* p) { return *reinterpret_cast<const LooseVec*>(p); }
+INLINE void store_loose(float* p, Vec v) { *reinterpret_cast<LooseVec*>(p) = v; }
+
+// The first `count` of a vector's floats; the others are 0, which every function here takes in its stride.
+INLINE Vec load_some(const float* p, int count) {
+    if (count == kLanes) return load_loose(p);
+    Vec v = {};
+    std::memcpy(&v, p, count * sizeof(float));
+    return v;
+}
+
+INLINE void store_some(float* p, Vec v, int count) {
+    if (count == kLanes)
+        store_loose(p, v);
+    else
+        std::memcpy(p, &v, count * sizeof(float));
+}
 
 // NaN stays NaN: both comparisons are false for it.
 INLINE Vec at_least(Vec x, float low) { return x < broadcast(low) ? broadcast(low) : x; }
@@ -117,4 +141,40 @@ INLINE float sum_of(Vec x) {
     float sum = 0;
     for (int lane = 0; lane < kLanes; lane++) sum += x[lane];
     return sum;
+}
+
+// The four gates of an LSTM, from their pre-activations to their values, and the way back to the gradients of the
+// pre-activations.
+struct Gates {
+    Vec i, f, g, o;
+};
+
+// The first `count` of each, from rows of four gates of `units` floats.
+INLINE Gates load_gates(const float* p, int64_t units, int count = kLanes) {
+    return {load_some(p, count), load_some(p + units, count), load_some(p + 2 * units, count),
+            load_some(p + 3 * units, count)};
+}
+
+INLINE void store_gates(float* p, const Gates& gates, int64_t units, int count = kLanes) {
+    store_some(p, gates.i, count);
+    store_some(p + units, gates.f, count);
+    store_some(p + 2 * units, gates.g, count);
+    store_some(p + 3 * units, gates.o, count);
+}
+
+// c' = f c + i g, from pre-activations that become gates in place.
+INLINE Vec next_cell(Gates& gates, Vec cell) {
+    sigmoid_pair(gates.i, gates.f);
+    tanh_and_sigmoid(gates.g, gates.o);
+    return gates.f * cell + gates.i * gates.g;
+}
+
+// By h = o s, s = tanh(c'): from the gates, c before, s, and the gradients dh of h and dc of c' by way of later
+// steps. dc becomes the gradient of c.
+INLINE Gates gate_gradients(const Gates& gates, Vec cell, Vec squashed, Vec dh, Vec& dc) {
+    const Vec total = dc + dh * gates.o * (1.0f - squashed * squashed);
+    const Vec by_i = total * gates.i, by_f = total * gates.f;
+    dc = by_f;
+    return {by_i * gates.g * (1.0f - gates.i), by_f * cell * (1.0f - gates.f), by_i * (1.0f - gates.g * gates.g),
+            dh * squashed * gates.o * (1.0f - gates.o)};
 }

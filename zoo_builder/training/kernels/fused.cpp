@@ -4,15 +4,15 @@
 // workspace of a thread, which fits the L2 cache; a model takes all its steps there before the next one starts.
 // Sums run in an order that depends on the shapes alone, so results do not depend on neighbours or threads.
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <cstdint>
 #include <new>
-#include <system_error>
-#include <thread>
 #include <vector>
 
 #include "lstm.h"
+#include "threads.h"
 
 // Mirrors `_Data` in fused_cpu.py; zoo_builder/tasks/base.py says what the fields mean.
 struct Data {
@@ -373,23 +373,15 @@ float loss_and_gradient(Model& model, Group& group, const Data& data, int64_t ru
 template <class Work>
 bool for_each_model(int64_t models, int threads, int64_t steps, Work work) {
     std::atomic<int64_t> next{0};
-    std::vector<std::thread> helpers;
     std::atomic<bool> complete{true};
-    const auto take_models = [&] {
+    on_threads(std::min<int64_t>(threads, models), [&] {
         try {
             Workspace workspace(static_cast<int>(steps));
             for (int64_t model = next++; model < models; model = next++) work(workspace, model);
         } catch (const std::bad_alloc&) {
             complete = false;
         }
-    };
-    try {
-        for (int64_t i = 1; i < threads && i < models; i++) helpers.emplace_back(take_models);
-    } catch (const std::system_error&) {
-        // The system grants no more threads: those there are do all the work.
-    }
-    take_models();
-    for (std::thread& helper : helpers) helper.join();
+    });
     return complete;
 }
 

@@ -26,9 +26,6 @@ INLINE void for_tiles(Body body) {
 constexpr int tile_vectors(int vectors) { return vectors < 4 ? vectors : 4; }
 constexpr int tile_rows(int vectors) { return kAccumulators / vectors < 8 ? kAccumulators / vectors : 8; }
 
-template <int Rows, int Vectors>
-using Sums = Vec[Rows][Vectors];
-
 // sum[r][v] += sum_k a[r, k] b[k, v], with a's strides (row, k) and b's strides (k, vector) in floats.
 template <int Rows, int Vectors>
 INLINE void multiply_add(Sums<Rows, Vectors>& sum, const float* a, int a_row, int a_depth, const float* b,
