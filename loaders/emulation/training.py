@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from loaders.emulation.emulator import LOSSES, Emulation, Emulator
+from loaders.encoders.frozen_rnn import run_frozen
 from loaders.loaded_zoo import LoadedZoo
 from loaders.training import TrainingConfig, TrainingObserver, train
 from zoo_builder.errors import RnnzooError
-from zoo_builder.rnn import rnn_forward
 
 EMULATION_PRESETS = {
     "quick": TrainingConfig(
@@ -78,7 +78,7 @@ def _losses(loaded: LoadedZoo, emulation: Emulation, rows: Tensor, rollouts: Ten
     items = loaded.rollouts[loaded.rollout_group[rows].unsqueeze(1), rollouts]
     inputs = loaded.zoo.encoding.inputs(items)
     with torch.no_grad():
-        original = rnn_forward(weights, inputs)[0].log_softmax(dim=-1)
+        original = run_frozen(weights, inputs).log_softmax(dim=-1)
     return LOSSES[loss](original, emulation(weights, inputs))
 
 
