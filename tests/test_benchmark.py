@@ -261,7 +261,7 @@ def test_names_with_options():
 def test_every_encoder_keeps_its_word(name, language_zoo, digits_zoo):
     for zoo in (language_zoo, digits_zoo):
         population = LoadedZoo(zoo).population
-        if name == "greedy_decode" and not population.reads_tokens:
+        if name in ("greedy_decode", "completion_probing") and not population.reads_tokens:
             continue
         first, again = (load_encoder(name, ENCODERS, population, seed=1) for _ in range(2))
         assert check_encoder(first, population) > 0

@@ -1,6 +1,7 @@
 """Probing encoders: the fast path against the reference, and every promise of the encoders."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -17,10 +18,12 @@ from encoder_checks import (
     assert_round_trip,
     fresh_weights,
 )
+from torch.nn.functional import one_hot
 
-from loaders.encoders import Population, check_encoder
+from loaders.encoders import LabelledItems, Population, check_encoder
 from loaders.encoders.benchmark import PER_MODEL, contestants, run
 from loaders.encoders.closed_loop import ClosedLoop, closed_loop_reference
+from loaders.encoders.completion_probing import CompletionProbing
 from loaders.encoders.frozen_rnn import FrozenRNNs, run_frozen
 from loaders.encoders.hidden_probing import HiddenProbing
 from loaders.encoders.interactive_probing import InteractiveProbing
@@ -40,6 +43,7 @@ MAKERS = {
     "generator": lambda population: ProbeGenerator(population, probes=3, length=6),
     "free probes": lambda population: ProbeGenerator(population, probes=3, length=6, free=True),
     "hidden": lambda population: HiddenProbing(population, probes=2, length=6),
+    "completion": lambda population: CompletionProbing(population, probes=3, length=7),
 }
 
 
@@ -200,6 +204,8 @@ def test_a_model_is_embedded_alone_as_together(make):
 
 @pytest.mark.parametrize("population", [SMALL, SMALL_IMAGES], ids=["tokens", "images"])
 def test_every_parameter_takes_a_gradient(make, population):
+    if make is MAKERS["completion"] and not population.reads_tokens:
+        pytest.skip("images are not completed")
     encoder = make(population)
     assert check_encoder(encoder, population) == 16
     assert_gradients_everywhere(encoder, population)
@@ -250,9 +256,54 @@ def test_probing_inputs_are_inputs(make):
     assert inputs.shape == (3, encoder.probes, encoder.length, 6)
     assert not inputs.requires_grad
     assert torch.allclose(inputs.sum(dim=-1), torch.ones(()))
+    if make is MAKERS["completion"]:
+        return
     pixels = make(SMALL_IMAGES).probing_inputs(fresh_weights(SMALL_IMAGES.spec, 3, dtype=torch.float32))
     assert pixels.min() >= -0.42
     assert pixels.max() <= -0.42 + 255 * 0.0127
+
+
+def test_every_rnn_completes_a_beginning_by_its_own_likeliest_tokens():
+    torch.manual_seed(0)
+    encoder, weights = CompletionProbing(SMALL, 4, 9), fresh_weights(SMALL.spec, 5, dtype=torch.float32)
+    inputs = encoder.probing_inputs(weights)
+    answers = rnn_forward(weights, inputs)[0].argmax(dim=-1)
+    for k, length in enumerate(encoder.lengths.tolist()):
+        assert 0 < length < 9
+        assert torch.allclose(inputs[:, k, :length], encoder.scores[k, :length].softmax(dim=-1))
+        assert torch.equal(inputs[:, k, length:], one_hot(answers[:, k, length - 1 : -1], 6).float())
+    assert not torch.equal(inputs[0], inputs[1])
+
+
+def test_beginnings_end_where_a_string_first_changes_its_letter():
+    strings = [[4, *[0] * n, *[1] * n, *[5] * (12 - 2 * n)] for n in range(1, 6)]  # a^n b^n, then END
+    population = replace(SMALL, steps=12, reference=LabelledItems(torch.tensor(strings, dtype=torch.uint8)))
+    encoder = CompletionProbing(population, 3)
+    assert encoder.length == 12
+    assert encoder.lengths.tolist() == [4, 5, 6]  # of n = 1 to 5 the middle half: 2, 3, 4
+    for scores, n in zip(encoder.scores, (2, 3, 4), strict=True):
+        assert scores[: n + 2].argmax(dim=-1).tolist() == [4, *[0] * n, 1]
+
+
+def test_completion_reads_expected_transitions():
+    torch.manual_seed(0)
+    encoder = CompletionProbing(SMALL, 3, 8).double()
+    weights = fresh_weights(SMALL.spec, 4)
+    found = encoder(weights)
+    given = (torch.arange(8) < encoder.lengths[:, None])[..., None]
+    inputs = torch.where(given, encoder.scores.softmax(dim=-1), encoder.probing_inputs(weights))
+    expected = rnn_forward(weights, inputs)[0].softmax(dim=-1)
+    counts = torch.einsum("nkti,nkto->nkio", inputs, expected) / 8
+    reference = encoder.head(counts.flatten(1))
+    parameters = list(encoder.parameters())
+    assert_close([found], [reference])
+    assert_close(gradients([found], parameters), gradients([reference], parameters))
+
+
+@pytest.mark.parametrize("population", [SMALL_IMAGES, replace(SMALL, spec=RNNSpec(6, 8, 5, 2))])
+def test_only_rnns_that_read_what_they_write_complete(population):
+    with pytest.raises(RnnzooError, match=r"completion_probing: found RNNs .*expected ones that read the tokens"):
+        CompletionProbing(population)
 
 
 def test_interactive_probing_starts_open_and_asks_each_rnn_its_own_when_closed():

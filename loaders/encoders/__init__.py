@@ -14,6 +14,7 @@ from loaders.encoders.base import (
     load_encoder,
 )
 from loaders.encoders.behaviour_statistics import BehaviourStatistics
+from loaders.encoders.completion_probing import CompletionProbing
 from loaders.encoders.flat_mlp import FlatMLP
 from loaders.encoders.graph_network import GraphNetwork
 from loaders.encoders.greedy_decode import GreedyDecode
@@ -53,6 +54,7 @@ ENCODERS: dict[str, Callable[..., Encoder]] = {
     # beyond them
     "probe_generator": ProbeGenerator,
     "hidden_probing": HiddenProbing,
+    "completion_probing": CompletionProbing,
     "graph_network": GraphNetwork,
     "universal_functional": UniversalFunctional,
     # controls: nothing is learned of weights

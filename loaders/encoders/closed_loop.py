@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from loaders.encoders.frozen_layer import FrozenLayerBack
-from loaders.encoders.frozen_rnn import FrozenRNNs
+from loaders.encoders.frozen_rnn import FrozenRNNs, Walk
 from loaders.encoders.probing import LEAST_LOG_PROBABILITY, InputRange, read_logits
 from loaders.encoders.recurrence import Steps, StepsBack, outer_products
 from zoo_builder.rnn import State
@@ -59,7 +59,7 @@ class ClosedLoop(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         steps, probes, width = open_scores.shape
         models, spec = rnns.models, rnns.spec
-        asked = [layer.room(steps, probes) for layer in rnns.layers]
+        asked = Walk(rnns, steps, probes)
         reading = [Steps(open_scores.new_empty(steps, models, len(recurrent))) for recurrent in reader[1::3]]
         inputs = open_scores.new_empty(steps, models, probes, width)
         scored = open_scores.new_empty(steps, models, probes, spec.output_size)
@@ -68,10 +68,7 @@ class ClosedLoop(torch.autograd.Function):
             if t:
                 scores = torch.addmm(scores.flatten(1), reading[-1].hidden[t - 1], correction.T).view_as(scores)
             inputs[t] = input_range.forward(scores)
-            answers = inputs[t : t + 1]
-            for asking, ran in zip(rnns.layers, asked, strict=True):
-                answers = asking.forward(answers, ran, t, t + 1)
-            scored[t] = rnns.head.forward(answers)[0].log_softmax(dim=-1)
+            scored[t] = asked.step(inputs[t], t).log_softmax(dim=-1)
             below = scored[t].clamp_min(LEAST_LOG_PROBABILITY).flatten(1)
             for number, layer in enumerate(reading):
                 weight, recurrent, bias = reader[3 * number : 3 * number + 3]
@@ -80,7 +77,7 @@ class ClosedLoop(torch.autograd.Function):
                     layer.gates[t].addmm_(layer.hidden[t - 1], recurrent.T)
                 below = layer.activate(t)
         ctx.rnns, ctx.input_range = rnns, input_range
-        kept = [tensor for layer in (*asked, *reading) for tensor in layer.tensors()]
+        kept = [tensor for layer in (*asked.ran, *reading) for tensor in layer.tensors()]
         ctx.save_for_backward(inputs, scored, correction, *reader, *kept)
         ctx.readers = len(reading)
         ctx.mark_non_differentiable(inputs)

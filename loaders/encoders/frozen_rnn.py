@@ -90,6 +90,28 @@ class FrozenRNNs:
             )
 
 
+class Walk:
+    """N frozen RNNs on B sequences each, a step at a time, for at most T steps; no gradients."""
+
+    def __init__(self, rnns: FrozenRNNs, steps: int, sequences: int) -> None:
+        self.rnns = rnns
+        self.ran = [layer.room(steps, sequences) for layer in rnns.layers]
+        """What the steps of each layer left behind; nothing for cells without a fast path."""
+        self._state: State | None = None
+
+    def step(self, inputs: Tensor, t: int) -> Tensor:
+        """Step t, after step t - 1: inputs [N, B, D] -> logits [N, B, O]."""
+        if not self.rnns.is_fast:
+            state = self.rnns.zero_state(inputs.shape[1], inputs) if t == 0 else self._state
+            assert state is not None
+            logits, self._state = self.rnns.step(inputs, state)
+            return logits
+        below = inputs.unsqueeze(0)
+        for layer, ran in zip(self.rnns.layers, self.ran, strict=True):
+            below = layer.forward(below, ran, t, t + 1)
+        return self.rnns.head.forward(below)[0]
+
+
 def run_frozen(weights: Weights, inputs: Tensor) -> Tensor:
     """Logits [N, B, T, O] of N RNNs over inputs [N, B, T, D] or [B, T, D]; equal to `rnn_forward`'s.
 
