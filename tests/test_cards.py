@@ -4,12 +4,16 @@ import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
 from huggingface_hub import DatasetCard
+from synthetic_results import write_results
 
 from loaders import Zoo
+from loaders.benchmark.boards import read_results
+from loaders.benchmark.report.baselines import baselines_markdown
 from zoo_builder.cli import main
 from zoo_builder.errors import RnnzooError
 from zoo_builder.release import release_zoo, render_card
@@ -101,6 +105,39 @@ def test_the_committed_columns_are_not_stale(zoo_name):
     schema = metadata_schema(TASK_FAMILIES[ZOOS[zoo_name]["family"]].schema)
     committed = Path(TEMPLATES / zoo_name / "columns.md").read_text()
     assert committed == columns_table(schema) + "\n", "write columns_table(schema) into columns.md again"
+
+
+@pytest.mark.parametrize("zoo_name", ["formal_languages", "sequential_mnist"])
+def test_the_committed_baselines_are_those_of_the_results(zoo_name):
+    (board,) = read_results(TEMPLATES / zoo_name / "results")
+    committed = (TEMPLATES / zoo_name / "baselines.md").read_text()
+    assert committed == baselines_markdown(board), "run python -m loaders.benchmark.report.baselines again"
+
+
+def test_baselines_stand_on_the_card_of_their_zoo_alone(language_zoo, digits_zoo):
+    languages, digits = render_card(language_zoo), render_card(digits_zoo)
+    assert (TEMPLATES / "formal_languages/baselines.md").read_text().strip() in languages
+    assert f"zoo-bench run --zoo {default_repo('formal_languages')}" in languages
+    assert "## Baselines" not in digits
+
+
+def test_a_table_of_baselines_says_what_the_results_do(tmp_path):
+    write_results(tmp_path, "sequential_mnist", encoders=("noninteractive_probing", "behaviour_statistics"))
+    (board,) = read_results(tmp_path)
+    text = baselines_markdown(board)
+    sentence, _, header, _, *lines = text.splitlines()
+    assert "256 runs of 2000 steps" in sentence
+    assert "| rotation: mean error (deg) ↓ |" in header
+    assert lines[-1].startswith("†")
+    (probing,) = (line.split(" | ") for line in lines if "noninteractive_probing" in line)
+    of_rotation = [
+        result for result in board.results if result.encoder in probing[0] and result.target == "rotation"
+    ]
+    assert len(of_rotation) == 3
+    means = [np.mean([r.scores[split]["mean error (deg)"] for r in of_rotation]) for split in ("test", "ood")]
+    assert probing[2] == f"{means[0]:.1f} / {means[1]:.1f}"
+    losses = [np.mean([e.losses[split] for e in board.emulations]) for split in ("test", "ood")]
+    assert probing[-1] == f"{losses[0]:.3f} / {losses[1]:.3f} |"
 
 
 def test_the_build_command_is_the_one_that_was_given():

@@ -75,6 +75,7 @@ def render_card(zoo: Path, repo_id: str | None = None, release: Path | None = No
     _add_dataset_info(data, tables, configs, release)
     facts = _facts(tables, repo_id or default_repo(manifest.zoo), configs)
     facts["loading"] = render_template(TEMPLATES / "loading.md", facts)
+    facts["baselines"] = _baselines(manifest.zoo)
     facts["numbers"] = render_template(TEMPLATES / "numbers.md", facts)
     body = render_template(TEMPLATES / CARDS[manifest.zoo][0] / "card.md", facts)
     return str(DatasetCard.from_template(data, template_str=PAGE, body=body)).rstrip() + "\n"
@@ -86,6 +87,12 @@ def render_template(path: Path, facts: dict[str, Any]) -> str:
         raise RnnzooError(f"{path}: this template is missing; reinstall rnnzoo")
     template = jinja2.Template(path.read_text(), undefined=jinja2.StrictUndefined, trim_blocks=True)
     return template.render(facts).strip()
+
+
+def _baselines(zoo: str) -> str:
+    """What `loaders.benchmark.report.baselines` wrote of the committed results on this zoo; nothing without any."""
+    path = TEMPLATES / zoo / "baselines.md"
+    return path.read_text().strip() if path.is_file() else ""
 
 
 def _config_entry(tables: ZooTables, config: str) -> dict[str, Any]:

@@ -1,0 +1,76 @@
+"""What a card says of the baselines: the committed results of a zoo in one short table.
+
+python -m loaders.benchmark.report.baselines    # writes dataset_cards/<zoo>/baselines.md anew
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from loaders.benchmark.boards import Board, read_results
+from loaders.benchmark.protocol import PROTOCOLS
+from loaders.benchmark.report import COMMITTED
+from loaders.benchmark.report.tables import EmulationLine, Line, TargetTable, emulation_lines, target_tables
+from loaders.benchmark.report.text import ARROWS, NOTE_DATA, Cells, markdown, marked, number
+from loaders.benchmark.statistics import Estimate
+from zoo_builder.storage.shards import write_file
+
+FILE = "baselines.md"
+
+
+def baselines_markdown(board: Board) -> str:
+    """A sentence on what was measured, and a line for every encoder and track: main scores on test / ood."""
+    tables, emulations = target_tables(board, None), emulation_lines(board)
+    config = board.rows.zoo_config
+    parts = [
+        f"Scores of `zoo-bench` on a zoo of {config['runs']} runs of {config['steps']} steps, "
+        f"protocol `{board.rows.protocol}`, means over seeds: unseen tasks of `test` / `ood`.",
+        markdown(_cells(tables, emulations), left=2),
+    ]
+    if any(line.uses_data for table in tables for line in table.lines):
+        parts.append(NOTE_DATA)
+    return "\n\n".join(parts) + "\n"
+
+
+def _cells(tables: list[TargetTable], emulations: list[EmulationLine]) -> Cells:
+    """Lines in the order of the first target, then of the second for those that the first lacks, and so on."""
+    lines: dict[tuple[str, str], Line] = {}
+    for table in tables:
+        for line in table.lines:
+            lines.setdefault((line.encoder, line.track), line)
+    losses = {line.encoder: line.losses for line in emulations}
+    header = ["encoder", "track", *(f"{t.target.name}: {t.main} {ARROWS[t.target.better]}" for t in tables)]
+    cells = [[*header, "emulation loss ↓"]]
+    for (encoder, track), line in lines.items():
+        loss = losses.get(encoder, {}) if track == "frozen" else {}
+        scores = [_score(table, encoder, track) for table in tables]
+        cells.append([marked(line), track, *scores, _pair(loss.get("test"), loss.get("ood"))])
+    return cells
+
+
+def _score(table: TargetTable, encoder: str, track: str) -> str:
+    for line in table.lines:
+        if (line.encoder, line.track) == (encoder, track):
+            return _pair(*(line.scores[split][table.main] for split in table.splits))
+    return ""
+
+
+def _pair(*estimates: Estimate | None) -> str:
+    known = [estimate for estimate in estimates if estimate is not None]
+    return " / ".join(number(estimate.mean) for estimate in known)
+
+
+def write_baselines(cards: Path = COMMITTED) -> list[Path]:
+    """Write the table of every zoo with committed results; returns the files."""
+    written = []
+    for results in sorted(cards.glob("*/results")):
+        for board in read_results(results):
+            if board.rows.protocol == PROTOCOLS[0]:
+                written.append(results.parent / FILE)
+                write_file(written[-1], baselines_markdown(board).encode())
+    return written
+
+
+if __name__ == "__main__":
+    for path in write_baselines():
+        print(path)
