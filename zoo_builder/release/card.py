@@ -90,7 +90,7 @@ def render_template(path: Path, facts: dict[str, Any]) -> str:
 
 
 def _baselines(zoo: str) -> str:
-    """What `loaders.benchmark.report.baselines` wrote of the committed results on this zoo; nothing without any."""
+    """What `loaders.benchmark.report.baselines` wrote of the committed results on this zoo, if there are any."""
     path = TEMPLATES / zoo / "baselines.md"
     return path.read_text().strip() if path.is_file() else ""
 
