@@ -20,8 +20,8 @@ from encoder_checks import (
 )
 from torch.nn.functional import one_hot
 
-from loaders.encoders import LabelledItems, Population, check_encoder
-from loaders.encoders.benchmark import PER_MODEL, contestants, run
+from loaders.encoders import ENCODERS, LabelledItems, Population, check_encoder
+from loaders.encoders.benchmark import PER_MODEL, contestants, fitting, populations, run
 from loaders.encoders.closed_loop import ClosedLoop, closed_loop_reference
 from loaders.encoders.completion_probing import CompletionProbing
 from loaders.encoders.frozen_rnn import FrozenRNNs, run_frozen
@@ -335,3 +335,9 @@ def test_the_benchmark_times_both_forms():
     turns = run(found, repeats=1)
     assert [name for name in turns if name.endswith("per model")] == [f"{name}, per model" for name in names[:2]]
     assert all(len(times) == 1 and times[0] > 0 for times in turns.values())
+
+
+def test_the_speed_benchmark_leaves_out_what_rnns_cannot_be_asked():
+    kinds = populations()
+    assert fitting(kinds["languages"]) == list(ENCODERS)
+    assert set(ENCODERS) - set(fitting(kinds["images"])) == {"completion_probing", "greedy_decode"}

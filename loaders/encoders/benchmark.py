@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
@@ -119,6 +120,16 @@ def _now() -> float:
     return time.perf_counter()
 
 
+def fitting(population: Population) -> list[str]:
+    """The registry's encoders that can be made for these RNNs."""
+    names = []
+    for name in ENCODERS:
+        with suppress(RnnzooError):
+            load_encoder(name, ENCODERS, population)
+            names.append(name)
+    return names
+
+
 def contestants(names: Sequence[str], population: Population, models: int, device: str) -> dict[str, Contestant]:
     """Name -> what is timed; encoders without parameters are left out, per-model forms follow their encoders."""
     weights = unflatten_weights(population.spec, init_parameters(population.spec, range(models)).to(device))
@@ -170,7 +181,9 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     population = populations()[arguments.zoo_kind]
     try:
-        found = contestants(arguments.encoder or list(ENCODERS), population, arguments.models, arguments.device)
+        found = contestants(
+            arguments.encoder or fitting(population), population, arguments.models, arguments.device
+        )
     except RnnzooError as error:
         parser.error(str(error))
     if not found:
