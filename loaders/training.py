@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 import time
 import zipfile
 from collections.abc import Callable
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo_builder.errors import RnnzooError
+from zoo_builder.storage.writing import replacing
 
 SAVE_SECONDS = 30.0
 
@@ -136,22 +136,18 @@ def _copy(module: nn.Module) -> dict[str, Tensor]:
 
 
 def _save_state(path, module, optimizer, config, seed, step, curve, best) -> None:  # type: ignore[no-untyped-def]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    torch.save(
-        {
-            "config": config.to_dict(),
-            "seed": seed,
-            "step": step,
-            "curve": curve,
-            "best_loss": best[0],
-            "best": best[1],
-            "module": module.state_dict(),
-            "optimizer": optimizer.state_dict(),
-        },
-        temporary,
-    )
-    os.replace(temporary, path)
+    state = {
+        "config": config.to_dict(),
+        "seed": seed,
+        "step": step,
+        "curve": curve,
+        "best_loss": best[0],
+        "best": best[1],
+        "module": module.state_dict(),
+        "optimizer": optimizer.state_dict(),
+    }
+    with replacing(path) as file:
+        torch.save(state, file)
 
 
 def _load_state(path, module, optimizer, config, seed):  # type: ignore[no-untyped-def]

@@ -7,12 +7,13 @@ from itertools import pairwise
 
 import pytest
 import torch
+from compilers import skip_without_compiler
 from torch import Tensor
 
 from loaders.encoders import frozen_layer
 from loaders.encoders.frozen_layer import FrozenHead, FrozenLayer, FrozenLayerBack
 from loaders.encoders.frozen_rnn import FrozenRNNs, run_frozen
-from zoo_builder.compiled import compiler, lstm_layers
+from zoo_builder.compiled import lstm_layers
 from zoo_builder.compiled.compiler import KernelUnavailable
 from zoo_builder.rnn import RNNSpec, init_parameters, rnn_forward, unflatten_weights
 
@@ -26,10 +27,7 @@ def way(request, monkeypatch):
     if request.param == "torch":
         monkeypatch.setattr(frozen_layer, "can_compile", lambda weights, units: False)
     else:
-        try:
-            compiler.find_compiler()
-        except KernelUnavailable as error:
-            pytest.skip(str(error))
+        skip_without_compiler()
     return request.param
 
 

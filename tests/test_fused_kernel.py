@@ -1,40 +1,23 @@
-"""The fused CPU kernel against `rnn_forward`, autograd and `torch.optim.AdamW`, and the cache of its libraries."""
+"""The fused CPU kernel against `rnn_forward`, autograd and `torch.optim.AdamW`."""
 
 from __future__ import annotations
 
-import os
-import stat
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 import torch
+from compilers import needs_compiler
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot, softmax
 
-from zoo_builder.compiled import compiler
-from zoo_builder.compiled.compiler import KernelUnavailable
 from zoo_builder.errors import RnnzooError
 from zoo_builder.rnn import RNNSpec, rnn_forward, unflatten_weights
 from zoo_builder.tasks.base import Data, TileEncoding, TokenEncoding
 from zoo_builder.training.kernels.base import BETA1, TrainState
-from zoo_builder.training.kernels.fused_cpu import SOURCE, FusedCpuKernel
+from zoo_builder.training.kernels.fused_cpu import FusedCpuKernel
 
 ITEMS = 50
-
-
-def compiler_missing() -> str | None:
-    try:
-        compiler.find_compiler()
-    except KernelUnavailable as error:
-        return str(error)
-    return None
-
-
-needs_compiler = pytest.mark.skipif(compiler_missing() is not None, reason=compiler_missing() or "")
 
 
 @dataclass(frozen=True)
@@ -328,55 +311,3 @@ class TestChecks:
                 Data(TileEncoding(7, 1.0, 0.0), torch.zeros(3, 14, dtype=torch.uint8)),
                 torch.zeros(1, 2, dtype=torch.int32),
             )
-
-
-class TestCompiler:
-    SMALL = {  # noqa: RUF012
-        "RNNZOO_INPUTS": "2",
-        "RNNZOO_HIDDEN": "2",
-        "RNNZOO_OUTPUTS": "2",
-        "RNNZOO_LAYERS": "1",
-        "RNNZOO_TOKENS": "true",
-    }
-
-    def load_elsewhere(self, cache: Path) -> subprocess.Popen[str]:
-        """A process that loads the small library, and prints how many parameters its models have."""
-        program = (
-            "from zoo_builder.compiled.compiler import load_library\n"
-            "from zoo_builder.training.kernels.fused_cpu import SOURCE\n"
-            f"print(load_library(SOURCE, {self.SMALL}).rnnzoo_parameters())"
-        )
-        environment = {**os.environ, "RNNZOO_CACHE_DIR": str(cache)}
-        return subprocess.Popen(
-            [sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, text=True
-        )
-
-    @needs_compiler
-    def test_processes_that_race_and_a_damaged_library(self, tmp_path: Path) -> None:
-        """Two processes compile at the same time; later the library they left is damaged."""
-        expected = f"{RNNSpec(2, 2, 2, num_layers=1).num_parameters}\n"
-        racing = [self.load_elsewhere(tmp_path) for _ in range(2)]
-        assert [process.communicate()[0] for process in racing] == [expected] * 2
-        assert sorted(path.suffix for path in tmp_path.iterdir()) == [".sha256", ".so"]
-
-        (library,) = tmp_path.glob("*.so")
-        whole = library.read_bytes()
-        library.write_bytes(whole[: len(whole) // 2])
-        assert self.load_elsewhere(tmp_path).communicate()[0] == expected
-        assert library.stat().st_size == len(whole)
-
-    def test_no_compiler(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        monkeypatch.delenv("CXX", raising=False)
-        monkeypatch.setenv("PATH", str(tmp_path))
-        with pytest.raises(KernelUnavailable, match=r"found none \(looked for c\+\+, g\+\+, clang\+\+\)"):
-            compiler.load_library(SOURCE, self.SMALL)
-
-    def test_a_compiler_that_fails(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        broken = tmp_path / "broken-c++"
-        broken.write_text("#!/bin/sh\necho 'x.cpp:1: error: no such machine' >&2\nexit 1\n")
-        broken.chmod(broken.stat().st_mode | stat.S_IXUSR)
-        monkeypatch.setenv("CXX", str(broken))
-        monkeypatch.setenv("RNNZOO_CACHE_DIR", str(tmp_path / "cache"))
-        with pytest.raises(KernelUnavailable, match="error: no such machine"):
-            compiler.load_library(SOURCE, self.SMALL)
-        assert not list((tmp_path / "cache").iterdir())

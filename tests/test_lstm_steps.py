@@ -6,9 +6,10 @@ import logging
 
 import pytest
 import torch
+from compilers import skip_without_compiler
 from torch import Tensor
 
-from zoo_builder.compiled import compiler, lstm_steps
+from zoo_builder.compiled import lstm_steps
 from zoo_builder.compiled.compiler import KernelUnavailable
 from zoo_builder.compiled.lstm_steps import activate, deactivate
 from zoo_builder.rnn.functional import lstm_cell
@@ -20,10 +21,7 @@ def way(request, monkeypatch):
     if request.param == "torch":
         monkeypatch.setattr(lstm_steps, "_library", lambda: None)
     else:
-        try:
-            compiler.find_compiler()
-        except KernelUnavailable as error:
-            pytest.skip(str(error))
+        skip_without_compiler()
         assert lstm_steps._library() is not None
     return request.param
 
