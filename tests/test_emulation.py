@@ -1,6 +1,8 @@
 """Emulation: losses with known answers, an emulator that hears its embedding, training that resumes exactly."""
 
 import dataclasses
+import errno
+import os
 
 import numpy as np
 import pytest
@@ -137,6 +139,18 @@ def test_states_of_other_trainings_and_broken_ones_are_refused(language_zoo, tmp
     path.write_bytes(b"not a state")
     with pytest.raises(RnnzooError, match=r"state\.pt: not the state of this training"):
         trained(loaded, path)
+
+
+def test_a_full_disk_is_told_with_the_states_name(language_zoo, tmp_path, monkeypatch):
+    def full(state, file):
+        file.write(b"a beginning")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("loaders.training.SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(RnnzooError, match=r"state\.pt: could not be written: No space left"):
+        trained(LoadedZoo(language_zoo), tmp_path / "state.pt")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_training_that_diverges_says_so(tmp_path):
