@@ -18,8 +18,7 @@ from loaders.zoo import Zoo
 from zoo_builder.errors import RnnzooError
 from zoo_builder.rnn import unflatten_weights
 from zoo_builder.tasks.base import TileEncoding
-from zoo_builder.tasks.images import SIDE
-from zoo_builder.tasks.sequential_images import rotation_map, tiles, untile
+from zoo_builder.tasks.sequential_images import turned
 
 REFERENCES = 100
 
@@ -111,9 +110,7 @@ class LoadedZoo:
         for number in range(REFERENCES):
             group = groups[training][number % training.sum()]
             entry = number // int(training.sum()) % self.rollouts.shape[1]
-            image = untile(self.rollouts[group, entry].cpu().numpy()).reshape(-1)
-            back = rotation_map(-float(angles[training][number % training.sum()])).reshape(-1)
-            upright = np.where(back < 0, 0, image[np.maximum(back, 0)]).astype(np.uint8)
-            items.append(tiles(upright.reshape(SIDE, SIDE)))
+            angle = float(angles[training][number % training.sum()])
+            items.append(turned(self.rollouts[group, entry].cpu().numpy(), -angle))
             labels.append(int(self.rollout_labels[group, entry]))
         return LabelledItems(torch.from_numpy(np.stack(items)), torch.tensor(labels, dtype=torch.uint8))

@@ -14,7 +14,7 @@ from zoo_builder.rnn import Weights, rnn_forward
 from zoo_builder.tasks import FormalLanguages, TileEncoding
 from zoo_builder.tasks.formal_languages import BEGIN, END, LETTERS
 from zoo_builder.tasks.images import SIDE
-from zoo_builder.tasks.sequential_images import rotation_map, tiles, untile
+from zoo_builder.tasks.sequential_images import turned
 
 STRINGS = 64
 ANGLES = tuple(range(0, 360, 15))
@@ -192,12 +192,7 @@ def labels_in_turn(labels: Tensor) -> Tensor:
 
 def turn_images(items: Tensor) -> Tensor:
     """Upright images uint8 [B, 784] (tile after tile) turned by each of ANGLES: [angles, B, 784]."""
-    pixels = untile(items.cpu().numpy()).reshape(len(items), -1)
-    turned = []
-    for degrees in ANGLES:
-        view = tiles(rotation_map(degrees))
-        turned.append(np.where(view < 0, 0, pixels[:, np.maximum(view, 0)]))
-    return torch.from_numpy(np.stack(turned))
+    return torch.from_numpy(np.stack([turned(items.cpu().numpy(), degrees) for degrees in ANGLES]))
 
 
 def describe_answers(log_probabilities: Tensor, labels: Tensor) -> Tensor:

@@ -69,6 +69,13 @@ def untile(flat: NDArray[Any]) -> NDArray[Any]:
     return split.swapaxes(-3, -2).reshape(*flat.shape[:-1], SIDE, SIDE)
 
 
+def turned(images: NDArray[Any], degrees: float) -> NDArray[Any]:
+    """Images [..., 784] as `tiles` gives them, turned as `rotation_map` says; what comes from outside is 0."""
+    view = tiles(rotation_map(degrees))
+    pixels = untile(images).reshape(*images.shape[:-1], -1)
+    return np.where(view < 0, 0, pixels[..., np.maximum(view, 0)]).astype(images.dtype)
+
+
 class SequentialImages(TaskFamily[Rotation]):
     """The family of all angles over one set of images; one image in five is kept for evaluation."""
 
