@@ -15,6 +15,7 @@ from loaders.encoders.frozen_layer import FrozenHead, FrozenLayer, FrozenLayerBa
 from loaders.encoders.frozen_rnn import FrozenRNNs, run_frozen
 from zoo_builder.compiled import lstm_layers
 from zoo_builder.compiled.compiler import KernelUnavailable
+from zoo_builder.errors import RnnzooError
 from zoo_builder.rnn import RNNSpec, init_parameters, rnn_forward, unflatten_weights
 
 STEPS = 7
@@ -108,6 +109,16 @@ def test_views_are_taken_as_what_they_show(way):
         layer = FrozenLayer(*parts)
         results.append(layer.forward(values, layer.room(STEPS, 3), 0, STEPS))
     assert_close(*results)
+
+
+@pytest.mark.parametrize("wrong", ["type", "width", "models", "steps"])
+def test_what_does_not_fit_raises(way, wrong):
+    layer = FrozenRNNs(fresh(RNNSpec(6, 32, 6, 1))).layers[0]
+    inputs = torch.randn(STEPS, MODELS, 3, 6)
+    inputs = {"type": inputs.double(), "width": inputs[..., :5], "models": inputs[:, :3], "steps": inputs}[wrong]
+    room = layer.room(STEPS - 1 if wrong == "steps" else STEPS, 3)
+    with pytest.raises(RnnzooError if way == "compiled" else (RuntimeError, IndexError)):
+        layer.forward(inputs, room, 0, STEPS)
 
 
 def test_more_threads_change_nothing(monkeypatch):

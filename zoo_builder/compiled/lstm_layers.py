@@ -2,7 +2,7 @@
 
 Batched matrix products of torch take each model's small matrices from memory at every step. Here a model takes
 all its steps at once with its weights in the cache, and a step's sums stay in registers until they are gates.
-Everything is float32, time first: [T, N, B, ...].
+Everything is float32, time first: [T, N, B, ...]. The C++ code checks nothing, so this module does.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from zoo_builder.compiled.compiler import KernelUnavailable, load_library
+from zoo_builder.errors import RnnzooError
 
 log = logging.getLogger(__name__)
 
@@ -70,10 +71,12 @@ class CompiledLayer:
         """Steps first to end - 1 from inputs [end - first, N or 1, B, D], written to the trace, which holds step
         first - 1; with 1, all models share them.
         """
-        inputs = inputs.contiguous()
+        rows = self._rows_of(trace, first, end)
+        models = 1 if inputs.shape[1] == 1 else self.models
+        inputs = _dense("inputs", inputs, (end - first, models, rows, self.width))
         _library().rnnzoo_layer_forward(
-            *(self._layer, _trace(trace), inputs.data_ptr(), inputs.shape[1] == 1, first, end),
-            self._threads(inputs.shape[2] * (end - first)),
+            *(self._layer, _trace(trace), inputs.data_ptr(), models == 1, first, end),
+            self._threads(rows * (end - first)),
         )
 
     def backward(
@@ -84,10 +87,13 @@ class CompiledLayer:
         above, d_squashed [t, N, B, H]: gradients of h and tanh(c). d_hidden, d_cell [N, B, H]: those of h and c
         that come by way of later steps; in place they become what the steps before these need.
         """
-        steps, _, rows, _ = above.shape
-        above = above.contiguous()
+        steps = len(above)
+        rows = self._rows_of(trace, first, first + steps)
+        above = _dense("above", above, (steps, self.models, rows, self.units))
         if d_squashed is not None:
-            d_squashed = d_squashed.contiguous()
+            d_squashed = _dense("d_squashed", d_squashed, above.shape)
+        _dense("d_hidden", d_hidden, above.shape[1:])
+        _dense("d_cell", d_cell, above.shape[1:])
         scratch = above.new_empty(self.models, rows, 4 * self.units)
         d_inputs = above.new_empty(steps, self.models, rows, self.width)
         _library().rnnzoo_layer_backward(
@@ -96,6 +102,17 @@ class CompiledLayer:
             *(first, first + steps, self._threads(rows * steps)),
         )
         return d_inputs
+
+    def _rows_of(self, trace: Trace, first: int, end: int) -> int:
+        """B of a trace that has room for these steps."""
+        gates, *states = trace
+        steps, _, rows, _ = gates.shape
+        _dense("gates", gates, (steps, self.models, rows, 4 * self.units))
+        for state in states:
+            _dense("trace", state, (steps, self.models, rows, self.units))
+        if not 0 <= first <= end <= steps:
+            raise RnnzooError(f"steps: found {first} to {end}, expected some of 0 to {steps}")
+        return rows
 
     def _threads(self, rows: int) -> int:
         return _threads(self.models * rows * 4 * self.units * (self.units + self.width))
@@ -111,7 +128,7 @@ class CompiledMap:
 
     def __call__(self, rows: Tensor) -> Tensor:
         """[T, N, B, depth] -> [T, N, B, columns]."""
-        rows = rows.contiguous()
+        rows = _dense("rows", rows, (*rows.shape[:1], len(self.matrix), *rows.shape[2:3], self.matrix.shape[1]))
         mapped = rows.new_empty(*rows.shape[:-1], self.columns)
         bias = None if self.bias is None else self.bias.data_ptr()
         _library().rnnzoo_products(
@@ -125,6 +142,16 @@ def can_compile(weights: Tensor, units: int) -> bool:
     """Whether layers of so many hidden units, with such weights, run here: float32, on a CPU with a compiler."""
     plain = weights.dtype == torch.float32 and weights.device.type == "cpu"
     return plain and units % LANES == 0 and _is_available()
+
+
+def _dense(name: str, tensor: Tensor, shape: Sequence[int]) -> Tensor:
+    """The tensor in one piece, if it is float32 of this shape on the CPU."""
+    if tensor.shape != tuple(shape) or tensor.dtype != torch.float32 or tensor.device.type != "cpu":
+        raise RnnzooError(
+            f"{name}: found {tensor.dtype} {list(tensor.shape)} on {tensor.device}, "
+            f"expected {torch.float32} {list(shape)} on cpu"
+        )
+    return tensor.contiguous()
 
 
 def _padded(tensor: Tensor) -> Tensor:
