@@ -1,5 +1,6 @@
 """Two tiny zoos, built once a session by the real builder."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,12 @@ def language_zoo(tmp_path_factory) -> Path:
 def digits_zoo(tmp_path_factory) -> Path:
     """Likewise of rotated digits."""
     return build("sequential_digits", tmp_path_factory.mktemp("zoos") / "digits")
+
+
+@pytest.fixture
+def copied(language_zoo, tmp_path) -> Path:
+    """The zoo of languages, to be broken."""
+    return shutil.copytree(language_zoo, tmp_path / "zoo")
 
 
 @pytest.fixture(scope="session")

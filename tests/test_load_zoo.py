@@ -3,7 +3,6 @@
 import json
 import multiprocessing
 import pickle
-import shutil
 from collections import Counter
 
 import numpy as np
@@ -14,7 +13,6 @@ import pytest
 import torch
 from datasets import Dataset, IterableDataset, concatenate_datasets
 from datasets.distributed import split_dataset_by_node
-from huggingface_hub import constants
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
@@ -30,12 +28,6 @@ from zoo_builder.storage.shards import row_sha256
 
 NAMES = [parameter.name for parameter in RNNSpec(input_size=6, output_size=6, hidden_size=32).parameters]
 SIZES = {"train": 24, "validation": 3, "test": 3, "ood": 6}
-
-
-@pytest.fixture
-def copied(language_zoo, tmp_path):
-    """A zoo that a test may break."""
-    return shutil.copytree(language_zoo, tmp_path / "zoo")
 
 
 @pytest.fixture(scope="module")
@@ -486,176 +478,6 @@ def test_models_reproduce_the_stored_losses(request, zoo_name):
     module = RNNModule(zoo.spec)
     logits = vmap(lambda weights, items: functional_call(module, weights, (items,))[0])(zoo.batch(ids), encoded)
     assert torch.allclose(logits.log_softmax(-1), log_probabilities, atol=1e-5)
-
-
-# --- bad input
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"split": "dev"}, "split: found 'dev', expected one of train, validation, test, ood"),
-        ({"columns": ["step", "loss"]}, "columns: found 'loss', expected names among checkpoint_id, run_id"),
-        ({"columns": "step"}, "columns: found the text 'step', expected a list"),
-        ({"columns": ["step", "step"]}, "columns: found 'step' twice"),
-        ({"tensors": ["lstm.weight"]}, r"tensors: found 'lstm.weight', expected names among lstm.weight_ih_l0"),
-        ({"columns": [], "tensors": []}, "columns and tensors: found none of either"),
-        ({"format": "jax"}, "format: found 'jax', expected one of torch, numpy"),
-        ({"filters": []}, "filters: found \\[\\], expected None"),
-        ({"filters": "step > 3"}, "filters: found 'step > 3', expected None"),
-        ({"filters": [("step", ">")]}, r"filters: found \('step', '>'\), expected \(column, operator, value\)"),
-        ({"filters": [("loss", ">", 3)]}, "filters: found column 'loss', expected one of checkpoint_id"),
-        ({"filters": [("step", "~", 3)]}, "filters: found operator '~', expected one of =, =="),
-        ({"filters": [("step", "in", 3)]}, "expected a list of values after 'in'"),
-        ({"filters": [("step", "==", [3])]}, "expected one value after '=='"),
-        ({"filters": [("accuracy", ">", "high")]}, "found .*'high'.*, expected numbers for column 'accuracy'"),
-        ({"filters": [("step", ">", "high")]}, "filters: found .*'high'.*greater"),
-        ({"filters": [3]}, "filters: found 3, expected a list of conditions"),
-        ({"filters": pc.field("loss") > 3}, r"filters: found \(loss > 3\): .*; the columns are checkpoint_id"),
-    ],
-)
-def test_bad_arguments(language_zoo, options, message):
-    for streaming in (False, True):
-        with pytest.raises(RnnzooError, match=message):
-            load_zoo(language_zoo, **({"split": "train"} | options), streaming=streaming)
-
-
-def test_no_such_zoo(tmp_path, language_zoo, monkeypatch):
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    with pytest.raises(RnnzooError, match=r"org/zoo: .*offline mode is on"):
-        load_zoo("org/zoo")
-    with pytest.raises(RnnzooError, match=r"nowhere: there is no such folder$"):
-        load_zoo(tmp_path / "nowhere")
-    with pytest.raises(RnnzooError, match=r"zoo\.json: a file, expected the folder of a zoo"):
-        Zoo(language_zoo / "zoo.json")
-    with pytest.raises(RnnzooError, match=r"not a zoo: there is no zoo\.json in it"):
-        load_zoo(tmp_path)
-    (tmp_path / ".build").mkdir()
-    with pytest.raises(RnnzooError, match="an unfinished zoo"):
-        Zoo(tmp_path)
-
-
-def edit_manifest(folder, change):
-    manifest = json.loads((folder / "zoo.json").read_text())
-    change(manifest)
-    (folder / "zoo.json").write_text(json.dumps(manifest))
-
-
-def test_other_format_version(copied):
-    edit_manifest(copied, lambda manifest: manifest.update(format_version=2))
-    with pytest.raises(RnnzooError, match=r"zoo\.json: format_version: found 2, expected 1"):
-        load_zoo(copied)
-
-
-def test_empty_split(copied):
-    def empty(manifest):
-        manifest["splits"]["validation"] = {"tasks": 0, "runs": 0, "checkpoints": 0, "shards": []}
-
-    edit_manifest(copied, empty)
-    table = pq.read_table(copied / "metadata" / "validation.parquet")
-    pq.write_table(table.slice(0, 0), copied / "metadata" / "validation.parquet")
-    assert list(load_zoo(copied)) == ["train", "test", "ood"]
-    assert len(Zoo(copied)) == len(Zoo(copied).metadata) == 33
-    with pytest.raises(RnnzooError, match="split: 'validation' is empty: this zoo has 11 tasks, too few"):
-        load_zoo(copied, "validation")
-
-
-@pytest.mark.parametrize("folder", ["weights", "rollouts"])
-@pytest.mark.parametrize("streaming", [False, True])
-def test_missing_and_truncated_shards(copied, folder, streaming):
-    def load():
-        return load_zoo(copied, "train", rollouts=True, streaming=streaming)
-
-    shard = copied / folder / "train-00001-of-00004.safetensors"
-    content = shard.read_bytes()
-    shard.write_bytes(content[:-1])
-    with pytest.raises(
-        RnnzooError, match=f"{shard.name}: found {len(content) - 1} bytes, expected {len(content)}"
-    ):
-        load()
-    shard.unlink()
-    with pytest.raises(RnnzooError, match=f"{folder}/{shard.name}: this file is missing"):
-        load()
-
-
-def test_shard_that_does_not_fit_the_spec(copied):
-    """A file of the right size, whose header tells of other tensors."""
-    shard = copied / "weights" / "train-00001-of-00004.safetensors"
-    content = shard.read_bytes()
-    shard.write_bytes(content.replace(b'"shape":[6,6,32]', b'"shape":[6,32,6]'))
-    with pytest.raises(RnnzooError, match=r"00001-of-00004.safetensors: head.weight: found float32 \[6, 32, 6\]"):
-        load_zoo(copied, "train")
-    shard.write_bytes(content.replace(b'"head.bias"', b'"head.boas"'))
-    with pytest.raises(RnnzooError, match=r"its tensors are not the spec's parameters, see 'head\.bias'"):
-        load_zoo(copied, "train")
-
-
-def rewrite_metadata(folder, change):
-    path = folder / "metadata" / "train.parquet"
-    pq.write_table(change(pq.read_table(path)), path)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda table: table.slice(1), r"train\.parquet: found 23 rows, expected 24 as in the manifest"),
-        (lambda table: table.drop(["rollout_row"]), "train.parquet: found no column 'rollout_row'"),
-        (
-            lambda table: table.set_column(
-                table.schema.get_field_index("shard"),
-                "shard",
-                pc.replace_substring(table["shard"], "00003-of", "00007-of"),
-            ),
-            "'shard' and the manifest differ, first in 'weights/train-00003-of-00004.safetensors'",
-        ),
-        (lambda table: table.take(list(range(23, -1, -1))), "column 'shard' and the manifest differ"),
-        (lambda table: table.take([1, 0, *range(2, 24)]), "rows are not in the order"),
-    ],
-)
-def test_metadata_that_disagree(copied, change, message):
-    rewrite_metadata(copied, change)
-    for streaming in (False, True):
-        with pytest.raises(RnnzooError, match=message):
-            load_zoo(copied, streaming=streaming)
-
-
-def test_metadata_that_name_missing_rollouts(copied):
-    index = pq.read_schema(copied / "metadata" / "train.parquet").get_field_index("rollout_row")
-    rewrite_metadata(
-        copied, lambda table: table.set_column(index, "rollout_row", pc.add(table["rollout_row"], 3).cast("int32"))
-    )
-    message = r"rollouts/train-00000-of-00004.safetensors: found 6 rows, expected row \d that the metadata name"
-    for streaming in (False, True):
-        with pytest.raises(RnnzooError, match=message):
-            list(load_zoo(copied, "train", rollouts=True, streaming=streaming))
-    with pytest.raises(RnnzooError, match=message):
-        Zoo(copied).rollouts([0])
-
-
-def test_broken_metadata(copied):
-    path = copied / "metadata" / "train.parquet"
-    path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(RnnzooError, match=r"train\.parquet: not a whole Parquet file"):
-        load_zoo(copied)
-    path.unlink()
-    with pytest.raises(RnnzooError, match=r"train\.parquet: this file is missing"):
-        load_zoo(copied)
-
-
-def test_bad_ids(language_zoo):
-    zoo = Zoo(language_zoo)
-    for ids, message in [
-        ([36], "checkpoint: found row 36, expected 0 to 35"),
-        ([-1], "checkpoint: found row -1, expected 0 to 35"),
-        (["run-99"], "checkpoint: found 'run-99', expected a row number or a checkpoint_id such as 'run-"),
-        ([], "ids: found none"),
-        ("run-000000-step-000000", "ids: found the text"),
-    ]:
-        with pytest.raises(RnnzooError, match=message):
-            zoo.batch(ids)
-    with pytest.raises(RnnzooError, match="row: found no 'checkpoint_id' among its columns"):
-        zoo.model({"step": 3})
 
 
 # --- the program that measures

@@ -1,7 +1,6 @@
 """`verify` passes a sound zoo and names what is wrong with any other."""
 
 import json
-import shutil
 
 import numpy as np
 import pyarrow as pa
@@ -21,9 +20,8 @@ from zoo_builder.verify import verify_zoo
 
 
 @pytest.fixture
-def zoo(language_zoo, tmp_path):
-    """A copy to break."""
-    return shutil.copytree(language_zoo, tmp_path / "zoo")
+def zoo(copied):
+    return copied
 
 
 def failure(zoo):
