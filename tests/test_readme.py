@@ -4,8 +4,10 @@ import re
 from pathlib import Path
 
 from loaders.benchmark import Request, make_report, read_result, run_benchmark
+from loaders.encoders.overview import overview
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
@@ -41,3 +43,8 @@ def test_the_encoder_of_the_readme_can_be_benchmarked(language_zoo, tmp_path, mo
     (path,) = run_benchmark(request)
     assert read_result(path).embedding_size == 16
     assert "my_encoder:MyEncoder" in make_report(tmp_path / "results", tmp_path)
+
+
+def test_the_table_of_encoders_is_that_of_the_registry():
+    text = (ROOT / "docs/encoders.md").read_text()
+    assert overview() in text, "put what python -m loaders.encoders.overview prints into docs/encoders.md"
