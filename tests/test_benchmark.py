@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from loaders.benchmark import TARGETS, Request, read_result, run_benchmark
+from loaders.benchmark.boards import read_results
 from loaders.benchmark.heads import TargetHead
 from loaders.benchmark.leakage import measure_leakage
 from loaders.benchmark.protocol import choose_targets, partition
 from loaders.benchmark.readout import fit_readout
+from loaders.benchmark.report.tables import target_tables
 from loaders.benchmark.results import read_emulation, read_leakage, read_rows
 from loaders.benchmark.targets import score_angle
 from loaders.encoders import ENCODERS, Population, check_encoder, load_encoder
@@ -29,6 +31,25 @@ SHORT = (("steps", 6), ("validate_every", 3), ("models", 8), ("emulator_hidden",
 
 def request(zoo, tmp_path, encoder="layer_statistics", **fields):
     return Request(zoo=str(zoo), encoder=encoder, out=tmp_path / "results", **fields)
+
+
+@pytest.mark.parametrize("zoo_name", ["language_zoo", "digits_zoo"])
+def test_a_report_gives_the_scores_that_the_run_gave(request, zoo_name, tmp_path):
+    """Also where a class is a float32 without a short decimal, as a weight decay is."""
+    zoo = request.getfixturevalue(zoo_name)
+    run_benchmark(Request(zoo=str(zoo), encoder="weight_norm", out=tmp_path, seeds=1))
+    (board,) = read_results(tmp_path)
+    results = {result.target: result for result in board.results}
+    tables = target_tables(board, None)
+    assert len(tables) == len(results) == (3 if zoo_name == "language_zoo" else 5)
+    for table in tables:
+        for split, scores in results[table.target.name].scores.items():
+            for score, value in scores.items():
+                estimate = table.lines[0].scores[split][score]
+                if value is None:
+                    assert estimate is None
+                else:
+                    assert estimate.mean == pytest.approx(value, rel=1e-5, abs=1e-6), (table.target.name, score)
 
 
 @pytest.mark.parametrize("readout", ["linear", "mlp", "trees"])

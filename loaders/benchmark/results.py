@@ -71,7 +71,7 @@ class SplitRows(_File):
     run: list[str]
     task: list[str]
     step: list[Annotated[int, Field(ge=0, lt=2**31)]]
-    targets: dict[str, list[Any]]
+    targets: dict[str, Numbers]
 
     @model_validator(mode="after")
     def _one_entry_a_row(self) -> SplitRows:
