@@ -278,6 +278,8 @@ def test_every_rnn_completes_a_beginning_by_its_own_likeliest_tokens():
 def test_beginnings_end_where_a_string_first_changes_its_letter():
     strings = [[4, *[0] * n, *[1] * n, *[5] * (12 - 2 * n)] for n in range(1, 6)]  # a^n b^n, then END
     population = replace(SMALL, steps=12, reference=LabelledItems(torch.tensor(strings, dtype=torch.uint8)))
+    for length in (1, 2, 20):  # shorter than any beginning, and longer than the strings
+        assert check_encoder(CompletionProbing(population, 3, length), population) == 16
     encoder = CompletionProbing(population, 3)
     assert encoder.length == 12
     assert encoder.lengths.tolist() == [4, 5, 6]  # of n = 1 to 5 the middle half: 2, 3, 4

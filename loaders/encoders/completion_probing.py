@@ -69,15 +69,15 @@ class CompletionProbing(ProbingEncoder):
         if reference is None:
             items = torch.randint(encoding.vocabulary, (self.probes, self.length))
             return items, torch.full((self.probes,), -(-self.length // 4))
-        items = reference.items.long()[:, : self.length]
+        items = reference.items.long()
         changes = items[:, 2:] != items[:, 1:-1]  # after the token that opens every string, and the one after it
         lengths = torch.where(changes.any(dim=1), changes.int().argmax(dim=1) + 3, items.shape[1])
         quarter = len(lengths) // 4  # the longest words may not fit into T'
         order = lengths.argsort()[quarter : len(lengths) - quarter]
         chosen = order[torch.linspace(0, len(order) - 1, self.probes).round().long()]
-        room = items.new_zeros(self.probes, self.length)
+        room = items.new_zeros(self.probes, max(self.length, items.shape[1]))
         room[:, : items.shape[1]] = items[chosen]
-        return room, lengths[chosen].clamp_max(self.length)
+        return room[:, : self.length], lengths[chosen].clamp_max(self.length)
 
     def _completed(self, rnns: FrozenRNNs) -> Tensor:
         """Inputs [N, K, T', D]: the beginnings, and what each RNN writes after them."""
