@@ -25,8 +25,8 @@ log = logging.getLogger(__name__)
 SOURCE = Path(__file__).with_suffix(".cpp")
 LANES = 16
 """Floats of the widest vector there is."""
-THREAD_WORK = 4_000_000
-"""Multiplications that are worth the start of a thread."""
+THREAD_WORK = 20_000_000
+"""Multiplications that are worth a thread's start, beside torch's own threads, which wait by spinning."""
 _Pointer = ctypes.c_void_p
 _Count = ctypes.c_int64
 
