@@ -23,7 +23,7 @@ def closed_loop_reference(
     rnns: FrozenRNNs, input_range: InputRange, open_scores: Tensor, correction: Tensor, *reader: Tensor
 ) -> tuple[Tensor, Tensor]:
     """What `ClosedLoop` computes, with autograd's own backward and for every cell."""
-    state = rnns.zero_state(open_scores.shape[1], open_scores)
+    state: State | None = None
     zero = open_scores.new_zeros(rnns.models, correction.shape[1])
     reading: list[State] = [(zero, zero) for _ in reader[::3]]
     shown, hidden = [], []

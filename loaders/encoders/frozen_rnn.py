@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 from loaders.encoders.frozen_layer import FrozenHead, FrozenLayer, FrozenLayerBack
 from zoo_builder.errors import RnnzooError
 from zoo_builder.rnn import RNNSpec, Weights, rnn_forward
-from zoo_builder.rnn.functional import State, stacked_spec, zero_state
+from zoo_builder.rnn.functional import State, stacked_spec
 
 FAST_CELLS = frozenset({"lstm"})
 """Cells with a hand-written backward; any other goes through `rnn_forward`."""
@@ -62,7 +62,7 @@ class FrozenRNNs:
         if self.is_fast:
             logits, *seen = _Sequence.apply(inputs, self, True)
             return logits, Trajectories(tuple(seen[:layers]), tuple(seen[layers:]))
-        state, states, outputs = self.zero_state(inputs.shape[-3], inputs), [], []
+        state, states, outputs = None, [], []
         for step_inputs in inputs.unbind(-2):
             logits, state = self.step(step_inputs.expand(self.models, *step_inputs.shape[-2:]), state)
             outputs.append(logits)
@@ -71,12 +71,11 @@ class FrozenRNNs:
         hidden, inner = (torch.stack([state[place] for state in states], dim=-2) for place in (0, -1))
         return torch.stack(outputs, dim=-2), Trajectories(hidden.unbind(0), inner.tanh().unbind(0))
 
-    def zero_state(self, sequences: int, like: Tensor) -> State:
-        """The state to begin `step` with on B sequences."""
-        return zero_state(self.spec, self.models, sequences, like)
+    def step(self, inputs: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """One step of any cell, by `rnn_forward`: inputs [N, B, D] -> logits [N, B, O] and the next state.
 
-    def step(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        """One step of any cell, by `rnn_forward`: inputs [N, B, D] -> logits [N, B, O] and the next state."""
+        state: None at the first step.
+        """
         logits, state = rnn_forward(self.weights, inputs.unsqueeze(2), state)
         return logits.squeeze(2), state
 
@@ -102,9 +101,7 @@ class Walk:
     def step(self, inputs: Tensor, t: int) -> Tensor:
         """Step t, after step t - 1: inputs [N, B, D] -> logits [N, B, O]."""
         if not self.rnns.is_fast:
-            state = self.rnns.zero_state(inputs.shape[1], inputs) if t == 0 else self._state
-            assert state is not None
-            logits, self._state = self.rnns.step(inputs, state)
+            logits, self._state = self.rnns.step(inputs, self._state)
             return logits
         below = inputs.unsqueeze(0)
         for layer, ran in zip(self.rnns.layers, self.ran, strict=True):
