@@ -173,8 +173,8 @@ class TurnedImages(nn.Module):
                 f"expected [I, {SIDE * SIDE}]"
             )
         chosen = labels_in_turn(labels)[:IMAGES]
-        turned = turn_images(items[chosen])
-        self.register_buffer("inputs", encoding.inputs(turned).flatten(0, 1), persistent=False)
+        inputs = encoding.inputs(turn_images(items[chosen]))
+        self.register_buffer("inputs", inputs.flatten(0, 1), persistent=False)
         self.register_buffer("labels", labels[chosen].long(), persistent=False)
 
     def forward(self, weights: Weights) -> Tensor:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from loaders.encoders import ENCODERS, LabelledItems, Population, declared, is_learned, load_encoder
+from loaders.encoders import ENCODERS, Encoder, LabelledItems, Population, declared, is_learned, load_encoder
 from loaders.encoders.interactive_probing import InteractiveProbing
 from loaders.encoders.noninteractive_probing import NoninteractiveProbing
 from loaders.encoders.probing import READER_SIZE, centred, read_logits
@@ -120,14 +120,13 @@ def _now() -> float:
     return time.perf_counter()
 
 
-def fitting(population: Population) -> list[str]:
-    """The registry's encoders that can be made for these RNNs."""
-    names = []
+def fitting(population: Population) -> dict[str, Encoder]:
+    """The registry's encoders that can be made for these RNNs, by name."""
+    made = {}
     for name in ENCODERS:
         with suppress(RnnzooError):
-            load_encoder(name, ENCODERS, population)
-            names.append(name)
-    return names
+            made[name] = load_encoder(name, ENCODERS, population)
+    return made
 
 
 def contestants(names: Sequence[str], population: Population, models: int, device: str) -> dict[str, Contestant]:
@@ -182,7 +181,7 @@ def main() -> None:
     population = populations()[arguments.zoo_kind]
     try:
         found = contestants(
-            arguments.encoder or fitting(population), population, arguments.models, arguments.device
+            arguments.encoder or list(fitting(population)), population, arguments.models, arguments.device
         )
     except RnnzooError as error:
         parser.error(str(error))

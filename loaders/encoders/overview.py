@@ -9,10 +9,9 @@ from typing import get_args
 
 from torch import nn
 
-from loaders.encoders import ENCODERS, load_encoder
+from loaders.encoders import ENCODERS, Encoder
 from loaders.encoders.base import Symmetry
-from loaders.encoders.benchmark import populations
-from zoo_builder.errors import RnnzooError
+from loaders.encoders.benchmark import fitting, populations
 
 HEADER = ("encoder", "looks at", "parameters: languages", "images")
 
@@ -22,21 +21,19 @@ def overview() -> str:
     symmetries = get_args(Symmetry)
     rows = [[*HEADER, *(name.replace("_", " ") for name in symmetries)], ["---", "---", "--:", "--:"]]
     rows[1] += [":-:"] * len(symmetries)
-    kinds = populations()
+    made = [fitting(population) for population in populations().values()]
     for name, make in ENCODERS.items():
         group, published = make.group, make.published  # type: ignore[attr-defined]
         row = [f"`{name}`{' ¹' if published else ''}", group]
-        for population in kinds.values():
-            try:
-                encoder = load_encoder(name, ENCODERS, population)
-            except RnnzooError:
-                row.append("cannot")
-                continue
-            assert isinstance(encoder, nn.Module)
-            row.append(f"{sum(parameter.numel() for parameter in encoder.parameters()):,}")
+        row += [_parameters(encoders[name]) if name in encoders else "cannot" for encoders in made]
         stands = make.invariant_to  # type: ignore[attr-defined]
         rows.append([*row, *("yes" if symmetry in stands else "" for symmetry in symmetries)])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
+
+
+def _parameters(encoder: Encoder) -> str:
+    assert isinstance(encoder, nn.Module)
+    return f"{sum(parameter.numel() for parameter in encoder.parameters()):,}"
 
 
 if __name__ == "__main__":
