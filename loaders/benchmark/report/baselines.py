@@ -34,25 +34,26 @@ def baselines_markdown(board: Board) -> str:
 
 def _cells(tables: list[TargetTable], emulations: list[EmulationLine]) -> Cells:
     """Lines in the order of the first target, then of the second for those that the first lacks, and so on."""
+    found = [{(line.encoder, line.track): line for line in table.lines} for table in tables]
     lines: dict[tuple[str, str], Line] = {}
-    for table in tables:
-        for line in table.lines:
-            lines.setdefault((line.encoder, line.track), line)
+    for of_target in found:
+        for key, line in of_target.items():
+            lines.setdefault(key, line)
     losses = {line.encoder: line.losses for line in emulations}
     header = ["encoder", "track", *(f"{t.target.name}: {t.main} {ARROWS[t.target.better]}" for t in tables)]
     cells = [[*header, "emulation loss ↓"]]
     for (encoder, track), line in lines.items():
         loss = losses.get(encoder, {}) if track == "frozen" else {}
-        scores = [_score(table, encoder, track) for table in tables]
+        scores = [
+            _main_score(table, of_target.get((encoder, track)))
+            for table, of_target in zip(tables, found, strict=True)
+        ]
         cells.append([marked(line), track, *scores, _pair(loss.get("test"), loss.get("ood"))])
     return cells
 
 
-def _score(table: TargetTable, encoder: str, track: str) -> str:
-    for line in table.lines:
-        if (line.encoder, line.track) == (encoder, track):
-            return _pair(*(line.scores[split][table.main] for split in table.splits))
-    return ""
+def _main_score(table: TargetTable, line: Line | None) -> str:
+    return _pair(*(line.scores[split][table.main] for split in table.splits)) if line else ""
 
 
 def _pair(*estimates: Estimate | None) -> str:
