@@ -1,6 +1,5 @@
 """The command `zoo-builder` as a user meets it: exit codes, messages, files."""
 
-import shutil
 import sys
 
 import pytest
@@ -67,10 +66,9 @@ def test_parts_are_merged(builder, tmp_path):
     assert code == 0, err
 
 
-def test_a_broken_zoo_fails_verify_with_2(builder, language_zoo, tmp_path):
-    zoo = shutil.copytree(language_zoo, tmp_path / "zoo")
-    (zoo / "splits.json").write_text("{}")
-    code, _, err = builder("verify", zoo)
+def test_a_broken_zoo_fails_verify_with_2(builder, copied):
+    (copied / "splits.json").write_text("{}")
+    code, _, err = builder("verify", copied)
     assert code == 2
     assert "FAIL  files" in err
     assert "splits.json: found 2 bytes" in err

@@ -1,7 +1,6 @@
 """`load_zoo` and `Zoo` from the hub: the same rows as from the folder, whatever goes wrong on the way."""
 
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -227,11 +226,10 @@ def test_bad_revisions(zoo_hub, language_zoo):
         Zoo(language_zoo, revision="v1.0.0")
 
 
-def test_a_format_from_the_future(hub, language_zoo, tmp_path):
-    copy = shutil.copytree(language_zoo, tmp_path / "zoo")
-    manifest = json.loads((copy / "zoo.json").read_text())
-    (copy / "zoo.json").write_text(json.dumps(manifest | {"format_version": 2}))
-    hub.add_folder("org/zoo", copy)
+def test_a_format_from_the_future(hub, copied):
+    manifest = json.loads((copied / "zoo.json").read_text())
+    (copied / "zoo.json").write_text(json.dumps(manifest | {"format_version": 2}))
+    hub.add_folder("org/zoo", copied)
     with pytest.raises(RnnzooError, match=r"org/zoo at main: zoo\.json: format_version: found 2, expected 1"):
         load_zoo("org/zoo", revision="main")
 
@@ -353,14 +351,13 @@ def test_wrong_bytes_do_not_stay_in_the_cache(zoo_hub, language_zoo):
 
 @pytest.mark.parametrize("streaming", [False, True])
 @pytest.mark.parametrize("how", ["longer", "other", "missing"])
-def test_a_hub_that_does_not_match_its_manifest(hub, language_zoo, tmp_path, streaming, how):
-    copy = shutil.copytree(language_zoo, tmp_path / "zoo")
-    content = (copy / SHARD).read_bytes()
+def test_a_hub_that_does_not_match_its_manifest(hub, copied, streaming, how):
+    content = (copied / SHARD).read_bytes()
     if how == "missing":
-        (copy / SHARD).unlink()
+        (copied / SHARD).unlink()
     else:
-        (copy / SHARD).write_bytes(content + b"\0" if how == "longer" else content[:-1] + b"?")
-    hub.add_folder("org/zoo", copy, tags=["v1.0.0"])
+        (copied / SHARD).write_bytes(content + b"\0" if how == "longer" else content[:-1] + b"?")
+    hub.add_folder("org/zoo", copied, tags=["v1.0.0"])
     message = {
         "longer": f"{SHARD}: found {len(content) + 1} bytes.*, expected {len(content)} by zoo.json",
         "other": f"{SHARD}: found sha256 .*, expected .* by zoo.json",
@@ -370,11 +367,10 @@ def test_a_hub_that_does_not_match_its_manifest(hub, language_zoo, tmp_path, str
         list(load_zoo("org/zoo", "train", streaming=streaming))
 
 
-def test_metadata_that_do_not_match(hub, language_zoo, tmp_path):
-    copy = shutil.copytree(language_zoo, tmp_path / "zoo")
-    with open(copy / "metadata" / "train.parquet", "ab") as file:
+def test_metadata_that_do_not_match(hub, copied):
+    with open(copied / "metadata" / "train.parquet", "ab") as file:
         file.write(b"x")
-    hub.add_folder("org/zoo", copy, tags=["v1.0.0"])
+    hub.add_folder("org/zoo", copied, tags=["v1.0.0"])
     with pytest.raises(RnnzooError, match=r"metadata/train\.parquet: found \d+ bytes, expected \d+ by zoo\.json"):
         load_zoo("org/zoo", "train", streaming=True)
 

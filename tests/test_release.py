@@ -174,13 +174,12 @@ def test_a_changed_release_is_refused(releases, tmp_path, change, message):
         check_release(folder)
 
 
-def test_an_unsound_zoo_has_no_release(language_zoo, tmp_path):
-    zoo = shutil.copytree(language_zoo, tmp_path / "zoo")
+def test_an_unsound_zoo_has_no_release(copied, tmp_path):
     with pytest.raises(RnnzooError, match="exists; expected the name of a new folder"):
-        release_zoo(zoo, tmp_path, TorchKernel())
-    (zoo / "splits.json").write_text("{}")
+        release_zoo(copied, tmp_path, TorchKernel())
+    (copied / "splits.json").write_text("{}")
     with pytest.raises(RnnzooError, match=r"not a sound zoo: files: .*splits\.json"):
-        release_zoo(zoo, tmp_path / "release", TorchKernel())
+        release_zoo(copied, tmp_path / "release", TorchKernel())
     assert [path.name for path in tmp_path.iterdir()] == ["zoo"]
 
 
