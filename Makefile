@@ -18,7 +18,7 @@ endif
 
 define OPEN_ZOO
 import sys
-from loaders import Zoo, load_zoo
+from rnnzoo import Zoo, load_zoo
 zoo = Zoo(sys.argv[1])
 print(zoo)
 rows = load_zoo(sys.argv[1], split="train", streaming=True, filters=[("step", ">", 0)])
@@ -28,9 +28,14 @@ print(zoo.model(row["checkpoint_id"]))
 endef
 export OPEN_ZOO
 
+# Where type checkers find the package: an installed `rnnzoo` is put together from several folders.
+.typing:
+	mkdir -p $@/rnnzoo
+	ln -s ../../rnnzoo/__init__.py ../../rnnzoo/py.typed ../../zoo_builder ../../loaders ../../dataset_cards $@/rnnzoo
+
 .PHONY: demo test test-slow test-cuda clean
 
-$(INSTALLED): pyproject.toml
+$(INSTALLED): pyproject.toml setup.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -qq --upgrade pip
 	$(BIN)/python -m pip install -qq $(TORCH)
@@ -56,7 +61,7 @@ demo: $(INSTALLED)
 	echo; echo "== the benchmark's report"; \
 	$(BIN)/zoo-bench report $(DEMO)/results
 
-test: $(INSTALLED)
+test: $(INSTALLED) .typing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -69,4 +74,4 @@ test-cuda: $(INSTALLED)
 	$(BIN)/python -m pytest -m cuda
 
 clean:
-	rm -rf $(VENV) $(DEMO) build *.egg-info
+	rm -rf $(VENV) $(DEMO) .typing build *.egg-info

@@ -1,5 +1,5 @@
 """Reading zoos, encoding their weights, and the benchmark."""
 
-from loaders.zoo import Zoo, load_zoo
+from rnnzoo.loaders.zoo import Zoo, load_zoo
 
 __all__ = ["Zoo", "load_zoo"]

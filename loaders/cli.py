@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-
-from loaders.benchmark import TARGETS, Request, format_table, make_report, read_result, run_benchmark
-from loaders.benchmark.run import PRESETS, TRACKS
-from loaders.encoders import ENCODERS
-from loaders.training import TrainingConfig
-from zoo_builder.cluster import ClusterCommand, GpusOption, RayOption
-from zoo_builder.errors import RnnzooError
+from rnnzoo.loaders.benchmark import TARGETS, Request, format_table, make_report, read_result, run_benchmark
+from rnnzoo.loaders.benchmark.run import PRESETS, TRACKS
+from rnnzoo.loaders.encoders import ENCODERS
+from rnnzoo.loaders.training import TrainingConfig
+from rnnzoo.zoo_builder.cluster import ClusterCommand, GpusOption, RayOption
+from rnnzoo.zoo_builder.errors import RnnzooError
 
 app = typer.Typer(
     name="zoo-bench",

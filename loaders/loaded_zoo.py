@@ -11,14 +11,13 @@ import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
+from rnnzoo.loaders.population import LabelledItems, Population
+from rnnzoo.loaders.zoo import Zoo
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.rnn import unflatten_weights
+from rnnzoo.zoo_builder.tasks.base import TileEncoding
+from rnnzoo.zoo_builder.tasks.sequential_images import turned
 from torch import Tensor
-
-from loaders.encoders import LabelledItems, Population
-from loaders.zoo import Zoo
-from zoo_builder.errors import RnnzooError
-from zoo_builder.rnn import unflatten_weights
-from zoo_builder.tasks.base import TileEncoding
-from zoo_builder.tasks.sequential_images import turned
 
 REFERENCES = 100
 

@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import torch
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.storage.writing import replacing
 from torch import Tensor, nn
-
-from zoo_builder.errors import RnnzooError
-from zoo_builder.storage.writing import replacing
 
 SAVE_SECONDS = 30.0
 

@@ -15,20 +15,19 @@ import pyarrow as pa
 import torch
 from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
 from numpy.typing import NDArray
+from rnnzoo.loaders.reading.blocks import runs_of_names
+from rnnzoo.loaders.reading.formats import format_name
+from rnnzoo.loaders.reading.map_style import map_style
+from rnnzoo.loaders.reading.selection import Filters, choose_columns, choose_splits
+from rnnzoo.loaders.reading.stream import streamed
+from rnnzoo.loaders.source.hub import HubZoo
+from rnnzoo.loaders.source.local import ZooFolder
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.rnn import RNNModule, RNNSpec, flatten_weights, rnn_forward
+from rnnzoo.zoo_builder.storage.manifest import Manifest, SplitEntry
+from rnnzoo.zoo_builder.storage.schema import metadata_file
+from rnnzoo.zoo_builder.tasks.base import Encoding, check_items, encoding_of
 from torch import Tensor
-
-from loaders.dataset import map_style
-from loaders.formatting import format_name
-from loaders.hub_zoo import HubZoo
-from loaders.selection import Filters, choose_columns, choose_splits
-from loaders.shards import runs_of_names
-from loaders.streaming import streamed
-from loaders.zoo_folder import ZooFolder
-from zoo_builder.errors import RnnzooError
-from zoo_builder.rnn import RNNModule, RNNSpec, flatten_weights, rnn_forward
-from zoo_builder.storage.manifest import Manifest, SplitEntry
-from zoo_builder.storage.schema import metadata_file
-from zoo_builder.tasks.base import Encoding, check_items, encoding_of
 
 REPOSITORY_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 MODELS_AT_ONCE = 64

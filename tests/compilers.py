@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-
-from zoo_builder.compiled.compiler import KernelUnavailable, find_compiler
+from rnnzoo.zoo_builder.compiled.compiler import KernelUnavailable, find_compiler
 
 
 def compiler_missing() -> str | None:

@@ -4,11 +4,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-
-from zoo_builder.build import build_zoo
-from zoo_builder.build.unit import Unwatched
-from zoo_builder.training.kernels import TorchKernel
-from zoo_builder.zoos import resolve_config
+from rnnzoo.zoo_builder.pipeline import build_zoo
+from rnnzoo.zoo_builder.pipeline.shard.unit import Unwatched
+from rnnzoo.zoo_builder.training.kernels import TorchKernel
+from rnnzoo.zoo_builder.zoos import resolve_config
 
 TINY = {
     "runs": 12,
@@ -49,7 +48,7 @@ def copied(language_zoo, tmp_path) -> Path:
 def ray_cluster():
     """A Ray cluster on this machine, which whatever asks for one in this process then uses."""
     pytest.importorskip("ray")
-    from zoo_builder.cluster import connect
+    from rnnzoo.zoo_builder.cluster import connect
 
     with connect("local") as cluster:
         yield cluster

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-
-from loaders.benchmark.results import (
+from rnnzoo.loaders.benchmark.results import (
     Emulation,
     Leakage,
     Readout,
@@ -21,7 +20,7 @@ from loaders.benchmark.results import (
     write_result,
     write_rows,
 )
-from loaders.benchmark.targets import TARGETS
+from rnnzoo.loaders.benchmark.targets import TARGETS
 
 STEPS = (0, 100, 500, 2000)
 VERSIONS = {"rnnzoo": "0.1.0", "torch": "2.9.0"}

@@ -8,9 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-
-from loaders.cli import main
-from loaders.encoders import ENCODERS
+from rnnzoo.loaders.cli import main
+from rnnzoo.loaders.encoders import ENCODERS
 
 SHORT = ["--set", "steps=6", "--set", "validate_every=3", "--set", "emulator_hidden=8", "--set", "models=8"]
 
@@ -90,7 +89,7 @@ def test_an_interrupted_training_goes_on(language_zoo, tmp_path):
     command = [
         sys.executable,
         "-c",
-        "import loaders.training as t; t.SAVE_SECONDS = 0; from loaders.cli import main; main()",
+        "import rnnzoo.loaders.training as t; t.SAVE_SECONDS = 0; from rnnzoo.loaders.cli import main; main()",
     ]
     command += [
         "run",

@@ -6,22 +6,22 @@ import json
 import numpy as np
 import pytest
 import torch
-
-from loaders.benchmark import TARGETS, Request, read_result, run_benchmark
-from loaders.benchmark.boards import read_results
-from loaders.benchmark.heads import TargetHead
-from loaders.benchmark.leakage import measure_leakage
-from loaders.benchmark.protocol import choose_targets, partition
-from loaders.benchmark.readout import fit_readout
-from loaders.benchmark.report.tables import target_tables
-from loaders.benchmark.results import read_emulation, read_leakage, read_rows
-from loaders.benchmark.targets import score_angle
-from loaders.encoders import ENCODERS, Population, check_encoder, load_encoder
-from loaders.encoders.base import parse_encoder_name
-from loaders.loaded_zoo import LoadedZoo
-from zoo_builder.errors import RnnzooError
-from zoo_builder.rnn import RNNSpec
-from zoo_builder.tasks import FormalLanguages
+from rnnzoo.loaders.benchmark import TARGETS, Request, read_result, run_benchmark
+from rnnzoo.loaders.benchmark.boards import read_results
+from rnnzoo.loaders.benchmark.heads import TargetHead
+from rnnzoo.loaders.benchmark.leakage import measure_leakage
+from rnnzoo.loaders.benchmark.protocol import choose_targets, partition
+from rnnzoo.loaders.benchmark.readout import fit_readout
+from rnnzoo.loaders.benchmark.report.tables import target_tables
+from rnnzoo.loaders.benchmark.results import read_emulation, read_leakage, read_rows
+from rnnzoo.loaders.benchmark.targets import score_angle
+from rnnzoo.loaders.encoders import ENCODERS, check_encoder, load_encoder
+from rnnzoo.loaders.encoders.base import parse_encoder_name
+from rnnzoo.loaders.loaded_zoo import LoadedZoo
+from rnnzoo.loaders.population import Population
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.rnn import RNNSpec
+from rnnzoo.zoo_builder.tasks import FormalLanguages
 
 SPEC = RNNSpec(6, 8, 6)
 POPULATION = Population(SPEC, FormalLanguages.encoding, 41)
@@ -145,13 +145,13 @@ def test_the_same_request_does_nothing_twice_and_the_same_again_elsewhere(langua
     (path,) = run_benchmark(asked)
     before = path.read_bytes()
     with monkeypatch.context() as patched:
-        patched.setattr("loaders.benchmark.run.run_job", lambda *_: pytest.fail("done again"))
+        patched.setattr("rnnzoo.loaders.benchmark.run.run_job", lambda *_: pytest.fail("done again"))
         run_benchmark(asked)
     assert path.read_bytes() == before
 
     # More targets need no new training: the encoder is read back, and gives the same results.
     path.unlink()
-    monkeypatch.setattr("loaders.benchmark.jobs.train_emulation", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr("rnnzoo.loaders.benchmark.jobs.train_emulation", lambda *_: pytest.fail("trained again"))
     run_benchmark(dataclasses.replace(asked, targets=("accuracy", "step")))
     first, second = json.loads(before), json.loads(path.read_bytes())
     assert first["predictions"] == second["predictions"]
@@ -179,8 +179,8 @@ def test_an_encoder_that_knows_the_answer_is_seen_to_know_it(digits_zoo, tmp_pat
     """A user's encoder by module:Class, here one that looks the accuracy up: the scores must show it."""
     (tmp_path / "oracle.py").write_text(
         "import hashlib, torch\n"
-        "from loaders import Zoo\n"
-        "from zoo_builder.rnn import flatten_weights\n"
+        "from rnnzoo.loaders import Zoo\n"
+        "from rnnzoo.zoo_builder.rnn import flatten_weights\n"
         "class Oracle:\n"
         f"    rows = Zoo({str(digits_zoo)!r}).metadata.to_pylist()\n"
         "    known = {row['sha256']: row['accuracy'] for row in rows}\n"

@@ -11,15 +11,14 @@ import time
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.pipeline import Interrupted, ZooPlan, build_zoo
+from rnnzoo.zoo_builder.pipeline.shard.store import part_path
+from rnnzoo.zoo_builder.storage.manifest import read_manifest
+from rnnzoo.zoo_builder.storage.shards import read_shard
+from rnnzoo.zoo_builder.training.kernels import TorchKernel
 from safetensors.numpy import load_file
 from tiny_builds import Watcher, build_command, contents, tiny_config
-
-from zoo_builder.build import Interrupted, ZooPlan, build_zoo
-from zoo_builder.build.store import part_path
-from zoo_builder.errors import RnnzooError
-from zoo_builder.storage.manifest import read_manifest
-from zoo_builder.storage.shards import read_shard
-from zoo_builder.training.kernels import TorchKernel
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +136,7 @@ def test_a_folder_with_something_else_is_refused(tmp_path):
 @pytest.mark.parametrize("damage", ["flip", "truncate", "delete", "part", "state"])
 def test_damage_during_a_build_is_noticed_and_mended(damage, uninterrupted, tmp_path, caplog, monkeypatch):
     config, folder = tiny_config(), tmp_path / "zoo"
-    monkeypatch.setattr("zoo_builder.build.builder.runs_that_fit", lambda *_: 1)  # a shard at a time
+    monkeypatch.setattr("rnnzoo.zoo_builder.pipeline.build.runs_that_fit", lambda *_: 1)  # a shard at a time
     with pytest.raises(Interrupted):
         build_zoo(config, folder, TorchKernel(), Watcher(5))  # a shard is four blocks of steps
     shard = ZooPlan(config, config.make_family()).shards[0]
@@ -174,14 +173,16 @@ def test_a_full_disk_is_said_and_loses_nothing(tmp_path):
         "import resource, signal, sys\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, resource.RLIM_INFINITY))\n"
-        "from zoo_builder.cli import main\n"
+        "from rnnzoo.zoo_builder.cli import main\n"
         "main()\n"
     )
     failed = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
     assert failed.returncode == 2, failed.stderr
     assert ".safetensors: could not be written: File too large" in failed.stderr
     assert not list((tmp_path / "zoo").rglob("*.tmp"))
-    resumed = subprocess.run([sys.executable, "-m", "zoo_builder", *arguments], capture_output=True, text=True)
+    resumed = subprocess.run(
+        [sys.executable, "-m", "rnnzoo.zoo_builder", *arguments], capture_output=True, text=True
+    )
     assert resumed.returncode == 0, resumed.stderr
 
 
@@ -211,7 +212,7 @@ def test_few_tasks_are_said(tmp_path, caplog):
 
 
 def test_only_whole_files_are_left_by_a_failing_write(tmp_path, monkeypatch):
-    from zoo_builder.storage.shards import write_file
+    from rnnzoo.zoo_builder.storage.shards import write_file
 
     (tmp_path / "file").write_bytes(b"old")
 

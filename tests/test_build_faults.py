@@ -14,15 +14,14 @@ import threading
 import time
 
 import pytest
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.pipeline import Interrupted, ZooPlan, build_zoo
+from rnnzoo.zoo_builder.pipeline.local.processes import is_alive, kill, workers_of
+from rnnzoo.zoo_builder.pipeline.locks import alone, try_claim
+from rnnzoo.zoo_builder.pipeline.shard.saved_state import state_path
+from rnnzoo.zoo_builder.training.kernels import TorchKernel
+from rnnzoo.zoo_builder.verify import verify_zoo
 from tiny_builds import Watcher, build_command, contents, start, tiny_config
-
-from zoo_builder.build import Interrupted, ZooPlan, build_zoo
-from zoo_builder.build.claims import alone, try_claim
-from zoo_builder.build.processes import is_alive, kill, workers_of
-from zoo_builder.build.progress import state_path
-from zoo_builder.errors import RnnzooError
-from zoo_builder.training.kernels import TorchKernel
-from zoo_builder.verify import verify_zoo
 
 STEPS = 400
 FIELDS = {"runs": 4, "runs_per_shard": 1, "steps": STEPS, "checkpoints": (0, 50, STEPS)}
@@ -143,7 +142,7 @@ def test_two_builds_started_on_a_folder_at_once(undisturbed, tmp_path):
 
 def test_two_builds_at_once_do_nothing_twice(undisturbed, tmp_path, monkeypatch):
     """Claims hold between threads as they do between processes."""
-    monkeypatch.setattr("zoo_builder.build.builder.runs_that_fit", lambda *_: 1)  # a shard at a time
+    monkeypatch.setattr("rnnzoo.zoo_builder.pipeline.build.runs_that_fit", lambda *_: 1)  # a shard at a time
     watchers = [Watcher(), Watcher()]
     builds = [
         threading.Thread(target=build_zoo, args=(CONFIG, tmp_path / "zoo", TorchKernel(), watcher))
@@ -162,7 +161,7 @@ def test_two_builds_at_once_do_nothing_twice(undisturbed, tmp_path, monkeypatch)
 
 def test_a_build_that_another_one_overtakes_ends_well(undisturbed, tmp_path, monkeypatch):
     """Without locks both do everything; the second one to end finds the zoo finished under its hands."""
-    monkeypatch.setattr("zoo_builder.build.claims.fcntl.flock", no_locks)
+    monkeypatch.setattr("rnnzoo.zoo_builder.pipeline.locks.fcntl.flock", no_locks)
 
     class Overtaken(Watcher):
         def runs_done(self, runs, diverged):
@@ -180,7 +179,7 @@ def no_locks(*_):
 
 def test_a_file_system_without_locks_is_said_once(tmp_path, monkeypatch, caplog):
     (tmp_path / ".build").mkdir()
-    monkeypatch.setattr("zoo_builder.build.claims.fcntl.flock", no_locks)
+    monkeypatch.setattr("rnnzoo.zoo_builder.pipeline.locks.fcntl.flock", no_locks)
     claims = [try_claim(tmp_path, "train-00000-of-00001") for _ in range(2)]
     assert None not in claims
     assert caplog.text.count("has no locks") == 1
@@ -189,7 +188,7 @@ def test_a_file_system_without_locks_is_said_once(tmp_path, monkeypatch, caplog)
 def test_a_claim_ends_with_its_process(tmp_path):
     (tmp_path / ".build").mkdir()
     program = (
-        "import sys, time; from pathlib import Path; from zoo_builder.build.claims import try_claim\n"
+        "import sys, time; from pathlib import Path; from rnnzoo.zoo_builder.pipeline.locks import try_claim\n"
         "claim = try_claim(Path(sys.argv[1]), 'shard'); print('claimed', flush=True); time.sleep(600)"
     )
     holder = start([sys.executable, "-c", program, str(tmp_path)])
@@ -224,7 +223,7 @@ def test_half_written_files_of_others_that_are_at_work_are_left_alone(tmp_path):
 def test_a_clock_that_jumps(jump, undisturbed, tmp_path, monkeypatch):
     """Neither the time of day nor that of files decides anything: states, parts and claims are as good as ever."""
     config, folder = CONFIG, tmp_path / "zoo"
-    monkeypatch.setattr("zoo_builder.build.builder.runs_that_fit", lambda *_: 1)
+    monkeypatch.setattr("rnnzoo.zoo_builder.pipeline.build.runs_that_fit", lambda *_: 1)
     with pytest.raises(Interrupted):
         build_zoo(config, folder, TorchKernel(), Watcher(9))  # a shard is five blocks of steps
     shards = ZooPlan(config, config.make_family()).shards

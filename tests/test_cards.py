@@ -9,19 +9,18 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from huggingface_hub import DatasetCard
+from rnnzoo.loaders import Zoo
+from rnnzoo.loaders.benchmark.boards import read_results
+from rnnzoo.loaders.benchmark.report.baselines import baselines_markdown
+from rnnzoo.zoo_builder.cli import main
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.release import release_zoo, render_card
+from rnnzoo.zoo_builder.release.card import CARDS, TEMPLATES, build_command, columns_table, default_repo
+from rnnzoo.zoo_builder.storage.schema import metadata_schema
+from rnnzoo.zoo_builder.tasks import TASK_FAMILIES
+from rnnzoo.zoo_builder.training.kernels import TorchKernel
+from rnnzoo.zoo_builder.zoos import ZOOS, resolve_config
 from synthetic_results import write_results
-
-from loaders import Zoo
-from loaders.benchmark.boards import read_results
-from loaders.benchmark.report.baselines import baselines_markdown
-from zoo_builder.cli import main
-from zoo_builder.errors import RnnzooError
-from zoo_builder.release import release_zoo, render_card
-from zoo_builder.release.card import CARDS, TEMPLATES, build_command, columns_table, default_repo
-from zoo_builder.storage.schema import metadata_schema
-from zoo_builder.tasks import TASK_FAMILIES
-from zoo_builder.training.kernels import TorchKernel
-from zoo_builder.zoos import ZOOS, resolve_config
 
 
 @pytest.fixture(params=["language_zoo", "digits_zoo"])
@@ -111,7 +110,7 @@ def test_the_committed_columns_are_not_stale(zoo_name):
 def test_the_committed_baselines_are_those_of_the_results(zoo_name):
     (board,) = read_results(TEMPLATES / zoo_name / "results")
     committed = (TEMPLATES / zoo_name / "baselines.md").read_text()
-    assert committed == baselines_markdown(board), "run python -m loaders.benchmark.report.baselines again"
+    assert committed == baselines_markdown(board), "run python -m rnnzoo.loaders.benchmark.report.baselines again"
 
 
 def test_baselines_stand_on_the_card_of_their_zoo_alone(language_zoo, digits_zoo):

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 from compilers import needs_compiler
-
-from zoo_builder.compiled import compiler
-from zoo_builder.compiled.compiler import KernelUnavailable
-from zoo_builder.rnn import RNNSpec
-from zoo_builder.training.kernels.fused_cpu import SOURCE
+from rnnzoo.zoo_builder.compiled import compiler
+from rnnzoo.zoo_builder.compiled.compiler import KernelUnavailable
+from rnnzoo.zoo_builder.rnn import RNNSpec
+from rnnzoo.zoo_builder.training.kernels.fused_cpu import SOURCE
 
 SMALL = {
     "RNNZOO_INPUTS": "2",
@@ -28,8 +27,8 @@ SMALL = {
 def load_elsewhere(cache: Path) -> subprocess.Popen[str]:
     """A process that loads the small library, and prints how many parameters its models have."""
     program = (
-        "from zoo_builder.compiled.compiler import load_library\n"
-        "from zoo_builder.training.kernels.fused_cpu import SOURCE\n"
+        "from rnnzoo.zoo_builder.compiled.compiler import load_library\n"
+        "from rnnzoo.zoo_builder.training.kernels.fused_cpu import SOURCE\n"
         f"print(load_library(SOURCE, {SMALL}).rnnzoo_parameters())"
     )
     environment = {**os.environ, "RNNZOO_CACHE_DIR": str(cache)}

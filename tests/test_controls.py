@@ -17,9 +17,8 @@ from encoder_checks import (
     fresh_weights,
 )
 from PIL import Image
-
-from loaders.encoders import LabelledItems, Population, check_encoder
-from loaders.encoders.behaviour_statistics import (
+from rnnzoo.loaders.encoders import check_encoder
+from rnnzoo.loaders.encoders.behaviour_statistics import (
     ANGLES,
     BehaviourStatistics,
     describe_answers,
@@ -28,17 +27,18 @@ from loaders.encoders.behaviour_statistics import (
     turn_images,
     write_strings,
 )
-from loaders.encoders.greedy_decode import GreedyDecode, decode_greedily, read_offsets
-from loaders.encoders.invariant_statistics import InvariantStatistics, fix_gauges
-from loaders.encoders.step_only import StepOnly
-from loaders.encoders.weight_norm import WeightNorm
-from loaders.loaded_zoo import LoadedZoo
-from zoo_builder.errors import RnnzooError
-from zoo_builder.rnn import RNNSpec, rnn_forward
-from zoo_builder.tasks import FormalLanguages, TokenEncoding
-from zoo_builder.tasks.formal_languages import FormalLanguage, encode_word
-from zoo_builder.tasks.images import bundled_digits
-from zoo_builder.tasks.sequential_images import tiles
+from rnnzoo.loaders.encoders.greedy_decode import GreedyDecode, decode_greedily, read_offsets
+from rnnzoo.loaders.encoders.invariant_statistics import InvariantStatistics, fix_gauges
+from rnnzoo.loaders.encoders.step_only import StepOnly
+from rnnzoo.loaders.encoders.weight_norm import WeightNorm
+from rnnzoo.loaders.loaded_zoo import LoadedZoo
+from rnnzoo.loaders.population import LabelledItems, Population
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.rnn import RNNSpec, rnn_forward
+from rnnzoo.zoo_builder.tasks import FormalLanguages, TokenEncoding
+from rnnzoo.zoo_builder.tasks.formal_languages import FormalLanguage, encode_word
+from rnnzoo.zoo_builder.tasks.images import bundled_digits
+from rnnzoo.zoo_builder.tasks.sequential_images import tiles
 
 DIGITS = bundled_digits()
 REFERENCE = LabelledItems(torch.from_numpy(tiles(DIGITS.pixels[:30])), torch.from_numpy(DIGITS.labels[:30]))

@@ -7,19 +7,18 @@ import os
 import numpy as np
 import pytest
 import torch
-
-from loaders.emulation import (
+from rnnzoo.loaders.emulation import (
     LOSSES,
     Emulator,
     emulated_performance,
     emulation_losses,
     train_emulation,
 )
-from loaders.encoders import ENCODERS
-from loaders.loaded_zoo import LoadedZoo
-from loaders.training import TrainingConfig, train
-from zoo_builder.errors import RnnzooError
-from zoo_builder.rnn import rnn_forward
+from rnnzoo.loaders.encoders import ENCODERS
+from rnnzoo.loaders.loaded_zoo import LoadedZoo
+from rnnzoo.loaders.training import TrainingConfig, train
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.rnn import rnn_forward
 
 CONFIG = TrainingConfig(
     steps=12, learning_rate=1e-2, models=8, emulator_hidden=16, clip=1.0, validate_every=4, validation_rollouts=2
@@ -108,7 +107,7 @@ def test_training_lowers_the_loss_and_keeps_the_best(language_zoo, tmp_path):
 @pytest.mark.parametrize("name", ["flat_mlp", "interactive_probing"])
 def test_a_stopped_training_goes_on_exactly(loaded, tmp_path, monkeypatch, name):
     """flat_mlp draws its augmentation at random: that, too, is the same again."""
-    monkeypatch.setattr("loaders.training.SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("rnnzoo.loaders.training.SAVE_SECONDS", 0.0)
     whole, curve, watched = trained(loaded, tmp_path / "whole.pt", name=name)
     with pytest.raises(KeyboardInterrupt):
         trained(loaded, tmp_path / "state.pt", stop=10, name=name)
@@ -131,7 +130,7 @@ def test_a_training_does_not_touch_the_global_generator(language_zoo, tmp_path):
 
 
 def test_states_of_other_trainings_and_broken_ones_are_refused(language_zoo, tmp_path, monkeypatch):
-    monkeypatch.setattr("loaders.training.SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("rnnzoo.loaders.training.SAVE_SECONDS", 0.0)
     loaded, path = LoadedZoo(language_zoo), tmp_path / "state.pt"
     trained(loaded, path)
     with pytest.raises(RnnzooError, match="state of another training"):
@@ -146,7 +145,7 @@ def test_a_full_disk_is_told_with_the_states_name(language_zoo, tmp_path, monkey
         file.write(b"a beginning")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("loaders.training.SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("rnnzoo.loaders.training.SAVE_SECONDS", 0.0)
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(RnnzooError, match=r"state\.pt: could not be written: No space left"):
         trained(LoadedZoo(language_zoo), tmp_path / "state.pt")

@@ -16,10 +16,9 @@ from encoder_checks import (
     embed,
     fresh_weights,
 )
-
-from loaders.encoders import EMBEDDING_SIZE, Population, check_encoder
-from loaders.encoders.graph_network import EdgeFeatures, GraphNetwork, parameter_graph
-from loaders.encoders.universal_functional import (
+from rnnzoo.loaders.encoders import EMBEDDING_SIZE, check_encoder
+from rnnzoo.loaders.encoders.graph_network import EdgeFeatures, GraphNetwork, parameter_graph
+from rnnzoo.loaders.encoders.universal_functional import (
     EquivariantLayer,
     SumReLU,
     UniversalFunctional,
@@ -28,8 +27,9 @@ from loaders.encoders.universal_functional import (
     equivariant_terms,
     partitions,
 )
-from zoo_builder.rnn import RNNSpec
-from zoo_builder.rnn.symmetry import flip_units, permute_units
+from rnnzoo.loaders.population import Population
+from rnnzoo.zoo_builder.rnn import RNNSpec
+from rnnzoo.zoo_builder.rnn.symmetry import flip_units, permute_units
 
 ENCODERS = (UniversalFunctional, GraphNetwork)
 

@@ -7,11 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.spatial import Delaunay
-
-from zoo_builder.splits import assign_splits
-from zoo_builder.tasks import formal_languages
-from zoo_builder.tasks.formal_languages import (
+from rnnzoo.zoo_builder.splits import assign_splits
+from rnnzoo.zoo_builder.tasks import formal_languages
+from rnnzoo.zoo_builder.tasks.formal_languages import (
     BEGIN,
     END,
     FormalLanguage,
@@ -21,6 +19,7 @@ from zoo_builder.tasks.formal_languages import (
     encode_word,
     is_member,
 )
+from scipy.spatial import Delaunay
 
 FAMILY = FormalLanguages()
 languages = st.sampled_from(FAMILY.languages)

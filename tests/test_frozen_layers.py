@@ -8,15 +8,14 @@ from itertools import pairwise
 import pytest
 import torch
 from compilers import skip_without_compiler
+from rnnzoo.loaders.encoders.probing import frozen_layer
+from rnnzoo.loaders.encoders.probing.frozen_layer import FrozenHead, FrozenLayer, FrozenLayerBack
+from rnnzoo.loaders.encoders.probing.frozen_rnn import FrozenRNNs, run_frozen
+from rnnzoo.zoo_builder.compiled import lstm_layers
+from rnnzoo.zoo_builder.compiled.compiler import KernelUnavailable
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.rnn import RNNSpec, init_parameters, rnn_forward, unflatten_weights
 from torch import Tensor
-
-from loaders.encoders import frozen_layer
-from loaders.encoders.frozen_layer import FrozenHead, FrozenLayer, FrozenLayerBack
-from loaders.encoders.frozen_rnn import FrozenRNNs, run_frozen
-from zoo_builder.compiled import lstm_layers
-from zoo_builder.compiled.compiler import KernelUnavailable
-from zoo_builder.errors import RnnzooError
-from zoo_builder.rnn import RNNSpec, init_parameters, rnn_forward, unflatten_weights
 
 STEPS = 7
 MODELS = 5
@@ -153,7 +152,7 @@ def test_without_a_compiler_torch_serves(monkeypatch, caplog):
     for cached in caches:
         cached.cache_clear()
     try:
-        with caplog.at_level(logging.DEBUG, logger="zoo_builder"):
+        with caplog.at_level(logging.DEBUG, logger="rnnzoo"):
             assert FrozenRNNs(fresh(RNNSpec(6, 32, 6, 2))).layers[0].compiled is None
     finally:
         for cached in caches:

@@ -20,18 +20,17 @@ import torch
 from fuzz.targets import make_targets, seal
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from rnnzoo.loaders import Zoo, load_zoo
+from rnnzoo.loaders.source.requests import Repository, newest_release
+from rnnzoo.loaders.training import TrainingConfig, train
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.storage.files import file_in, parse_json
+from rnnzoo.zoo_builder.storage.manifest import parse_manifest, read_splits
+from rnnzoo.zoo_builder.storage.shards import read_shard
+from rnnzoo.zoo_builder.tasks.base import encoding_of
+from rnnzoo.zoo_builder.training.kernels import TorchKernel
+from rnnzoo.zoo_builder.verify import verify_zoo
 from safetensors.numpy import save
-
-from loaders import Zoo, load_zoo
-from loaders.hub_files import Repository, newest_release
-from loaders.training import TrainingConfig, train
-from zoo_builder.errors import RnnzooError
-from zoo_builder.storage.files import file_in, parse_json
-from zoo_builder.storage.manifest import parse_manifest, read_splits
-from zoo_builder.storage.shards import read_shard
-from zoo_builder.tasks.base import encoding_of
-from zoo_builder.training.kernels import TorchKernel
-from zoo_builder.verify import verify_zoo
 
 ROOT = Path(__file__).parent.parent
 

@@ -12,13 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-
-from zoo_builder.errors import RnnzooError
-from zoo_builder.storage.files import read_json
-from zoo_builder.storage.manifest import read_manifest, read_splits
-from zoo_builder.storage.parquet import read_table
-from zoo_builder.storage.shards import read_shard
-from zoo_builder.tasks import images
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.storage.files import read_json
+from rnnzoo.zoo_builder.storage.manifest import read_manifest, read_splits
+from rnnzoo.zoo_builder.storage.parquet import read_table
+from rnnzoo.zoo_builder.storage.shards import read_shard
+from rnnzoo.zoo_builder.tasks import images
 
 ROOT = Path(__file__).parent.parent
 
@@ -98,8 +97,8 @@ BOMBS = {
 READ_ALL = """
 import resource, sys
 from pathlib import Path
-from zoo_builder.errors import RnnzooError
-from zoo_builder.storage.parquet import read_table
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.storage.parquet import read_table
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for name in sys.argv[1:]:
     try:

@@ -10,12 +10,12 @@ from huggingface_hub import constants
 from hypothesis import given
 from hypothesis import strategies as st
 from loopback_hub import READ_TOKEN, LoopbackHub
+from rnnzoo.loaders import Zoo, load_zoo
+from rnnzoo.loaders.source import requests
+from rnnzoo.loaders.source.hub import HubZoo
+from rnnzoo.loaders.source.ranges import FREE_GAPS, WIDEST_GAP, join_ranges
+from rnnzoo.zoo_builder.errors import RnnzooError
 from torch.utils.data import DataLoader
-
-from loaders import Zoo, hub_files, load_zoo
-from loaders.hub_ranges import FREE_GAPS, WIDEST_GAP, join_ranges
-from loaders.hub_zoo import HubZoo
-from zoo_builder.errors import RnnzooError
 
 SHARD = "weights/train-00001-of-00004.safetensors"
 
@@ -32,7 +32,7 @@ def hub(tmp_path, monkeypatch):
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "home" / "hub"))
         monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "home" / "token"))
-        monkeypatch.setattr(hub_files, "FIRST_WAIT", 0.01)
+        monkeypatch.setattr(requests, "FIRST_WAIT", 0.01)
         yield hub
 
 
@@ -309,7 +309,7 @@ def test_an_expired_address_is_asked_for_again(zoo_hub, language_zoo):
 
 def test_retry_after_is_honoured(zoo_hub, monkeypatch):
     waits = []
-    monkeypatch.setattr(hub_files.time, "sleep", waits.append)
+    monkeypatch.setattr(requests.time, "sleep", waits.append)
     zoo_hub.fault("GET /api/.*/refs", status=429, retry_after=7)
     zoo_hub.fault("GET /api/.*/refs", times=2, status=503)
     HubZoo.open_repository("org/zoo", None)

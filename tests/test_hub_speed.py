@@ -12,11 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from loopback_hub import LoopbackHub
-
-from zoo_builder.rnn import RNNSpec
-from zoo_builder.storage import schema
-from zoo_builder.storage.manifest import FileEntry, Manifest, SplitEntry, write_manifest
-from zoo_builder.storage.shards import file_sha256, row_sha256, write_shard
+from rnnzoo.zoo_builder.rnn import RNNSpec
+from rnnzoo.zoo_builder.storage import schema
+from rnnzoo.zoo_builder.storage.manifest import FileEntry, Manifest, SplitEntry, write_manifest
+from rnnzoo.zoo_builder.storage.shards import file_sha256, row_sha256, write_shard
 
 SPEC = RNNSpec(input_size=6, output_size=6, hidden_size=32)
 RUNS, STEPS, RUNS_PER_SHARD = 182, 11, 64
@@ -80,14 +79,14 @@ def test_cost(tmp_path):
     with LoopbackHub(latency=0.03, bandwidth=125e6) as hub:
         hub.add_folder("org/zoo", tmp_path / "zoo", tags=["v1.0.0"])
         code = """
-            from loaders import load_zoo
+            from rnnzoo.loaders import load_zoo
             rows = load_zoo("org/zoo", "train", streaming=True, filters=[("task_id", "==", "asked for")])
             assert len(list(rows)) == 99
         """
         environment = hub.environment(tmp_path / "home") | {"PYTHONPATH": str(Path(__file__).parent.parent)}
         subprocess.run([sys.executable, "-c", textwrap.dedent(code)], env=environment, check=True)
         assert hub.bytes_sent() <= 3 * 99 * 4 * SPEC.num_parameters
-        program = [sys.executable, "-m", "loaders.hub_throughput", "org/zoo", "--repeats", "3"]
+        program = [sys.executable, "-m", "benchmarks.hub_loading", "org/zoo", "--repeats", "3"]
         done = subprocess.run(program, env=environment, check=True, capture_output=True, text=True)
     assert float(re.search("of a plain download: ([0-9.]+)", done.stdout)[1]) >= 0.7, done.stdout
     assert float(re.search("of the whole stream: ([0-9.]+)", done.stdout)[1]) < 0.25, done.stdout

@@ -2,12 +2,11 @@
 
 import pytest
 import torch
-
-from zoo_builder.compiled.compiler import KernelUnavailable
-from zoo_builder.errors import RnnzooError
-from zoo_builder.rnn import RNNSpec
-from zoo_builder.tasks import FormalLanguages
-from zoo_builder.training.kernels import TorchKernel, choice, choose_kernel, runs_that_fit
+from rnnzoo.zoo_builder.compiled.compiler import KernelUnavailable
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.rnn import RNNSpec
+from rnnzoo.zoo_builder.tasks import FormalLanguages
+from rnnzoo.zoo_builder.training.kernels import TorchKernel, choice, choose_kernel, runs_that_fit
 
 SPEC, ENCODING = RNNSpec(6, 32, 6), FormalLanguages.encoding
 

@@ -15,14 +15,16 @@ from datasets import Dataset, IterableDataset, concatenate_datasets
 from datasets.distributed import split_dataset_by_node
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rnnzoo.loaders import load_zoo
+from rnnzoo.loaders.reading.blocks import runs_of
+from rnnzoo.loaders.source import local
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.rnn import RNNSpec
+from rnnzoo.zoo_builder.storage.shards import row_sha256
 from safetensors.torch import load_file
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler
 
-from loaders import load_zoo, throughput, zoo_folder
-from loaders.shards import runs_of
-from zoo_builder.errors import RnnzooError
-from zoo_builder.rnn import RNNSpec
-from zoo_builder.storage.shards import row_sha256
+from benchmarks import loading
 
 NAMES = [parameter.name for parameter in RNNSpec(input_size=6, output_size=6, hidden_size=32).parameters]
 SIZES = {"train": 24, "validation": 3, "test": 3, "ood": 6}
@@ -314,8 +316,8 @@ def test_fingerprints(language_zoo, digits_zoo):
 
 def test_filters_read_no_other_weights(copied, monkeypatch):
     opened = []
-    read = zoo_folder.read_shard
-    monkeypatch.setattr(zoo_folder, "read_shard", lambda path: opened.append(path.name) or read(path))
+    read = local.read_shard
+    monkeypatch.setattr(local, "read_shard", lambda path: opened.append(path.name) or read(path))
     metadata = pq.read_table(copied / "metadata" / "train.parquet").to_pandas()
     shards = metadata["shard"].unique()
     kept_tasks = metadata[metadata["shard"] == shards[2]]["task_id"].unique().tolist()
@@ -412,9 +414,9 @@ def test_runs_of():
 # --- the program that measures
 
 
-def test_throughput(language_zoo, tmp_path):
-    measured = throughput.measure(language_zoo, batch=8, repeats=1, scratch=tmp_path)
+def test_loading(language_zoo, tmp_path):
+    measured = loading.measure(language_zoo, batch=8, repeats=1, scratch=tmp_path)
     names = [found.name for found in measured]
     assert {"numpy, shuffled", "map-style, filtered", "streamed, sequential"} <= set(names)
-    assert len(throughput.table_of(measured).splitlines()) == len(measured) + 1
+    assert len(loading.table_of(measured).splitlines()) == len(measured) + 1
     assert all(found.rows_per_second > 0 for found in measured)

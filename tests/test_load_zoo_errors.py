@@ -6,9 +6,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from huggingface_hub import constants
-
-from loaders import Zoo, load_zoo
-from zoo_builder.errors import RnnzooError
+from rnnzoo.loaders import Zoo, load_zoo
+from rnnzoo.zoo_builder.errors import RnnzooError
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,11 @@ import logging
 import pytest
 import torch
 from compilers import skip_without_compiler
+from rnnzoo.zoo_builder.compiled import lstm_steps
+from rnnzoo.zoo_builder.compiled.compiler import KernelUnavailable
+from rnnzoo.zoo_builder.compiled.lstm_steps import activate, deactivate
+from rnnzoo.zoo_builder.rnn.functional import lstm_cell
 from torch import Tensor
-
-from zoo_builder.compiled import lstm_steps
-from zoo_builder.compiled.compiler import KernelUnavailable
-from zoo_builder.compiled.lstm_steps import activate, deactivate
-from zoo_builder.rnn.functional import lstm_cell
 
 
 @pytest.fixture(params=["compiled", "torch"])
@@ -95,7 +94,7 @@ def test_without_a_compiler_torch_serves_and_says_so(monkeypatch, caplog):
     monkeypatch.setattr(lstm_steps, "load_library", unavailable)
     lstm_steps._library.cache_clear()
     try:
-        with caplog.at_level(logging.WARNING, logger="zoo_builder"):
+        with caplog.at_level(logging.WARNING, logger="rnnzoo"):
             first, second = (step(torch.ones(2, 8), None) for _ in "12")
     finally:
         lstm_steps._library.cache_clear()

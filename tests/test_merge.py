@@ -5,15 +5,14 @@ import shutil
 from dataclasses import replace
 
 import pytest
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.pipeline import Interrupted, ZooPlan, build_zoo
+from rnnzoo.zoo_builder.pipeline.build import InThisProcess, build_plan
+from rnnzoo.zoo_builder.pipeline.merge import config_of_parts, merge_parts
+from rnnzoo.zoo_builder.pipeline.plan.parts import Part
+from rnnzoo.zoo_builder.pipeline.shard.store import part_path
+from rnnzoo.zoo_builder.training.kernels import TorchKernel
 from tiny_builds import Watcher, contents, tiny_config
-
-from zoo_builder.build import Interrupted, ZooPlan, build_zoo
-from zoo_builder.build.builder import InThisProcess, build_plan
-from zoo_builder.build.merge import config_of_parts, merge_parts
-from zoo_builder.build.parts import Part
-from zoo_builder.build.store import part_path
-from zoo_builder.errors import RnnzooError
-from zoo_builder.training.kernels import TorchKernel
 
 STEPS = 40
 CONFIG = tiny_config(steps=STEPS, checkpoints=(0, 20, STEPS))

@@ -18,21 +18,22 @@ from encoder_checks import (
     assert_round_trip,
     fresh_weights,
 )
+from rnnzoo.loaders.encoders import ENCODERS, check_encoder
+from rnnzoo.loaders.encoders.probing.base import PixelRange, Reader, TokenRange, centred
+from rnnzoo.loaders.encoders.probing.closed_loop import ClosedLoop, closed_loop_reference
+from rnnzoo.loaders.encoders.probing.completion_probing import CompletionProbing
+from rnnzoo.loaders.encoders.probing.frozen_rnn import FrozenRNNs, run_frozen
+from rnnzoo.loaders.encoders.probing.hidden_probing import HiddenProbing
+from rnnzoo.loaders.encoders.probing.interactive_probing import InteractiveProbing
+from rnnzoo.loaders.encoders.probing.noninteractive_probing import NoninteractiveProbing
+from rnnzoo.loaders.encoders.probing.probe_generator import ProbeGenerator
+from rnnzoo.loaders.population import LabelledItems, Population
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.rnn import RNNSpec, rnn_forward
+from rnnzoo.zoo_builder.tasks.base import TileEncoding
 from torch.nn.functional import one_hot
 
-from loaders.encoders import ENCODERS, LabelledItems, Population, check_encoder
-from loaders.encoders.benchmark import PER_MODEL, contestants, fitting, populations, run
-from loaders.encoders.closed_loop import ClosedLoop, closed_loop_reference
-from loaders.encoders.completion_probing import CompletionProbing
-from loaders.encoders.frozen_rnn import FrozenRNNs, run_frozen
-from loaders.encoders.hidden_probing import HiddenProbing
-from loaders.encoders.interactive_probing import InteractiveProbing
-from loaders.encoders.noninteractive_probing import NoninteractiveProbing
-from loaders.encoders.probe_generator import ProbeGenerator
-from loaders.encoders.probing import PixelRange, Reader, TokenRange, centred
-from zoo_builder.errors import RnnzooError
-from zoo_builder.rnn import RNNSpec, rnn_forward
-from zoo_builder.tasks.base import TileEncoding
+from benchmarks.encoders import PER_MODEL, contestants, fitting, populations, run
 
 SMALL_IMAGES = Population(RNNSpec(4, 8, 3, 2), TileEncoding(4, 0.0127, -0.42), steps=6)
 PAPERS = (NoninteractiveProbing, InteractiveProbing)
@@ -116,7 +117,7 @@ def test_other_cells_take_the_reference_path(weights, monkeypatch):
     encoders = [make(SMALL).double() for make in MAKERS.values()]
     with torch.no_grad():
         expected = [encoder(weights) for encoder in encoders]
-        monkeypatch.setattr("loaders.encoders.frozen_rnn.FAST_CELLS", frozenset())
+        monkeypatch.setattr("rnnzoo.loaders.encoders.probing.frozen_rnn.FAST_CELLS", frozenset())
         assert not FrozenRNNs(weights).is_fast
         assert_close([encoder(weights) for encoder in encoders], expected)
 

@@ -7,14 +7,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-
-from loaders import Zoo, load_zoo
-from zoo_builder.errors import RnnzooError
-from zoo_builder.published import export_zoo, import_published
-from zoo_builder.release import release_zoo
-from zoo_builder.splits import SPLITS
-from zoo_builder.training.kernels import TorchKernel
-from zoo_builder.verify import verify_zoo
+from rnnzoo.loaders import Zoo, load_zoo
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.published import export_zoo, import_published
+from rnnzoo.zoo_builder.release import release_zoo
+from rnnzoo.zoo_builder.splits import SPLITS
+from rnnzoo.zoo_builder.training.kernels import TorchKernel
+from rnnzoo.zoo_builder.verify import verify_zoo
 
 ZOOS = ["language_zoo", "digits_zoo"]
 

@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 from loopback_hub import READ_TOKEN, WRITE_TOKEN, LoopbackHub
-
-from zoo_builder.errors import RnnzooError
-from zoo_builder.release import check_release, push_release, release_zoo
-from zoo_builder.training.kernels import TorchKernel
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.release import check_release, push_release, release_zoo
+from rnnzoo.zoo_builder.training.kernels import TorchKernel
 
 NAME = "org/zoo"
 
@@ -56,7 +55,7 @@ def contents(folder):
 
 def test_the_whole_way_by_command_line(hub, release, tmp_path):
     def builder(*arguments):
-        command = [sys.executable, "-m", "zoo_builder", *map(str, arguments)]
+        command = [sys.executable, "-m", "rnnzoo.zoo_builder", *map(str, arguments)]
         environment = hub.environment(tmp_path / "home", WRITE_TOKEN)
         environment["PYTHONPATH"] = str(Path(__file__).parent.parent)
         return subprocess.run(command, env=environment, capture_output=True, text=True)

@@ -3,8 +3,7 @@
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-
-from zoo_builder.random_streams import Stream, below, bits, permutation, uniform
+from rnnzoo.zoo_builder.random_streams import Stream, below, bits, permutation, uniform
 
 
 def test_the_numbers_are_part_of_the_format():

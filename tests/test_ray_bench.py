@@ -6,10 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from loaders.benchmark import Request, read_result, run_benchmark
-from zoo_builder.cluster.option import fill_in_address
-from zoo_builder.errors import RnnzooError
+from rnnzoo.loaders.benchmark import Request, read_result, run_benchmark
+from rnnzoo.zoo_builder.cluster.option import fill_in_address
+from rnnzoo.zoo_builder.errors import RnnzooError
 
 SHORT = (("steps", 6), ("validate_every", 3), ("models", 8), ("emulator_hidden", 8))
 
@@ -22,7 +21,7 @@ def request(zoo, out, **fields):
 def test_a_cluster_gives_the_same_results(language_zoo, tmp_path, monkeypatch, ray_cluster):
     """Relative paths too, and an encoder of the user's own in the folder they stand in."""
     (tmp_path / "own.py").write_text(
-        "from loaders.encoders.flat_mlp import FlatMLP\nclass Own(FlatMLP):\n    pass\n"
+        "from rnnzoo.loaders.encoders.flat_mlp import FlatMLP\nclass Own(FlatMLP):\n    pass\n"
     )
     monkeypatch.chdir(tmp_path)
     asked = dataclasses.replace(request(language_zoo, Path("alone")), encoder="own:Own")
@@ -36,8 +35,8 @@ def test_a_cluster_gives_the_same_results(language_zoo, tmp_path, monkeypatch, r
 def test_an_error_in_a_task_is_the_error_of_the_command(language_zoo, tmp_path, monkeypatch, ray_cluster):
     (tmp_path / "odd.py").write_text(
         "import os\n"
-        "from loaders.encoders.flat_mlp import FlatMLP\n"
-        "from zoo_builder.errors import RnnzooError\n"
+        "from rnnzoo.loaders.encoders.flat_mlp import FlatMLP\n"
+        "from rnnzoo.zoo_builder.errors import RnnzooError\n"
         "class Odd(FlatMLP):\n"
         "    def __init__(self, population):\n"
         f"        if os.getpid() != {__import__('os').getpid()}:\n"
@@ -67,7 +66,7 @@ def test_requests_that_cannot_be_met(language_zoo, tmp_path, fields, message):
 
 
 def test_without_ray_it_says_what_to_install(language_zoo, tmp_path):
-    program = "import sys; sys.modules['ray'] = None; from loaders.cli import main; main()"
+    program = "import sys; sys.modules['ray'] = None; from rnnzoo.loaders.cli import main; main()"
     arguments = ["run", "--zoo", language_zoo, "--encoder", "weight_norm", "--out", tmp_path, "--ray"]
     done = subprocess.run([sys.executable, "-c", program, *map(str, arguments)], capture_output=True, text=True)
     assert done.returncode == 2, done.stderr

@@ -6,16 +6,15 @@ import sys
 from collections import deque
 
 import pytest
+from rnnzoo.zoo_builder.cluster import Resources, Sender, as_finished, check_shared
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.pipeline import Interrupted, ZooPlan, build_zoo
+from rnnzoo.zoo_builder.pipeline.build import build_plan
+from rnnzoo.zoo_builder.pipeline.object_store import ObjectStore
+from rnnzoo.zoo_builder.pipeline.ray.board import Board, BoardReporter, Standing, Standings
+from rnnzoo.zoo_builder.pipeline.ray.executor import OnCluster
+from rnnzoo.zoo_builder.training.kernels import TorchKernel
 from tiny_builds import Watcher, contents, tiny_config
-
-from zoo_builder.build import Interrupted, ZooPlan, build_zoo
-from zoo_builder.build.board import Board, BoardReporter, Standing, Standings
-from zoo_builder.build.builder import build_plan
-from zoo_builder.build.object_store import ObjectStore
-from zoo_builder.build.ray_build import OnCluster
-from zoo_builder.cluster import Resources, Sender, as_finished, check_shared
-from zoo_builder.errors import RnnzooError
-from zoo_builder.training.kernels import TorchKernel
 
 ONE_CPU = Resources(1, 0)
 
@@ -115,7 +114,7 @@ def test_what_cannot_be_is_said_and_stops_the_build(options, message, ray_cluste
 
 
 def test_a_task_that_always_dies_is_given_up_and_named(ray_cluster, monkeypatch):
-    monkeypatch.setattr("zoo_builder.cluster.tasks.DEATHS", 1)
+    monkeypatch.setattr("rnnzoo.zoo_builder.cluster.tasks.DEATHS", 1)
     task = ray_cluster.ray.remote(lambda code: os._exit(code)).options(**ONE_CPU.options())
     with pytest.raises(RnnzooError, match=r"--ray: shard 3: given up after .* deaths"):
         list(as_finished(ray_cluster, deque(["shard 3"]), lambda _: task.remote(1)))
@@ -157,7 +156,7 @@ def test_what_is_done_again_counts_once():
 
 
 def test_a_task_reports_where_it_stands_and_hears_when_to_stop(monkeypatch):
-    monkeypatch.setattr("zoo_builder.build.board.REPORT_SECONDS", 0)
+    monkeypatch.setattr("rnnzoo.zoo_builder.pipeline.ray.board.REPORT_SECONDS", 0)
     board = Board()
     reporter = BoardReporter("shard", board.report, board.warn)
     reporter.steps_done(100, before=True)
@@ -172,7 +171,7 @@ def test_a_task_reports_where_it_stands_and_hears_when_to_stop(monkeypatch):
 
 
 def test_without_ray_it_says_what_to_install(tmp_path):
-    program = "import sys; sys.modules['ray'] = None; from zoo_builder.cli import main; main()"
+    program = "import sys; sys.modules['ray'] = None; from rnnzoo.zoo_builder.cli import main; main()"
     arguments = ["build", "formal_languages", "--ray", "--out", str(tmp_path / "zoo")]
     done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
     assert done.returncode == 2, done.stderr
@@ -184,7 +183,7 @@ def test_without_ray_it_says_what_to_install(tmp_path):
 def test_no_cluster_at_the_address(tmp_path):
     pytest.importorskip("ray")
     arguments = ["build", "formal_languages", "--ray", "127.0.0.1:1", "--out", str(tmp_path / "zoo")]
-    done = subprocess.run([sys.executable, "-m", "zoo_builder", *arguments], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "rnnzoo.zoo_builder", *arguments], capture_output=True, text=True)
     assert done.returncode == 2, done.stderr
     assert "--ray: found '127.0.0.1:1', but no Ray cluster was reached there" in done.stderr
     assert "Traceback" not in done.stderr

@@ -8,11 +8,10 @@ import sys
 import time
 
 import pytest
+from rnnzoo.zoo_builder.pipeline import ZooPlan, build_zoo
+from rnnzoo.zoo_builder.pipeline.locks import try_claim
+from rnnzoo.zoo_builder.training.kernels import TorchKernel
 from tiny_builds import Watcher, build_command, contents, tiny_config
-
-from zoo_builder.build import ZooPlan, build_zoo
-from zoo_builder.build.claims import try_claim
-from zoo_builder.training.kernels import TorchKernel
 
 pytest.importorskip("ray")
 
@@ -81,7 +80,7 @@ def check_finished(process, folder, undisturbed):
     assert process.returncode == 0, words
     assert "finished" in words
     assert contents(folder) == undisturbed
-    verify = [sys.executable, "-m", "zoo_builder", "verify", str(folder), "--kernel", "torch"]
+    verify = [sys.executable, "-m", "rnnzoo.zoo_builder", "verify", str(folder), "--kernel", "torch"]
     done = subprocess.run(verify, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -3,8 +3,9 @@
 import re
 from pathlib import Path
 
-from loaders.benchmark import Request, make_report, read_result, run_benchmark
-from loaders.encoders.overview import overview
+from rnnzoo.loaders.benchmark import Request, make_report, read_result, run_benchmark
+
+from benchmarks.encoder_table import overview
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -47,4 +48,4 @@ def test_the_encoder_of_the_readme_can_be_benchmarked(language_zoo, tmp_path, mo
 
 def test_the_table_of_encoders_is_that_of_the_registry():
     text = (ROOT / "docs/encoders.md").read_text()
-    assert overview() in text, "put what python -m loaders.encoders.overview prints into docs/encoders.md"
+    assert overview() in text, "put what python -m benchmarks.encoder_table prints into docs/encoders.md"

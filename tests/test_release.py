@@ -13,15 +13,14 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from datasets import load_dataset
-
-from loaders import Zoo, load_zoo
-from zoo_builder.errors import RnnzooError
-from zoo_builder.release import check_release, release_zoo
-from zoo_builder.release.parquet import ZooTables, check_weights, write_config
-from zoo_builder.rnn import flatten_weights
-from zoo_builder.storage.manifest import read_manifest
-from zoo_builder.training.kernels import TorchKernel
-from zoo_builder.verify import verify_zoo
+from rnnzoo.loaders import Zoo, load_zoo
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.release import check_release, release_zoo
+from rnnzoo.zoo_builder.release.parquet import ZooTables, check_weights, write_config
+from rnnzoo.zoo_builder.rnn import flatten_weights
+from rnnzoo.zoo_builder.storage.manifest import read_manifest
+from rnnzoo.zoo_builder.training.kernels import TorchKernel
+from rnnzoo.zoo_builder.verify import verify_zoo
 
 SPLITS = ["train", "validation", "test", "ood"]
 NAMES = ["language", "digits"]
@@ -184,6 +183,7 @@ def test_an_unsound_zoo_has_no_release(copied, tmp_path):
 
 
 def test_nothing_imports_the_hub_before_its_endpoint_is_set():
-    code = "import sys, zoo_builder.release.push, zoo_builder.cli; assert 'huggingface_hub' not in sys.modules"
+    modules = "sys, rnnzoo.zoo_builder.release.push, rnnzoo.zoo_builder.cli"
+    code = f"import {modules}; assert 'huggingface_hub' not in sys.modules"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent), "MPLBACKEND": "Agg"}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)

@@ -7,12 +7,10 @@ import subprocess
 
 import numpy as np
 import pytest
-from synthetic_results import SKILLS, make_emulation, make_result, make_rows, write_results
-
-from loaders.benchmark.boards import merge_committed, read_results
-from loaders.benchmark.report import format_table, make_report
-from loaders.benchmark.report.text import number, with_interval
-from loaders.benchmark.results import (
+from rnnzoo.loaders.benchmark.boards import merge_committed, read_results
+from rnnzoo.loaders.benchmark.report import format_table, make_report
+from rnnzoo.loaders.benchmark.report.text import number, with_interval
+from rnnzoo.loaders.benchmark.results import (
     Leakage,
     board_folder,
     emulation_path,
@@ -28,7 +26,7 @@ from loaders.benchmark.results import (
     write_result,
     write_rows,
 )
-from loaders.benchmark.statistics import (
+from rnnzoo.loaders.benchmark.statistics import (
     Estimate,
     draw_runs,
     draw_seeds,
@@ -36,8 +34,9 @@ from loaders.benchmark.statistics import (
     estimate_scores,
     paired_difference,
 )
-from loaders.benchmark.targets import TARGETS
-from zoo_builder.errors import RnnzooError
+from rnnzoo.loaders.benchmark.targets import TARGETS
+from rnnzoo.zoo_builder.errors import RnnzooError
+from synthetic_results import SKILLS, make_emulation, make_result, make_rows, write_results
 
 LANGUAGES, IMAGES = "formal_languages", "sequential_mnist"
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -11,24 +11,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from rnnzoo.loaders import Zoo, load_zoo
+from rnnzoo.zoo_builder import overview, verify
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.pipeline import ZooPlan
+from rnnzoo.zoo_builder.pipeline.folder import finish as finishing
+from rnnzoo.zoo_builder.pipeline.folder.finish import finish_zoo, regrouped
+from rnnzoo.zoo_builder.pipeline.merge import merge_parts
+from rnnzoo.zoo_builder.pipeline.plan import zoo_plan as planning
+from rnnzoo.zoo_builder.pipeline.shard.store import part_path, read_part
+from rnnzoo.zoo_builder.rnn import flatten_weights
+from rnnzoo.zoo_builder.splits import SPLITS
+from rnnzoo.zoo_builder.storage.manifest import read_manifest
+from rnnzoo.zoo_builder.storage.shards import read_shard, write_shard
+from rnnzoo.zoo_builder.training.kernels import TorchKernel
 from safetensors.torch import load_file
 
-from loaders import Zoo, load_zoo
-from loaders.opening import WAYS
-from zoo_builder import overview, verify
-from zoo_builder.build import ZooPlan
-from zoo_builder.build import finish as finishing
-from zoo_builder.build import plan as planning
-from zoo_builder.build.finish import finish_zoo, regrouped
-from zoo_builder.build.merge import merge_parts
-from zoo_builder.build.scale import Simulation, generate, store_untrained, tiny_config
-from zoo_builder.build.store import part_path, read_part
-from zoo_builder.errors import RnnzooError
-from zoo_builder.rnn import flatten_weights
-from zoo_builder.splits import SPLITS
-from zoo_builder.storage.manifest import read_manifest
-from zoo_builder.storage.shards import read_shard, write_shard
-from zoo_builder.training.kernels import TorchKernel
+from benchmarks.opening import WAYS
+from benchmarks.scale import Simulation, generate, store_untrained, tiny_config
 
 RUNS, CHECKPOINTS, RUNS_PER_SHARD = 1200, 2, 8
 

@@ -11,11 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-
-from zoo_builder.errors import RnnzooError
-from zoo_builder.tasks import SequentialImages, images, load_images
-from zoo_builder.tasks.sequential_images import Rotation, rotation_map, tiles, untile
-from zoo_builder.training.loop import run_data
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.tasks import SequentialImages, images, load_images
+from rnnzoo.zoo_builder.tasks.sequential_images import Rotation, rotation_map, tiles, untile
+from rnnzoo.zoo_builder.training.loop import run_data
 
 DIGITS = images.bundled_digits()
 FAMILY = SequentialImages(DIGITS)

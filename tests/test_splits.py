@@ -3,10 +3,9 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from zoo_builder.splits import SPLITS, assign_splits, count_tasks, empty_splits
-from zoo_builder.tasks import FormalLanguages, SequentialImages
-from zoo_builder.tasks.images import bundled_digits
+from rnnzoo.zoo_builder.splits import SPLITS, assign_splits, count_tasks, empty_splits
+from rnnzoo.zoo_builder.tasks import FormalLanguages, SequentialImages
+from rnnzoo.zoo_builder.tasks.images import bundled_digits
 
 LANGUAGES = FormalLanguages()
 IMAGES = SequentialImages(bundled_digits())

@@ -2,10 +2,9 @@
 
 import pytest
 import torch
-
-from zoo_builder.errors import RnnzooError
-from zoo_builder.rnn import CELLS, RNNSpec, init_parameters, rnn_forward, unflatten_weights
-from zoo_builder.rnn.symmetry import (
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.rnn import CELLS, RNNSpec, init_parameters, rnn_forward, unflatten_weights
+from rnnzoo.zoo_builder.rnn.symmetry import (
     flip_state,
     flip_units,
     permute_state,

@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 import torch
-
-from zoo_builder.rnn import RNNModule, RNNSpec, init_parameters, unflatten_weights
-from zoo_builder.tasks import FormalLanguages, Images, SequentialImages
-from zoo_builder.training.kernels import TorchKernel, TrainState
-from zoo_builder.training.loop import STEPS_PER_BLOCK, Run, Schedule, draw_items, run_data, train_runs
+from rnnzoo.zoo_builder.rnn import RNNModule, RNNSpec, init_parameters, unflatten_weights
+from rnnzoo.zoo_builder.tasks import FormalLanguages, Images, SequentialImages
+from rnnzoo.zoo_builder.training.kernels import TorchKernel, TrainState
+from rnnzoo.zoo_builder.training.loop import STEPS_PER_BLOCK, Run, Schedule, draw_items, run_data, train_runs
 
 RATES = ((0.0, 0.01), (0.5, 0.003), (1.0, 0.0003))
 LANGUAGES = FormalLanguages()

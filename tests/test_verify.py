@@ -7,16 +7,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.rnn import RNNModule
+from rnnzoo.zoo_builder.storage.manifest import read_manifest
+from rnnzoo.zoo_builder.storage.shards import file_sha256
+from rnnzoo.zoo_builder.tasks.base import encoding_of
+from rnnzoo.zoo_builder.training.kernels import TorchKernel
+from rnnzoo.zoo_builder.verify import verify_zoo
 from safetensors.torch import load_file
 from torch.func import functional_call, vmap
-
-from zoo_builder.errors import RnnzooError
-from zoo_builder.rnn import RNNModule
-from zoo_builder.storage.manifest import read_manifest
-from zoo_builder.storage.shards import file_sha256
-from zoo_builder.tasks.base import encoding_of
-from zoo_builder.training.kernels import TorchKernel
-from zoo_builder.verify import verify_zoo
 
 
 @pytest.fixture

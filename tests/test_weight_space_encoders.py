@@ -16,16 +16,16 @@ from encoder_checks import (
     embed,
     fresh_weights,
 )
+from rnnzoo.loaders.encoders import EMBEDDING_SIZE, check_encoder
+from rnnzoo.loaders.encoders.augmentation import augment_units
+from rnnzoo.loaders.encoders.flat_mlp import FlatMLP
+from rnnzoo.loaders.encoders.layer_statistics import LayerStatistics
+from rnnzoo.loaders.encoders.neural_functional import EquivariantLinear, NeuralFunctional, parameter_spaces
+from rnnzoo.loaders.encoders.parameter_transformer import ParameterTransformer, neuron_groups, neurons
+from rnnzoo.loaders.population import Population
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.rnn import RNNSpec, rnn_forward
 from torch import nn
-
-from loaders.encoders import EMBEDDING_SIZE, Population, check_encoder
-from loaders.encoders.augmentation import augment_units
-from loaders.encoders.flat_mlp import FlatMLP
-from loaders.encoders.layer_statistics import LayerStatistics
-from loaders.encoders.neural_functional import EquivariantLinear, NeuralFunctional, parameter_spaces
-from loaders.encoders.parameter_transformer import ParameterTransformer, neuron_groups, neurons
-from zoo_builder.errors import RnnzooError
-from zoo_builder.rnn import RNNSpec, rnn_forward
 
 ENCODERS = (LayerStatistics, FlatMLP, ParameterTransformer, NeuralFunctional)
 AUGMENTED = (FlatMLP, ParameterTransformer)

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.pipeline import Interrupted, ZooPlan, build_zoo
+from rnnzoo.zoo_builder.pipeline.build import build_plan
+from rnnzoo.zoo_builder.pipeline.local.workers import Workers, _kernel_for
+from rnnzoo.zoo_builder.training.kernels import TorchKernel
+from rnnzoo.zoo_builder.training.kernels.fused_cpu import FusedCpuKernel
 from tiny_builds import Watcher, contents, tiny_config
-
-from zoo_builder.build import Interrupted, ZooPlan, build_zoo
-from zoo_builder.build.builder import build_plan
-from zoo_builder.build.workers import Workers, _kernel_for
-from zoo_builder.errors import RnnzooError
-from zoo_builder.training.kernels import TorchKernel
-from zoo_builder.training.kernels.fused_cpu import FusedCpuKernel
 
 CONFIG = tiny_config(runs=4, runs_per_shard=1)
 

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from zoo_builder.zoos import resolve_config
+from rnnzoo.zoo_builder.zoos import resolve_config
 
 TINY = {
     "runs": 7,
@@ -51,7 +51,7 @@ def contents(folder):
 
 def build_command(out, *more, kernel="torch", **settings):
     """The command line that builds the tiny zoo."""
-    command = [sys.executable, "-m", "zoo_builder", "build", "formal_languages", "--out", str(out)]
+    command = [sys.executable, "-m", "rnnzoo.zoo_builder", "build", "formal_languages", "--out", str(out)]
     for name, value in (TINY | settings).items():
         text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
         command += [f"--{name.replace('_', '-')}", text]

@@ -1,5 +1,5 @@
-"""`python -m zoo_builder` is `zoo-builder`."""
+"""`python -m rnnzoo.zoo_builder` is `zoo-builder`."""
 
-from zoo_builder.cli import main
+from rnnzoo.zoo_builder.cli import main
 
 main()

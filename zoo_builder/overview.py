@@ -14,16 +14,15 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import SubplotSpec
-
-from zoo_builder.errors import RnnzooError
-from zoo_builder.rnn import RNNModule
-from zoo_builder.storage import schema
-from zoo_builder.storage.files import file_in
-from zoo_builder.storage.manifest import Manifest, read_manifest, read_metadata
-from zoo_builder.storage.shards import Shard, read_shard
-from zoo_builder.tasks.base import TokenEncoding, encoding_of
-from zoo_builder.tasks.formal_languages import FormalLanguage, decode_sequence, is_member
-from zoo_builder.tasks.sequential_images import untile
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.rnn import RNNModule
+from rnnzoo.zoo_builder.storage import schema
+from rnnzoo.zoo_builder.storage.files import file_in
+from rnnzoo.zoo_builder.storage.manifest import Manifest, read_manifest, read_metadata
+from rnnzoo.zoo_builder.storage.shards import Shard, read_shard
+from rnnzoo.zoo_builder.tasks.base import TokenEncoding, encoding_of
+from rnnzoo.zoo_builder.tasks.formal_languages import FormalLanguage, decode_sequence, is_member
+from rnnzoo.zoo_builder.tasks.sequential_images import untile
 
 MOST_RUNS = 1000
 """Runs in the figure: more lines show no more, and take their time."""

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from zoo_builder.random_streams import Stream, permutation
-from zoo_builder.tasks.base import Task, TaskFamily
+from rnnzoo.zoo_builder.random_streams import Stream, permutation
+from rnnzoo.zoo_builder.tasks.base import Task, TaskFamily
 
 SPLITS = ("train", "validation", "test", "ood")
 PAPER_SPLITS = ("train", "validation", "ood")

@@ -11,20 +11,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
-
-from zoo_builder.build.plan import ZooPlan
-from zoo_builder.errors import RnnzooError
-from zoo_builder.rnn import flatten_weights
-from zoo_builder.rollouts import evaluate, rollout_losses
-from zoo_builder.splits import SPLITS
-from zoo_builder.storage import schema
-from zoo_builder.storage.contents import check_rollouts, check_weights, kinds_of
-from zoo_builder.storage.files import file_in
-from zoo_builder.storage.manifest import Manifest, join_metadata, read_manifest, read_split, read_splits
-from zoo_builder.storage.shards import Shard, file_sha256, read_shard, row_sha256
-from zoo_builder.tasks.base import TileEncoding, check_items, encoding_of
-from zoo_builder.training.kernels import Kernel
-from zoo_builder.zoos import IMPORTED, config_of, metadata_columns
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ZooPlan
+from rnnzoo.zoo_builder.rnn import flatten_weights
+from rnnzoo.zoo_builder.rollouts import evaluate, rollout_losses
+from rnnzoo.zoo_builder.splits import SPLITS
+from rnnzoo.zoo_builder.storage import schema
+from rnnzoo.zoo_builder.storage.contents import check_rollouts, check_weights, kinds_of
+from rnnzoo.zoo_builder.storage.files import file_in
+from rnnzoo.zoo_builder.storage.manifest import Manifest, join_metadata, read_manifest, read_split, read_splits
+from rnnzoo.zoo_builder.storage.shards import Shard, file_sha256, read_shard, row_sha256
+from rnnzoo.zoo_builder.tasks.base import TileEncoding, check_items, encoding_of
+from rnnzoo.zoo_builder.training.kernels import Kernel
+from rnnzoo.zoo_builder.zoos import IMPORTED, config_of, metadata_columns
 
 LOSS_TOLERANCE = 1e-5
 """Relative. On the machine and kernel of the build losses come out bit for bit; elsewhere sums are ordered

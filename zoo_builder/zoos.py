@@ -14,16 +14,15 @@ from annotated_types import Ge, Gt, Lt
 from numpy.typing import NDArray
 from pydantic import ConfigDict, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
-
-from zoo_builder.columns import column
-from zoo_builder.errors import RnnzooError
-from zoo_builder.random_streams import Stream, below, bits
-from zoo_builder.rnn import RNNSpec
-from zoo_builder.rollouts import EvaluationSettings
-from zoo_builder.storage.schema import metadata_schema
-from zoo_builder.tasks import TASK_FAMILIES, TaskFamily, load_images
-from zoo_builder.tasks.base import Encoding, Task
-from zoo_builder.training.loop import Run, Schedule
+from rnnzoo.zoo_builder.columns import column
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.random_streams import Stream, below, bits
+from rnnzoo.zoo_builder.rnn import RNNSpec
+from rnnzoo.zoo_builder.rollouts import EvaluationSettings
+from rnnzoo.zoo_builder.storage.schema import metadata_schema
+from rnnzoo.zoo_builder.tasks import TASK_FAMILIES, TaskFamily, load_images
+from rnnzoo.zoo_builder.tasks.base import Encoding, Task
+from rnnzoo.zoo_builder.training.loop import Run, Schedule
 
 PAPER_CHECKPOINTS = (0, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000)
 """The steps at which the paper keeps weights; a shorter build keeps those before its last, and its last."""

@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-
-from loaders.benchmark.results import (
+from rnnzoo.loaders.benchmark.results import (
     EMULATION,
     LEAKAGE,
     ROWS,
@@ -24,8 +23,8 @@ from loaders.benchmark.results import (
     result_path,
     truth_of,
 )
-from loaders.benchmark.targets import TARGETS
-from zoo_builder.errors import RnnzooError
+from rnnzoo.loaders.benchmark.targets import TARGETS
+from rnnzoo.zoo_builder.errors import RnnzooError
 
 
 @dataclass(frozen=True)

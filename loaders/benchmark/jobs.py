@@ -10,13 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
-from torch import nn
-from tqdm import tqdm
-
-from loaders.benchmark.protocol import Partition, truth_of, used_rows
-from loaders.benchmark.readout import fit_readout
-from loaders.benchmark.results import (
+from rnnzoo.loaders.benchmark.protocol import Partition, truth_of, used_rows
+from rnnzoo.loaders.benchmark.readout import fit_readout
+from rnnzoo.loaders.benchmark.results import (
     CurvePoint,
     Emulation,
     Readout,
@@ -27,14 +23,17 @@ from loaders.benchmark.results import (
     write_emulation,
     write_result,
 )
-from loaders.benchmark.supervised import train_supervised
-from loaders.benchmark.targets import TARGETS, Target
-from loaders.emulation import Emulation as EmulationModule
-from loaders.emulation import Emulator, emulated_performance, emulation_losses, train_emulation
-from loaders.encoders import ENCODERS, Encoder, load_encoder
-from loaders.loaded_zoo import LoadedZoo
-from loaders.training import TrainingConfig
-from zoo_builder.errors import RnnzooError
+from rnnzoo.loaders.benchmark.supervised import train_supervised
+from rnnzoo.loaders.benchmark.targets import TARGETS, Target
+from rnnzoo.loaders.emulation import Emulation as EmulationModule
+from rnnzoo.loaders.emulation import Emulator, emulated_performance, emulation_losses, train_emulation
+from rnnzoo.loaders.encoders import ENCODERS, Encoder, load_encoder
+from rnnzoo.loaders.loaded_zoo import LoadedZoo
+from rnnzoo.loaders.training import TrainingConfig
+from rnnzoo.zoo_builder.errors import RnnzooError
+from safetensors.torch import load_file, save_file
+from torch import nn
+from tqdm import tqdm
 
 MODELS_AT_ONCE = 128
 PERFORMERS = 48

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-
-from loaders.benchmark.protocol import Rows, truth_of, used_rows
-from loaders.benchmark.targets import Target
-from loaders.loaded_zoo import LoadedZoo
+from rnnzoo.loaders.benchmark.protocol import Rows, truth_of, used_rows
+from rnnzoo.loaders.benchmark.targets import Target
+from rnnzoo.loaders.loaded_zoo import LoadedZoo
 
 MOST_ROWS = 4000
 UNITS = {"checkpoint": "checkpoint_id", "run": "run_id", "task": "task_id"}

@@ -10,10 +10,9 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-
-from loaders.benchmark.targets import TARGETS, Target
-from loaders.loaded_zoo import LoadedZoo
-from zoo_builder.errors import RnnzooError
+from rnnzoo.loaders.benchmark.targets import TARGETS, Target
+from rnnzoo.loaders.loaded_zoo import LoadedZoo
+from rnnzoo.zoo_builder.errors import RnnzooError
 
 Rows = NDArray[np.int64]
 Protocol = Literal["strict", "paper"]

@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from loaders.benchmark.jobs import Job
-from zoo_builder.cluster import Cluster, Resources, Sender, as_finished, check_shared
+from rnnzoo.loaders.benchmark.jobs import Job
+from rnnzoo.zoo_builder.cluster import Cluster, Resources, Sender, as_finished, check_shared
 
 
 def run_jobs(

@@ -20,11 +20,10 @@ from typing import Annotated, Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-
-from loaders.benchmark.targets import Target
-from zoo_builder.errors import RnnzooError
-from zoo_builder.storage.files import file_in, fit, read_json
-from zoo_builder.storage.shards import write_file
+from rnnzoo.loaders.benchmark.targets import Target
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.storage.files import file_in, fit, read_json
+from rnnzoo.zoo_builder.storage.shards import write_file
 
 FORMAT = 1
 """Version of the format of all files here."""

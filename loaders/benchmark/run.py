@@ -18,14 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
-
-import zoo_builder
-from loaders.benchmark.jobs import Job, Setting, run_job
-from loaders.benchmark.leakage import measure_leakage
-from loaders.benchmark.protocol import choose_targets, partition, truth_of, zoo_digest
-from loaders.benchmark.ray_jobs import run_jobs
-from loaders.benchmark.results import (
+from rnnzoo.loaders.benchmark.jobs import Job, Setting, run_job
+from rnnzoo.loaders.benchmark.leakage import measure_leakage
+from rnnzoo.loaders.benchmark.protocol import choose_targets, partition, truth_of, zoo_digest
+from rnnzoo.loaders.benchmark.ray_jobs import run_jobs
+from rnnzoo.loaders.benchmark.results import (
     LEAKAGE,
     ROWS,
     Leakage,
@@ -36,14 +33,17 @@ from loaders.benchmark.results import (
     write_leakage,
     write_rows,
 )
-from loaders.benchmark.supervised import SUPERVISED_PRESETS
-from loaders.benchmark.targets import Target
-from loaders.emulation import EMULATION_PRESETS
-from loaders.encoders import ENCODERS, check_encoder, declared, is_learned, load_encoder
-from loaders.loaded_zoo import LoadedZoo
-from loaders.training import TrainingConfig
-from zoo_builder.cluster import Resources, connect
-from zoo_builder.errors import RnnzooError
+from rnnzoo.loaders.benchmark.supervised import SUPERVISED_PRESETS
+from rnnzoo.loaders.benchmark.targets import Target
+from rnnzoo.loaders.emulation import EMULATION_PRESETS
+from rnnzoo.loaders.encoders import ENCODERS, check_encoder, declared, is_learned, load_encoder
+from rnnzoo.loaders.loaded_zoo import LoadedZoo
+from rnnzoo.loaders.training import TrainingConfig
+from rnnzoo.zoo_builder.cluster import Resources, connect
+from rnnzoo.zoo_builder.errors import RnnzooError
+from tqdm import tqdm
+
+import rnnzoo
 
 TRACKS = ("features", "frozen", "supervised")
 PRESETS = {"frozen": EMULATION_PRESETS, "supervised": SUPERVISED_PRESETS}
@@ -176,7 +176,7 @@ def _resolve(request: Request, loaded: LoadedZoo) -> tuple[Setting, list[Target]
         zoo_digest=zoo_digest(manifest.config),
         board=board_folder(request.out, manifest.zoo, request.protocol),
         versions={
-            "rnnzoo": zoo_builder.__version__,
+            "rnnzoo": rnnzoo.__version__,
             "torch": torch.__version__,
             "scikit-learn": version("scikit-learn"),
         },

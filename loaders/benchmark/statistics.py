@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-
-from loaders.benchmark.results import Result, Rows, rows_of_target, truth_of
-from loaders.benchmark.targets import TARGETS
+from rnnzoo.loaders.benchmark.results import Result, Rows, rows_of_target, truth_of
+from rnnzoo.loaders.benchmark.targets import TARGETS
 
 Array = NDArray[np.float64]
 REPLICATES = 1000

@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rnnzoo.loaders.benchmark.heads import TargetHead
+from rnnzoo.loaders.benchmark.protocol import Partition, truth_of, used_rows
+from rnnzoo.loaders.benchmark.targets import Target
+from rnnzoo.loaders.loaded_zoo import LoadedZoo
+from rnnzoo.loaders.training import TrainingConfig, TrainingObserver, train
 from torch import Tensor, nn
-
-from loaders.benchmark.heads import TargetHead
-from loaders.benchmark.protocol import Partition, truth_of, used_rows
-from loaders.benchmark.targets import Target
-from loaders.loaded_zoo import LoadedZoo
-from loaders.training import TrainingConfig, TrainingObserver, train
 
 HIDDEN = 128
 SUPERVISED_PRESETS = {

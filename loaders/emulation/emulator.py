@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from rnnzoo.loaders.encoders import EMBEDDING_SIZE
+from rnnzoo.zoo_builder.rnn import RNNSpec, Weights
 from torch import Tensor, nn
-
-from loaders.encoders import EMBEDDING_SIZE
-from zoo_builder.rnn import RNNSpec, Weights
 
 FORGET_BIAS = 2.0
 

@@ -2,40 +2,36 @@
 
 from collections.abc import Callable
 
-from loaders.encoders.base import (
+from rnnzoo.loaders.encoders.base import (
     EMBEDDING_SIZE,
     Encoder,
-    LabelledItems,
-    Population,
     RegisteredEncoder,
     check_encoder,
     declared,
     is_learned,
     load_encoder,
 )
-from loaders.encoders.behaviour_statistics import BehaviourStatistics
-from loaders.encoders.completion_probing import CompletionProbing
-from loaders.encoders.flat_mlp import FlatMLP
-from loaders.encoders.graph_network import GraphNetwork
-from loaders.encoders.greedy_decode import GreedyDecode
-from loaders.encoders.hidden_probing import HiddenProbing
-from loaders.encoders.interactive_probing import InteractiveProbing
-from loaders.encoders.invariant_statistics import InvariantStatistics
-from loaders.encoders.layer_statistics import LayerStatistics
-from loaders.encoders.neural_functional import NeuralFunctional
-from loaders.encoders.noninteractive_probing import NoninteractiveProbing
-from loaders.encoders.parameter_transformer import ParameterTransformer
-from loaders.encoders.probe_generator import ProbeGenerator
-from loaders.encoders.step_only import StepOnly
-from loaders.encoders.universal_functional import UniversalFunctional
-from loaders.encoders.weight_norm import WeightNorm
+from rnnzoo.loaders.encoders.behaviour_statistics import BehaviourStatistics
+from rnnzoo.loaders.encoders.flat_mlp import FlatMLP
+from rnnzoo.loaders.encoders.graph_network import GraphNetwork
+from rnnzoo.loaders.encoders.greedy_decode import GreedyDecode
+from rnnzoo.loaders.encoders.invariant_statistics import InvariantStatistics
+from rnnzoo.loaders.encoders.layer_statistics import LayerStatistics
+from rnnzoo.loaders.encoders.neural_functional import NeuralFunctional
+from rnnzoo.loaders.encoders.parameter_transformer import ParameterTransformer
+from rnnzoo.loaders.encoders.probing.completion_probing import CompletionProbing
+from rnnzoo.loaders.encoders.probing.hidden_probing import HiddenProbing
+from rnnzoo.loaders.encoders.probing.interactive_probing import InteractiveProbing
+from rnnzoo.loaders.encoders.probing.noninteractive_probing import NoninteractiveProbing
+from rnnzoo.loaders.encoders.probing.probe_generator import ProbeGenerator
+from rnnzoo.loaders.encoders.step_only import StepOnly
+from rnnzoo.loaders.encoders.universal_functional import UniversalFunctional
+from rnnzoo.loaders.encoders.weight_norm import WeightNorm
 
 __all__ = [
     "EMBEDDING_SIZE",
     "ENCODERS",
     "Encoder",
-    "LabelledItems",
-    "Population",
     "RegisteredEncoder",
     "check_encoder",
     "declared",

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 import torch
-
-from zoo_builder.errors import RnnzooError
-from zoo_builder.rnn import CELLS, RNNSpec, Weights
-from zoo_builder.rnn.symmetry import flip_units, permute_units
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.rnn import CELLS, RNNSpec, Weights
+from rnnzoo.zoo_builder.rnn.symmetry import flip_units, permute_units
 
 Augmentation = Literal["permutation", "permutation_and_sign"]
 

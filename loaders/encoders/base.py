@@ -6,16 +6,14 @@ import ast
 import importlib
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar, Literal, Protocol
 
 import torch
+from rnnzoo.loaders.population import Population
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.rnn import Weights, init_parameters, unflatten_weights
 from torch import Tensor, nn
-
-from zoo_builder.errors import RnnzooError
-from zoo_builder.rnn import RNNSpec, Weights, init_parameters, unflatten_weights
-from zoo_builder.tasks.base import Encoding, TokenEncoding
 
 EMBEDDING_SIZE = 16
 """E of every learned encoder, as in Herrmann et al. (2024)."""
@@ -23,34 +21,6 @@ EMBEDDING_SIZE = 16
 Group = Literal["mechanistic", "functionalist", "control"]
 Symmetry = Literal["permutation", "sign_flip", "bias_split", "head_gauge"]
 Readout = Literal["linear", "mlp", "trees", "identity"]
-
-
-@dataclass(frozen=True)
-class LabelledItems:
-    """Items any RNN of a zoo might be shown: uint8 [I, F], and their labels uint8 [I] where items have some."""
-
-    items: Tensor
-    labels: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class Population:
-    """What an encoder knows of the RNNs it is made for.
-
-    spec: their sizes and parameters. encoding: what their inputs mean (tokens or tiles of an image).
-    steps: T of the sequences they were trained on. reference: for languages, strings that training RNNs wrote; for
-    images, upright images with labels.
-    """
-
-    spec: RNNSpec
-    encoding: Encoding
-    steps: int
-    reference: LabelledItems | None = None
-
-    @property
-    def reads_tokens(self) -> bool:
-        """Whether inputs are one-hot tokens (formal languages), not numbers (images)."""
-        return isinstance(self.encoding, TokenEncoding)
 
 
 class Encoder(Protocol):

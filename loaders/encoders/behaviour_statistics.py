@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from rnnzoo.loaders.encoders.base import RegisteredEncoder
+from rnnzoo.loaders.population import Population
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.random_streams import Stream, uniform
+from rnnzoo.zoo_builder.rnn import Weights, rnn_forward
+from rnnzoo.zoo_builder.tasks import FormalLanguages, TileEncoding
+from rnnzoo.zoo_builder.tasks.formal_languages import BEGIN, END, LETTERS
+from rnnzoo.zoo_builder.tasks.images import SIDE
+from rnnzoo.zoo_builder.tasks.sequential_images import turned
 from torch import Tensor, nn
 from torch.nn.functional import normalize, one_hot
-
-from loaders.encoders.base import Population, RegisteredEncoder
-from zoo_builder.errors import RnnzooError
-from zoo_builder.random_streams import Stream, uniform
-from zoo_builder.rnn import Weights, rnn_forward
-from zoo_builder.tasks import FormalLanguages, TileEncoding
-from zoo_builder.tasks.formal_languages import BEGIN, END, LETTERS
-from zoo_builder.tasks.images import SIDE
-from zoo_builder.tasks.sequential_images import turned
 
 STRINGS = 64
 ANGLES = tuple(range(0, 360, 15))

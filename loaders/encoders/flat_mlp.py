@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
+from rnnzoo.loaders.encoders.augmentation import Augmentation, augment_units, check_augmentation
+from rnnzoo.loaders.encoders.base import EmbeddingHead, RegisteredEncoder
+from rnnzoo.loaders.population import Population
+from rnnzoo.zoo_builder.rnn import Weights, flatten_weights
 from torch import Tensor
-
-from loaders.encoders.augmentation import Augmentation, augment_units, check_augmentation
-from loaders.encoders.base import EmbeddingHead, Population, RegisteredEncoder
-from zoo_builder.rnn import Weights, flatten_weights
 
 
 class FlatMLP(RegisteredEncoder):

@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from rnnzoo.loaders.encoders.base import EmbeddingHead, RegisteredEncoder
+from rnnzoo.loaders.population import Population
+from rnnzoo.zoo_builder.rnn import CELLS, RNNSpec, Weights, unflatten_weights
 from torch import Tensor, nn
-
-from loaders.encoders.base import EmbeddingHead, Population, RegisteredEncoder
-from zoo_builder.rnn import CELLS, RNNSpec, Weights, unflatten_weights
 
 
 @dataclass(frozen=True)

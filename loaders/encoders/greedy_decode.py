@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import torch
+from rnnzoo.loaders.encoders.base import RegisteredEncoder
+from rnnzoo.loaders.population import Population
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.rnn import Weights, rnn_forward
+from rnnzoo.zoo_builder.tasks import FormalLanguages
+from rnnzoo.zoo_builder.tasks.formal_languages import BEGIN, END, LETTERS, OFFSETS
 from torch import Tensor
 from torch.nn.functional import one_hot
-
-from loaders.encoders.base import Population, RegisteredEncoder
-from zoo_builder.errors import RnnzooError
-from zoo_builder.rnn import Weights, rnn_forward
-from zoo_builder.tasks import FormalLanguages
-from zoo_builder.tasks.formal_languages import BEGIN, END, LETTERS, OFFSETS
 
 MODELS_AT_ONCE = 256
 A, B, C, D = range(len(LETTERS))

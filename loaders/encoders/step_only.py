@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from rnnzoo.loaders.encoders.base import RegisteredEncoder
+from rnnzoo.loaders.population import Population
+from rnnzoo.zoo_builder.rnn import Weights
 from torch import Tensor
-
-from loaders.encoders.base import Population, RegisteredEncoder
-from zoo_builder.rnn import Weights
 
 
 class StepOnly(RegisteredEncoder):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
+from rnnzoo.loaders.encoders.base import RegisteredEncoder
+from rnnzoo.loaders.population import Population
+from rnnzoo.zoo_builder.rnn import Weights
 from torch import Tensor
-
-from loaders.encoders.base import Population, RegisteredEncoder
-from zoo_builder.rnn import Weights
 
 SMALLEST = 1e-12
 """Norms below this count as this, so that a tensor of zeros has a logarithm."""

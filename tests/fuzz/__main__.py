@@ -69,7 +69,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the first file")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
-    logging.getLogger("zoo_builder").setLevel(logging.ERROR)  # of a small zoo: empty splits, builds begun anew
+    logging.getLogger("rnnzoo").setLevel(logging.ERROR)  # of a small zoo: empty splits, builds begun anew
     faulthandler.enable()  # where a reader ends the process, this says which
     failed = 0
     with tempfile.TemporaryDirectory(prefix="rnnzoo-fuzz-") as place:

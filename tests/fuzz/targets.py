@@ -18,6 +18,25 @@ from random import Random
 from typing import Any
 
 import torch
+from rnnzoo.loaders import Zoo, load_zoo
+from rnnzoo.loaders.benchmark.boards import read_results
+from rnnzoo.loaders.source.ranges import read_layout
+from rnnzoo.loaders.training import TrainingConfig, train
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.overview import summarize
+from rnnzoo.zoo_builder.pipeline import Interrupted, ZooPlan, build_zoo
+from rnnzoo.zoo_builder.pipeline.build import InThisProcess, build_plan
+from rnnzoo.zoo_builder.pipeline.folder.folder import read_config
+from rnnzoo.zoo_builder.pipeline.plan.parts import Part
+from rnnzoo.zoo_builder.pipeline.shard.saved_state import load_progress
+from rnnzoo.zoo_builder.pipeline.shard.store import is_complete
+from rnnzoo.zoo_builder.published import export_zoo, import_published
+from rnnzoo.zoo_builder.storage.manifest import read_manifest, read_metadata, read_splits
+from rnnzoo.zoo_builder.storage.parquet import read_table
+from rnnzoo.zoo_builder.storage.shards import file_sha256, read_shard
+from rnnzoo.zoo_builder.tasks.images import mnist_from_folder
+from rnnzoo.zoo_builder.training.kernels import TorchKernel
+from rnnzoo.zoo_builder.verify import verify_zoo
 from synthetic_results import write_results
 from tiny_builds import Watcher, tiny_config
 
@@ -31,25 +50,6 @@ from fuzz.mutations import (
     mutate_safetensors,
     mutate_zip,
 )
-from loaders import Zoo, load_zoo
-from loaders.benchmark.boards import read_results
-from loaders.hub_ranges import read_layout
-from loaders.training import TrainingConfig, train
-from zoo_builder.build import Interrupted, ZooPlan, build_zoo
-from zoo_builder.build.builder import InThisProcess, build_plan
-from zoo_builder.build.folder import read_config
-from zoo_builder.build.parts import Part
-from zoo_builder.build.progress import load_progress
-from zoo_builder.build.store import is_complete
-from zoo_builder.errors import RnnzooError
-from zoo_builder.overview import summarize
-from zoo_builder.published import export_zoo, import_published
-from zoo_builder.storage.manifest import read_manifest, read_metadata, read_splits
-from zoo_builder.storage.parquet import read_table
-from zoo_builder.storage.shards import file_sha256, read_shard
-from zoo_builder.tasks.images import mnist_from_folder
-from zoo_builder.training.kernels import TorchKernel
-from zoo_builder.verify import verify_zoo
 
 SLOW_SECONDS = 20.0
 """Of processor time for one file, which sound readers spend a hundredth of: more counts as a hang."""
@@ -264,7 +264,7 @@ class _Stop:
 
 def _train(folder: Path, stop: int | None = None) -> None:
     """A training of a few steps, from the state in the folder, whose state is saved at its second step."""
-    from loaders import training
+    from rnnzoo.loaders import training
 
     folder.mkdir(exist_ok=True)
     path, kept = folder / "state.pt", training.SAVE_SECONDS

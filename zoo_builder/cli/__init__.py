@@ -5,11 +5,10 @@ from __future__ import annotations
 import sys
 
 import typer
-
-from zoo_builder.build import Interrupted
-from zoo_builder.cli import building, publishing
-from zoo_builder.cli.app import app
-from zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.cli import building, publishing
+from rnnzoo.zoo_builder.cli.app import app
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.pipeline import Interrupted
 
 __all__ = ["app", "building", "main", "publishing"]
 

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-
-from zoo_builder.tasks.images import MNIST_VARIABLE
+from rnnzoo.zoo_builder.tasks.images import MNIST_VARIABLE
 
 app = typer.Typer(
     name="zoo-builder",
@@ -32,7 +31,7 @@ ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads; def
 @app.callback()
 def _main() -> None:
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
-    logging.getLogger("zoo_builder").setLevel(logging.INFO)  # the hub's client would tell of every request
+    logging.getLogger("rnnzoo").setLevel(logging.INFO)  # the hub's client would tell of every request
 
 
 def draw_without_a_screen() -> None:

@@ -7,15 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from tqdm import tqdm
-from tqdm.contrib.logging import logging_redirect_tqdm
-
-from zoo_builder.build import ZooPlan
-from zoo_builder.build.builder import build_plan, count_runs
-from zoo_builder.build.folder import finished_zoo
-from zoo_builder.build.merge import config_of_parts, merge_parts
-from zoo_builder.build.parts import WHOLE, Part
-from zoo_builder.cli.app import (
+from rnnzoo.zoo_builder.cli.app import (
     DeviceOption,
     KernelOption,
     MnistOption,
@@ -24,17 +16,24 @@ from zoo_builder.cli.app import (
     app,
     draw_without_a_screen,
 )
-from zoo_builder.cli.progress import ProgressBar
-from zoo_builder.cli.ways import Means
-from zoo_builder.cluster import ClusterCommand, GpusOption, RayOption
-from zoo_builder.errors import RnnzooError
-from zoo_builder.storage.manifest import Manifest, read_manifest
-from zoo_builder.storage.schema import MANIFEST
-from zoo_builder.tasks.base import encoding_of
-from zoo_builder.tasks.images import load_images
-from zoo_builder.training.kernels import choose_kernel
-from zoo_builder.verify import verify_zoo
-from zoo_builder.zoos import PRESETS, ZOOS, ZooConfig, resolve_config
+from rnnzoo.zoo_builder.cli.progress import ProgressBar
+from rnnzoo.zoo_builder.cli.ways import Means
+from rnnzoo.zoo_builder.cluster import ClusterCommand, GpusOption, RayOption
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.pipeline import ZooPlan
+from rnnzoo.zoo_builder.pipeline.build import build_plan, count_runs
+from rnnzoo.zoo_builder.pipeline.folder.folder import finished_zoo
+from rnnzoo.zoo_builder.pipeline.merge import config_of_parts, merge_parts
+from rnnzoo.zoo_builder.pipeline.plan.parts import WHOLE, Part
+from rnnzoo.zoo_builder.storage.manifest import Manifest, read_manifest
+from rnnzoo.zoo_builder.storage.schema import MANIFEST
+from rnnzoo.zoo_builder.tasks.base import encoding_of
+from rnnzoo.zoo_builder.tasks.images import load_images
+from rnnzoo.zoo_builder.training.kernels import choose_kernel
+from rnnzoo.zoo_builder.verify import verify_zoo
+from rnnzoo.zoo_builder.zoos import PRESETS, ZOOS, ZooConfig, resolve_config
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 
 @app.command(cls=ClusterCommand, context_settings={"allow_interspersed_args": True})
@@ -167,7 +166,7 @@ def info(
 ) -> None:
     """Print a summary of a zoo, and draw a figure of accuracies, weight norms and examples."""
     draw_without_a_screen()
-    from zoo_builder.overview import draw_overview, summarize
+    from rnnzoo.zoo_builder.overview import draw_overview, summarize
 
     typer.echo(summarize(zoo))
     path = figure or zoo / "overview.png"

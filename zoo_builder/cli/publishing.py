@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from tqdm import tqdm
-
-from zoo_builder.cli.app import (
+from rnnzoo.zoo_builder.cli.app import (
     DeviceOption,
     KernelOption,
     MnistOption,
@@ -18,11 +16,12 @@ from zoo_builder.cli.app import (
     app,
     draw_without_a_screen,
 )
-from zoo_builder.errors import RnnzooError
-from zoo_builder.storage.manifest import read_manifest
-from zoo_builder.storage.shards import write_file
-from zoo_builder.tasks.base import encoding_of
-from zoo_builder.training.kernels import choose_kernel
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.storage.manifest import read_manifest
+from rnnzoo.zoo_builder.storage.shards import write_file
+from rnnzoo.zoo_builder.tasks.base import encoding_of
+from rnnzoo.zoo_builder.training.kernels import choose_kernel
+from tqdm import tqdm
 
 
 @app.command()
@@ -37,7 +36,7 @@ def release(
 ) -> None:
     """Verify a zoo and make the folder of its dataset repository: Parquet files, card, figures."""
     draw_without_a_screen()
-    from zoo_builder.release import release_zoo
+    from rnnzoo.zoo_builder.release import release_zoo
 
     manifest = read_manifest(zoo)
     worker = choose_kernel(manifest.rnn_spec(), encoding_of(manifest.encoding), device, kernel, threads)
@@ -61,7 +60,7 @@ def card(
 ) -> None:
     """Render the card of a zoo from its own numbers."""
     draw_without_a_screen()
-    from zoo_builder.release import render_card
+    from rnnzoo.zoo_builder.release import render_card
 
     text = render_card(zoo)
     if out is None:
@@ -84,7 +83,7 @@ def push(
 ) -> None:
     """Upload a release to the hub and tag it; the token is that of `hf auth login` or HF_TOKEN."""
     draw_without_a_screen()
-    from zoo_builder.release import push_release
+    from rnnzoo.zoo_builder.release import push_release
 
     plan = push_release(folder, repository, tag, private, replace, dry_run, typer.echo)
     if not dry_run:
@@ -105,7 +104,7 @@ def import_(
     out: Annotated[Path, typer.Option(help="New folder for the zoo.")],
 ) -> None:
     """Turn the arrays of the original release (parameters.npy, ...) into a zoo, and check their outputs."""
-    from zoo_builder.published import import_published
+    from rnnzoo.zoo_builder.published import import_published
 
     with tqdm(unit="row", dynamic_ncols=True) as bar:
         imported = import_published(published, out, progress=bar.update)
@@ -121,7 +120,7 @@ def export(
     format: Annotated[str, typer.Option(help="npy: the arrays of the original release.")] = "npy",
 ) -> None:
     """Write a zoo as the arrays of the original release, for code that was written for those."""
-    from zoo_builder.published import export_zoo
+    from rnnzoo.zoo_builder.published import export_zoo
 
     if format != "npy":
         raise RnnzooError(f"--format: found {format!r}, expected npy")

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from zoo_builder.build.builder import InThisProcess, Way
-from zoo_builder.build.ray_build import OnCluster
-from zoo_builder.build.workers import Workers
-from zoo_builder.cluster import Resources, connect
-from zoo_builder.errors import RnnzooError
-from zoo_builder.training.kernels import choose_kernel
-from zoo_builder.zoos import ZooConfig
+from rnnzoo.zoo_builder.cluster import Resources, connect
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.pipeline.build import InThisProcess, Way
+from rnnzoo.zoo_builder.pipeline.local.workers import Workers
+from rnnzoo.zoo_builder.pipeline.ray.executor import OnCluster
+from rnnzoo.zoo_builder.training.kernels import choose_kernel
+from rnnzoo.zoo_builder.zoos import ZooConfig
 
 
 @dataclass(frozen=True)

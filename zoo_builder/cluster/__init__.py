@@ -3,9 +3,9 @@
 Ray is an extra (`pip install rnnzoo[ray]`), and imported only when it is asked for.
 """
 
-from zoo_builder.cluster.connection import DEATHS, Cluster, connect
-from zoo_builder.cluster.option import ClusterCommand, GpusOption, RayOption
-from zoo_builder.cluster.tasks import Resources, Sender, as_finished, check_shared
+from rnnzoo.zoo_builder.cluster.connection import DEATHS, Cluster, connect
+from rnnzoo.zoo_builder.cluster.option import ClusterCommand, GpusOption, RayOption
+from rnnzoo.zoo_builder.cluster.tasks import Resources, Sender, as_finished, check_shared
 
 __all__ = [
     "DEATHS",

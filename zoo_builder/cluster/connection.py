@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from zoo_builder.cluster.option import LOCAL, OPTION
-from zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.cluster.option import LOCAL, OPTION
+from rnnzoo.zoo_builder.errors import RnnzooError
 
 OBJECT_STORE_BYTES = 256 * 2**20
 """Shared memory of a cluster started here: room for the images of a zoo, which is all that goes there."""

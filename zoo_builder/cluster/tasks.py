@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from rnnzoo.zoo_builder.cluster.connection import DEATHS, Cluster
+from rnnzoo.zoo_builder.cluster.option import OPTION
+from rnnzoo.zoo_builder.errors import RnnzooError
 
-import zoo_builder
-from zoo_builder.cluster.connection import DEATHS, Cluster
-from zoo_builder.cluster.option import OPTION
-from zoo_builder.errors import RnnzooError
+import rnnzoo
 
 Item = TypeVar("Item")
 
@@ -70,13 +70,13 @@ class Sender:
 
     threads: int
     folder: Path = field(default_factory=Path.cwd)
-    version: str = zoo_builder.__version__
+    version: str = rnnzoo.__version__
 
     def settle(self) -> None:
         """Use its number of threads, and stand where it stands, so that relative paths mean the same."""
-        if self.version != zoo_builder.__version__:
+        if self.version != rnnzoo.__version__:
             raise RnnzooError(
-                f"{OPTION}: node {platform.node()} has rnnzoo {zoo_builder.__version__}, expected {self.version}"
+                f"{OPTION}: node {platform.node()} has rnnzoo {rnnzoo.__version__}, expected {self.version}"
             )
         torch.set_num_threads(self.threads)
         if self.folder.is_dir():

@@ -3,7 +3,7 @@
 `arrays.py` knows the layout, `importer.py` reads it, `exporter.py` writes it.
 """
 
-from zoo_builder.published.exporter import export_zoo
-from zoo_builder.published.importer import import_published
+from rnnzoo.zoo_builder.published.exporter import export_zoo
+from rnnzoo.zoo_builder.published.importer import import_published
 
 __all__ = ["export_zoo", "import_published"]

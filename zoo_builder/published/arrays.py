@@ -22,13 +22,12 @@ from typing import Any
 import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
-
-from zoo_builder.errors import RnnzooError
-from zoo_builder.rnn import RNNSpec
-from zoo_builder.storage.files import file_in, read_json
-from zoo_builder.tasks import TASK_FAMILIES, FormalLanguages, SequentialImages
-from zoo_builder.tasks.formal_languages import SEQUENCE_BYTES
-from zoo_builder.tasks.images import SIDE
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.rnn import RNNSpec
+from rnnzoo.zoo_builder.storage.files import file_in, read_json
+from rnnzoo.zoo_builder.tasks import TASK_FAMILIES, FormalLanguages, SequentialImages
+from rnnzoo.zoo_builder.tasks.formal_languages import SEQUENCE_BYTES
+from rnnzoo.zoo_builder.tasks.images import SIDE
 
 ARGS = "args.json"
 STRINGS_SCORED = 1000

@@ -12,15 +12,14 @@ import pyarrow as pa
 import torch
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
-
-from zoo_builder.errors import RnnzooError
-from zoo_builder.published.arrays import ARGS, STRINGS_SCORED
-from zoo_builder.rnn import rnn_forward, unflatten_weights
-from zoo_builder.storage.files import file_in
-from zoo_builder.storage.manifest import Manifest, read_manifest, read_metadata, write_json
-from zoo_builder.storage.schema import rollouts_of
-from zoo_builder.storage.shards import read_shard
-from zoo_builder.tasks.base import TokenEncoding, encoding_of
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.published.arrays import ARGS, STRINGS_SCORED
+from rnnzoo.zoo_builder.rnn import rnn_forward, unflatten_weights
+from rnnzoo.zoo_builder.storage.files import file_in
+from rnnzoo.zoo_builder.storage.manifest import Manifest, read_manifest, read_metadata, write_json
+from rnnzoo.zoo_builder.storage.schema import rollouts_of
+from rnnzoo.zoo_builder.storage.shards import read_shard
+from rnnzoo.zoo_builder.tasks.base import TokenEncoding, encoding_of
 
 OUTPUT_MODELS = 16
 

@@ -23,23 +23,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.published.arrays import STRINGS_SCORED, PublishedArrays, open_published
+from rnnzoo.zoo_builder.rnn import rnn_forward, unflatten_weights
+from rnnzoo.zoo_builder.rollouts import rollout_losses
+from rnnzoo.zoo_builder.splits import RULE, SPLITS, Splits, assign_splits, count_tasks
+from rnnzoo.zoo_builder.storage import schema
+from rnnzoo.zoo_builder.storage.manifest import FileEntry, Manifest, SplitEntry, write_json, write_manifest
+from rnnzoo.zoo_builder.storage.shards import file_sha256, row_sha256, write_file, write_shard
+from rnnzoo.zoo_builder.tasks import FormalLanguages, Images, SequentialImages, Task, TaskFamily
+from rnnzoo.zoo_builder.tasks.base import TokenEncoding
+from rnnzoo.zoo_builder.tasks.formal_languages import OFFSETS, FormalLanguage
+from rnnzoo.zoo_builder.tasks.images import SIDE
+from rnnzoo.zoo_builder.tasks.sequential_images import Rotation
+from rnnzoo.zoo_builder.training.kernels import Kernel
+from rnnzoo.zoo_builder.zoos import IMPORTED, metadata_columns
 
-import zoo_builder
-from zoo_builder.errors import RnnzooError
-from zoo_builder.published.arrays import STRINGS_SCORED, PublishedArrays, open_published
-from zoo_builder.rnn import rnn_forward, unflatten_weights
-from zoo_builder.rollouts import rollout_losses
-from zoo_builder.splits import RULE, SPLITS, Splits, assign_splits, count_tasks
-from zoo_builder.storage import schema
-from zoo_builder.storage.manifest import FileEntry, Manifest, SplitEntry, write_json, write_manifest
-from zoo_builder.storage.shards import file_sha256, row_sha256, write_file, write_shard
-from zoo_builder.tasks import FormalLanguages, Images, SequentialImages, Task, TaskFamily
-from zoo_builder.tasks.base import TokenEncoding
-from zoo_builder.tasks.formal_languages import OFFSETS, FormalLanguage
-from zoo_builder.tasks.images import SIDE
-from zoo_builder.tasks.sequential_images import Rotation
-from zoo_builder.training.kernels import Kernel
-from zoo_builder.zoos import IMPORTED, metadata_columns
+import rnnzoo
 
 RUNS_PER_SHARD = 64
 MOST_RUNS, MOST_STEPS, MOST_CHECKPOINTS = 10**9, 2**31, 2**7
@@ -69,7 +69,7 @@ def import_published(
     kernel: scores the models; None for plain torch. progress is called with the number of rows done.
     Raises RnnzooError for arrays that do not fit together, or whose outputs are not those of the weights.
     """
-    from zoo_builder.training.kernels import TorchKernel
+    from rnnzoo.zoo_builder.training.kernels import TorchKernel
 
     if out.exists():
         raise RnnzooError(f"{out}: exists; expected the name of a new folder")
@@ -154,7 +154,7 @@ class _Import:
             spec=spec.to_dict(),
             layout=[{"name": p.name, "shape": p.shape, "offset": p.offset} for p in spec.parameters],
             encoding=self.family.encoding.to_dict(),
-            built_with={"imported by rnnzoo": zoo_builder.__version__, **libraries},
+            built_with={"imported by rnnzoo": rnnzoo.__version__, **libraries},
             splits=entries,
             files={name: files[name] for name in sorted(files)},
         )

@@ -4,8 +4,8 @@
 with it, `folder.py` puts a release together and checks one, `push.py` uploads it.
 """
 
-from zoo_builder.release.card import render_card
-from zoo_builder.release.folder import check_release, release_zoo
-from zoo_builder.release.push import push_release
+from rnnzoo.zoo_builder.release.card import render_card
+from rnnzoo.zoo_builder.release.folder import check_release, release_zoo
+from rnnzoo.zoo_builder.release.push import push_release
 
 __all__ = ["check_release", "push_release", "release_zoo", "render_card"]

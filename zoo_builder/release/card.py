@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,14 @@ import jinja2
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.release.parquet import FOLDERS, ZooTables
+from rnnzoo.zoo_builder.splits import SPLITS
+from rnnzoo.zoo_builder.storage.manifest import read_manifest, read_splits
+from rnnzoo.zoo_builder.storage.schema import metadata_file
+from rnnzoo.zoo_builder.zoos import config_of, resolve_config
 
-import zoo_builder
-from zoo_builder.errors import RnnzooError
-from zoo_builder.release.parquet import FOLDERS, ZooTables
-from zoo_builder.splits import SPLITS
-from zoo_builder.storage.manifest import read_manifest, read_splits
-from zoo_builder.storage.schema import metadata_file
-from zoo_builder.zoos import config_of, resolve_config
-
-TEMPLATES = Path(zoo_builder.__file__).parent.parent / "dataset_cards"
+TEMPLATES = Path(str(files("rnnzoo.dataset_cards")))
 """Beside the packages, in a checkout and where they are installed."""
 CARDS = {
     "formal_languages": ("formal_languages", "RNN zoo, formal languages"),
@@ -90,7 +89,7 @@ def render_template(path: Path, facts: dict[str, Any]) -> str:
 
 
 def _baselines(zoo: str) -> str:
-    """What `loaders.benchmark.report.baselines` wrote of the committed results on this zoo, if there are any."""
+    """The table of the committed results on this zoo (`loaders.benchmark.report.baselines`), if there are any."""
     path = TEMPLATES / zoo / "baselines.md"
     return path.read_text().strip() if path.is_file() else ""
 

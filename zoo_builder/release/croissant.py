@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pyarrow as pa
-
-from zoo_builder.release.parquet import ZooTables
-from zoo_builder.storage.schema import metadata_file
+from rnnzoo.zoo_builder.release.parquet import ZooTables
+from rnnzoo.zoo_builder.storage.schema import metadata_file
 
 CONTEXT = {
     "@language": "en",

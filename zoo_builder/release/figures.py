@@ -10,10 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
-
-from zoo_builder.overview import draw_overview
-from zoo_builder.release.parquet import ZooTables
-from zoo_builder.storage.manifest import Manifest
+from rnnzoo.zoo_builder.overview import draw_overview
+from rnnzoo.zoo_builder.release.parquet import ZooTables
+from rnnzoo.zoo_builder.storage.manifest import Manifest
 
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 

@@ -14,19 +14,27 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import zoo_builder
-from zoo_builder.errors import RnnzooError
-from zoo_builder.release.card import CITATION, TEMPLATES, default_repo, render_card, render_template, title_of
-from zoo_builder.release.croissant import croissant
-from zoo_builder.release.figures import draw_figures
-from zoo_builder.release.parquet import ZooTables, check_weights, write_config
-from zoo_builder.storage.files import file_in, read_json
-from zoo_builder.storage.manifest import Manifest, read_manifest, write_json
-from zoo_builder.storage.schema import MANIFEST
-from zoo_builder.storage.shards import file_sha256, write_file
-from zoo_builder.training.kernels import Kernel
-from zoo_builder.verify import verify_zoo
-from zoo_builder.zoos import IMPORTED
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.release.card import (
+    CITATION,
+    TEMPLATES,
+    default_repo,
+    render_card,
+    render_template,
+    title_of,
+)
+from rnnzoo.zoo_builder.release.croissant import croissant
+from rnnzoo.zoo_builder.release.figures import draw_figures
+from rnnzoo.zoo_builder.release.parquet import ZooTables, check_weights, write_config
+from rnnzoo.zoo_builder.storage.files import file_in, read_json
+from rnnzoo.zoo_builder.storage.manifest import Manifest, read_manifest, write_json
+from rnnzoo.zoo_builder.storage.schema import MANIFEST
+from rnnzoo.zoo_builder.storage.shards import file_sha256, write_file
+from rnnzoo.zoo_builder.training.kernels import Kernel
+from rnnzoo.zoo_builder.verify import verify_zoo
+from rnnzoo.zoo_builder.zoos import IMPORTED
+
+import rnnzoo
 
 RELEASE = "release.json"
 Progress = Callable[[str, int], None]
@@ -87,7 +95,7 @@ def _write_texts(tables: ZooTables, folder: Path, repo_id: str) -> None:
     manifest = tables.manifest
     title = title_of(manifest.zoo)
     facts = {"title": title, "repo_id": repo_id, "images": manifest.config["images"]}
-    facts["version"] = zoo_builder.__version__
+    facts["version"] = rnnzoo.__version__
     write_file(folder / "README.md", render_card(folder, repo_id, folder).encode())
     for name in ("LICENSE", "CITATION.cff"):
         write_file(folder / name, (render_template(TEMPLATES / f"{name}.jinja", facts) + "\n").encode())
@@ -102,7 +110,7 @@ def _contents(folder: Path, repo_id: str) -> dict[str, Any]:
         "format": "rnnzoo-release",
         "format_version": manifest.format_version,
         "zoo": manifest.zoo,
-        "rnnzoo": zoo_builder.__version__,
+        "rnnzoo": rnnzoo.__version__,
         "repo_id": repo_id,
         "files": {
             name: {"bytes": (folder / name).stat().st_size, "sha256": file_sha256(folder / name)}

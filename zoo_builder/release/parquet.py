@@ -21,16 +21,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
-
-from zoo_builder.columns import column
-from zoo_builder.errors import RnnzooError
-from zoo_builder.rnn import rnn_forward
-from zoo_builder.storage import schema
-from zoo_builder.storage.files import file_in
-from zoo_builder.storage.manifest import Manifest
-from zoo_builder.storage.parquet import read_table
-from zoo_builder.storage.shards import Shard, read_shard, row_sha256
-from zoo_builder.tasks.base import encoding_of
+from rnnzoo.zoo_builder.columns import column
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.rnn import rnn_forward
+from rnnzoo.zoo_builder.storage import schema
+from rnnzoo.zoo_builder.storage.files import file_in
+from rnnzoo.zoo_builder.storage.manifest import Manifest
+from rnnzoo.zoo_builder.storage.parquet import read_table
+from rnnzoo.zoo_builder.storage.shards import Shard, read_shard, row_sha256
+from rnnzoo.zoo_builder.tasks.base import encoding_of
 
 FOLDERS = {"default": "data", "rollouts": "data_rollouts", "outputs": "data_outputs"}
 """Config -> folder of its files. The config `metadata` is the zoo's own `metadata/<split>.parquet`."""

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo_builder.errors import RnnzooError
-from zoo_builder.release.folder import RELEASE, address_release, check_release, files_in
-from zoo_builder.storage.files import read_json
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.release.folder import RELEASE, address_release, check_release, files_in
+from rnnzoo.zoo_builder.storage.files import read_json
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

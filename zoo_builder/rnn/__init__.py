@@ -1,6 +1,6 @@
 """Recurrent networks, N at once, and what leaves their function unchanged."""
 
-from zoo_builder.rnn.functional import (
+from rnnzoo.zoo_builder.rnn.functional import (
     State,
     Weights,
     flatten_weights,
@@ -8,8 +8,8 @@ from zoo_builder.rnn.functional import (
     rnn_forward,
     unflatten_weights,
 )
-from zoo_builder.rnn.module import RNNModule
-from zoo_builder.rnn.spec import CELLS, Axis, Cell, Parameter, RNNSpec
+from rnnzoo.zoo_builder.rnn.module import RNNModule
+from rnnzoo.zoo_builder.rnn.spec import CELLS, Axis, Cell, Parameter, RNNSpec
 
 __all__ = [
     "CELLS",

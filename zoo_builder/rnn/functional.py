@@ -10,11 +10,10 @@ import math
 from collections.abc import Mapping, Sequence
 
 import torch
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.random_streams import Stream, uniform
+from rnnzoo.zoo_builder.rnn.spec import RNNSpec
 from torch import Tensor
-
-from zoo_builder.errors import RnnzooError
-from zoo_builder.random_streams import Stream, uniform
-from zoo_builder.rnn.spec import RNNSpec
 
 Weights = Mapping[str, Tensor]
 State = tuple[Tensor, ...]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.errors import RnnzooError
 
 AxisKind = Literal["hidden", "input", "output"]
 LARGEST_SIZE = 2**15 - 1

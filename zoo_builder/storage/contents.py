@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-
-from zoo_builder.errors import RnnzooError
-from zoo_builder.rnn import RNNSpec
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.rnn import RNNSpec
 
 LARGEST_ROLLOUTS = 64_000_000
 """Bytes of one model's."""

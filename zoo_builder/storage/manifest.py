@@ -9,12 +9,11 @@ from typing import Annotated, Any
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-
-from zoo_builder.errors import RnnzooError
-from zoo_builder.rnn import RNNSpec
-from zoo_builder.storage.files import file_in, fit, parse_json, read_bytes, read_json
-from zoo_builder.storage.parquet import read_table
-from zoo_builder.storage.schema import (
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.rnn import RNNSpec
+from rnnzoo.zoo_builder.storage.files import file_in, fit, parse_json, read_bytes, read_json
+from rnnzoo.zoo_builder.storage.parquet import read_table
+from rnnzoo.zoo_builder.storage.schema import (
     BUILD_FOLDER,
     FILE_NAME,
     FORMAT_VERSION,
@@ -24,8 +23,8 @@ from zoo_builder.storage.schema import (
     metadata_file,
     shard_name,
 )
-from zoo_builder.storage.writing import replacing
-from zoo_builder.tasks.base import encoding_of
+from rnnzoo.zoo_builder.storage.writing import replacing
+from rnnzoo.zoo_builder.tasks.base import encoding_of
 
 LONGEST_SPLITS = 256_000_000
 """Bytes of a splits.json: enough for three million tasks."""
@@ -61,7 +60,7 @@ class Manifest(_Strict):
     """The content of zoo.json.
 
     layout: one entry a parameter (name, shape, offset in the flat row). encoding: how item bytes become
-    inputs (see `zoo_builder.tasks.base`). built_with: kernels and library versions.
+    inputs (see `rnnzoo.zoo_builder.tasks.base`). built_with: kernels and library versions.
     """
 
     format: str

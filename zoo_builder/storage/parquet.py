@@ -16,9 +16,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-
-from zoo_builder.errors import RnnzooError
-from zoo_builder.storage.files import parse_json
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.storage.files import parse_json
 
 NOTE_KEY = b"rnnzoo"
 """The footer's entry with a JSON note."""

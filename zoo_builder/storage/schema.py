@@ -14,9 +14,8 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 import pyarrow as pa
-
-from zoo_builder.columns import column
-from zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.columns import column
+from rnnzoo.zoo_builder.errors import RnnzooError
 
 FORMAT_VERSION = 1
 MANIFEST = "zoo.json"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.errors import RnnzooError
 
 TEMPORARY_FILES = ".*.tmp"
 """Pattern of the names that `temporary_for` makes."""

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from zoo_builder.tasks.base import Batch, Data, Task, TaskFamily, TileEncoding, TokenEncoding
-from zoo_builder.tasks.formal_languages import FormalLanguages
-from zoo_builder.tasks.images import Images, load_images
-from zoo_builder.tasks.sequential_images import SequentialImages
+from rnnzoo.zoo_builder.tasks.base import Batch, Data, Task, TaskFamily, TileEncoding, TokenEncoding
+from rnnzoo.zoo_builder.tasks.formal_languages import FormalLanguages
+from rnnzoo.zoo_builder.tasks.images import Images, load_images
+from rnnzoo.zoo_builder.tasks.sequential_images import SequentialImages
 
 __all__ = [
     "TASK_FAMILIES",

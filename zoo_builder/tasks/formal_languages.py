@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-
-from zoo_builder.columns import column
-from zoo_builder.random_streams import Stream, permutation
-from zoo_builder.tasks.base import Bytes, TaskFamily, TokenEncoding
+from rnnzoo.zoo_builder.columns import column
+from rnnzoo.zoo_builder.random_streams import Stream, permutation
+from rnnzoo.zoo_builder.tasks.base import Bytes, TaskFamily, TokenEncoding
 
 LETTERS = "abcd"
 BEGIN, END = 4, 5

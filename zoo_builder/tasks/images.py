@@ -18,9 +18,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 from PIL import Image
-
-from zoo_builder.errors import RnnzooError
-from zoo_builder.tasks.base import Bytes
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.tasks.base import Bytes
 
 SIDE = 28
 MNIST_VARIABLE = "RNNZOO_MNIST_DIR"

@@ -16,11 +16,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
-
-from zoo_builder.columns import column
-from zoo_builder.random_streams import Stream, bits
-from zoo_builder.tasks.base import TaskFamily, TileEncoding
-from zoo_builder.tasks.images import SIDE, Images
+from rnnzoo.zoo_builder.columns import column
+from rnnzoo.zoo_builder.random_streams import Stream, bits
+from rnnzoo.zoo_builder.tasks.base import TaskFamily, TileEncoding
+from rnnzoo.zoo_builder.tasks.images import SIDE, Images
 
 TILE = 4
 MEAN, STD = 0.1307, 0.3081

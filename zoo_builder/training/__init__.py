@@ -1,5 +1,5 @@
 """Trains many small RNNs at once."""
 
-from zoo_builder.training.loop import Checkpoint, Run, train_runs
+from rnnzoo.zoo_builder.training.loop import Checkpoint, Run, train_runs
 
 __all__ = ["Checkpoint", "Run", "train_runs"]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
 from pathlib import Path
 
-import loaders
-from loaders.benchmark.boards import Board, merge_committed, read_results
-from loaders.benchmark.report.page import BoardTables, render_page
-from loaders.benchmark.report.text import (
+from rnnzoo.loaders.benchmark.boards import Board, merge_committed, read_results
+from rnnzoo.loaders.benchmark.report.page import BoardTables, render_page
+from rnnzoo.loaders.benchmark.report.text import (
     NOTE_DATA,
     aligned,
     emulation_cells,
@@ -16,11 +16,11 @@ from loaders.benchmark.report.text import (
     markdown,
     target_cells,
 )
-from zoo_builder.storage.shards import write_file
+from rnnzoo.zoo_builder.storage.shards import write_file
 
 __all__ = ["format_table", "make_report"]
 
-COMMITTED = Path(loaders.__file__).parent.parent / "dataset_cards"
+COMMITTED = Path(str(files("rnnzoo.dataset_cards")))
 """The cards of the zoos, with the results of the baselines under <zoo>/results/."""
 INTERVALS = (
     "Means over seeds, with 95 % intervals of a bootstrap over training runs and seeds. `test`: tasks that no "

@@ -1,19 +1,19 @@
 """What a card says of the baselines: the committed results of a zoo in one short table.
 
-python -m loaders.benchmark.report.baselines    # writes dataset_cards/<zoo>/baselines.md anew
+python -m rnnzoo.loaders.benchmark.report.baselines    # writes dataset_cards/<zoo>/baselines.md anew
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from loaders.benchmark.boards import Board, read_results
-from loaders.benchmark.protocol import PROTOCOLS
-from loaders.benchmark.report import COMMITTED
-from loaders.benchmark.report.tables import EmulationLine, Line, TargetTable, emulation_lines, target_tables
-from loaders.benchmark.report.text import ARROWS, NOTE_DATA, Cells, markdown, marked, number
-from loaders.benchmark.statistics import Estimate
-from zoo_builder.storage.shards import write_file
+from rnnzoo.loaders.benchmark.boards import Board, read_results
+from rnnzoo.loaders.benchmark.protocol import PROTOCOLS
+from rnnzoo.loaders.benchmark.report import COMMITTED
+from rnnzoo.loaders.benchmark.report.tables import EmulationLine, Line, TargetTable, emulation_lines, target_tables
+from rnnzoo.loaders.benchmark.report.text import ARROWS, NOTE_DATA, Cells, markdown, marked, number
+from rnnzoo.loaders.benchmark.statistics import Estimate
+from rnnzoo.zoo_builder.storage.shards import write_file
 
 FILE = "baselines.md"
 

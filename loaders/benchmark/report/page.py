@@ -9,18 +9,17 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
-
-from loaders.benchmark.boards import Board
-from loaders.benchmark.report import plots
-from loaders.benchmark.report.tables import (
+from rnnzoo.loaders.benchmark.boards import Board
+from rnnzoo.loaders.benchmark.report import plots
+from rnnzoo.loaders.benchmark.report.tables import (
     EmulationLine,
     TargetTable,
     emulation_lines,
     target_tables,
 )
-from loaders.benchmark.report.text import ARROWS, NOTE_DATA, leakage_cells, number, with_interval
-from loaders.benchmark.results import Emulation, Result
-from loaders.benchmark.statistics import Estimate
+from rnnzoo.loaders.benchmark.report.text import ARROWS, NOTE_DATA, leakage_cells, number, with_interval
+from rnnzoo.loaders.benchmark.results import Emulation, Result
+from rnnzoo.loaders.benchmark.statistics import Estimate
 
 TEMPLATE = "page.html.jinja"
 

@@ -15,10 +15,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
-
-from loaders.benchmark.report.tables import Line, TargetTable
-from loaders.benchmark.report.text import ARROWS, marked
-from loaders.benchmark.results import CurvePoint, Emulation, Result, Rows
+from rnnzoo.loaders.benchmark.report.tables import Line, TargetTable
+from rnnzoo.loaders.benchmark.report.text import ARROWS, marked
+from rnnzoo.loaders.benchmark.results import CurvePoint, Emulation, Result, Rows
 
 INK = "#010203"
 """Stands for the page's text colour, whatever it is: `_svg` puts `currentColor` in its place."""

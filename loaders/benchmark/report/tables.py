@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from loaders.benchmark.boards import Board
-from loaders.benchmark.results import Emulation, Result
-from loaders.benchmark.statistics import Estimate, estimate_mean, estimate_scores, paired_difference
-from loaders.benchmark.targets import TARGETS, Target
-from zoo_builder.errors import RnnzooError
+from rnnzoo.loaders.benchmark.boards import Board
+from rnnzoo.loaders.benchmark.results import Emulation, Result
+from rnnzoo.loaders.benchmark.statistics import Estimate, estimate_mean, estimate_scores, paired_difference
+from rnnzoo.loaders.benchmark.targets import TARGETS, Target
+from rnnzoo.zoo_builder.errors import RnnzooError
 
 BASELINES = ("noninteractive_probing", "interactive_probing", "layer_statistics", "flat_mlp")
 """Whom others are compared with when nobody is named: the first that is there."""

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-
-from loaders.benchmark.boards import Board
-from loaders.benchmark.report.tables import EmulationLine, Line, TargetTable
-from loaders.benchmark.results import Result
-from loaders.benchmark.statistics import Estimate
-from loaders.benchmark.targets import TARGETS
+from rnnzoo.loaders.benchmark.boards import Board
+from rnnzoo.loaders.benchmark.report.tables import EmulationLine, Line, TargetTable
+from rnnzoo.loaders.benchmark.results import Result
+from rnnzoo.loaders.benchmark.statistics import Estimate
+from rnnzoo.loaders.benchmark.targets import TARGETS
 
 ARROWS = {"higher": "↑", "lower": "↓"}
 DATA_MARK = "†"

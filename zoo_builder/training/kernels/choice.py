@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 
 import torch
-
-from zoo_builder.compiled.compiler import KernelUnavailable
-from zoo_builder.errors import RnnzooError
-from zoo_builder.rnn import RNNSpec
-from zoo_builder.tasks.base import Encoding
-from zoo_builder.training.kernels.base import Kernel
-from zoo_builder.training.kernels.fused_cpu import FusedCpuKernel
-from zoo_builder.training.kernels.reference import TorchKernel
+from rnnzoo.zoo_builder.compiled.compiler import KernelUnavailable
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.rnn import RNNSpec
+from rnnzoo.zoo_builder.tasks.base import Encoding
+from rnnzoo.zoo_builder.training.kernels.base import Kernel
+from rnnzoo.zoo_builder.training.kernels.fused_cpu import FusedCpuKernel
+from rnnzoo.zoo_builder.training.kernels.reference import TorchKernel
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,40 @@
+"""The registry as a table: sizes, and which symmetries leave an embedding in place.
+
+python -m benchmarks.encoder_table    # prints what docs/encoders.md shows
+"""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from rnnzoo.loaders.encoders import ENCODERS, Encoder
+from rnnzoo.loaders.encoders.base import Symmetry
+from torch import nn
+
+from benchmarks.encoders import fitting, populations
+
+HEADER = ("encoder", "looks at", "parameters: languages", "images")
+
+
+def overview() -> str:
+    """A Markdown table with a line for every encoder of the registry."""
+    symmetries = get_args(Symmetry)
+    rows = [[*HEADER, *(name.replace("_", " ") for name in symmetries)], ["---", "---", "--:", "--:"]]
+    rows[1] += [":-:"] * len(symmetries)
+    made = [fitting(population) for population in populations().values()]
+    for name, make in ENCODERS.items():
+        group, published = make.group, make.published  # type: ignore[attr-defined]
+        row = [f"`{name}`{' ¹' if published else ''}", group]
+        row += [_parameters(encoders[name]) if name in encoders else "cannot" for encoders in made]
+        stands = make.invariant_to  # type: ignore[attr-defined]
+        rows.append([*row, *("yes" if symmetry in stands else "" for symmetry in symmetries)])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
+
+
+def _parameters(encoder: Encoder) -> str:
+    assert isinstance(encoder, nn.Module)
+    return f"{sum(parameter.numel() for parameter in encoder.parameters()):,}"
+
+
+if __name__ == "__main__":
+    print(overview(), end="")

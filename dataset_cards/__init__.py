@@ -1,0 +1,1 @@
+"""What the hub shows of a zoo: templates of cards, and the committed results of the baselines."""

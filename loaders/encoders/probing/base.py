@@ -1,0 +1,195 @@
+"""What the probing encoders share: probes in the range of real inputs, and a reader of the RNN's answers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from rnnzoo.loaders.encoders.base import EmbeddingHead, RegisteredEncoder
+from rnnzoo.loaders.encoders.probing.recurrence import LSTMStack
+from rnnzoo.loaders.population import Population
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.rnn import Weights
+from rnnzoo.zoo_builder.tasks.base import TokenEncoding
+from torch import Tensor, nn
+
+TOKEN_LENGTH = 22
+IMAGE_LENGTH = 50
+READER_SIZE = 256
+STEP_FEATURES = 400
+"""Numbers that the embedding is made of, shared by the steps of a probe."""
+LEAST_LOG_PROBABILITY = -12.0
+PROBE_SPREAD = 2.0
+"""Deviation of a random probe's numbers before `InputRange`: at first most steps lean to one or two inputs."""
+PROBE_NOISE = 0.3
+CERTAINTY = 0.8
+"""How far a probe that sets out from a real item is one: where an input range ends, its gradient does, too."""
+
+
+class InputRange(Protocol):
+    """Unbounded numbers [..., D] onto inputs; backward takes the gradient of the inputs to that of the numbers."""
+
+    def forward(self, scores: Tensor) -> Tensor: ...
+
+    def backward(self, gradient: Tensor, inputs: Tensor) -> Tensor: ...
+
+    def near(self, inputs: Tensor) -> Tensor:
+        """Numbers that `forward` takes close to real inputs."""
+        ...
+
+
+class TokenRange:
+    """A softmax: distributions over tokens, of which one-hot inputs are the corners."""
+
+    def forward(self, scores: Tensor) -> Tensor:
+        return scores.softmax(dim=-1)
+
+    def backward(self, gradient: Tensor, inputs: Tensor) -> Tensor:
+        weighted = gradient * inputs
+        return weighted.addcmul_(inputs, weighted.sum(dim=-1, keepdim=True), value=-1)
+
+    def near(self, inputs: Tensor) -> Tensor:
+        return (CERTAINTY * inputs + (1 - CERTAINTY) / inputs.shape[-1]).log()
+
+
+@dataclass(frozen=True)
+class PixelRange:
+    """A sigmoid onto (least, least + width), from a black pixel to a white one."""
+
+    least: float
+    width: float
+
+    def forward(self, scores: Tensor) -> Tensor:
+        return torch.sigmoid(scores) * self.width + self.least
+
+    def backward(self, gradient: Tensor, inputs: Tensor) -> Tensor:
+        share = (inputs - self.least) / self.width
+        return gradient * share * (1 - share) * self.width
+
+    def near(self, inputs: Tensor) -> Tensor:
+        return ((inputs - self.least) / self.width * CERTAINTY + (1 - CERTAINTY) / 2).logit()
+
+
+class ProbingEncoder(RegisteredEncoder):
+    """Runs N RNNs over K probes of T' steps that it learns; sees their outputs after a log-softmax alone.
+
+    (Herrmann et al. 2024.) What leaves the function in place leaves the embedding in place, and so does a
+    shift of all logits. length: T', by default 22 for tokens and 50 for images.
+    """
+
+    group = "functionalist"
+    invariant_to = frozenset({"permutation", "sign_flip", "bias_split", "head_gauge"})
+
+    def __init__(self, population: Population, probes: int, length: int | None) -> None:
+        super().__init__()
+        default = TOKEN_LENGTH if population.reads_tokens else IMAGE_LENGTH
+        for name, value in (("probes", probes), ("length", default if length is None else length)):
+            if not isinstance(value, int) or value < 1:
+                raise RnnzooError(f"{name}: found {value!r}, expected a whole number of at least 1")
+        self.population = population
+        self.probes = probes
+        self.length = default if length is None else length
+        encoding = population.encoding
+        self.input_range: InputRange = (
+            TokenRange()
+            if isinstance(encoding, TokenEncoding)
+            else PixelRange(encoding.shift, 255 * encoding.scale)
+        )
+
+    def open_probes(self) -> Tensor:
+        """Initial free probes [K, T', D], before `input_range`: real items, a little off; noise without any.
+
+        A string that training RNNs wrote leads an RNN to where its task shows, from the first update on; of
+        strings, those of the longest quarter are taken. Past the end of an item there is noise.
+        """
+        shape = self.probes, self.length, self.population.spec.input_size
+        if self.population.reference is None:
+            return PROBE_SPREAD * torch.randn(shape)
+        items = self.population.reference.items
+        if self.population.reads_tokens:
+            length = (items != items[:, -1:]).sum(dim=-1)  # up to where a string only ends on
+            items = items[length.argsort(descending=True)[: max(1, len(items) // 4)]]
+        inputs = self.population.encoding.inputs(items)
+        chosen = inputs[torch.randint(len(inputs), (self.probes,)), : self.length]
+        scores = PROBE_NOISE * torch.randn(shape)
+        scores[:, : chosen.shape[1]] += self.input_range.near(chosen)
+        return scores
+
+    @property
+    def queries(self) -> int:
+        """Steps that one RNN is asked for."""
+        return self.probes * self.length
+
+    def probing_inputs(self, weights: Weights) -> Tensor:
+        """The inputs [N, K, T', D] that N RNNs are shown, without a gradient."""
+        raise NotImplementedError
+
+
+def read_logits(logits: Tensor) -> Tensor:
+    """Logits [..., O] to log-probabilities, cut off below at -12: less than e^-12 is as good as nothing.
+
+    The cut keeps the sharpest RNNs from drowning the reader.
+    """
+    return logits.log_softmax(dim=-1).clamp_min(LEAST_LOG_PROBABILITY)
+
+
+class Reader(nn.Module):
+    """A linear map to 256 and a 2-layer LSTM of 256 over the answers of K probes side by side, [T', N, K O].
+
+    Recurrent weights begin orthogonal and forget gates open.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.read_in = nn.Linear(width, READER_SIZE)
+        nn.init.normal_(self.read_in.weight, std=1 / math.sqrt(width))
+        nn.init.zeros_(self.read_in.bias)
+        self.lstm = nn.LSTM(READER_SIZE, READER_SIZE, 2)
+        with torch.no_grad():
+            for below, recurrent, bias_ih, bias_hh in self.lstm.all_weights:
+                for gate in range(4):
+                    nn.init.xavier_uniform_(below.chunk(4)[gate])
+                    nn.init.orthogonal_(recurrent.chunk(4)[gate])
+                bias_hh.zero_()
+                bias_ih.zero_()[READER_SIZE : 2 * READER_SIZE] = 1
+
+    def forward(self, answers: Tensor) -> Tensor:
+        """Log-probabilities [T', N, K O] to the hidden states of the last layer [T', N, 256]."""
+        if answers.is_cuda:  # there cuDNN wants the LSTM's own weights, in one piece
+            return self.lstm(self.read_in(centred(answers)))[0]
+        return LSTMStack.apply(answers, *self.composed_weights())
+
+    def composed_weights(self) -> list[Tensor]:
+        """[W, U, b] of both layers, the map to 256 multiplied into the first W.
+
+        Two linear maps in a row are one, of 4 x 256 rows and K O columns: a quarter of the reader's work less.
+        """
+        (below, recurrent, bias_ih, bias_hh), (*second, second_ih, second_hh) = self.lstm.all_weights
+        first = below @ self.read_in.weight
+        # On answers as they are: that of `centred` is multiplied in, too.
+        bias = torch.addmv(bias_ih + bias_hh, below, self.read_in.bias) + first.sum(dim=1)
+        return [first / 3, recurrent, bias, *second, second_ih + second_hh]
+
+
+def centred(answers: Tensor) -> Tensor:
+    """Log-probabilities from [-12, 0] to [-3, 1]."""
+    return answers / 3 + 1
+
+
+class ReadOut(nn.Module):
+    """The reader's hidden states [T', N, 256] to embeddings: each step through one map to a few numbers, all steps
+    side by side, then one hidden layer.
+
+    Unlike the last state, or a mean, this tells apart when an RNN answered what from the first update on.
+    """
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        width = max(1, STEP_FEATURES // length)
+        self.narrow = nn.Linear(READER_SIZE, width)
+        self.head = EmbeddingHead(length * width, (READER_SIZE,))
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return self.head(self.narrow(hidden).transpose(0, 1).flatten(1))

@@ -1,0 +1,155 @@
+"""N RNNs with constant weights over inputs that take a gradient: what every probing encoder is made of.
+
+`rnn_forward` under autograd keeps a graph of some twenty nodes a step. Here the weights are constants, so a
+sequence is one node: its forward keeps the gates, and its backward needs nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from rnnzoo.loaders.encoders.probing.frozen_layer import FrozenHead, FrozenLayer, FrozenLayerBack
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.rnn import RNNSpec, Weights, rnn_forward
+from rnnzoo.zoo_builder.rnn.functional import State, stacked_spec
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+FAST_CELLS = frozenset({"lstm"})
+"""Cells with a hand-written backward; any other goes through `rnn_forward`."""
+
+
+@dataclass(frozen=True)
+class Trajectories:
+    """What every hidden unit did, one tensor a layer: hidden h and squashed tanh(c), each [N, B, T, H]."""
+
+    hidden: tuple[Tensor, ...]
+    squashed: tuple[Tensor, ...]
+
+
+class FrozenRNNs:
+    """N RNNs, prepared once a batch: no gradient reaches their weights, name -> [N, *shape]."""
+
+    def __init__(self, weights: Weights) -> None:
+        self.weights = {name: tensor.detach() for name, tensor in weights.items()}
+        self.spec: RNNSpec = stacked_spec(self.weights)
+        self.models = self.weights["head.weight"].shape[0]
+        self.is_fast = self.spec.cell in FAST_CELLS
+        self.layers = tuple(self._layer(number) for number in range(self.spec.num_layers)) if self.is_fast else ()
+        self.head = FrozenHead(self.weights["head.weight"], self.weights["head.bias"])
+
+    def _layer(self, number: int) -> FrozenLayer:
+        below, recurrent, bias_ih, bias_hh = (
+            self.weights[f"{self.spec.cell}.{part}_l{number}"]
+            for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        )
+        return FrozenLayer(below, recurrent, bias_ih + bias_hh)
+
+    def run(self, inputs: Tensor) -> Tensor:
+        """Logits [N, B, T, O] of the models over [N, B, T, D], or [B, T, D] shared by all; zero states."""
+        self._check(inputs)
+        if not self.is_fast:
+            return rnn_forward(self.weights, inputs)[0]
+        return _Sequence.apply(inputs, self, False)[0]
+
+    def run_observed(self, inputs: Tensor) -> tuple[Tensor, Trajectories]:
+        """As `run`, with the trajectories of the hidden units, which take a gradient too."""
+        self._check(inputs)
+        layers = self.spec.num_layers
+        if self.is_fast:
+            logits, *seen = _Sequence.apply(inputs, self, True)
+            return logits, Trajectories(tuple(seen[:layers]), tuple(seen[layers:]))
+        state, states, outputs = None, [], []
+        for step_inputs in inputs.unbind(-2):
+            logits, state = self.step(step_inputs.expand(self.models, *step_inputs.shape[-2:]), state)
+            outputs.append(logits)
+            states.append(state)
+        # A cell without a second state variable shows its first one twice.
+        hidden, inner = (torch.stack([state[place] for state in states], dim=-2) for place in (0, -1))
+        return torch.stack(outputs, dim=-2), Trajectories(hidden.unbind(0), inner.tanh().unbind(0))
+
+    def step(self, inputs: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """One step of any cell, by `rnn_forward`: inputs [N, B, D] -> logits [N, B, O] and the next state.
+
+        state: None at the first step.
+        """
+        logits, state = rnn_forward(self.weights, inputs.unsqueeze(2), state)
+        return logits.squeeze(2), state
+
+    def _check(self, inputs: Tensor) -> None:
+        shape = tuple(inputs.shape)
+        known = len(shape) in (3, 4) and shape[-1] == self.spec.input_size
+        if not known or (len(shape) == 4 and shape[0] != self.models):
+            raise RnnzooError(
+                f"inputs: found shape {list(shape)}, expected [B, T, {self.spec.input_size}] "
+                f"or [{self.models}, B, T, {self.spec.input_size}]"
+            )
+
+
+class Walk:
+    """N frozen RNNs on B sequences each, a step at a time, for at most T steps; no gradients."""
+
+    def __init__(self, rnns: FrozenRNNs, steps: int, sequences: int) -> None:
+        self.rnns = rnns
+        self.ran = [layer.room(steps, sequences) for layer in rnns.layers]
+        """What the steps of each layer left behind; nothing for cells without a fast path."""
+        self._state: State | None = None
+
+    def step(self, inputs: Tensor, t: int) -> Tensor:
+        """Step t, after step t - 1: inputs [N, B, D] -> logits [N, B, O]."""
+        if not self.rnns.is_fast:
+            logits, self._state = self.rnns.step(inputs, self._state)
+            return logits
+        below = inputs.unsqueeze(0)
+        for layer, ran in zip(self.rnns.layers, self.ran, strict=True):
+            below = layer.forward(below, ran, t, t + 1)
+        return self.rnns.head.forward(below)[0]
+
+
+def run_frozen(weights: Weights, inputs: Tensor) -> Tensor:
+    """Logits [N, B, T, O] of N RNNs over inputs [N, B, T, D] or [B, T, D]; equal to `rnn_forward`'s.
+
+    Differentiable in the inputs alone.
+    """
+    return FrozenRNNs(weights).run(inputs)
+
+
+class _Sequence(torch.autograd.Function):
+    """(inputs, rnns, observed) -> logits, and if observed every layer's hidden, then every layer's tanh(c)."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, rnns: FrozenRNNs, observed: bool) -> tuple[Tensor, ...]:
+        sequences, steps = inputs.shape[-3:-1]
+        below = (inputs.unsqueeze(0) if inputs.dim() == 3 else inputs).permute(2, 0, 1, 3)
+        saved: list[Tensor] = []
+        for layer in rnns.layers:
+            ran = layer.room(steps, sequences)
+            below = layer.forward(below, ran, 0, steps)
+            saved += ran.tensors()
+        logits = rnns.head.forward(below).permute(1, 2, 0, 3)
+        if ctx.needs_input_grad[0]:
+            ctx.save_for_backward(*saved)
+        ctx.rnns, ctx.shared = rnns, inputs.dim() == 3
+        ctx.set_materialize_grads(False)
+        if not observed:
+            return (logits,)
+        seen = [tensor.permute(1, 2, 0, 3).contiguous() for tensor in (*saved[3::4], *saved[2::4])]
+        return (logits, *seen)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        rnns: FrozenRNNs = ctx.rnns
+        saved, count = ctx.saved_tensors, len(rnns.layers)
+        d_logits, *d_seen = (None if each is None else each.permute(2, 0, 1, 3) for each in gradients)
+        d_hiddens, d_squashed = (d_seen[:count], d_seen[count:]) if d_seen else ([None] * count, [None] * count)
+        above = torch.zeros_like(saved[-1]) if d_logits is None else rnns.head.backward(d_logits)
+        for number in reversed(range(count)):
+            seen = d_hiddens[number]
+            back = FrozenLayerBack(rnns.layers[number], saved[4 * number : 4 * number + 4])
+            above = back.backward(above if seen is None else above + seen, 0, d_squashed[number])
+        if ctx.shared:
+            return above.sum(dim=1).transpose(0, 1), None, None
+        return above.permute(1, 2, 0, 3), None, None

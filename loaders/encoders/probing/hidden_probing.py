@@ -1,0 +1,67 @@
+"""Hidden probing: what every hidden unit does under the probes, read as a set."""
+
+from __future__ import annotations
+
+import torch
+from rnnzoo.loaders.encoders.base import EmbeddingHead
+from rnnzoo.loaders.encoders.probing.base import ProbingEncoder, centred, read_logits
+from rnnzoo.loaders.encoders.probing.frozen_rnn import FrozenRNNs
+from rnnzoo.loaders.encoders.probing.probe_generator import LinearGenerator
+from rnnzoo.loaders.population import Population
+from rnnzoo.zoo_builder.rnn import Weights
+from torch import Tensor, nn
+
+WIDTH = 128
+HEADS = 4
+
+
+class UnitSet(nn.Module):
+    """The H units of a layer, each by its trajectory [N, H, F], to [N, 2 * 128]; in any order, of either sign.
+
+    A trajectory u enters as phi(A u) + phi(-A u), A without a bias: a unit and its negative look the same. Then
+    the units attend to each other (a set transformer's block, Lee et al. 2019), and their mean and maximum is
+    taken.
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(features, WIDTH, bias=False)
+        self.even = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.GELU(), nn.Linear(WIDTH, WIDTH))
+        self.attend = nn.TransformerEncoderLayer(
+            WIDTH, HEADS, 2 * WIDTH, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        )
+
+    def forward(self, trajectories: Tensor) -> Tensor:
+        odd = self.project(trajectories)
+        units = self.attend(self.even(odd) + self.even(-odd))
+        return torch.cat([units.mean(dim=1), units.amax(dim=1)], dim=-1)
+
+
+class HiddenProbing(ProbingEncoder):
+    """Generated probes; reads the outputs, and each unit's h and tanh(c) at every step of every probe.
+
+    For the other probing encoders an RNN is a black box; this one looks inside.
+    """
+
+    def __init__(self, population: Population, probes: int = 4, length: int | None = None) -> None:
+        super().__init__(population, probes, length)
+        spec = population.spec
+        self.generator = LinearGenerator(probes, self.length, spec.input_size)
+        self.units = nn.ModuleList(UnitSet(2 * self.queries) for _ in range(spec.num_layers))
+        self.outputs = nn.Sequential(nn.Linear(self.queries * spec.output_size, 2 * WIDTH), nn.GELU())
+        self.head = EmbeddingHead(2 * WIDTH * (spec.num_layers + 1), (256,))
+
+    def forward(self, weights: Weights) -> Tensor:
+        """name -> [N, *shape] to [N, E]."""
+        logits, seen = FrozenRNNs(weights).run_observed(self.input_range.forward(self.generator()))
+        read = [self.outputs(centred(read_logits(logits)).flatten(1))]
+        for units, hidden, squashed in zip(self.units, seen.hidden, seen.squashed, strict=True):
+            both = torch.cat([hidden, squashed], dim=2)  # [N, K, 2 T', H]
+            read.append(units(both.flatten(1, 2).mT))
+        return self.head(torch.cat(read, dim=-1))
+
+    @torch.no_grad()
+    def probing_inputs(self, weights: Weights) -> Tensor:
+        """See `ProbingEncoder`: the same for all N."""
+        models = weights["head.weight"].shape[0]
+        return self.input_range.forward(self.generator()).expand(models, -1, -1, -1)

@@ -1,0 +1,49 @@
+"""Interactive probing: what an RNN is asked next depends on what it has answered."""
+
+from __future__ import annotations
+
+import torch
+from rnnzoo.loaders.encoders.probing.base import READER_SIZE, ProbingEncoder, Reader, ReadOut
+from rnnzoo.loaders.encoders.probing.closed_loop import ClosedLoop, closed_loop_reference
+from rnnzoo.loaders.encoders.probing.frozen_rnn import FrozenRNNs
+from rnnzoo.loaders.population import Population
+from rnnzoo.zoo_builder.rnn import Weights
+from torch import Tensor, nn
+
+
+class InteractiveProbing(ProbingEncoder):
+    """A 2-layer LSTM of 256 reads the outputs of a step and writes the K inputs of the next one.
+
+    (Herrmann et al. 2024, whose form trains unstably.) Here the inputs are free sequences, as in non-interactive
+    probing, plus a linear map of the reader's state that begins at zero: training starts from an open loop and
+    closes it as far as that helps.
+    """
+
+    published = True
+
+    def __init__(self, population: Population, probes: int = 8, length: int | None = None) -> None:
+        super().__init__(population, probes, length)
+        spec = population.spec
+        self.scores = nn.Parameter(self.open_probes())
+        self.correction = nn.Parameter(torch.zeros(probes * spec.input_size, READER_SIZE))
+        self.reader = Reader(probes * spec.output_size)
+        self.read_out = ReadOut(self.length)
+
+    def forward(self, weights: Weights) -> Tensor:
+        """name -> [N, *shape] to [N, E]."""
+        return self.read_out(self._interrogate(weights)[0])
+
+    @torch.no_grad()
+    def probing_inputs(self, weights: Weights) -> Tensor:
+        """See `ProbingEncoder`: each RNN's own."""
+        return self._interrogate(weights)[1].permute(1, 2, 0, 3)
+
+    def _interrogate(self, weights: Weights) -> tuple[Tensor, Tensor]:
+        """The reader's hidden states [T', N, 256] and the inputs [T', N, K, D]."""
+        rnns = FrozenRNNs(weights)
+        loop = ClosedLoop.apply if rnns.is_fast else closed_loop_reference
+        # A sum over 256 units that learn in step: the scale keeps it from outrunning the free sequences.
+        correction = self.correction / READER_SIZE**0.5
+        return loop(
+            rnns, self.input_range, self.scores.transpose(0, 1), correction, *self.reader.composed_weights()
+        )

@@ -1,0 +1,35 @@
+"""Non-interactive probing: the same learned sequences for every RNN, and an LSTM that reads the answers."""
+
+from __future__ import annotations
+
+from rnnzoo.loaders.encoders.probing.base import ProbingEncoder, Reader, ReadOut, read_logits
+from rnnzoo.loaders.encoders.probing.frozen_rnn import run_frozen
+from rnnzoo.loaders.population import Population
+from rnnzoo.zoo_builder.rnn import Weights
+from torch import Tensor, nn
+
+
+class NoninteractiveProbing(ProbingEncoder):
+    """K free sequences of T' steps; a 2-layer LSTM of 256 reads the K outputs of a step side by side.
+
+    (Herrmann et al. 2024.)
+    """
+
+    published = True
+
+    def __init__(self, population: Population, probes: int = 8, length: int | None = None) -> None:
+        super().__init__(population, probes, length)
+        spec = population.spec
+        self.scores = nn.Parameter(self.open_probes())
+        self.reader = Reader(probes * spec.output_size)
+        self.read_out = ReadOut(self.length)
+
+    def forward(self, weights: Weights) -> Tensor:
+        """name -> [N, *shape] to [N, E]."""
+        answers = read_logits(run_frozen(weights, self.input_range.forward(self.scores)))
+        return self.read_out(self.reader(answers.permute(2, 0, 1, 3).flatten(2)))
+
+    def probing_inputs(self, weights: Weights) -> Tensor:
+        """See `ProbingEncoder`: the same for all N."""
+        models = weights["head.weight"].shape[0]
+        return self.input_range.forward(self.scores).detach().expand(models, -1, -1, -1)

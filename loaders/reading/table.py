@@ -1,0 +1,129 @@
+"""The Arrow table under a map-style dataset: shards one below the other, still in their files."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from datasets.table import TableBlock, table_cast, table_flatten
+from numpy.typing import NDArray
+from rnnzoo.loaders.reading.blocks import ShardReader, files_of, join_rows, runs_of, split_by_shard
+from rnnzoo.loaders.reading.formats import is_tensor
+from rnnzoo.loaders.reading.selection import Selection
+from rnnzoo.loaders.source.local import ZooFolder
+
+
+@dataclass(frozen=True)
+class TableSource:
+    """What a map-style table is made of, enough to make it again in another process."""
+
+    folder: ZooFolder
+    split: str
+    shards: tuple[str, ...]
+    selection: Selection
+
+    def open(self, metadata: pa.Table | None = None) -> pa.Table:
+        """All rows of the shards, in order. metadata: those of the split, where they have been read already.
+
+        The metadata stay in one piece, and the tensors of a shard are a chunk: a piece a shard would cost time.
+        """
+        metadata = self.folder.read_metadata(self.split) if metadata is None else metadata
+        if len(self.shards) < len(self.folder.manifest.splits[self.split].shards):
+            metadata = metadata.filter(pc.is_in(metadata["shard"], pa.array(self.shards))).combine_chunks()
+        shards = split_by_shard(metadata.select(["shard", "row", "rollout_row"]))
+        self.folder.fetch([name for shard in shards for name in files_of(shard, self.selection)])
+        tensors: dict[str, list[pa.Array]] = defaultdict(list)
+        for shard in shards:
+            for name, chunks in ShardReader(self.folder, shard, self.selection).chunks(shard.metadata):
+                tensors[name] += chunks
+        columns = {name: metadata[name] for name in self.selection.columns}
+        return pa.table(columns | {name: pa.chunked_array(chunks) for name, chunks in tensors.items()})
+
+
+def _transform(name: str) -> Callable[..., ShardTable]:
+    def method(self: ShardTable, *args: Any, **kwargs: Any) -> ShardTable:
+        replays = (*self.replays, (name, args, kwargs))
+        return ShardTable(self.source, replays, _apply(self.table, name, args, kwargs))
+
+    return method
+
+
+def _apply(table: pa.Table, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> pa.Table:
+    if name == "cast":
+        return table_cast(table, *args, **kwargs)
+    if name == "flatten":
+        return table_flatten(table, *args, **kwargs)
+    return getattr(table, name)(*args, **kwargs)
+
+
+class ShardTable(TableBlock):
+    """The table under a map-style dataset. It pickles as its source, and the steps that led from there.
+
+    It is no `MemoryMappedTable`: `datasets` would take the shards for cache files of its own and write the
+    results of `map` beside them.
+    """
+
+    def __init__(
+        self,
+        source: TableSource,
+        replays: tuple[tuple[str, tuple[Any, ...], dict[str, Any]], ...] = (),
+        table: pa.Table | None = None,
+    ) -> None:
+        super().__init__(_replayed(source, replays) if table is None else table)
+        self.source = source
+        self.replays = replays
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ShardTable, (self.source, self.replays)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ShardTable:
+        return self  # immutable, and `Dataset` copies deeply at every turn
+
+    slice = _transform("slice")
+    filter = _transform("filter")
+    flatten = _transform("flatten")
+    combine_chunks = _transform("combine_chunks")
+    cast = _transform("cast")
+    replace_schema_metadata = _transform("replace_schema_metadata")
+    add_column = _transform("add_column")
+    append_column = _transform("append_column")
+    remove_column = _transform("remove_column")
+    set_column = _transform("set_column")
+    rename_columns = _transform("rename_columns")
+    drop = _transform("drop")
+    select = _transform("select")
+
+    @cached_property
+    def tensor_columns(self) -> dict[str, list[memoryview]]:
+        """The bytes of every tensor column without nulls, one memoryview a record batch."""
+        return {
+            field.name: [memoryview(batch.column(index).flatten().to_numpy()).cast("B") for batch in self._batches]
+            for index, field in enumerate(self.schema)
+            if is_tensor(field.type) and not self.table.column(index).null_count
+        }
+
+    def gather(self, rows: NDArray[np.integer[Any]]) -> Iterator[tuple[str, NDArray[Any]]]:
+        """The tensor columns at these rows, in any order: (name, new array [B, size]), one column at a time."""
+        batches = np.searchsorted(self._offsets, rows, side="right") - 1
+        runs = runs_of(rows, breaks=np.diff(batches) != 0)
+        batch_of_run = np.searchsorted(self._offsets, runs[:, 0], side="right") - 1
+        runs -= self._offsets[batch_of_run, None]
+        numbers = batch_of_run.tolist()
+        for name, views in self.tensor_columns.items():
+            kind = self.schema.field(name).type
+            dtype = np.dtype(kind.value_type.to_pandas_dtype())
+            block = join_rows([views[number] for number in numbers], runs, kind.list_size * dtype.itemsize)
+            yield name, np.frombuffer(block, dtype).reshape(len(rows), kind.list_size)
+
+
+def _replayed(source: TableSource, replays: tuple[Any, ...]) -> pa.Table:
+    table = source.open()
+    for name, args, kwargs in replays:
+        table = _apply(table, name, args, kwargs)
+    return table

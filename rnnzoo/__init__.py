@@ -1,0 +1,29 @@
+"""Model zoos of recurrent networks: build, store, stream and benchmark RNN weights.
+
+`rnnzoo.zoo_builder` trains and stores zoos, `rnnzoo.loaders` reads and benchmarks them. What most users need
+stands here; it is imported when it is first asked for, so that `import rnnzoo` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rnnzoo.loaders import Zoo, load_zoo
+
+__version__ = "0.1.0"
+__all__ = ["Zoo", "__version__", "load_zoo"]
+
+_HOME = {"Zoo": "rnnzoo.loaders", "load_zoo": "rnnzoo.loaders"}
+"""Public name -> the module that has it."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

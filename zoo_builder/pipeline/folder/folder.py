@@ -1,0 +1,155 @@
+"""The folder that a zoo is built in: opened for a config, tidied, and turned into a finished zoo.
+
+Several builds may do this in one folder at once, in any order and dying at any moment.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.pipeline.folder.finish import finish_zoo
+from rnnzoo.zoo_builder.pipeline.locks import alone, try_claim
+from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ShardPlan, ZooPlan
+from rnnzoo.zoo_builder.pipeline.shard.store import is_complete, part_path
+from rnnzoo.zoo_builder.storage import schema
+from rnnzoo.zoo_builder.storage.files import file_in, parse_json, read_bytes
+from rnnzoo.zoo_builder.storage.manifest import Manifest, read_manifest, write_json
+from rnnzoo.zoo_builder.storage.writing import TEMPORARY_FILES
+from rnnzoo.zoo_builder.zoos import ZooConfig, config_of
+
+_FINISH, _PLAN = "finish", "plan"
+_SHARD = re.compile(r"\.([a-z]+-\d{5}-of-\d{5})\.")
+
+
+def open_folder(config: ZooConfig, folder: Path) -> Manifest | None:
+    """Get a folder ready for the build of a config; the manifest if that zoo is finished there.
+
+    Leaves the config in an empty folder, or checks that it is the one left there by an earlier build. Raises
+    RnnzooError for a folder that holds something else.
+    """
+    finished = finished_zoo(config, folder)
+    if finished is not None:
+        return finished
+    if folder.exists() and not folder.is_dir():
+        raise RnnzooError(f"{folder}: a file, expected a folder to build in")
+    plan_file = plan_path(folder)
+    if not plan_file.exists():
+        _check_empty(folder)
+        _make(plan_file.parent)
+    with alone(folder, _PLAN):
+        finished = finished_zoo(config, folder)  # perhaps just now, by another build
+        if finished is not None:
+            return finished
+        if plan_file.exists():
+            check_same_config(config, read_config(folder), folder)
+        else:
+            write_json(plan_file, config.to_dict())
+    _clear_leftovers(folder)
+    return None
+
+
+def plan_path(folder: Path) -> Path:
+    return folder / schema.BUILD_FOLDER / "plan.json"
+
+
+def read_config(folder: Path) -> ZooConfig:
+    """The config of the build in a folder."""
+    path = file_in(folder, str(plan_path(Path())))
+    return parse_config(read_bytes(path), str(path))
+
+
+def parse_config(content: bytes, where: str) -> ZooConfig:
+    """A config from the JSON that a build leaves behind; `where` names the source in errors."""
+    values = parse_json(content, where)
+    if not isinstance(values, dict):
+        raise RnnzooError(f"{where}: found {type(values).__name__}, expected a JSON object")
+    return config_of(values, where)
+
+
+def finished_zoo(config: ZooConfig, folder: Path) -> Manifest | None:
+    """The manifest of the zoo in `folder`, if one of this config is finished there."""
+    if not is_finished(folder):
+        return None
+    manifest = read_manifest(folder)
+    check_same_config(config, config_of(manifest.config, str(folder / schema.MANIFEST)), folder)
+    shutil.rmtree(folder / schema.BUILD_FOLDER, ignore_errors=True)
+    return manifest
+
+
+def is_finished(folder: Path) -> bool:
+    return (folder / schema.MANIFEST).exists()
+
+
+def is_built(folder: Path, shard: ShardPlan) -> bool:
+    """Whether a shard's part is there. Whether its files are sound is looked at by `open_shards`, once."""
+    return part_path(folder, shard).exists() or is_finished(folder)
+
+
+def open_shards(folder: Path, shards: Sequence[ShardPlan]) -> list[ShardPlan]:
+    """The shards that are still to be built. The part of one whose files are broken is taken away."""
+    unfinished = []
+    for shard in shards:
+        if not is_complete(folder, shard):
+            unfinished.append(shard)
+            if part_path(folder, shard).exists():
+                with alone(folder, _FINISH):
+                    part_path(folder, shard).unlink(missing_ok=True)
+    return unfinished
+
+
+def finish_folder(plan: ZooPlan, folder: Path) -> Manifest | None:
+    """Finish the zoo if all its shards are built; None if some are not. One process does it, the others wait."""
+    finished = finished_zoo(plan.config, folder)
+    if finished is not None:
+        return finished
+    with alone(folder, _FINISH):
+        finished = finished_zoo(plan.config, folder)
+        if finished is not None:
+            return finished
+        if not all(part_path(folder, shard).exists() for shard in plan.shards):
+            return None
+        for leftover in folder.rglob(TEMPORARY_FILES):
+            leftover.unlink(missing_ok=True)
+        manifest = finish_zoo(plan, folder)
+        shutil.rmtree(folder / schema.BUILD_FOLDER, ignore_errors=True)
+        return manifest
+
+
+def check_same_config(wanted: ZooConfig, found: ZooConfig, where: Path | str) -> None:
+    """Raise RnnzooError, naming the first difference, unless the config found in a place is the one wanted."""
+    there = found.to_dict()
+    for name, value in wanted.to_dict().items():
+        if name != "preset" and there[name] != value:
+            raise RnnzooError(
+                f"{where}: holds a zoo of another config: {name} is {there[name]!r} there, {value!r} was asked "
+                "for; choose another folder, or remove that one"
+            )
+
+
+def _check_empty(folder: Path) -> None:
+    strangers = sorted({path.name for path in folder.glob("*")} - {schema.BUILD_FOLDER})
+    if strangers and not (
+        plan_path(folder).exists() or is_finished(folder)
+    ):  # else begun by another build just now
+        raise RnnzooError(f"{folder}: found {strangers[0]!r} in it, expected an empty folder or a zoo begun there")
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RnnzooError(f"{folder}: cannot be made: {error.strerror or error}") from error
+
+
+def _clear_leftovers(folder: Path) -> None:
+    """Remove what a build that was killed had half written: of shards that nobody is writing to now."""
+    for leftover in folder.rglob(TEMPORARY_FILES):
+        shard = _SHARD.match(leftover.name)
+        claim = try_claim(folder, shard[1]) if shard else None
+        if claim is not None:
+            with claim:
+                leftover.unlink(missing_ok=True)

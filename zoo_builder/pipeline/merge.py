@@ -1,0 +1,128 @@
+"""Merges the folders that parts of a build were made in, by `zoo-builder build --part i/n`, into one zoo.
+
+Shards are placed one after the other, each only if its files are as its part says, and the part last. A merge
+may be stopped at any moment and begun again, and what is missing or broken costs nothing of the rest.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.pipeline.folder.folder import (
+    check_same_config,
+    finish_folder,
+    is_finished,
+    open_folder,
+    open_shards,
+    plan_path,
+    read_config,
+)
+from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ShardPlan, ZooPlan
+from rnnzoo.zoo_builder.pipeline.shard.store import check_file, part_files, part_path
+from rnnzoo.zoo_builder.storage.files import file_in
+from rnnzoo.zoo_builder.storage.manifest import Manifest
+from rnnzoo.zoo_builder.storage.writing import replacing, sync_folder, temporary_for
+from rnnzoo.zoo_builder.zoos import ZooConfig
+
+MOST_NAMED = 5
+"""Shards of each kind that an error names."""
+
+
+def config_of_parts(folders: Sequence[Path]) -> ZooConfig:
+    """The config that all these folders have parts of. Raises RnnzooError when they differ, or hold no part."""
+    configs = []
+    for folder in folders:
+        if is_finished(folder):
+            raise RnnzooError(f"{folder}: found a finished zoo, expected a part of one, which needs no merging")
+        if not plan_path(folder).is_file():
+            raise RnnzooError(f"{folder}: expected a part of a zoo, found no {plan_path(Path())} in it")
+        configs.append(read_config(folder))
+        check_same_config(configs[0], configs[-1], folder)
+    return configs[0]
+
+
+def merge_parts(plan: ZooPlan, folders: Sequence[Path], out: Path, placed: Callable[[], None]) -> Manifest:
+    """Bring the shards of a zoo from the folders of its parts to `out`, where some may be already, and finish it.
+
+    Files are linked where that can be done, else copied. placed: called after each shard. Raises RnnzooError at
+    the end, naming them, when shards are missing or broken in all folders; the others are in `out` then.
+    """
+    finished = open_folder(plan.config, out)
+    problems: dict[str, list[str]] = {}
+    if finished is None:
+        unplaced = {shard.name for shard in open_shards(out, plan.shards)}
+        for shard in plan.shards:
+            if shard.name in unplaced:
+                found = _fetch(shard, folders, out)
+                if not part_path(out, shard).exists():
+                    problems[shard.name] = found
+            placed()
+        finished = finish_folder(plan, out)
+    if finished is None:
+        raise RnnzooError(_describe(problems, out))
+    return finished
+
+
+def _fetch(shard: ShardPlan, folders: Sequence[Path], out: Path) -> list[str]:
+    """Place a shard from the first folder that has it whole; returns what is wrong with it in those before."""
+    problems = []
+    for folder in folders:
+        if part_path(folder, shard).exists():
+            try:
+                files = _sound_files(folder, shard)
+            except RnnzooError as error:
+                problems.append(str(error))
+            else:
+                for name in files:
+                    _place(folder / name, out / name)
+                break
+    return problems
+
+
+def _sound_files(folder: Path, shard: ShardPlan) -> list[str]:
+    """The names of a shard's files, the part last. Raises RnnzooError if one is not as it was written."""
+    files = part_files(folder, shard)
+    for name, entry in files.items():
+        check_file(file_in(folder, name), entry)
+    return [*files, str(part_path(Path(), shard))]
+
+
+def _place(source: Path, target: Path) -> None:
+    """Link a file, or copy it where that cannot be done; whole or not at all."""
+    link = temporary_for(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, link)
+    except OSError:
+        with open(source, "rb") as content, replacing(target) as file:
+            shutil.copyfileobj(content, file, 1 << 20)
+        return
+    try:
+        os.replace(link, target)
+        sync_folder(target.parent)
+    finally:
+        link.unlink(missing_ok=True)  # it is still there where `target` was the same file already
+
+
+def _describe(problems: Mapping[str, Sequence[str]], out: Path) -> str:
+    """What is missing and what is broken, in words. problems: of each shard that could not be placed."""
+    missing = [name for name, found in problems.items() if not found]
+    broken = [found[0] for found in problems.values() if found]
+    texts = [f"{len(problems)} of the zoo's shards are missing or broken in all parts"]
+    if missing:
+        texts.append(f"missing: {_some(missing)}")
+    if broken:
+        texts.append(f"broken: {_some(broken)}")
+    return (
+        f"{out}: {'; '.join(texts)}. The others are here; build what is named again, by the command of its part, "
+        "and merge again"
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(names[:MOST_NAMED]) + more

@@ -1,0 +1,146 @@
+"""Finished shards in a store that all nodes reach where they share no folder: s3://..., gs://..., file://...
+
+The store holds what `.build` and the zoo's folders would hold. Uploads need not be atomic: a shard's part comes
+last and has the hashes of its files, and what was fetched is checked against it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import platform
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import fsspec
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.pipeline.folder.folder import check_same_config, parse_config, plan_path
+from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ShardPlan
+from rnnzoo.zoo_builder.pipeline.shard.saved_state import state_path
+from rnnzoo.zoo_builder.pipeline.shard.store import part_path
+from rnnzoo.zoo_builder.storage import schema
+from rnnzoo.zoo_builder.storage.shards import write_file
+from rnnzoo.zoo_builder.zoos import ZooConfig
+
+OPTION = "--store"
+
+
+class ObjectStore:
+    """The store at an fsspec URL. Its options and credentials are those of the environment, on every node."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    @cached_property
+    def _place(self) -> tuple[Any, str]:
+        with self._errors():
+            return fsspec.core.url_to_fs(self.url)
+
+    def claim(self, config: ZooConfig) -> None:
+        """Leave the config in an empty store, or check that it is the one left there by an earlier build."""
+        if self._plan() is None:
+            with self._errors():
+                self._write(_PLAN, (json.dumps(config.to_dict(), indent=1) + "\n").encode())
+        self.check_plan(config)
+
+    def check_plan(self, config: ZooConfig) -> None:
+        """Raise RnnzooError unless this store holds a build of this config."""
+        found = self._plan()
+        if found is None:
+            raise RnnzooError(
+                f"{OPTION}: {self.url}: node {platform.node()} finds no {_PLAN} there, which the command has just "
+                "written; expected a store that all nodes reach"
+            )
+        check_same_config(config, found, f"{OPTION}: {self.url}")
+
+    def _plan(self) -> ZooConfig | None:
+        with self._errors():
+            content = self._read(_PLAN)
+            return None if content is None else parse_config(content, _PLAN)
+
+    def shards(self) -> set[str]:
+        """The names of the shards that are here, in a store that is claimed."""
+        files, root = self._place
+        with self._errors():
+            if not files.isdir(f"{root}/{schema.BUILD_FOLDER}"):
+                return set()
+            names = [
+                str(name).rpartition("/")[2] for name in files.ls(f"{root}/{schema.BUILD_FOLDER}", detail=False)
+            ]
+        return {name.removesuffix(".parquet") for name in names if name.endswith(".parquet")}
+
+    def send(self, folder: Path, shard: ShardPlan) -> None:
+        """Upload a finished shard, its part last, and remove its state."""
+        for name in _shard_files(shard):
+            self._send(folder / name, name)
+        self.remove(_state(shard))
+
+    def fetch(self, folder: Path, shard: ShardPlan) -> None:
+        """Download a shard, its part last. Whether it is sound shows by its part."""
+        for name in _shard_files(shard):
+            self._fetch(folder, name)
+
+    def discard(self, shard: ShardPlan) -> None:
+        """Remove a shard's part, so that it counts as not built."""
+        self.remove(_part(shard))
+
+    def send_state(self, folder: Path, shard: ShardPlan) -> None:
+        self._send(folder / _state(shard), _state(shard))
+
+    def fetch_state(self, folder: Path, shard: ShardPlan) -> None:
+        """Download the saved state of a shard, if there is one."""
+        self._fetch(folder, _state(shard))
+
+    def remove(self, name: str) -> None:
+        files, root = self._place
+        with self._errors(), contextlib.suppress(FileNotFoundError):
+            files.rm_file(f"{root}/{name}")
+
+    def _send(self, path: Path, name: str) -> None:
+        with self._errors():
+            self._write(name, path.read_bytes())
+
+    def _fetch(self, folder: Path, name: str) -> None:
+        with self._errors():
+            content = self._read(name)
+        if content is not None:
+            write_file(folder / name, content)
+
+    def _read(self, name: str) -> bytes | None:
+        files, root = self._place
+        files.invalidate_cache()
+        try:
+            return files.cat_file(f"{root}/{name}")
+        except FileNotFoundError:
+            return None
+
+    def _write(self, name: str, content: bytes) -> None:
+        files, root = self._place
+        path = f"{root}/{name}"
+        files.makedirs(path.rpartition("/")[0], exist_ok=True)
+        files.pipe_file(path, content)
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ImportError, ValueError) as error:
+            raise RnnzooError(f"{OPTION}: {self.url}: {error}") from error
+
+
+_NOWHERE = Path()
+_PLAN = plan_path(_NOWHERE).as_posix()
+
+
+def _part(shard: ShardPlan) -> str:
+    return part_path(_NOWHERE, shard).as_posix()
+
+
+def _state(shard: ShardPlan) -> str:
+    return state_path(_NOWHERE, shard).as_posix()
+
+
+def _shard_files(shard: ShardPlan) -> list[str]:
+    return [schema.weights_file(shard.name), schema.rollouts_file(shard.name), _part(shard)]

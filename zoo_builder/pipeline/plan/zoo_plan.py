@@ -1,0 +1,76 @@
+"""What a config stands for: its runs, their splits, and the shards they are trained and stored in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.rnn import RNNSpec
+from rnnzoo.zoo_builder.splits import SPLITS, Splits, assign_splits
+from rnnzoo.zoo_builder.storage.schema import shard_name
+from rnnzoo.zoo_builder.tasks import TaskFamily
+from rnnzoo.zoo_builder.training.loop import Run
+from rnnzoo.zoo_builder.zoos import Runs, ZooConfig, plan_runs
+
+MOST_SHARDS = 65_536
+"""In a zoo: its manifest is then some 22 MB, and its folders have no more files than file systems bear well."""
+
+
+@dataclass(frozen=True)
+class ShardPlan:
+    """One unit of work: the runs of one shard. `name` is without folder and ending."""
+
+    name: str
+    split: str
+    runs: Sequence[Run]
+
+
+@dataclass(frozen=True)
+class ZooPlan:
+    """Everything that follows from a config and its task family, worked out when first asked for."""
+
+    config: ZooConfig
+    family: TaskFamily[Any]
+
+    @property
+    def spec(self) -> RNNSpec:
+        return self.config.spec
+
+    @cached_property
+    def runs(self) -> Runs:
+        return plan_runs(self.config, self.family)
+
+    @cached_property
+    def splits(self) -> Splits:
+        return assign_splits(self.family, self.runs.tasks, self.config.seed)
+
+    @cached_property
+    def shards(self) -> list[ShardPlan]:
+        """The shards of all splits, in order; each run is in exactly one.
+
+        Runs of one task stand together, so that whoever asks for a task, from afar, reads few ranges.
+        """
+        ids = [task.task_id for task in self.runs.tasks]
+        order = np.array(sorted(range(len(ids)), key=ids.__getitem__))  # stable: runs of a task by their number
+        splits = np.array([SPLITS.index(self.splits.split[task_id]) for task_id in ids], np.int8)[order]
+        plans = []
+        size = self.config.runs_per_shard
+        for number, split in enumerate(SPLITS):
+            runs = self.runs.take(order[splits == number])
+            count = -(-len(runs) // size)
+            for index in range(count):
+                group = runs[index * size : (index + 1) * size]
+                plans.append(ShardPlan(shard_name(split, index, count), split, group))
+        if len(plans) > MOST_SHARDS:
+            raise RnnzooError(
+                f"runs_per_shard: found {size}, which makes {len(plans)} shards, expected at most {MOST_SHARDS}: "
+                "more runs in a shard make fewer"
+            )
+        return plans
+
+    def shards_of(self, split: str) -> list[ShardPlan]:
+        return [shard for shard in self.shards if shard.split == split]

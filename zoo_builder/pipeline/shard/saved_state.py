@@ -1,0 +1,118 @@
+"""The state of a shard under way, kept on disk so that a kill costs minutes and not the shard.
+
+A saved state is a safetensors file: weights and both moments [N, P] at `step`, and the checkpoints kept so
+far [C, N, P]. Items are drawn by counter, so there is no generator to save. The header holds a hash of the
+data: a state that does not match it is left aside, and the shard begins anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ShardPlan, ZooPlan
+from rnnzoo.zoo_builder.rnn import RNNSpec
+from rnnzoo.zoo_builder.storage.contents import Kind, kinds_of
+from rnnzoo.zoo_builder.storage.files import file_in
+from rnnzoo.zoo_builder.storage.schema import BUILD_FOLDER
+from rnnzoo.zoo_builder.storage.shards import Shard, read_shard, write_shard
+from rnnzoo.zoo_builder.training.kernels import TrainState
+from torch import Tensor
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Progress:
+    """state: of N runs in training, None at the start. kept: step -> weights [N, P] at that checkpoint."""
+
+    state: TrainState | None = None
+    kept: dict[int, Tensor] = field(default_factory=dict)
+
+    @property
+    def step(self) -> int:
+        return 0 if self.state is None else self.state.step
+
+
+def state_path(folder: Path, shard: ShardPlan) -> Path:
+    return folder / BUILD_FOLDER / f"{shard.name}.state.safetensors"
+
+
+def save_progress(folder: Path, shards: Sequence[ShardPlan], progress: Progress) -> None:
+    """Save the progress of shards that are trained side by side, a file each."""
+    state = progress.state
+    assert state is not None, "nothing has been trained yet"
+    first = 0
+    for shard in shards:
+        rows = slice(first, first + len(shard.runs))
+        first = rows.stop
+        tensors = {
+            "weights": state.weights[rows].numpy(),
+            "first_moment": state.first_moment[rows].numpy(),
+            "second_moment": state.second_moment[rows].numpy(),
+        }
+        if progress.kept:
+            tensors["kept"] = np.stack([weights[rows].numpy() for weights in progress.kept.values()])
+        header = {"step": state.step, "kept_steps": list(progress.kept), "sha256": _digest(tensors)}
+        write_shard(state_path(folder, shard), tensors, header)
+
+
+def load_progress(plan: ZooPlan, folder: Path, shard: ShardPlan) -> Progress:
+    """What is saved of a shard; the start of it when nothing (usable) is."""
+    path = state_path(folder, shard)
+    if not path.exists():
+        return Progress()
+    try:
+        return _checked(plan, shard, read_shard(file_in(folder, str(path.relative_to(folder)))))
+    except RnnzooError as error:
+        log.warning("%s; training of %s begins anew", error, shard.name)
+        return Progress()
+
+
+def _checked(plan: ZooPlan, shard: ShardPlan, saved: Shard) -> Progress:
+    """The progress in a saved state. Raises RnnzooError for one that is not of this shard, or was changed."""
+    step, kept_steps = saved.metadata.get("step"), saved.metadata.get("kept_steps")
+    reached = [c for c in plan.config.checkpoints if isinstance(step, int) and c <= step]
+    if not isinstance(step, int) or kept_steps not in (reached, [c for c in reached if c < step]):
+        raise RnnzooError(f"{saved.path}: found step {step!r} and the checkpoints {kept_steps!r:.80}")
+    shape = (len(shard.runs), plan.spec.num_parameters)
+    expected = dict.fromkeys(("weights", "first_moment", "second_moment"), Kind(np.dtype(np.float32), shape))
+    if kept_steps:
+        expected["kept"] = Kind(np.dtype(np.float32), (len(kept_steps), *shape))
+    if (found := kinds_of(saved.tensors)) != expected:
+        raise RnnzooError(f"{saved.path}: found other tensors than those of {len(shard.runs)} runs: {list(found)}")
+    tensors = {name: np.array(tensor) for name, tensor in saved.tensors.items()}
+    if _digest(tensors) != saved.metadata.get("sha256"):
+        raise RnnzooError(f"{saved.path}: the data do not match their hash")
+    weights, first_moment, second_moment, *kept = (torch.from_numpy(tensors[name]) for name in expected)
+    state = TrainState(plan.spec, weights, first_moment, second_moment, step)
+    return Progress(state, dict(zip(kept_steps, kept[0], strict=True)) if kept else {})
+
+
+def join_progress(spec: RNNSpec, parts: Sequence[Progress]) -> Progress:
+    """The progress of several shards that stand at the same step, to train them side by side."""
+    if len(parts) == 1 or parts[0].state is None:
+        return parts[0] if len(parts) == 1 else Progress()
+    states = [part.state for part in parts if part.state is not None]
+    joined = TrainState(
+        spec,
+        torch.cat([state.weights for state in states]),
+        torch.cat([state.first_moment for state in states]),
+        torch.cat([state.second_moment for state in states]),
+        states[0].step,
+    )
+    return Progress(joined, {step: torch.cat([part.kept[step] for part in parts]) for step in parts[0].kept})
+
+
+def _digest(tensors: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(tensors[name]).data)
+    return digest.hexdigest()
