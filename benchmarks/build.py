@@ -20,6 +20,11 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow.compute as pc
 import torch
+from scipy.stats import ks_2samp
+from torch import Tensor
+from tqdm import tqdm
+
+from benchmarks.training import PublishedLoop
 from rnnzoo.zoo_builder.pipeline.build import build_zoo
 from rnnzoo.zoo_builder.pipeline.shard.unit import Unwatched
 from rnnzoo.zoo_builder.rnn import RNNSpec
@@ -28,11 +33,6 @@ from rnnzoo.zoo_builder.tasks.base import Data
 from rnnzoo.zoo_builder.training.kernels import Kernel, TrainState
 from rnnzoo.zoo_builder.training.kernels.fused_cpu import FusedCpuKernel
 from rnnzoo.zoo_builder.zoos import ZooConfig, resolve_config
-from scipy.stats import ks_2samp
-from torch import Tensor
-from tqdm import tqdm
-
-from benchmarks.training import PublishedLoop
 
 Result = TypeVar("Result")
 

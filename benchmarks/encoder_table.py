@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import get_args
 
-from rnnzoo.loaders.encoders import ENCODERS, Encoder
-from rnnzoo.loaders.encoders.base import Symmetry
 from torch import nn
 
 from benchmarks.encoders import fitting, populations
+from rnnzoo.loaders.encoders import ENCODERS, Encoder
+from rnnzoo.loaders.encoders.base import Symmetry
 
 HEADER = ("encoder", "looks at", "parameters: languages", "images")
 

@@ -19,6 +19,9 @@ from functools import partial
 from statistics import median
 
 import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
 from rnnzoo.loaders.encoders import ENCODERS, Encoder, declared, is_learned, load_encoder
 from rnnzoo.loaders.encoders.probing.base import READER_SIZE, centred, read_logits
 from rnnzoo.loaders.encoders.probing.interactive_probing import InteractiveProbing
@@ -27,8 +30,6 @@ from rnnzoo.loaders.population import LabelledItems, Population
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import RNNModule, RNNSpec, Weights, init_parameters, unflatten_weights
 from rnnzoo.zoo_builder.tasks.base import TileEncoding, TokenEncoding
-from torch import Tensor, nn
-from torch.func import functional_call, vmap
 
 HIDDEN = 32
 SUFFIX = ", per model"

@@ -22,6 +22,7 @@ from typing import Annotated
 
 import typer
 from huggingface_hub import constants, hf_hub_download
+
 from rnnzoo.loaders.reading.selection import Filters
 from rnnzoo.loaders.source.hub import DOWNLOADS, HubZoo
 from rnnzoo.loaders.zoo import load_zoo

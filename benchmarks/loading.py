@@ -23,6 +23,7 @@ import numpy as np
 import typer
 from datasets import Dataset, IterableDataset
 from numpy.typing import NDArray
+
 from rnnzoo.loaders.reading.selection import Filters
 from rnnzoo.loaders.zoo import Zoo, load_zoo
 from rnnzoo.zoo_builder.errors import RnnzooError

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ZooPlan
 from rnnzoo.zoo_builder.storage.manifest import read_manifest
 from rnnzoo.zoo_builder.training.kernels import choose_kernel

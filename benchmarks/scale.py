@@ -26,6 +26,8 @@ from unittest.mock import patch
 import numpy as np
 import pyarrow as pa
 import torch
+from tqdm import tqdm
+
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.pipeline.folder.folder import finish_folder, is_built, open_folder
 from rnnzoo.zoo_builder.pipeline.plan.parts import Part
@@ -34,7 +36,6 @@ from rnnzoo.zoo_builder.pipeline.shard.store import store_shard
 from rnnzoo.zoo_builder.rollouts import Evaluation
 from rnnzoo.zoo_builder.storage import schema
 from rnnzoo.zoo_builder.zoos import ZooConfig, resolve_config
-from tqdm import tqdm
 
 PARTS = 4
 COMMAND = [sys.executable, "-m", "rnnzoo.zoo_builder"]

@@ -21,6 +21,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+
 from rnnzoo.zoo_builder.rnn import RNNModule, RNNSpec, unflatten_weights
 from rnnzoo.zoo_builder.tasks import FormalLanguages, Images, SequentialImages, TaskFamily
 from rnnzoo.zoo_builder.tasks.base import Data
@@ -28,7 +30,6 @@ from rnnzoo.zoo_builder.training.kernels import Kernel, TorchKernel, TrainState
 from rnnzoo.zoo_builder.training.kernels.base import BETA1, BETA2, EPSILON
 from rnnzoo.zoo_builder.training.kernels.fused_cpu import FusedCpuKernel, available_cores
 from rnnzoo.zoo_builder.training.loop import draw_items, run_data
-from torch import Tensor
 
 BATCH_SIZE = 32
 PAPER_MODEL_STEPS = 1000 * 20_000

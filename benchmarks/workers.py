@@ -16,14 +16,14 @@ from pathlib import Path
 from statistics import median
 
 import torch
+
+from benchmarks.build import BuildBar
 from rnnzoo.zoo_builder.pipeline.build import InThisProcess, Way, build_plan
 from rnnzoo.zoo_builder.pipeline.local.workers import Workers
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ZooPlan
 from rnnzoo.zoo_builder.storage.schema import MANIFEST
 from rnnzoo.zoo_builder.training.kernels import choose_kernel
 from rnnzoo.zoo_builder.zoos import resolve_config
-
-from benchmarks.build import BuildBar
 
 SAVE_EVERY = 120
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
 from rnnzoo.loaders.benchmark import TARGETS, Request, format_table, make_report, read_result, run_benchmark
 from rnnzoo.loaders.benchmark.run import PRESETS, TRACKS
 from rnnzoo.loaders.encoders import ENCODERS

@@ -11,13 +11,14 @@ import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
+
 from rnnzoo.loaders.population import LabelledItems, Population
 from rnnzoo.loaders.zoo import Zoo
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import unflatten_weights
 from rnnzoo.zoo_builder.tasks.base import TileEncoding
 from rnnzoo.zoo_builder.tasks.sequential_images import turned
-from torch import Tensor
 
 REFERENCES = 100
 

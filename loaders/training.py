@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import torch
+from torch import Tensor, nn
+
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.storage.writing import replacing
-from torch import Tensor, nn
 
 SAVE_SECONDS = 30.0
 

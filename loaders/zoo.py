@@ -15,6 +15,8 @@ import pyarrow as pa
 import torch
 from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
 from numpy.typing import NDArray
+from torch import Tensor
+
 from rnnzoo.loaders.reading.blocks import runs_of_names
 from rnnzoo.loaders.reading.formats import format_name
 from rnnzoo.loaders.reading.map_style import map_style
@@ -27,7 +29,6 @@ from rnnzoo.zoo_builder.rnn import RNNModule, RNNSpec, flatten_weights, rnn_forw
 from rnnzoo.zoo_builder.storage.manifest import Manifest, SplitEntry
 from rnnzoo.zoo_builder.storage.schema import metadata_file
 from rnnzoo.zoo_builder.tasks.base import Encoding, check_items, encoding_of
-from torch import Tensor
 
 REPOSITORY_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 MODELS_AT_ONCE = 64

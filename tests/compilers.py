@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from rnnzoo.zoo_builder.compiled.compiler import KernelUnavailable, find_compiler
 
 

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from rnnzoo.zoo_builder.pipeline import build_zoo
 from rnnzoo.zoo_builder.pipeline.shard.unit import Unwatched
 from rnnzoo.zoo_builder.training.kernels import TorchKernel

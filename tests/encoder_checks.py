@@ -5,12 +5,13 @@ import io
 from collections.abc import Callable
 
 import torch
+from torch import Tensor, nn
+
 from rnnzoo.loaders.encoders import declared
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.rnn import RNNSpec, Weights, init_parameters, rnn_forward, unflatten_weights
 from rnnzoo.zoo_builder.rnn.symmetry import flip_units, permute_units, split_biases
 from rnnzoo.zoo_builder.tasks.base import TileEncoding, TokenEncoding
-from torch import Tensor, nn
 
 SMALL = Population(RNNSpec(6, 8, 6, 2), TokenEncoding(6, 4), steps=9)
 LANGUAGES = Population(RNNSpec(6, 32, 6, 2), TokenEncoding(6, 4), steps=41)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+
 from rnnzoo.loaders.benchmark.results import (
     Emulation,
     Leakage,

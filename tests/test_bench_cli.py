@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from rnnzoo.loaders.cli import main
 from rnnzoo.loaders.encoders import ENCODERS
 

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
+
 from rnnzoo.loaders.benchmark import TARGETS, Request, read_result, run_benchmark
 from rnnzoo.loaders.benchmark.boards import read_results
 from rnnzoo.loaders.benchmark.heads import TargetHead

@@ -11,14 +11,15 @@ import time
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from safetensors.numpy import load_file
+from tiny_builds import Watcher, build_command, contents, tiny_config
+
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.pipeline import Interrupted, ZooPlan, build_zoo
 from rnnzoo.zoo_builder.pipeline.shard.store import part_path
 from rnnzoo.zoo_builder.storage.manifest import read_manifest
 from rnnzoo.zoo_builder.storage.shards import read_shard
 from rnnzoo.zoo_builder.training.kernels import TorchKernel
-from safetensors.numpy import load_file
-from tiny_builds import Watcher, build_command, contents, tiny_config
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,8 @@ import threading
 import time
 
 import pytest
+from tiny_builds import Watcher, build_command, contents, start, tiny_config
+
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.pipeline import Interrupted, ZooPlan, build_zoo
 from rnnzoo.zoo_builder.pipeline.local.processes import is_alive, kill, workers_of
@@ -21,7 +23,6 @@ from rnnzoo.zoo_builder.pipeline.locks import alone, try_claim
 from rnnzoo.zoo_builder.pipeline.shard.saved_state import state_path
 from rnnzoo.zoo_builder.training.kernels import TorchKernel
 from rnnzoo.zoo_builder.verify import verify_zoo
-from tiny_builds import Watcher, build_command, contents, start, tiny_config
 
 STEPS = 400
 FIELDS = {"runs": 4, "runs_per_shard": 1, "steps": STEPS, "checkpoints": (0, 50, STEPS)}

@@ -9,6 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from huggingface_hub import DatasetCard
+from synthetic_results import write_results
+
 from rnnzoo.loaders import Zoo
 from rnnzoo.loaders.benchmark.boards import read_results
 from rnnzoo.loaders.benchmark.report.baselines import baselines_markdown
@@ -20,7 +22,6 @@ from rnnzoo.zoo_builder.storage.schema import metadata_schema
 from rnnzoo.zoo_builder.tasks import TASK_FAMILIES
 from rnnzoo.zoo_builder.training.kernels import TorchKernel
 from rnnzoo.zoo_builder.zoos import ZOOS, resolve_config
-from synthetic_results import write_results
 
 
 @pytest.fixture(params=["language_zoo", "digits_zoo"])

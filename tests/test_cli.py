@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+
 from rnnzoo.zoo_builder import cli as builder_cli
 from rnnzoo.zoo_builder.zoos import PRESETS, ZOOS, config_of, resolve_config
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from compilers import needs_compiler
+
 from rnnzoo.zoo_builder.compiled import compiler
 from rnnzoo.zoo_builder.compiled.compiler import KernelUnavailable
 from rnnzoo.zoo_builder.rnn import RNNSpec

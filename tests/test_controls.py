@@ -17,6 +17,7 @@ from encoder_checks import (
     fresh_weights,
 )
 from PIL import Image
+
 from rnnzoo.loaders.encoders import check_encoder
 from rnnzoo.loaders.encoders.behaviour_statistics import (
     ANGLES,

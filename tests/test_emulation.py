@@ -7,6 +7,7 @@ import os
 import numpy as np
 import pytest
 import torch
+
 from rnnzoo.loaders.emulation import (
     LOSSES,
     Emulator,

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.spatial import Delaunay
+
 from rnnzoo.zoo_builder.splits import assign_splits
 from rnnzoo.zoo_builder.tasks import formal_languages
 from rnnzoo.zoo_builder.tasks.formal_languages import (
@@ -19,7 +21,6 @@ from rnnzoo.zoo_builder.tasks.formal_languages import (
     encode_word,
     is_member,
 )
-from scipy.spatial import Delaunay
 
 FAMILY = FormalLanguages()
 languages = st.sampled_from(FAMILY.languages)

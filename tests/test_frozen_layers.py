@@ -8,6 +8,8 @@ from itertools import pairwise
 import pytest
 import torch
 from compilers import skip_without_compiler
+from torch import Tensor
+
 from rnnzoo.loaders.encoders.probing import frozen_layer
 from rnnzoo.loaders.encoders.probing.frozen_layer import FrozenHead, FrozenLayer, FrozenLayerBack
 from rnnzoo.loaders.encoders.probing.frozen_rnn import FrozenRNNs, run_frozen
@@ -15,7 +17,6 @@ from rnnzoo.zoo_builder.compiled import lstm_layers
 from rnnzoo.zoo_builder.compiled.compiler import KernelUnavailable
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import RNNSpec, init_parameters, rnn_forward, unflatten_weights
-from torch import Tensor
 
 STEPS = 7
 MODELS = 5

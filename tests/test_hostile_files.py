@@ -20,6 +20,8 @@ import torch
 from fuzz.targets import make_targets, seal
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import save
+
 from rnnzoo.loaders import Zoo, load_zoo
 from rnnzoo.loaders.source.requests import Repository, newest_release
 from rnnzoo.loaders.training import TrainingConfig, train
@@ -30,7 +32,6 @@ from rnnzoo.zoo_builder.storage.shards import read_shard
 from rnnzoo.zoo_builder.tasks.base import encoding_of
 from rnnzoo.zoo_builder.training.kernels import TorchKernel
 from rnnzoo.zoo_builder.verify import verify_zoo
-from safetensors.numpy import save
 
 ROOT = Path(__file__).parent.parent
 

@@ -10,12 +10,13 @@ from huggingface_hub import constants
 from hypothesis import given
 from hypothesis import strategies as st
 from loopback_hub import READ_TOKEN, LoopbackHub
+from torch.utils.data import DataLoader
+
 from rnnzoo.loaders import Zoo, load_zoo
 from rnnzoo.loaders.source import requests
 from rnnzoo.loaders.source.hub import HubZoo
 from rnnzoo.loaders.source.ranges import FREE_GAPS, WIDEST_GAP, join_ranges
 from rnnzoo.zoo_builder.errors import RnnzooError
-from torch.utils.data import DataLoader
 
 SHARD = "weights/train-00001-of-00004.safetensors"
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from loopback_hub import READ_TOKEN, WRITE_TOKEN, LoopbackHub
+
 from rnnzoo.zoo_builder.release import release_zoo
 from rnnzoo.zoo_builder.training.kernels import TorchKernel
 

@@ -15,16 +15,16 @@ from datasets import Dataset, IterableDataset, concatenate_datasets
 from datasets.distributed import split_dataset_by_node
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler
+
+from benchmarks import loading
 from rnnzoo.loaders import load_zoo
 from rnnzoo.loaders.reading.blocks import runs_of
 from rnnzoo.loaders.source import local
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import RNNSpec
 from rnnzoo.zoo_builder.storage.shards import row_sha256
-from safetensors.torch import load_file
-from torch.utils.data import BatchSampler, DataLoader, RandomSampler
-
-from benchmarks import loading
 
 NAMES = [parameter.name for parameter in RNNSpec(input_size=6, output_size=6, hidden_size=32).parameters]
 SIZES = {"train": 24, "validation": 3, "test": 3, "ood": 6}

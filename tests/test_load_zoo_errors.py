@@ -6,6 +6,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from huggingface_hub import constants
+
 from rnnzoo.loaders import Zoo, load_zoo
 from rnnzoo.zoo_builder.errors import RnnzooError
 

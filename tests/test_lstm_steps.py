@@ -7,11 +7,12 @@ import logging
 import pytest
 import torch
 from compilers import skip_without_compiler
+from torch import Tensor
+
 from rnnzoo.zoo_builder.compiled import lstm_steps
 from rnnzoo.zoo_builder.compiled.compiler import KernelUnavailable
 from rnnzoo.zoo_builder.compiled.lstm_steps import activate, deactivate
 from rnnzoo.zoo_builder.rnn.functional import lstm_cell
-from torch import Tensor
 
 
 @pytest.fixture(params=["compiled", "torch"])

@@ -5,6 +5,8 @@ import shutil
 from dataclasses import replace
 
 import pytest
+from tiny_builds import Watcher, contents, tiny_config
+
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.pipeline import Interrupted, ZooPlan, build_zoo
 from rnnzoo.zoo_builder.pipeline.build import InThisProcess, build_plan
@@ -12,7 +14,6 @@ from rnnzoo.zoo_builder.pipeline.merge import config_of_parts, merge_parts
 from rnnzoo.zoo_builder.pipeline.plan.parts import Part
 from rnnzoo.zoo_builder.pipeline.shard.store import part_path
 from rnnzoo.zoo_builder.training.kernels import TorchKernel
-from tiny_builds import Watcher, contents, tiny_config
 
 STEPS = 40
 CONFIG = tiny_config(steps=STEPS, checkpoints=(0, 20, STEPS))

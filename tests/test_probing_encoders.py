@@ -18,6 +18,9 @@ from encoder_checks import (
     assert_round_trip,
     fresh_weights,
 )
+from torch.nn.functional import one_hot
+
+from benchmarks.encoders import PER_MODEL, contestants, fitting, populations, run
 from rnnzoo.loaders.encoders import ENCODERS, check_encoder
 from rnnzoo.loaders.encoders.probing.base import PixelRange, Reader, TokenRange, centred
 from rnnzoo.loaders.encoders.probing.closed_loop import ClosedLoop, closed_loop_reference
@@ -31,9 +34,6 @@ from rnnzoo.loaders.population import LabelledItems, Population
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import RNNSpec, rnn_forward
 from rnnzoo.zoo_builder.tasks.base import TileEncoding
-from torch.nn.functional import one_hot
-
-from benchmarks.encoders import PER_MODEL, contestants, fitting, populations, run
 
 SMALL_IMAGES = Population(RNNSpec(4, 8, 3, 2), TileEncoding(4, 0.0127, -0.42), steps=6)
 PAPERS = (NoninteractiveProbing, InteractiveProbing)

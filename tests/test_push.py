@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 from loopback_hub import READ_TOKEN, WRITE_TOKEN, LoopbackHub
+
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.release import check_release, push_release, release_zoo
 from rnnzoo.zoo_builder.training.kernels import TorchKernel

@@ -3,6 +3,7 @@
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+
 from rnnzoo.zoo_builder.random_streams import Stream, below, bits, permutation, uniform
 
 

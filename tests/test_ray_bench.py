@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from rnnzoo.loaders.benchmark import Request, read_result, run_benchmark
 from rnnzoo.zoo_builder.cluster.option import fill_in_address
 from rnnzoo.zoo_builder.errors import RnnzooError

@@ -6,6 +6,8 @@ import sys
 from collections import deque
 
 import pytest
+from tiny_builds import Watcher, contents, tiny_config
+
 from rnnzoo.zoo_builder.cluster import Resources, Sender, as_finished, check_shared
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.pipeline import Interrupted, ZooPlan, build_zoo
@@ -14,7 +16,6 @@ from rnnzoo.zoo_builder.pipeline.object_store import ObjectStore
 from rnnzoo.zoo_builder.pipeline.ray.board import Board, BoardReporter, Standing, Standings
 from rnnzoo.zoo_builder.pipeline.ray.executor import OnCluster
 from rnnzoo.zoo_builder.training.kernels import TorchKernel
-from tiny_builds import Watcher, contents, tiny_config
 
 ONE_CPU = Resources(1, 0)
 

@@ -8,10 +8,11 @@ import sys
 import time
 
 import pytest
+from tiny_builds import Watcher, build_command, contents, tiny_config
+
 from rnnzoo.zoo_builder.pipeline import ZooPlan, build_zoo
 from rnnzoo.zoo_builder.pipeline.locks import try_claim
 from rnnzoo.zoo_builder.training.kernels import TorchKernel
-from tiny_builds import Watcher, build_command, contents, tiny_config
 
 pytest.importorskip("ray")
 

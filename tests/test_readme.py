@@ -3,9 +3,8 @@
 import re
 from pathlib import Path
 
-from rnnzoo.loaders.benchmark import Request, make_report, read_result, run_benchmark
-
 from benchmarks.encoder_table import overview
+from rnnzoo.loaders.benchmark import Request, make_report, read_result, run_benchmark
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -7,6 +7,8 @@ import subprocess
 
 import numpy as np
 import pytest
+from synthetic_results import SKILLS, make_emulation, make_result, make_rows, write_results
+
 from rnnzoo.loaders.benchmark.boards import merge_committed, read_results
 from rnnzoo.loaders.benchmark.report import format_table, make_report
 from rnnzoo.loaders.benchmark.report.text import number, with_interval
@@ -36,7 +38,6 @@ from rnnzoo.loaders.benchmark.statistics import (
 )
 from rnnzoo.loaders.benchmark.targets import TARGETS
 from rnnzoo.zoo_builder.errors import RnnzooError
-from synthetic_results import SKILLS, make_emulation, make_result, make_rows, write_results
 
 LANGUAGES, IMAGES = "formal_languages", "sequential_mnist"
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

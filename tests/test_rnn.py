@@ -4,6 +4,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.func import functional_call, vmap
+
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import (
     RNNModule,
@@ -13,7 +15,6 @@ from rnnzoo.zoo_builder.rnn import (
     rnn_forward,
     unflatten_weights,
 )
-from torch.func import functional_call, vmap
 
 SPEC = RNNSpec(input_size=6, hidden_size=8, output_size=5, num_layers=2)
 

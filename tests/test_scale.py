@@ -11,6 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors.torch import load_file
+
+from benchmarks.opening import WAYS
+from benchmarks.scale import Simulation, generate, store_untrained, tiny_config
 from rnnzoo.loaders import Zoo, load_zoo
 from rnnzoo.zoo_builder import overview, verify
 from rnnzoo.zoo_builder.errors import RnnzooError
@@ -25,10 +29,6 @@ from rnnzoo.zoo_builder.splits import SPLITS
 from rnnzoo.zoo_builder.storage.manifest import read_manifest
 from rnnzoo.zoo_builder.storage.shards import read_shard, write_shard
 from rnnzoo.zoo_builder.training.kernels import TorchKernel
-from safetensors.torch import load_file
-
-from benchmarks.opening import WAYS
-from benchmarks.scale import Simulation, generate, store_untrained, tiny_config
 
 RUNS, CHECKPOINTS, RUNS_PER_SHARD = 1200, 2, 8
 

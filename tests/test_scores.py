@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from rnnzoo.loaders.benchmark.targets import TARGETS, kendall_tau
 from scipy.stats import kendalltau
+
+from rnnzoo.loaders.benchmark.targets import TARGETS, kendall_tau
 
 ROWS, REPLICATES = 40, 25
 

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.tasks import SequentialImages, images, load_images
 from rnnzoo.zoo_builder.tasks.sequential_images import Rotation, rotation_map, tiles, untile

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from rnnzoo.zoo_builder.splits import SPLITS, assign_splits, count_tasks, empty_splits
 from rnnzoo.zoo_builder.tasks import FormalLanguages, SequentialImages
 from rnnzoo.zoo_builder.tasks.images import bundled_digits

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import load_file, save
+
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.storage.manifest import parse_manifest, read_manifest
 from rnnzoo.zoo_builder.storage.schema import FILE_NAME, metadata_schema, shard_name, weights_file
 from rnnzoo.zoo_builder.storage.shards import read_shard, row_sha256, write_shard
 from rnnzoo.zoo_builder.tasks import TASK_FAMILIES
-from safetensors.numpy import load_file, save
 
 TENSORS = {
     "a": np.arange(24, dtype=np.float32).reshape(2, 3, 4),

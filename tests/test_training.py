@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from rnnzoo.zoo_builder.rnn import RNNModule, RNNSpec, init_parameters, unflatten_weights
 from rnnzoo.zoo_builder.tasks import FormalLanguages, Images, SequentialImages
 from rnnzoo.zoo_builder.training.kernels import TorchKernel, TrainState

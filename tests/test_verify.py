@@ -7,6 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors.torch import load_file
+from torch.func import functional_call, vmap
+
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import RNNModule
 from rnnzoo.zoo_builder.storage.manifest import read_manifest
@@ -14,8 +17,6 @@ from rnnzoo.zoo_builder.storage.shards import file_sha256
 from rnnzoo.zoo_builder.tasks.base import encoding_of
 from rnnzoo.zoo_builder.training.kernels import TorchKernel
 from rnnzoo.zoo_builder.verify import verify_zoo
-from safetensors.torch import load_file
-from torch.func import functional_call, vmap
 
 
 @pytest.fixture

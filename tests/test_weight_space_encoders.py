@@ -16,6 +16,8 @@ from encoder_checks import (
     embed,
     fresh_weights,
 )
+from torch import nn
+
 from rnnzoo.loaders.encoders import EMBEDDING_SIZE, check_encoder
 from rnnzoo.loaders.encoders.augmentation import augment_units
 from rnnzoo.loaders.encoders.flat_mlp import FlatMLP
@@ -25,7 +27,6 @@ from rnnzoo.loaders.encoders.parameter_transformer import ParameterTransformer, 
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import RNNSpec, rnn_forward
-from torch import nn
 
 ENCODERS = (LayerStatistics, FlatMLP, ParameterTransformer, NeuralFunctional)
 AUGMENTED = (FlatMLP, ParameterTransformer)

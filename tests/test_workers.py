@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tiny_builds import Watcher, contents, tiny_config
+
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.pipeline import Interrupted, ZooPlan, build_zoo
 from rnnzoo.zoo_builder.pipeline.build import build_plan
 from rnnzoo.zoo_builder.pipeline.local.workers import Workers, _kernel_for
 from rnnzoo.zoo_builder.training.kernels import TorchKernel
 from rnnzoo.zoo_builder.training.kernels.fused_cpu import FusedCpuKernel
-from tiny_builds import Watcher, contents, tiny_config
 
 CONFIG = tiny_config(runs=4, runs_per_shard=1)
 

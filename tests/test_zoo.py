@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from rnnzoo.loaders import Zoo, load_zoo
-from rnnzoo.zoo_builder.rnn import RNNModule, flatten_weights
-from rnnzoo.zoo_builder.storage.shards import row_sha256
 from safetensors.torch import load_file
 from torch.func import functional_call, vmap
 from torch.nn.functional import cross_entropy
+
+from rnnzoo.loaders import Zoo, load_zoo
+from rnnzoo.zoo_builder.rnn import RNNModule, flatten_weights
+from rnnzoo.zoo_builder.storage.shards import row_sha256
 
 
 def test_zoo(language_zoo, digits_zoo):

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
+
 from rnnzoo.zoo_builder.random_streams import Stream, below, uniform
 from rnnzoo.zoo_builder.rnn import RNNSpec
 from rnnzoo.zoo_builder.tasks.base import Bytes, Data, Encoding, TaskFamily, TokenEncoding
 from rnnzoo.zoo_builder.training.kernels import Kernel
 from rnnzoo.zoo_builder.training.loop import Run, run_data
-from torch import Tensor
 
 
 @dataclass(frozen=True)

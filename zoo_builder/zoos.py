@@ -14,6 +14,7 @@ from annotated_types import Ge, Gt, Lt
 from numpy.typing import NDArray
 from pydantic import ConfigDict, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
+
 from rnnzoo.zoo_builder.columns import column
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.random_streams import Stream, below, bits

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+
 from rnnzoo.loaders.benchmark.results import (
     EMULATION,
     LEAKAGE,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rnnzoo.loaders.benchmark.targets import Target
 from torch import Tensor
 from torch.nn.functional import cross_entropy, mse_loss
+
+from rnnzoo.loaders.benchmark.targets import Target
 
 Array = NDArray[np.float64]
 

@@ -10,6 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import nn
+from tqdm import tqdm
+
 from rnnzoo.loaders.benchmark.protocol import Partition, truth_of, used_rows
 from rnnzoo.loaders.benchmark.readout import fit_readout
 from rnnzoo.loaders.benchmark.results import (
@@ -31,9 +35,6 @@ from rnnzoo.loaders.encoders import ENCODERS, Encoder, load_encoder
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.loaders.training import TrainingConfig
 from rnnzoo.zoo_builder.errors import RnnzooError
-from safetensors.torch import load_file, save_file
-from torch import nn
-from tqdm import tqdm
 
 MODELS_AT_ONCE = 128
 PERFORMERS = 48

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
 from rnnzoo.loaders.benchmark.protocol import Rows, truth_of, used_rows
 from rnnzoo.loaders.benchmark.targets import Target
 from rnnzoo.loaders.loaded_zoo import LoadedZoo

@@ -11,14 +11,15 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rnnzoo.loaders.benchmark.heads import TargetHead
-from rnnzoo.loaders.benchmark.targets import Target
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
+
+from rnnzoo.loaders.benchmark.heads import TargetHead
+from rnnzoo.loaders.benchmark.targets import Target
 
 Array = NDArray[np.float64]
 Fold = tuple[Array, Array]

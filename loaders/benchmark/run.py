@@ -18,6 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm import tqdm
+
+import rnnzoo
 from rnnzoo.loaders.benchmark.jobs import Job, Setting, run_job
 from rnnzoo.loaders.benchmark.leakage import measure_leakage
 from rnnzoo.loaders.benchmark.protocol import choose_targets, partition, truth_of, zoo_digest
@@ -41,9 +44,6 @@ from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.loaders.training import TrainingConfig
 from rnnzoo.zoo_builder.cluster import Resources, connect
 from rnnzoo.zoo_builder.errors import RnnzooError
-from tqdm import tqdm
-
-import rnnzoo
 
 TRACKS = ("features", "frozen", "supervised")
 PRESETS = {"frozen": EMULATION_PRESETS, "supervised": SUPERVISED_PRESETS}

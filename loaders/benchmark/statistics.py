@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+
 from rnnzoo.loaders.benchmark.results import Result, Rows, rows_of_target, truth_of
 from rnnzoo.loaders.benchmark.targets import TARGETS
 

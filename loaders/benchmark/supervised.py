@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
+
 from rnnzoo.loaders.benchmark.heads import TargetHead
 from rnnzoo.loaders.benchmark.protocol import Partition, truth_of, used_rows
 from rnnzoo.loaders.benchmark.targets import Target
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.loaders.training import TrainingConfig, TrainingObserver, train
-from torch import Tensor, nn
 
 HIDDEN = 128
 SUPERVISED_PRESETS = {

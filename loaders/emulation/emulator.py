@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from torch import Tensor, nn
+
 from rnnzoo.loaders.encoders import EMBEDDING_SIZE
 from rnnzoo.zoo_builder.rnn import RNNSpec, Weights
-from torch import Tensor, nn
 
 FORGET_BIAS = 2.0
 

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn.functional import one_hot
+
 from rnnzoo.loaders.emulation.emulator import Emulation
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.zoo_builder.rnn import rnn_forward
 from rnnzoo.zoo_builder.tasks import TASK_FAMILIES, FormalLanguages
 from rnnzoo.zoo_builder.tasks.base import TokenEncoding
 from rnnzoo.zoo_builder.tasks.formal_languages import FormalLanguage
-from torch.nn.functional import one_hot
 
 STRINGS = 32
 IMAGES = 32

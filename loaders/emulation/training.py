@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
+
 from rnnzoo.loaders.emulation.emulator import LOSSES, Emulation, Emulator
 from rnnzoo.loaders.encoders.probing.frozen_rnn import run_frozen
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.loaders.training import TrainingConfig, TrainingObserver, train
 from rnnzoo.zoo_builder.errors import RnnzooError
-from torch import Tensor, nn
 
 EMULATION_PRESETS = {
     "quick": TrainingConfig(

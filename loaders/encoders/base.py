@@ -10,10 +10,11 @@ from itertools import pairwise
 from typing import Any, ClassVar, Literal, Protocol
 
 import torch
+from torch import Tensor, nn
+
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import Weights, init_parameters, unflatten_weights
-from torch import Tensor, nn
 
 EMBEDDING_SIZE = 16
 """E of every learned encoder, as in Herrmann et al. (2024)."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize, one_hot
+
 from rnnzoo.loaders.encoders.base import RegisteredEncoder
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.errors import RnnzooError
@@ -13,8 +16,6 @@ from rnnzoo.zoo_builder.tasks import FormalLanguages, TileEncoding
 from rnnzoo.zoo_builder.tasks.formal_languages import BEGIN, END, LETTERS
 from rnnzoo.zoo_builder.tasks.images import SIDE
 from rnnzoo.zoo_builder.tasks.sequential_images import turned
-from torch import Tensor, nn
-from torch.nn.functional import normalize, one_hot
 
 STRINGS = 64
 ANGLES = tuple(range(0, 360, 15))

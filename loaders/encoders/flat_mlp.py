@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 
+from torch import Tensor
+
 from rnnzoo.loaders.encoders.augmentation import Augmentation, augment_units, check_augmentation
 from rnnzoo.loaders.encoders.base import EmbeddingHead, RegisteredEncoder
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.rnn import Weights, flatten_weights
-from torch import Tensor
 
 
 class FlatMLP(RegisteredEncoder):

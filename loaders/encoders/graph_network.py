@@ -21,10 +21,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+
 from rnnzoo.loaders.encoders.base import EmbeddingHead, RegisteredEncoder
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.rnn import CELLS, RNNSpec, Weights, unflatten_weights
-from torch import Tensor, nn
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
 from rnnzoo.loaders.encoders.base import RegisteredEncoder
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import Weights, rnn_forward
 from rnnzoo.zoo_builder.tasks import FormalLanguages
 from rnnzoo.zoo_builder.tasks.formal_languages import BEGIN, END, LETTERS, OFFSETS
-from torch import Tensor
-from torch.nn.functional import one_hot
 
 MODELS_AT_ONCE = 256
 A, B, C, D = range(len(LETTERS))

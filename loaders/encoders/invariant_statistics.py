@@ -6,11 +6,12 @@ import itertools
 from collections.abc import Mapping
 
 import torch
+from torch import Tensor
+
 from rnnzoo.loaders.encoders.base import RegisteredEncoder
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.rnn import CELLS, RNNSpec, Weights
 from rnnzoo.zoo_builder.rnn.symmetry import split_biases
-from torch import Tensor
 
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 POWERS = (1, 2, 3)

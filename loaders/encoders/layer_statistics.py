@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
+
 from rnnzoo.loaders.encoders.base import EmbeddingHead, RegisteredEncoder
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.rnn import Weights
-from torch import Tensor
 
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 

@@ -12,10 +12,11 @@ import math
 from collections.abc import Mapping
 
 import torch
+from torch import Tensor, nn
+
 from rnnzoo.loaders.encoders.base import EmbeddingHead, RegisteredEncoder
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.rnn import Parameter, RNNSpec, Weights
-from torch import Tensor, nn
 
 Space = tuple[int, ...]
 """The layers whose hidden units the axes of an array run over."""

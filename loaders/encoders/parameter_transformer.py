@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 
 import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
 from rnnzoo.loaders.encoders.augmentation import Augmentation, augment_units, check_augmentation
 from rnnzoo.loaders.encoders.base import EmbeddingHead, RegisteredEncoder
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import Axis, Parameter, RNNSpec, Weights
-from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
 
 
 class Block(nn.Module):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from rnnzoo.loaders.encoders.base import RegisteredEncoder
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.rnn import Weights
-from torch import Tensor
 
 
 class StepOnly(RegisteredEncoder):

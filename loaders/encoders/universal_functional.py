@@ -21,10 +21,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+
 from rnnzoo.loaders.encoders.base import EmbeddingHead, RegisteredEncoder
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.rnn import Parameter, RNNSpec, Weights
-from torch import Tensor, nn
 
 HiddenAxes = tuple[int, ...]
 """The layers whose hidden units the axes of a tensor run over: what its permutations depend on."""

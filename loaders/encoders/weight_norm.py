@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
+
 from rnnzoo.loaders.encoders.base import RegisteredEncoder
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.rnn import Weights
-from torch import Tensor
 
 SMALLEST = 1e-12
 """Norms below this count as this, so that a tensor of zeros has a logarithm."""

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Features
 from numpy.typing import NDArray
+
 from rnnzoo.loaders.reading.formats import StoredTensor, features_of
 from rnnzoo.loaders.reading.selection import Selection
 from rnnzoo.loaders.source.local import ZooFolder

@@ -22,6 +22,7 @@ from datasets.features.features import register_feature
 from datasets.formatting import NumpyFormatter, TensorFormatter, _register_formatter
 from datasets.formatting.torch_formatter import TorchFormatter
 from numpy.typing import NDArray
+
 from rnnzoo.zoo_builder.errors import RnnzooError
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from datasets.iterable_dataset import ArrowExamplesIterable
+
 from rnnzoo.loaders.reading.blocks import ROLLOUT_COLUMN, ShardReader, ShardRows, files_of, runs_of
 from rnnzoo.loaders.reading.selection import Selection
 from rnnzoo.loaders.source.hub import HubZoo

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from datasets import Dataset, DatasetInfo, NamedSplit
 from datasets.formatting import get_formatter
 from numpy.typing import NDArray
+
 from rnnzoo.loaders.reading.blocks import dataset_features, runs_of_names
 from rnnzoo.loaders.reading.formats import FORMATS, BlockFormatter
 from rnnzoo.loaders.reading.selection import Filters, Selection, matching_rows

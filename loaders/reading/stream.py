@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 from datasets import DatasetInfo, IterableDataset, NamedSplit
 from datasets.iterable_dataset import ArrowExamplesIterable
+
 from rnnzoo.loaders.reading.blocks import ShardReader, ShardRows, dataset_features, files_of, split_by_shard
 from rnnzoo.loaders.reading.hub_stream import BLOCK_ROWS, HubExamples
 from rnnzoo.loaders.reading.selection import Filters, Selection, matching_rows

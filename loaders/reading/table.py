@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets.table import TableBlock, table_cast, table_flatten
 from numpy.typing import NDArray
+
 from rnnzoo.loaders.reading.blocks import ShardReader, files_of, join_rows, runs_of, split_by_shard
 from rnnzoo.loaders.reading.formats import is_tensor
 from rnnzoo.loaders.reading.selection import Selection

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+
 from rnnzoo.loaders.source.local import ZooFolder
 from rnnzoo.loaders.source.ranges import read_layout
 from rnnzoo.loaders.source.requests import RemoteFile, Repository, download, pin

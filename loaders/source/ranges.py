@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from rnnzoo.loaders.reading.blocks import TensorColumn, runs_of
 from rnnzoo.loaders.source.requests import RemoteFile
 from rnnzoo.zoo_builder.errors import RnnzooError

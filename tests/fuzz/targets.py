@@ -18,6 +18,19 @@ from random import Random
 from typing import Any
 
 import torch
+from synthetic_results import write_results
+from tiny_builds import Watcher, tiny_config
+
+from fuzz.mutations import (
+    Mutation,
+    mutate_bytes,
+    mutate_gzip,
+    mutate_json,
+    mutate_npy,
+    mutate_parquet,
+    mutate_safetensors,
+    mutate_zip,
+)
 from rnnzoo.loaders import Zoo, load_zoo
 from rnnzoo.loaders.benchmark.boards import read_results
 from rnnzoo.loaders.source.ranges import read_layout
@@ -37,19 +50,6 @@ from rnnzoo.zoo_builder.storage.shards import file_sha256, read_shard
 from rnnzoo.zoo_builder.tasks.images import mnist_from_folder
 from rnnzoo.zoo_builder.training.kernels import TorchKernel
 from rnnzoo.zoo_builder.verify import verify_zoo
-from synthetic_results import write_results
-from tiny_builds import Watcher, tiny_config
-
-from fuzz.mutations import (
-    Mutation,
-    mutate_bytes,
-    mutate_gzip,
-    mutate_json,
-    mutate_npy,
-    mutate_parquet,
-    mutate_safetensors,
-    mutate_zip,
-)
 
 SLOW_SECONDS = 20.0
 """Of processor time for one file, which sound readers spend a hundredth of: more counts as a hang."""

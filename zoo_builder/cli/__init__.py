@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import typer
+
 from rnnzoo.zoo_builder.cli import building, publishing
 from rnnzoo.zoo_builder.cli.app import app
 from rnnzoo.zoo_builder.errors import RnnzooError

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from rnnzoo.zoo_builder.tasks.images import MNIST_VARIABLE
 
 app = typer.Typer(

@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
 from rnnzoo.zoo_builder.cli.app import (
     DeviceOption,
     KernelOption,
@@ -32,8 +35,6 @@ from rnnzoo.zoo_builder.tasks.images import load_images
 from rnnzoo.zoo_builder.training.kernels import choose_kernel
 from rnnzoo.zoo_builder.verify import verify_zoo
 from rnnzoo.zoo_builder.zoos import PRESETS, ZOOS, ZooConfig, resolve_config
-from tqdm import tqdm
-from tqdm.contrib.logging import logging_redirect_tqdm
 
 
 @app.command(cls=ClusterCommand, context_settings={"allow_interspersed_args": True})

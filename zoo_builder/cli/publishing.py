@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from tqdm import tqdm
+
 from rnnzoo.zoo_builder.cli.app import (
     DeviceOption,
     KernelOption,
@@ -21,7 +23,6 @@ from rnnzoo.zoo_builder.storage.manifest import read_manifest
 from rnnzoo.zoo_builder.storage.shards import write_file
 from rnnzoo.zoo_builder.tasks.base import encoding_of
 from rnnzoo.zoo_builder.training.kernels import choose_kernel
-from tqdm import tqdm
 
 
 @app.command()

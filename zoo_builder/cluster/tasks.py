@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+
+import rnnzoo
 from rnnzoo.zoo_builder.cluster.connection import DEATHS, Cluster
 from rnnzoo.zoo_builder.cluster.option import OPTION
 from rnnzoo.zoo_builder.errors import RnnzooError
-
-import rnnzoo
 
 Item = TypeVar("Item")
 

@@ -14,10 +14,11 @@ from functools import cache
 from pathlib import Path
 
 import torch
-from rnnzoo.zoo_builder.compiled.compiler import KernelUnavailable, load_library
-from rnnzoo.zoo_builder.errors import RnnzooError
 from torch import Tensor
 from torch.nn.functional import pad
+
+from rnnzoo.zoo_builder.compiled.compiler import KernelUnavailable, load_library
+from rnnzoo.zoo_builder.errors import RnnzooError
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,9 @@ from functools import cache
 from pathlib import Path
 
 import torch
-from rnnzoo.zoo_builder.compiled.compiler import KernelUnavailable, load_library
 from torch import Tensor
+
+from rnnzoo.zoo_builder.compiled.compiler import KernelUnavailable, load_library
 
 log = logging.getLogger(__name__)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.pipeline.folder.folder import check_same_config, parse_config, plan_path
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ShardPlan

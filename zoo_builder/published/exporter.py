@@ -12,6 +12,7 @@ import pyarrow as pa
 import torch
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
+
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.published.arrays import ARGS, STRINGS_SCORED
 from rnnzoo.zoo_builder.rnn import rnn_forward, unflatten_weights

@@ -23,6 +23,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
+
+import rnnzoo
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.published.arrays import STRINGS_SCORED, PublishedArrays, open_published
 from rnnzoo.zoo_builder.rnn import rnn_forward, unflatten_weights
@@ -38,8 +40,6 @@ from rnnzoo.zoo_builder.tasks.images import SIDE
 from rnnzoo.zoo_builder.tasks.sequential_images import Rotation
 from rnnzoo.zoo_builder.training.kernels import Kernel
 from rnnzoo.zoo_builder.zoos import IMPORTED, metadata_columns
-
-import rnnzoo
 
 RUNS_PER_SHARD = 64
 MOST_RUNS, MOST_STEPS, MOST_CHECKPOINTS = 10**9, 2**31, 2**7

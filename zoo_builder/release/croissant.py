@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pyarrow as pa
+
 from rnnzoo.zoo_builder.release.parquet import ZooTables
 from rnnzoo.zoo_builder.storage.schema import metadata_file
 

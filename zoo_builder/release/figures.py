@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
+
 from rnnzoo.zoo_builder.overview import draw_overview
 from rnnzoo.zoo_builder.release.parquet import ZooTables
 from rnnzoo.zoo_builder.storage.manifest import Manifest

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import rnnzoo
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.release.card import (
     CITATION,
@@ -33,8 +34,6 @@ from rnnzoo.zoo_builder.storage.shards import file_sha256, write_file
 from rnnzoo.zoo_builder.training.kernels import Kernel
 from rnnzoo.zoo_builder.verify import verify_zoo
 from rnnzoo.zoo_builder.zoos import IMPORTED
-
-import rnnzoo
 
 RELEASE = "release.json"
 Progress = Callable[[str, int], None]

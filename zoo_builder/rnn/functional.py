@@ -10,10 +10,11 @@ import math
 from collections.abc import Mapping, Sequence
 
 import torch
+from torch import Tensor
+
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.random_streams import Stream, uniform
 from rnnzoo.zoo_builder.rnn.spec import RNNSpec
-from torch import Tensor
 
 Weights = Mapping[str, Tensor]
 State = tuple[Tensor, ...]

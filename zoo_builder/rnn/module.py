@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from rnnzoo.zoo_builder.rnn.functional import State, Weights, rnn_forward
-from rnnzoo.zoo_builder.rnn.spec import CELLS, RNNSpec
 from torch import Tensor, nn
 from torch._C._functorch import peek_interpreter_stack
+
+from rnnzoo.zoo_builder.rnn.functional import State, Weights, rnn_forward
+from rnnzoo.zoo_builder.rnn.spec import CELLS, RNNSpec
 
 
 class RNNModule(nn.Module):

@@ -8,10 +8,11 @@ name -> [N, *shape], and gives each model its own transform; weights come back a
 from __future__ import annotations
 
 import torch
+from torch import Tensor
+
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn.functional import State, Weights
 from rnnzoo.zoo_builder.rnn.spec import CELLS, Axis, RNNSpec
-from torch import Tensor
 
 
 def permute_units(spec: RNNSpec, weights: Weights, layer: int, order: Tensor) -> dict[str, Tensor]:

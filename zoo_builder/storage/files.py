@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+
 from rnnzoo.zoo_builder.errors import RnnzooError
 
 LONGEST_JSON = 32_000_000

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 import pyarrow as pa
+
 from rnnzoo.zoo_builder.columns import column
 from rnnzoo.zoo_builder.errors import RnnzooError
 

@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from safetensors.numpy import save
+
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.storage.files import parse_json
 from rnnzoo.zoo_builder.storage.writing import replacing
-from safetensors.numpy import save
 
 METADATA_KEY = "rnnzoo"
 """The header's one metadata entry, a JSON text: several entries would come out in no fixed order."""

@@ -18,9 +18,10 @@ import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
-from rnnzoo.zoo_builder.errors import RnnzooError
 from torch import Tensor
 from torch.nn.functional import one_hot
+
+from rnnzoo.zoo_builder.errors import RnnzooError
 
 Bytes = NDArray[np.uint8]
 

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
+
 from rnnzoo.zoo_builder.columns import column
 from rnnzoo.zoo_builder.random_streams import Stream, bits
 from rnnzoo.zoo_builder.tasks.base import TaskFamily, TileEncoding

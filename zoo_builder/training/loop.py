@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+
 from rnnzoo.zoo_builder.random_streams import Stream, below
 from rnnzoo.zoo_builder.rnn import RNNSpec
 from rnnzoo.zoo_builder.tasks.base import Data, Task, TaskFamily
 from rnnzoo.zoo_builder.training.kernels.base import Kernel, TrainState
-from torch import Tensor
 
 STEPS_PER_BLOCK = 100
 """Training items are drawn in blocks of this many steps. Part of what defines a run: never change it."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+
 from rnnzoo.loaders.benchmark.boards import Board
 from rnnzoo.loaders.benchmark.report import plots
 from rnnzoo.loaders.benchmark.report.tables import (

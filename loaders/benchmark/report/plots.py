@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
+
 from rnnzoo.loaders.benchmark.report.tables import Line, TargetTable
 from rnnzoo.loaders.benchmark.report.text import ARROWS, marked
 from rnnzoo.loaders.benchmark.results import CurvePoint, Emulation, Result, Rows

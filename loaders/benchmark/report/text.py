@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+
 from rnnzoo.loaders.benchmark.boards import Board
 from rnnzoo.loaders.benchmark.report.tables import EmulationLine, Line, TargetTable
 from rnnzoo.loaders.benchmark.results import Result

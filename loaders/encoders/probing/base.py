@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+from torch import Tensor, nn
+
 from rnnzoo.loaders.encoders.base import EmbeddingHead, RegisteredEncoder
 from rnnzoo.loaders.encoders.probing.recurrence import LSTMStack
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import Weights
 from rnnzoo.zoo_builder.tasks.base import TokenEncoding
-from torch import Tensor, nn
 
 TOKEN_LENGTH = 22
 IMAGE_LENGTH = 50

@@ -8,14 +8,15 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
 from rnnzoo.loaders.encoders.probing.base import LEAST_LOG_PROBABILITY, InputRange, read_logits
 from rnnzoo.loaders.encoders.probing.frozen_layer import FrozenLayerBack
 from rnnzoo.loaders.encoders.probing.frozen_rnn import FrozenRNNs, Walk
 from rnnzoo.loaders.encoders.probing.recurrence import Steps, StepsBack, outer_products
 from rnnzoo.zoo_builder.rnn import State
 from rnnzoo.zoo_builder.rnn.functional import lstm_cell
-from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 
 def closed_loop_reference(

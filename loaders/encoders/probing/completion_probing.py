@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
+
 from rnnzoo.loaders.encoders.base import EmbeddingHead
 from rnnzoo.loaders.encoders.probing.base import PROBE_NOISE, ProbingEncoder
 from rnnzoo.loaders.encoders.probing.frozen_rnn import FrozenRNNs, Walk
@@ -10,8 +13,6 @@ from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import Weights
 from rnnzoo.zoo_builder.tasks.base import TokenEncoding
-from torch import Tensor, nn
-from torch.nn.functional import one_hot
 
 SOFTNESS = 0.02
 """Share of a beginning's token that is spread over all tokens: RNNs that count must not lose count."""

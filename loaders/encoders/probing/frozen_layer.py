@@ -6,10 +6,11 @@ Time comes first, [T, N, B, ...], so that a step is one contiguous block.
 from __future__ import annotations
 
 import torch
+from torch import Tensor
+
 from rnnzoo.loaders.encoders.probing.recurrence import Steps
 from rnnzoo.zoo_builder.compiled.lstm_layers import CompiledLayer, CompiledMap, can_compile
 from rnnzoo.zoo_builder.compiled.lstm_steps import deactivate
-from torch import Tensor
 
 
 class FrozenLayer:

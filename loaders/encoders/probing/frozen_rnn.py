@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
 from rnnzoo.loaders.encoders.probing.frozen_layer import FrozenHead, FrozenLayer, FrozenLayerBack
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import RNNSpec, Weights, rnn_forward
 from rnnzoo.zoo_builder.rnn.functional import State, stacked_spec
-from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 FAST_CELLS = frozenset({"lstm"})
 """Cells with a hand-written backward; any other goes through `rnn_forward`."""

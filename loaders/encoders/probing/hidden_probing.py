@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor, nn
+
 from rnnzoo.loaders.encoders.base import EmbeddingHead
 from rnnzoo.loaders.encoders.probing.base import ProbingEncoder, centred, read_logits
 from rnnzoo.loaders.encoders.probing.frozen_rnn import FrozenRNNs
 from rnnzoo.loaders.encoders.probing.probe_generator import LinearGenerator
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.rnn import Weights
-from torch import Tensor, nn
 
 WIDTH = 128
 HEADS = 4

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor, nn
+
 from rnnzoo.loaders.encoders.probing.base import READER_SIZE, ProbingEncoder, Reader, ReadOut
 from rnnzoo.loaders.encoders.probing.closed_loop import ClosedLoop, closed_loop_reference
 from rnnzoo.loaders.encoders.probing.frozen_rnn import FrozenRNNs
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.rnn import Weights
-from torch import Tensor, nn
 
 
 class InteractiveProbing(ProbingEncoder):

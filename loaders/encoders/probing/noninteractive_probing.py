@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from torch import Tensor, nn
+
 from rnnzoo.loaders.encoders.probing.base import ProbingEncoder, Reader, ReadOut, read_logits
 from rnnzoo.loaders.encoders.probing.frozen_rnn import run_frozen
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.rnn import Weights
-from torch import Tensor, nn
 
 
 class NoninteractiveProbing(ProbingEncoder):

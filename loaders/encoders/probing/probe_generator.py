@@ -5,12 +5,13 @@ Learning"), and an MLP over all answers at once.
 from __future__ import annotations
 
 import torch
+from torch import Tensor, nn
+
 from rnnzoo.loaders.encoders.base import EmbeddingHead
 from rnnzoo.loaders.encoders.probing.base import PROBE_SPREAD, ProbingEncoder, centred, read_logits
 from rnnzoo.loaders.encoders.probing.frozen_rnn import run_frozen
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.rnn import Weights
-from torch import Tensor, nn
 
 LATENT_SIZE = 32
 CHANNELS = 64

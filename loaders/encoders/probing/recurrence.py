@@ -10,9 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from rnnzoo.zoo_builder.compiled.lstm_steps import activate, deactivate
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from rnnzoo.zoo_builder.compiled.lstm_steps import activate, deactivate
 
 FEW = 32
 """On CPUs a matrix product with so few columns takes many times as long as its transpose, which has few rows."""

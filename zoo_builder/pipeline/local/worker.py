@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
+
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.pipeline.build import InThisProcess
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ShardPlan, ZooPlan

@@ -18,6 +18,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 
 import torch
+
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.pipeline.local.worker import STOP, Listener, Order, work
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ShardPlan, ZooPlan

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
+
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ShardPlan, ZooPlan
 from rnnzoo.zoo_builder.rnn import RNNSpec
@@ -23,7 +25,6 @@ from rnnzoo.zoo_builder.storage.files import file_in
 from rnnzoo.zoo_builder.storage.schema import BUILD_FOLDER
 from rnnzoo.zoo_builder.storage.shards import Shard, read_shard, write_shard
 from rnnzoo.zoo_builder.training.kernels import TrainState
-from torch import Tensor
 
 log = logging.getLogger(__name__)
 

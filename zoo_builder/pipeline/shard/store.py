@@ -19,6 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from pydantic import BaseModel
+from torch import Tensor
+
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ShardPlan, ZooPlan
 from rnnzoo.zoo_builder.pipeline.shard.saved_state import state_path
@@ -30,7 +32,6 @@ from rnnzoo.zoo_builder.storage.files import file_in, fit
 from rnnzoo.zoo_builder.storage.manifest import FileEntry
 from rnnzoo.zoo_builder.storage.parquet import read_note, read_table
 from rnnzoo.zoo_builder.storage.shards import file_sha256, row_sha256, write_file, write_shard
-from torch import Tensor
 
 log = logging.getLogger(__name__)
 

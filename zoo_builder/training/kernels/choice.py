@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 import torch
+
 from rnnzoo.zoo_builder.compiled.compiler import KernelUnavailable
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import RNNSpec

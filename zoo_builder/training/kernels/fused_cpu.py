@@ -12,12 +12,13 @@ from functools import cache
 from pathlib import Path
 
 import torch
+from torch import Tensor
+
 from rnnzoo.zoo_builder.compiled.compiler import KernelUnavailable, load_library
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import RNNSpec
 from rnnzoo.zoo_builder.tasks.base import Data, Encoding, TileEncoding, TokenEncoding
 from rnnzoo.zoo_builder.training.kernels.base import TrainState
-from torch import Tensor
 
 SOURCE = Path(__file__).with_name("fused.cpp")
 _Pointer = ctypes.c_void_p

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
+from torch import Tensor
+from torch.func import functional_call
+from torch.nn.functional import cross_entropy, one_hot, softmax
+
 from rnnzoo.zoo_builder.rnn import RNNModule, RNNSpec, State, Weights, rnn_forward, unflatten_weights
 from rnnzoo.zoo_builder.rnn.functional import zero_state
 from rnnzoo.zoo_builder.tasks.base import Batch, Data
 from rnnzoo.zoo_builder.training.kernels.base import BETA1, BETA2, EPSILON, TrainState
-from torch import Tensor
-from torch.func import functional_call
-from torch.nn.functional import cross_entropy, one_hot, softmax
 
 CPU_MODELS_AT_ONCE = 16
 """Models whose data are prepared together on a CPU; the models themselves run one after the other."""
