@@ -1,4 +1,4 @@
-"""One step of LSTM layers in place, compiled and by torch, against `lstm_cell` and autograd."""
+"""One step of LSTM layers in place, compiled and by torch, against `lstm_step_from_sum` and autograd."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from rnnzoo.zoo_builder.compiled import lstm_steps
 from rnnzoo.zoo_builder.compiled.compiler import KernelUnavailable
 from rnnzoo.zoo_builder.compiled.lstm_steps import activate, deactivate
-from rnnzoo.zoo_builder.rnn.functional import lstm_cell
+from rnnzoo.zoo_builder.rnn.cells import lstm_step_from_sum
 
 
 @pytest.fixture(params=["compiled", "torch"])
@@ -41,7 +41,7 @@ def test_a_step_and_its_way_back_equal_autograds(way, shape, first):
     before = (3 * torch.randn(*shape[:-1], 4 * shape[-1])).requires_grad_()
     previous = torch.randn(shape).requires_grad_()
     state = torch.zeros(shape) if first else previous
-    hidden, cell = lstm_cell(before, (torch.zeros(shape), state))
+    hidden, cell = lstm_step_from_sum(before, (torch.zeros(shape), state))
     found = step(before.detach(), None if first else previous.detach())
     torch.testing.assert_close(found[1], cell)
     torch.testing.assert_close(found[2], cell.tanh())

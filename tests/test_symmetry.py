@@ -1,5 +1,7 @@
 """Function-preserving transforms, in float64; and near misses, which must not preserve anything."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -13,15 +15,22 @@ from rnnzoo.zoo_builder.rnn.symmetry import (
     split_biases,
 )
 
-SPEC = RNNSpec(6, 16, 6, 2)
 MODELS = 3
-LAYERS = range(SPEC.num_layers)
+LAYERS = range(2)
+
+
+@pytest.fixture(
+    params=[(cell, hidden) for cell in CELLS for hidden in (5, 16)], ids=lambda pair: f"{pair[0]}-{pair[1]}"
+)
+def spec(request):
+    cell, hidden = request.param
+    return RNNSpec(6, hidden, 6, len(LAYERS), cell)
 
 
 @pytest.fixture
-def weights():
-    flat = 4 * init_parameters(SPEC, range(MODELS)).double()  # large enough that gates leave their linear range
-    return unflatten_weights(SPEC, flat)
+def weights(spec):
+    flat = 4 * init_parameters(spec, range(MODELS)).double()  # large enough that gates leave their linear range
+    return unflatten_weights(spec, flat)
 
 
 @pytest.fixture
@@ -30,17 +39,24 @@ def inputs():
 
 
 @pytest.fixture
-def state():
+def state(spec):
     generator = torch.Generator().manual_seed(1)
-    return tuple(torch.randn(2, MODELS, 5, 16, dtype=torch.float64, generator=generator) for _ in range(2))
+    shape = (spec.num_layers, MODELS, 5, spec.hidden_size)
+    return tuple(
+        torch.randn(shape, dtype=torch.float64, generator=generator) for _ in CELLS[spec.cell].state_variables
+    )
 
 
-def orders():
-    return torch.stack([torch.randperm(16, generator=torch.Generator().manual_seed(n)) for n in range(MODELS)])
+@pytest.fixture
+def orders(spec):
+    orders = [torch.randperm(spec.hidden_size, generator=torch.Generator().manual_seed(n)) for n in range(MODELS)]
+    return torch.stack(orders)
 
 
-def signs():
-    return torch.randint(2, (MODELS, 16), generator=torch.Generator().manual_seed(3)).double() * 2 - 1
+@pytest.fixture
+def signs(spec):
+    generator = torch.Generator().manual_seed(3)
+    return torch.randint(2, (MODELS, spec.hidden_size), generator=generator).double() * 2 - 1
 
 
 def difference(weights, changed, inputs, state=None, changed_state=None):
@@ -50,55 +66,84 @@ def difference(weights, changed, inputs, state=None, changed_state=None):
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_permutation_preserves_the_function(weights, inputs, layer):
-    changed = permute_units(SPEC, weights, layer, orders())
+def test_permutation_preserves_the_function(spec, weights, inputs, orders, layer):
+    changed = permute_units(spec, weights, layer, orders)
     assert any(not torch.equal(changed[name], weights[name]) for name in weights)
     assert difference(weights, changed, inputs).max() < 1e-12
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_sign_flip_preserves_the_function(weights, inputs, layer):
-    assert difference(weights, flip_units(SPEC, weights, layer, signs()), inputs).max() < 1e-12
+def test_sign_flip_preserves_the_function(spec, weights, inputs, signs, layer):
+    assert difference(weights, flip_units(spec, weights, layer, signs), inputs).max() < 1e-12
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_bias_split_preserves_the_function(weights, inputs, layer):
-    shift = torch.randn(MODELS, 64, dtype=torch.float64)
-    assert difference(weights, split_biases(SPEC, weights, layer, shift), inputs).max() < 1e-12
+def test_bias_split_preserves_the_function(spec, weights, inputs, layer):
+    shift = torch.randn_like(weights[f"{spec.cell}.bias_ih_l{layer}"])
+    changed = split_biases(spec, weights, layer, shift)
+    assert difference(weights, changed, inputs).max() < 1e-12
+    cell = CELLS[spec.cell]
+    for gate in cell.gates:
+        moved = {
+            name: not torch.equal(tensor[:, spec.gate_rows(gate)], weights[name][:, spec.gate_rows(gate)])
+            for name, tensor in changed.items()
+            if "bias_" in name and name.endswith(f"l{layer}")
+        }
+        assert set(moved.values()) == {gate in cell.split_bias_gates}
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_states_are_transformed_too(weights, inputs, state, layer):
-    changed = flip_units(SPEC, permute_units(SPEC, weights, layer, orders()), layer, signs())
-    changed_state = flip_state(permute_state(state, layer, orders()), layer, signs())
+def test_a_bias_split_in_any_other_gate_breaks_the_function(spec, weights, inputs, layer):
+    cell = CELLS[spec.cell]
+    for gate in set(cell.gates) - set(cell.split_bias_gates):
+        changed = dict(weights)
+        for name, sign in ((f"{spec.cell}.bias_ih_l{layer}", 1), (f"{spec.cell}.bias_hh_l{layer}", -1)):
+            changed[name] = weights[name].clone()
+            changed[name][:, spec.gate_rows(gate)] += sign
+        assert difference(weights, changed, inputs).min() > 0.1
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_states_are_transformed_too(spec, weights, inputs, state, orders, signs, layer):
+    changed = flip_units(spec, permute_units(spec, weights, layer, orders), layer, signs)
+    changed_state = flip_state(permute_state(state, layer, orders), layer, signs)
     assert difference(weights, changed, inputs, state, changed_state).max() < 1e-12
-    assert difference(weights, changed, inputs, state).min() > 0.1
+    assert difference(weights, changed, inputs, state).min() > 0.01
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-@pytest.mark.parametrize(
-    "transform", [lambda w, n: permute_units(SPEC, w, n, orders()), lambda w, n: flip_units(SPEC, w, n, signs())]
-)
-def test_half_applied_transforms_break_the_function(weights, inputs, layer, transform):
-    changed = transform(weights, layer)
+@pytest.mark.parametrize("transform", ["permutation", "flip"])
+def test_half_applied_transforms_break_the_function(spec, weights, inputs, orders, signs, layer, transform):
+    if transform == "permutation":
+        changed = permute_units(spec, weights, layer, orders)
+    else:
+        changed = flip_units(spec, weights, layer, signs)
     for name in weights:
         if not torch.equal(changed[name], weights[name]):
             assert difference(weights, changed | {name: weights[name]}, inputs).min() > 1e-3, name
 
 
-def test_flipping_all_gate_rows_breaks_the_function(weights, inputs, monkeypatch):
-    import dataclasses
+def test_flipping_other_gates_than_the_odd_ones_breaks_the_function(spec, weights, inputs, signs, monkeypatch):
+    cell = CELLS[spec.cell]
+    for gate in cell.gates:
+        if set(cell.gates) == {gate}:
+            continue
+        wrong = tuple(name for name in cell.gates if (name in cell.odd_gates) != (name == gate))
+        monkeypatch.setitem(CELLS, spec.cell, replace(cell, odd_gates=wrong or cell.gates))
+        assert difference(weights, flip_units(spec, weights, 0, signs), inputs).min() > 0.01, wrong
 
-    wrong = dataclasses.replace(CELLS["lstm"], odd_gates=("i", "f", "g", "o"))
-    monkeypatch.setitem(CELLS, "lstm", wrong)
-    assert difference(weights, flip_units(SPEC, weights, 0, signs()), inputs).min() > 0.5
+
+def test_a_cell_without_odd_gates_admits_no_flip(spec, weights, signs, monkeypatch):
+    monkeypatch.setitem(CELLS, spec.cell, replace(CELLS[spec.cell], odd_gates=()))
+    with pytest.raises(RnnzooError, match=f"cell: '{spec.cell}' admits no sign flip"):
+        flip_units(spec, weights, 0, signs)
 
 
-def test_flipping_twice_is_nothing(weights):
-    twice = flip_units(SPEC, flip_units(SPEC, weights, 1, signs()), 1, signs())
+def test_flipping_twice_is_nothing(spec, weights, signs):
+    twice = flip_units(spec, flip_units(spec, weights, 1, signs), 1, signs)
     assert all(torch.equal(twice[name], weights[name]) for name in weights)
 
 
-def test_unknown_layer(weights):
+def test_unknown_layer(spec, weights, orders):
     with pytest.raises(RnnzooError, match="layer: found 2, expected 0 to 1"):
-        permute_units(SPEC, weights, 2, orders())
+        permute_units(spec, weights, 2, orders)

@@ -1,7 +1,7 @@
 """Recurrent networks, N at once, and what leaves their function unchanged."""
 
+from rnnzoo.zoo_builder.rnn.cells import CELLS, Cell, State
 from rnnzoo.zoo_builder.rnn.functional import (
-    State,
     Weights,
     flatten_weights,
     init_parameters,
@@ -9,7 +9,7 @@ from rnnzoo.zoo_builder.rnn.functional import (
     unflatten_weights,
 )
 from rnnzoo.zoo_builder.rnn.module import RNNModule
-from rnnzoo.zoo_builder.rnn.spec import CELLS, Axis, Cell, Parameter, RNNSpec
+from rnnzoo.zoo_builder.rnn.spec import Axis, Parameter, RNNSpec
 
 __all__ = [
     "CELLS",

@@ -14,18 +14,20 @@ from torch import Tensor
 
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.random_streams import Stream, uniform
+from rnnzoo.zoo_builder.rnn.cells import CELLS, Cell, State
 from rnnzoo.zoo_builder.rnn.spec import RNNSpec
 
 Weights = Mapping[str, Tensor]
-State = tuple[Tensor, ...]
-"""Recurrent state of N models, one tensor [L, N, B, H] a state variable; LSTM: (h, c)."""
+
+LAYER_PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+"""The parameters of a layer, in PyTorch's order; in a spec, `<cell>.<parameter>_l<layer>`."""
 
 
 def init_parameters(spec: RNNSpec, seeds: Sequence[int]) -> Tensor:
     """Flat weights [N, P] of N fresh models, each a function of its own seed alone.
 
     PyTorch's default initialisation: every recurrent parameter and the head are uniform in
-    (-1/sqrt(H), 1/sqrt(H)) (`torch.nn.LSTM`, and `torch.nn.Linear` with H inputs).
+    (-1/sqrt(H), 1/sqrt(H)) (`torch.nn.LSTM` and its like, and `torch.nn.Linear` with H inputs).
     """
     bound = 1 / math.sqrt(spec.hidden_size)
     rows = [uniform(seed, Stream.INIT, 0, spec.num_parameters) for seed in seeds]
@@ -55,29 +57,14 @@ def stacked_spec(weights: Weights) -> RNNSpec:
 def zero_state(spec: RNNSpec, models: int, sequences: int, like: Tensor) -> State:
     """The all-zero state of N models on B sequences, on the device and in the dtype of `like`."""
     shape = (spec.num_layers, models, sequences, spec.hidden_size)
-    return tuple(like.new_zeros(shape) for _ in STATE_VARIABLES[spec.cell])
-
-
-def lstm_cell(gates: Tensor, state: State) -> State:
-    """One LSTM step from pre-activations [N, B, 4H] and state (h, c), each [N, B, H].
-
-    c' = sigmoid(f) c + sigmoid(i) tanh(g);  h' = sigmoid(o) tanh(c')   (Hochreiter & Schmidhuber 1997,
-    with forget gates after Gers et al. 2000; gate order i, f, g, o as in `torch.nn.LSTM`).
-    """
-    i, f, g, o = gates.chunk(4, dim=-1)
-    c = torch.sigmoid(f) * state[1] + torch.sigmoid(i) * torch.tanh(g)
-    return torch.sigmoid(o) * torch.tanh(c), c
-
-
-CELL_STEPS = {"lstm": lstm_cell}
-STATE_VARIABLES = {"lstm": ("h", "c")}
+    return tuple(like.new_zeros(shape) for _ in CELLS[spec.cell].state_variables)
 
 
 def rnn_forward(weights: Weights, inputs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
     """Run N models over their inputs.
 
     weights: name -> [N, *shape]. inputs: [N, B, T, D], or [B, T, D] for the same sequences to every model.
-    state: (h, c), each [L, N, B, H]; None starts from zero.
+    state: the cell's variables, each [L, N, B, H]; None starts from zero.
     Returns the head's outputs (logits) [N, B, T, O] and the state after the last step.
     Differentiable in weights, inputs and state.
     """
@@ -93,26 +80,34 @@ def rnn_forward(weights: Weights, inputs: Tensor, state: State | None = None) ->
     _, sequences, steps, _ = inputs.shape
     if state is None:
         state = zero_state(spec, models, sequences, inputs)
-    step = CELL_STEPS[spec.cell]
 
-    layer_inputs = inputs.transpose(1, 2)  # [N, T, B, D]: a step is one contiguous block
+    hidden = inputs.transpose(1, 2)  # [N, T, B, D]: a step is one contiguous block
     final_states = []
     for layer in range(spec.num_layers):
-        prefix = f"{spec.cell}.{{}}_l{layer}"
-        to_gates = weights[prefix.format("weight_ih")].transpose(1, 2)
-        recurrent = weights[prefix.format("weight_hh")].transpose(1, 2)
-        bias = (weights[prefix.format("bias_ih")] + weights[prefix.format("bias_hh")]).unsqueeze(1)
-        # The input's share of all steps is one matrix product; only the recurrent share waits its turn.
-        driven = torch.baddbmm(bias, layer_inputs.flatten(1, 2), to_gates).unflatten(1, (steps, sequences))
-        layer_state: State = tuple(variable[layer] for variable in state)
-        hidden = []
-        for t in range(steps):
-            layer_state = step(torch.baddbmm(driven[:, t], layer_state[0], recurrent), layer_state)
-            hidden.append(layer_state[0])
-        layer_inputs = torch.stack(hidden, dim=1)
-        final_states.append(layer_state)
+        parameters = [weights[f"{spec.cell}.{part}_l{layer}"] for part in LAYER_PARAMETERS]
+        hidden, final = _run_layer(CELLS[spec.cell], parameters, hidden, tuple(v[layer] for v in state))
+        final_states.append(final)
 
     head = weights["head.weight"].transpose(1, 2)
-    logits = torch.baddbmm(weights["head.bias"].unsqueeze(1), layer_inputs.flatten(1, 2), head)
+    logits = torch.baddbmm(weights["head.bias"].unsqueeze(1), hidden.flatten(1, 2), head)
     logits = logits.unflatten(1, (steps, sequences)).transpose(1, 2)
     return logits, tuple(torch.stack(variable) for variable in zip(*final_states, strict=True))
+
+
+def _run_layer(cell: Cell, parameters: Sequence[Tensor], inputs: Tensor, state: State) -> tuple[Tensor, State]:
+    """One layer, `LAYER_PARAMETERS` [N, ...] and state [N, B, H]: [N, T, B, D] -> h [N, T, B, H], last state."""
+    to_gates, recurrent, input_bias, recurrent_bias = parameters
+    to_gates, recurrent = to_gates.transpose(1, 2), recurrent.transpose(1, 2)
+    input_bias, recurrent_bias = input_bias.unsqueeze(1), recurrent_bias.unsqueeze(1)
+    if cell.step_from_sum is not None:
+        input_bias = input_bias + recurrent_bias
+    # The input part of all steps is one matrix product; only the recurrent part waits its turn.
+    input_parts = torch.baddbmm(input_bias, inputs.flatten(1, 2), to_gates).unflatten(1, inputs.shape[1:3])
+    hidden = []
+    for input_part in input_parts.unbind(1):
+        if cell.step_from_sum is not None:
+            state = cell.step_from_sum(torch.baddbmm(input_part, state[0], recurrent), state)
+        else:
+            state = cell.step(input_part, torch.baddbmm(recurrent_bias, state[0], recurrent), state)
+        hidden.append(state[0])
+    return torch.stack(hidden, dim=1), state

@@ -5,12 +5,13 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch._C._functorch import peek_interpreter_stack
 
-from rnnzoo.zoo_builder.rnn.functional import State, Weights, rnn_forward
-from rnnzoo.zoo_builder.rnn.spec import CELLS, RNNSpec
+from rnnzoo.zoo_builder.rnn.cells import CELLS, State
+from rnnzoo.zoo_builder.rnn.functional import Weights, rnn_forward
+from rnnzoo.zoo_builder.rnn.spec import RNNSpec
 
 
 class RNNModule(nn.Module):
-    """`nn.LSTM` and a linear head, with the parameter names of the zoo.
+    """`nn.LSTM`, or what else computes the cell, and a linear head, with the parameter names of the zoo.
 
     >>> spec = RNNSpec(input_size=6, hidden_size=32, output_size=6)
     >>> [name for name, _ in RNNModule(spec).named_parameters()][0]
@@ -20,8 +21,9 @@ class RNNModule(nn.Module):
     def __init__(self, spec: RNNSpec) -> None:
         super().__init__()
         self.spec = spec
-        recurrent = getattr(nn, CELLS[spec.cell].torch_module)
-        layers = recurrent(spec.input_size, spec.hidden_size, spec.num_layers, batch_first=True)
+        layers = CELLS[spec.cell].torch_module(
+            spec.input_size, spec.hidden_size, spec.num_layers, batch_first=True
+        )
         self.add_module(spec.cell, layers)
         self.head = nn.Linear(spec.hidden_size, spec.output_size)
 
@@ -29,8 +31,9 @@ class RNNModule(nn.Module):
         """Inputs [B, T, D] to logits [B, T, O] and the state after the last step, each [L, B, H]."""
         if peek_interpreter_stack() is not None:
             return self._forward_by_steps(inputs, state)
-        hidden, state = self.get_submodule(self.spec.cell)(inputs, state)
-        return self.head(hidden), state
+        cell = CELLS[self.spec.cell]
+        hidden, final = self.get_submodule(cell.name)(inputs, cell.to_torch(state))
+        return self.head(hidden), cell.from_torch(final)
 
     def _forward_by_steps(self, inputs: Tensor, state: State | None) -> tuple[Tensor, State]:
         """The same inside `torch.func` transforms: torch has no batching rule for its recurrent layers."""

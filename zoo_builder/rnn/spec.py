@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.rnn.cells import CELLS
 
 AxisKind = Literal["hidden", "input", "output"]
 LARGEST_SIZE = 2**15 - 1
@@ -50,40 +51,11 @@ class Parameter:
 
 
 @dataclass(frozen=True)
-class Cell:
-    """A recurrent cell, as data.
-
-    gates: names in PyTorch's order of the blocks along the first axis of every recurrent parameter.
-    odd_gates: gates whose pre-activation changes sign when a unit's state does (LSTM: (h, c) -> (-h, -c)
-        flips g alone); empty where the cell admits no sign flip.
-    split_bias_gates: gates in which only the sum b_ih + b_hh matters (GRU: r and z, not n).
-    torch_module: the class in `torch.nn` that computes the same function.
-    """
-
-    name: str
-    gates: tuple[str, ...]
-    odd_gates: tuple[str, ...]
-    split_bias_gates: tuple[str, ...]
-    torch_module: str
-
-
-CELLS: dict[str, Cell] = {
-    "lstm": Cell(
-        name="lstm",
-        gates=("i", "f", "g", "o"),
-        odd_gates=("g",),
-        split_bias_gates=("i", "f", "g", "o"),
-        torch_module="LSTM",
-    ),
-}
-
-
-@dataclass(frozen=True)
 class RNNSpec:
     """A stack of recurrent layers with a linear head: sizes, and every parameter in its fixed order.
 
-    The order is that of `torch.nn.LSTM(...).parameters()` followed by the head's weight and bias; it is
-    also the order of the flat rows of the zoo.
+    The order is that of the parameters of torch's own module for the cell, followed by the head's weight and bias;
+    it is also the order of the flat rows of the zoo.
     """
 
     input_size: int

@@ -1,8 +1,8 @@
 """Transforms of the weights that leave an RNN's function unchanged, derived from the axis labels.
 
-Per layer the group of an LSTM is (Z_2^H semidirect S_H) x R^4H: permutations and sign flips of the hidden
-units, and what may be moved from one bias vector to the other. Every function takes N stacked models,
-name -> [N, *shape], and gives each model its own transform; weights come back as new tensors.
+Per layer the group is (Z_2^H semidirect S_H) x R^GH: permutations and sign flips of the hidden units, and what
+may be moved from one bias vector to the other, G being how many gates see only their sum. Every function takes
+N stacked models, name -> [N, *shape], and gives each model its own transform; weights come back as new tensors.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from rnnzoo.zoo_builder.errors import RnnzooError
-from rnnzoo.zoo_builder.rnn.functional import State, Weights
-from rnnzoo.zoo_builder.rnn.spec import CELLS, Axis, RNNSpec
+from rnnzoo.zoo_builder.rnn.cells import CELLS, State
+from rnnzoo.zoo_builder.rnn.functional import Weights
+from rnnzoo.zoo_builder.rnn.spec import Axis, RNNSpec
 
 
 def permute_units(spec: RNNSpec, weights: Weights, layer: int, order: Tensor) -> dict[str, Tensor]:
@@ -27,7 +28,7 @@ def permute_units(spec: RNNSpec, weights: Weights, layer: int, order: Tensor) ->
 
 
 def flip_units(spec: RNNSpec, weights: Weights, layer: int, signs: Tensor) -> dict[str, Tensor]:
-    """Replace the state (h, c) of unit j of `layer` by signs[n, j] (h, c); signs is [N, H] of +1 and -1.
+    """Multiply the state of unit j of `layer`, all its variables, by signs[n, j]; signs is [N, H] of +1 and -1.
 
     A plain unit axis (what reads the unit) takes the sign; on a gated axis only the odd gates' rows do,
     since the other gates see the unit's state through their own, already compensated, columns.

@@ -16,7 +16,7 @@ from rnnzoo.loaders.encoders.probing.frozen_layer import FrozenLayerBack
 from rnnzoo.loaders.encoders.probing.frozen_rnn import FrozenRNNs, Walk
 from rnnzoo.loaders.encoders.probing.recurrence import Steps, StepsBack, outer_products
 from rnnzoo.zoo_builder.rnn import State
-from rnnzoo.zoo_builder.rnn.functional import lstm_cell
+from rnnzoo.zoo_builder.rnn.cells import lstm_step_from_sum
 
 
 def closed_loop_reference(
@@ -34,7 +34,9 @@ def closed_loop_reference(
         below = read_logits(logits).flatten(1)
         for number, layer_state in enumerate(reading):
             weight, recurrent, bias = reader[3 * number : 3 * number + 3]
-            reading[number] = lstm_cell(bias + below @ weight.T + layer_state[0] @ recurrent.T, layer_state)
+            reading[number] = lstm_step_from_sum(
+                bias + below @ weight.T + layer_state[0] @ recurrent.T, layer_state
+            )
             below = reading[number][0]
         hidden.append(below)
     return torch.stack(hidden), torch.stack(shown).detach()

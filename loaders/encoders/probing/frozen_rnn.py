@@ -15,8 +15,8 @@ from torch.autograd.function import once_differentiable
 
 from rnnzoo.loaders.encoders.probing.frozen_layer import FrozenHead, FrozenLayer, FrozenLayerBack
 from rnnzoo.zoo_builder.errors import RnnzooError
-from rnnzoo.zoo_builder.rnn import RNNSpec, Weights, rnn_forward
-from rnnzoo.zoo_builder.rnn.functional import State, stacked_spec
+from rnnzoo.zoo_builder.rnn import RNNSpec, State, Weights, rnn_forward
+from rnnzoo.zoo_builder.rnn.functional import stacked_spec
 
 FAST_CELLS = frozenset({"lstm"})
 """Cells with a hand-written backward; any other goes through `rnn_forward`."""
