@@ -1,9 +1,9 @@
 """Graph network: messages along an RNN's own connections, equivariant to all its symmetries.
 
 A node is a hidden unit, an edge the weights of all gates between two units. Permutations of the units are those of
-the nodes (graph metanetworks, Lim et al. 2024). For the sign flip (h, c) -> (-h, -c) of a unit every number has a
-parity at each of its units: it is *even* (stays) or *odd* (changes sign). A plain unit axis is odd; a gated axis
-is odd in the rows of `Cell.odd_gates` alone, so that with an LSTM
+the nodes (graph metanetworks, Lim et al. 2024). For the sign flip of a unit, as (h, c) -> (-h, -c), every number
+has a parity at each of its units: it is *even* (stays) or *odd* (changes sign). A plain unit axis is odd; a gated
+axis is odd in the rows of `Cell.odd_gates` alone, so that with an LSTM, whose odd gate is g,
 
     W_i, W_f, W_o [dst, src]   odd at the source only         their diagonals: odd
     W_g [dst, src]             odd at both ends               its diagonal: even
@@ -76,7 +76,7 @@ def parameter_graph(spec: RNNSpec, weights: Weights) -> Graph:
         layers = [axis.layer for axis in axes if axis.layer is not None]
         if not layers:
             outside.append(tensor.flatten(1))
-        elif axes[0].gates == 1:  # [N, O, H]
+        elif axes[0].kind == "output":  # [N, O, H]
             odd[layers[0]].append(tensor.flatten(1, -2).transpose(1, 2))
         else:
             by_gate = tensor.unflatten(1, (axes[0].gates, spec.hidden_size))
@@ -151,7 +151,8 @@ class Messages(nn.Module):
 
     An edge has Q even features, made from the sizes of its weights and the even streams of its ends. Units hear
     their mean and maximum; and what the other ends say, times the weights. The two-sided weights are gated by the
-    edge's features in `HEADS` ways, each for a part of what is said.
+    edge's features in `HEADS` ways, each for a part of what is said. A cell may have weights of one parity alone:
+    then nothing is said along the others.
     """
 
     HEADS = 4
@@ -163,10 +164,15 @@ class Messages(nn.Module):
         )
         self.of_destination = nn.Linear(channels, edge_channels)
         self.of_source = nn.Linear(channels, edge_channels, bias=False)
-        self.gates = nn.Parameter(nn.init.xavier_uniform_(torch.empty(two_sided * self.HEADS, edge_channels)))
-        self.source_says = nn.Linear(channels, 2 * said, bias=False)
-        self.destination_says = nn.Linear(channels, said, bias=False)
-        self.destination_says_even = nn.Linear(channels, said)
+        self.said = [said * bool(one_sided), said * bool(two_sided)]
+        if two_sided:
+            gates = torch.empty(two_sided * self.HEADS, edge_channels)
+            self.gates = nn.Parameter(nn.init.xavier_uniform_(gates))
+        self.source_says = nn.Linear(channels, sum(self.said), bias=False)
+        if two_sided:
+            self.destination_says = nn.Linear(channels, said, bias=False)
+        if one_sided:
+            self.destination_says_even = nn.Linear(channels, said)
         self.even_to_destination = 2 * edge_channels + one_sided * said
         self.even_to_source = 2 * edge_channels
         self.odd_to_destination = two_sided * said
@@ -181,21 +187,22 @@ class Messages(nn.Module):
             self.of_destination(destination.even).transpose(1, 2),
             self.of_source(source.even).transpose(1, 2),
         )
-        gates = (
-            mix(self.gates, features.flatten(2)).sigmoid().view(len(sizes), -1, self.HEADS, *features.shape[2:])
-        )
-        two_sided = gates * edges.two_sided.unsqueeze(2)  # [N, gates, heads, H, H]
-
-        to_one_sided, to_two_sided = self.source_says(source.odd).chunk(2, dim=2)
-        at_destination = Streams(
-            torch.cat([pooled_at_destination.transpose(1, 2), weighted(edges.one_sided, to_one_sided)], dim=2),
-            weighted(two_sided, self.by_head(to_two_sided)),
-        )
-        said, said_even = self.destination_says(destination.odd), self.destination_says_even(destination.even)
-        from_two_sided = weighted(two_sided.transpose(3, 4), self.by_head(said))
-        from_one_sided = weighted(edges.one_sided.transpose(2, 3), said_even)
-        odd_at_source = torch.cat([from_one_sided, from_two_sided], dim=2)
-        return at_destination, Streams(pooled_at_source.transpose(1, 2), odd_at_source)
+        to_one_sided, to_two_sided = self.source_says(source.odd).split(self.said, dim=2)
+        even_at_destination = [pooled_at_destination.transpose(1, 2)]
+        odd_at_destination, odd_at_source = to_two_sided[:, :, :0], []
+        if edges.one_sided.shape[1]:
+            even_at_destination.append(weighted(edges.one_sided, to_one_sided))
+            said_even = self.destination_says_even(destination.even)
+            odd_at_source.append(weighted(edges.one_sided.transpose(2, 3), said_even))
+        if edges.two_sided.shape[1]:
+            gates = mix(self.gates, features.flatten(2)).sigmoid()
+            gates = gates.view(len(sizes), -1, self.HEADS, *features.shape[2:])
+            two_sided = gates * edges.two_sided.unsqueeze(2)  # [N, gates, heads, H, H]
+            odd_at_destination = weighted(two_sided, self.by_head(to_two_sided))
+            said = self.by_head(self.destination_says(destination.odd))
+            odd_at_source.append(weighted(two_sided.transpose(3, 4), said))
+        at_destination = Streams(torch.cat(even_at_destination, dim=2), odd_at_destination)
+        return at_destination, Streams(pooled_at_source.transpose(1, 2), torch.cat(odd_at_source, dim=2))
 
     def by_head(self, said: Tensor) -> Tensor:
         """[N, H, F] to [N, heads, H, F / heads]."""

@@ -22,9 +22,9 @@ class InvariantStatistics(RegisteredEncoder):
 
     Of each block (a gate's rows of a tensor, after `fix_gauges`): mean, deviation and quantiles of its entries, or
     of their absolute values where flips change their signs, and its singular values in quantiles. A flip negates
-    plain unit axes and the rows of odd gates (an LSTM's g), so these stay in place too: traces of powers of the
-    blocks whose two axes run over the same units and flip together, cosines of the blocks of two even gates, W W^T
-    of the head, and `linear_path`. E is 347 for 2 x 32 LSTMs on 6 tokens.
+    plain unit axes and the rows of `Cell.odd_gates`, so these stay in place too: traces of powers of the blocks
+    whose two axes run over the same units and flip together, cosines of the blocks of two even gates, W W^T of the
+    head, and `linear_path`. E is 347 for 2 x 32 LSTMs on 6 tokens.
     """
 
     group = "control"
@@ -47,12 +47,12 @@ class InvariantStatistics(RegisteredEncoder):
             fixed["head.bias"],
             (head @ head.mT)[:, rows, columns],
             linear_path(self.spec, blocks, head).flatten(1),
-            *describe_block(head, flips=(False, True)),
+            *describe_block(head, flipped_axes(self.spec, "head.weight")),
         ]
         for (name, gate), block in blocks.items():
             flips = flipped_axes(self.spec, name, gate)
             statistics += describe_block(block, flips)
-            if flips == (True, True) and "weight_hh" in name:
+            if "weight_hh" in name and len(set(flips)) == 1:
                 statistics += [
                     torch.linalg.matrix_power(block, power).diagonal(dim1=1, dim2=2).sum(dim=1, keepdim=True)
                     for power in POWERS
@@ -87,16 +87,17 @@ def gate_blocks(spec: RNNSpec, fixed: Weights) -> Blocks:
     return {
         (parameter.name, gate): fixed[parameter.name][:, spec.gate_rows(gate)]
         for parameter in spec.parameters
-        if parameter.axes[0].gates > 1 or parameter.axes[0].kind == "hidden"
+        if parameter.axes[0].kind == "hidden"
         for gate in cell.gates
         if not ("bias_hh" in parameter.name and gate in cell.split_bias_gates)
     }
 
 
-def flipped_axes(spec: RNNSpec, name: str, gate: str) -> tuple[bool, ...]:
-    """Which axes of a gate's rows of a tensor change sign when units do."""
+def flipped_axes(spec: RNNSpec, name: str, gate: str | None = None) -> tuple[bool, ...]:
+    """Which axes of a tensor, or of a gate's rows of it, change sign when units do."""
+    odd_gates = CELLS[spec.cell].odd_gates
     axes = next(parameter.axes for parameter in spec.parameters if parameter.name == name)
-    return (gate in CELLS[spec.cell].odd_gates, *(axis.kind == "hidden" for axis in axes[1:]))
+    return (gate in odd_gates, *(bool(odd_gates) and axis.kind == "hidden" for axis in axes[1:]))
 
 
 def describe_block(block: Tensor, flips: tuple[bool, ...]) -> list[Tensor]:
@@ -112,19 +113,25 @@ def describe_block(block: Tensor, flips: tuple[bool, ...]) -> list[Tensor]:
 def inner_products(spec: RNNSpec, blocks: Blocks) -> list[Tensor]:
     """Cosines [N, 1] of the blocks of each pair of gates whose rows no flip changes, in each matrix."""
     even = [gate for gate in CELLS[spec.cell].gates if gate not in CELLS[spec.cell].odd_gates]
-    matrices = [parameter.name for parameter in spec.parameters if (parameter.name, even[0]) in blocks]
+    names = dict.fromkeys(name for name, _ in blocks)
     return [
         torch.cosine_similarity(blocks[name, one].flatten(1), blocks[name, other].flatten(1)).unsqueeze(1)
-        for name in matrices
+        for name in names
         for one, other in itertools.combinations(even, 2)
+        if (name, one) in blocks and (name, other) in blocks
     ]
 
 
 def linear_path(spec: RNNSpec, blocks: Blocks, head: Tensor) -> Tensor:
-    """From inputs to outputs through the gate that carries the state's sign: [N, O, D], W_out W_ih1,g W_ih0,g."""
+    """From inputs to outputs through a gate that carries the state's sign: [N, O, D], W_out W_ih1,g W_ih0,g.
+
+    Through the first gate, where none does and units cannot be flipped.
+    """
+    cell = CELLS[spec.cell]
+    gate = (*cell.odd_gates, *cell.gates)[0]
     path = head
     for layer in reversed(range(spec.num_layers)):
-        path = path @ blocks[f"{spec.cell}.weight_ih_l{layer}", CELLS[spec.cell].odd_gates[0]]
+        path = path @ blocks[f"{spec.cell}.weight_ih_l{layer}", gate]
     return path
 
 

@@ -24,10 +24,17 @@ FAST_CELLS = frozenset({"lstm"})
 
 @dataclass(frozen=True)
 class Trajectories:
-    """What every hidden unit did, one tensor a layer: hidden h and squashed tanh(c), each [N, B, T, H]."""
+    """What every hidden unit did, one tensor a layer: hidden h and squashed tanh(c), each [N, B, T, H].
+
+    squashed is empty for cells that carry no c.
+    """
 
     hidden: tuple[Tensor, ...]
     squashed: tuple[Tensor, ...]
+
+    def by_layer(self) -> list[tuple[Tensor, ...]]:
+        """A layer's h, and its tanh(c) where it carries one."""
+        return list(zip(*filter(None, (self.hidden, self.squashed)), strict=True))
 
 
 class FrozenRNNs:
@@ -62,14 +69,15 @@ class FrozenRNNs:
         if self.is_fast:
             logits, *seen = _Sequence.apply(inputs, self, True)
             return logits, Trajectories(tuple(seen[:layers]), tuple(seen[layers:]))
-        state, states, outputs = None, [], []
+        state: State | None = None
+        states, outputs = [], []
         for step_inputs in inputs.unbind(-2):
             logits, state = self.step(step_inputs.expand(self.models, *step_inputs.shape[-2:]), state)
             outputs.append(logits)
             states.append(state)
-        # A cell without a second state variable shows its first one twice.
-        hidden, inner = (torch.stack([state[place] for state in states], dim=-2) for place in (0, -1))
-        return torch.stack(outputs, dim=-2), Trajectories(hidden.unbind(0), inner.tanh().unbind(0))
+        hidden, *inner = (torch.stack(steps, dim=-2) for steps in zip(*states, strict=True))
+        squashed = inner[0].tanh().unbind(0) if inner else ()
+        return torch.stack(outputs, dim=-2), Trajectories(hidden.unbind(0), squashed)
 
     def step(self, inputs: Tensor, state: State | None) -> tuple[Tensor, State]:
         """One step of any cell, by `rnn_forward`: inputs [N, B, D] -> logits [N, B, O] and the next state.

@@ -10,7 +10,7 @@ from rnnzoo.loaders.encoders.probing.base import ProbingEncoder, centred, read_l
 from rnnzoo.loaders.encoders.probing.frozen_rnn import FrozenRNNs
 from rnnzoo.loaders.encoders.probing.probe_generator import LinearGenerator
 from rnnzoo.loaders.population import Population
-from rnnzoo.zoo_builder.rnn import Weights
+from rnnzoo.zoo_builder.rnn import CELLS, Weights
 
 WIDTH = 128
 HEADS = 4
@@ -39,7 +39,7 @@ class UnitSet(nn.Module):
 
 
 class HiddenProbing(ProbingEncoder):
-    """Generated probes; reads the outputs, and each unit's h and tanh(c) at every step of every probe.
+    """Generated probes; reads the outputs, and each unit's h, and tanh(c) if it has one, at all steps.
 
     For the other probing encoders an RNN is a black box; this one looks inside.
     """
@@ -48,7 +48,9 @@ class HiddenProbing(ProbingEncoder):
         super().__init__(population, probes, length)
         spec = population.spec
         self.generator = LinearGenerator(probes, self.length, spec.input_size)
-        self.units = nn.ModuleList(UnitSet(2 * self.queries) for _ in range(spec.num_layers))
+        self.units = nn.ModuleList(
+            UnitSet(len(CELLS[spec.cell].state_variables) * self.queries) for _ in range(spec.num_layers)
+        )
         self.outputs = nn.Sequential(nn.Linear(self.queries * spec.output_size, 2 * WIDTH), nn.GELU())
         self.head = EmbeddingHead(2 * WIDTH * (spec.num_layers + 1), (256,))
 
@@ -56,9 +58,9 @@ class HiddenProbing(ProbingEncoder):
         """name -> [N, *shape] to [N, E]."""
         logits, seen = FrozenRNNs(weights).run_observed(self.input_range.forward(self.generator()))
         read = [self.outputs(centred(read_logits(logits)).flatten(1))]
-        for units, hidden, squashed in zip(self.units, seen.hidden, seen.squashed, strict=True):
-            both = torch.cat([hidden, squashed], dim=2)  # [N, K, 2 T', H]
-            read.append(units(both.flatten(1, 2).mT))
+        for units, variables in zip(self.units, seen.by_layer(), strict=True):
+            trajectories = torch.cat(variables, dim=2)  # [N, K, T' for each variable, H]
+            read.append(units(trajectories.flatten(1, 2).mT))
         return self.head(torch.cat(read, dim=-1))
 
     @torch.no_grad()
