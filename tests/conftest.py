@@ -1,4 +1,12 @@
-"""Two tiny zoos, built once a session by the real builder."""
+"""Two tiny zoos, built once a session by the real builder, and one thread for all that computes.
+
+Tiny tensors gain nothing from threads, and on a busy machine threads that wait for each other cost many times the
+work. The variable reaches torch here, if it is set before torch is imported, and every process that tests start.
+"""
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import shutil
 from pathlib import Path
