@@ -10,15 +10,17 @@ from typing import Annotated, Any
 
 import typer
 
+from rnnzoo import command_line
+from rnnzoo.command_line import Commands
 from rnnzoo.loaders.benchmark import TARGETS, Request, format_table, make_report, read_result, run_benchmark
 from rnnzoo.loaders.benchmark.run import PRESETS, TRACKS
 from rnnzoo.loaders.encoders import ENCODERS
 from rnnzoo.loaders.training import TrainingConfig
 from rnnzoo.zoo_builder.cluster import ClusterCommand, GpusOption, RayOption
-from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.errors import ParameterError
 
 app = typer.Typer(
-    name="zoo-bench",
+    cls=Commands,
     help="Benchmark encoders of RNN weights.",
     no_args_is_help=True,
     add_completion=False,
@@ -26,10 +28,6 @@ app = typer.Typer(
 )
 FIELDS = {field.name: field.type for field in dataclasses.fields(TrainingConfig)}
 CASTS = {"int": int, "float": float}
-
-
-class Interrupted(Exception):
-    """Ctrl-C in the middle of a run."""
 
 
 @app.command(cls=ClusterCommand)
@@ -80,10 +78,7 @@ def run(
         gpus_per_task=gpus_per_task,
         command=shlex.join(["zoo-bench", *sys.argv[1:]]),
     )
-    try:
-        paths = run_benchmark(request)
-    except KeyboardInterrupt:
-        raise Interrupted from None  # click would swallow it without a word
+    paths = run_benchmark(request)
     typer.echo(format_table([read_result(path) for path in paths]))
     typer.echo(f"\nresults: {out}; `zoo-bench report {out}` shows them beside the baselines")
 
@@ -125,21 +120,14 @@ def _override(text: str) -> tuple[str, Any]:
     """'steps=100' -> ("steps", 100), as the field's type says."""
     name, sign, value = text.partition("=")
     if not sign or name not in FIELDS:
-        raise RnnzooError(f"--set: found {text!r}, expected FIELD=VALUE with a field of {', '.join(FIELDS)}")
+        raise ParameterError("set_", f"found {text!r}, expected FIELD=VALUE with a field of {', '.join(FIELDS)}")
     cast: Any = CASTS.get(str(FIELDS[name]), str)
     try:
         return name, cast(value)
     except ValueError as error:
-        raise RnnzooError(f"--set: {name}: found {value!r}, expected {FIELDS[name]}") from error
+        raise ParameterError("set_", f"{name}: found {value!r}, expected {FIELDS[name]}") from error
 
 
 def main() -> None:
     """Run the command line; bad input exits with 2, an interruption with 130."""
-    try:
-        app()
-    except RnnzooError as error:
-        typer.echo(f"zoo-bench: {error}", err=True)
-        sys.exit(2)
-    except Interrupted:
-        typer.echo("zoo-bench: stopped; the same command goes on from the last saved state", err=True)
-        sys.exit(130)
+    command_line.run(app, "zoo-bench")

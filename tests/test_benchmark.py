@@ -214,17 +214,17 @@ def test_leakage_is_there_to_be_seen(language_zoo, tmp_path):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"targets": ("rotation",)}, r"--target: found 'rotation', expected one of offsets"),
-        ({"track": "fast"}, r"--track: found 'fast', expected one of features, frozen, supervised"),
+        ({"targets": ("rotation",)}, r"target: found 'rotation', expected one of offsets"),
+        ({"track": "fast"}, r"track: found 'fast', expected one of features, frozen, supervised"),
         ({"encoder": "step_only", "track": "frozen"}, "has no parameters; expected features"),
-        ({"protocol": "lax"}, r"--protocol: found 'lax', expected one of strict, paper"),
-        ({"preset": "huge"}, r"--preset: found 'huge', expected one of quick, paper"),
-        ({"encoder": "nothing"}, "--encoder: found 'nothing', expected one of layer_statistics"),
+        ({"protocol": "lax"}, r"protocol: found 'lax', expected one of strict, paper"),
+        ({"preset": "huge"}, r"preset: found 'huge', expected one of quick, paper"),
+        ({"encoder": "nothing"}, "encoder: found 'nothing', expected one of layer_statistics"),
         ({"encoder": "flat_mlp(widths=3)"}, "could not be made from a population"),
         ({"encoder": "nowhere:Class"}, "could not be imported"),
         ({"encoder": "greedy_decode", "targets": ("step",)}, "can only say something of offsets"),
-        ({"seeds": 0}, "--seeds: found 0"),
-        ({"device": "tpu"}, "--device: found 'tpu'"),
+        ({"seeds": 0}, "seeds: found 0"),
+        ({"device": "tpu"}, "device: found 'tpu'"),
         ({"overrides": (("steps", 0),)}, "steps: found 0"),
         ({"overrides": (("loss", "l2"), *SHORT)}, "loss: found 'l2', expected one of total_variation"),
     ],
@@ -275,7 +275,7 @@ def test_names_with_options():
     assert parse_encoder_name("flat_mlp") == ("flat_mlp", {})
     assert parse_encoder_name("a:B(x=1, y='z')") == ("a:B", {"x": 1, "y": "z"})
     for text in ("flat_mlp(", "flat_mlp(3)", "flat_mlp(x=print())"):
-        with pytest.raises(RnnzooError, match="--encoder: found"):
+        with pytest.raises(RnnzooError, match="encoder: found"):
             parse_encoder_name(text)
 
 

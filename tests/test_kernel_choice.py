@@ -30,11 +30,11 @@ def test_without_a_compiler_torch_serves_and_says_so(no_compiler, caplog):
 
 
 def test_asking_for_what_cannot_be_had_is_an_error(no_compiler):
-    with pytest.raises(RnnzooError, match="--kernel: the fused kernel cannot be had: no C"):
+    with pytest.raises(RnnzooError, match="kernel: found 'fused', which cannot be had: no C"):
         choose_kernel(SPEC, ENCODING, kernel="fused")
-    with pytest.raises(RnnzooError, match="--device: found 'cuda', but torch sees no GPU"):
+    with pytest.raises(RnnzooError, match="device: found 'cuda', but torch sees no GPU"):
         choose_kernel(SPEC, ENCODING, device="cuda")
-    with pytest.raises(RnnzooError, match="--kernel: found 'magic', expected one of auto, fused, torch"):
+    with pytest.raises(RnnzooError, match="kernel: found 'magic', expected one of auto, fused, torch"):
         choose_kernel(SPEC, ENCODING, kernel="magic")
 
 

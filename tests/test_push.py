@@ -74,7 +74,7 @@ def test_the_whole_way_by_command_line(hub, release, tmp_path):
     assert f'load_dataset("{NAME}"'.encode() in hub.files(NAME)["README.md"]
     again = builder("push", release, NAME)
     assert again.returncode == 2
-    assert "the tag v1.0.0 exists" in again.stderr
+    assert "found 'v1.0.0', which" in again.stderr
     assert "Traceback" not in again.stderr
 
 
@@ -203,8 +203,8 @@ def test_a_hub_out_of_reach(release, no_waiting, monkeypatch):
     [
         ("zoo", None, "repository: found 'zoo', expected the form 'org/name'"),
         ("a/b/c", None, "expected the form 'org/name'"),
-        (NAME, "latest", "--tag: found 'latest', expected the form 'v1.<minor>.<patch>'"),
-        (NAME, "v2.0.0", "--tag: found 'v2.0.0', expected the form 'v1"),
+        (NAME, "latest", "tag: found 'latest', expected the form 'v1.<minor>.<patch>'"),
+        (NAME, "v2.0.0", "tag: found 'v2.0.0', expected the form 'v1"),
     ],
 )
 def test_names(release, repository, tag, message):

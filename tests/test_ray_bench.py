@@ -53,12 +53,12 @@ def test_an_error_in_a_task_is_the_error_of_the_command(language_zoo, tmp_path, 
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"ray": "local", "workers": 2}, "--workers: found 2 with --ray"),
+        ({"ray": "local", "workers": 2}, "workers: found 2 together with ray"),
         ({"ray": "local", "device": "tpu"}, "--device: found 'tpu', expected one of auto, cpu, cuda"),
         ({"ray": "local", "device": "cpu", "gpus_per_task": 0.5}, "found 0.5 with --device cpu, expected none"),
         ({"ray": "local", "device": "cuda", "gpus_per_task": 0}, "found 0 with --device cuda, expected a share"),
         ({"ray": "local", "gpus_per_task": 2}, "found 2 with --device auto"),
-        ({"gpus_per_task": 0.5}, "--gpus-per-task: found 0.5 without --ray"),
+        ({"gpus_per_task": 0.5}, "gpus_per_task: found 0.5 without ray"),
     ],
 )
 def test_requests_that_cannot_be_met(language_zoo, tmp_path, fields, message):

@@ -61,7 +61,7 @@ def read_results(folder: Path) -> list[Board]:
         if not any(board in path.parents for board in boards):
             raise RnnzooError(f"{path}: found no {ROWS} above it, expected {folder}/<zoo>/<protocol>/{ROWS}")
     if not boards:
-        raise RnnzooError(f"{folder}: found no results, expected the folder of `zoo-bench run --out`")
+        raise RnnzooError(f"{folder}: found no results, expected the folder that `zoo-bench run` wrote")
     return [_read_board(board) for board in boards]
 
 

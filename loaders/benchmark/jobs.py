@@ -263,7 +263,7 @@ def _emulated_encoder(loaded: LoadedZoo, setting: Setting, seed: int, quiet: boo
         if (found.training, found.zoo_digest) != (training.to_dict(), setting.zoo_digest):
             raise RnnzooError(
                 f"{path}: found the training {found.training} on zoo {found.zoo_digest}, expected "
-                f"{training.to_dict()} on zoo {setting.zoo_digest}; choose another --out, or delete it"
+                f"{training.to_dict()} on zoo {setting.zoo_digest}; choose another folder, or delete it"
             )
         emulator = Emulator(loaded.zoo.spec, training.emulator_hidden, training.emulator_layers)
         EmulationModule(encoder, emulator).load_state_dict(load_file(kept))

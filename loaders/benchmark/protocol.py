@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from rnnzoo.loaders.benchmark.targets import TARGETS, Target
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
-from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
 
 Rows = NDArray[np.int64]
 Protocol = Literal["strict", "paper"]
@@ -42,7 +42,7 @@ def partition(loaded: LoadedZoo, protocol: str) -> Partition:
     reported (Herrmann et al. 2024).
     """
     if protocol not in PROTOCOLS:
-        raise RnnzooError(f"--protocol: found {protocol!r}, expected one of {', '.join(PROTOCOLS)}")
+        raise ParameterError("protocol", f"found {protocol!r}, expected one of {', '.join(PROTOCOLS)}")
     names = loaded.column("split" if protocol == "strict" else "paper_split")
     rows = {name: np.flatnonzero(names == name) for name in ("train", "validation", "test", "ood")}
     if protocol == "strict":
@@ -79,7 +79,7 @@ def choose_targets(loaded: LoadedZoo, names: tuple[str, ...] = ()) -> list[Targe
     }
     for name in names:
         if name not in available:
-            raise RnnzooError(f"--target: found {name!r}, expected one of {', '.join(available)} for this zoo")
+            raise ParameterError("target", f"found {name!r}, expected one of {', '.join(available)} for this zoo")
     return [available[name] for name in names or available]
 
 

@@ -26,5 +26,5 @@ def run_jobs(
 
 def _do(sender: Sender, landmark: Path, do: Callable[[Job], None], job: Job) -> None:
     sender.settle()
-    check_shared(landmark, "--out")
+    check_shared(landmark, "out")
     do(job)

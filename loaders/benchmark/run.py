@@ -43,7 +43,7 @@ from rnnzoo.loaders.encoders import ENCODERS, check_encoder, declared, is_learne
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.loaders.training import TrainingConfig
 from rnnzoo.zoo_builder.cluster import Resources, connect
-from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
 
 TRACKS = ("features", "frozen", "supervised")
 PRESETS = {"frozen": EMULATION_PRESETS, "supervised": SUPERVISED_PRESETS}
@@ -85,7 +85,7 @@ def run_benchmark(request: Request) -> list[Path]:
     """
     resources = _cluster_resources(request)
     if request.seeds < 1:
-        raise RnnzooError(f"--seeds: found {request.seeds}, expected at least 1")
+        raise ParameterError("seeds", f"found {request.seeds}, expected at least 1")
     loaded = open_zoo(request.zoo, choose_device("cpu" if resources else request.device))
     setting, targets = _resolve(request, loaded)
     jobs = _jobs(request, setting, targets)
@@ -111,10 +111,12 @@ def _cluster_resources(request: Request) -> Resources | None:
     """What a task on a cluster holds; None without a cluster."""
     if request.ray is not None:
         if request.workers != 1:
-            raise RnnzooError(f"--workers: found {request.workers} with --ray, which spreads the jobs by itself")
+            raise ParameterError(
+                "workers", f"found {request.workers} together with ray, which spreads the jobs by itself"
+            )
         return Resources.asked_for(request.threads, request.device, request.gpus_per_task)
     if request.gpus_per_task is not None:
-        raise RnnzooError(f"--gpus-per-task: found {request.gpus_per_task:g} without --ray")
+        raise ParameterError("gpus_per_task", f"found {request.gpus_per_task:g} without ray")
     return None
 
 
@@ -127,9 +129,9 @@ def open_zoo(path: str, device: str) -> LoadedZoo:
 def choose_device(name: str) -> str:
     """ "auto" is a GPU where there is one."""
     if name not in ("auto", "cpu", "cuda"):
-        raise RnnzooError(f"--device: found {name!r}, expected auto, cpu or cuda")
+        raise ParameterError("device", f"found {name!r}, expected auto, cpu or cuda")
     if name == "cuda" and not torch.cuda.is_available():
-        raise RnnzooError("--device: found 'cuda', but torch sees no GPU; expected auto or cpu")
+        raise ParameterError("device", "found 'cuda', but torch sees no GPU; expected auto or cpu")
     return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
 
 
@@ -140,22 +142,24 @@ def _resolve(request: Request, loaded: LoadedZoo) -> tuple[Setting, list[Target]
     learned = is_learned(encoder)
     track = request.track or ("frozen" if learned else "features")
     if track not in TRACKS:
-        raise RnnzooError(f"--track: found {track!r}, expected one of {', '.join(TRACKS)}")
+        raise ParameterError("track", f"found {track!r}, expected one of {', '.join(TRACKS)}")
     if track != "features" and not learned:
-        raise RnnzooError(f"--track: found {track!r}, but {request.encoder} has no parameters; expected features")
+        raise ParameterError(
+            "track", f"found {track!r}, but {request.encoder} has no parameters; expected features"
+        )
     parts = partition(loaded, request.protocol)
     targets = choose_targets(loaded, request.targets)
     known = declared(encoder, "targets")
     for target in targets:
         if known is not None and target.name not in known and request.targets:
-            raise RnnzooError(
-                f"--target: found {target.name!r}, but {request.encoder} can only say something of "
-                f"{', '.join(known)}"
+            raise ParameterError(
+                "target",
+                f"found {target.name!r}, but {request.encoder} can only say something of {', '.join(known)}",
             )
     targets = [target for target in targets if known is None or target.name in known]
     if not targets:
-        raise RnnzooError(
-            f"--encoder: {request.encoder} says something of {', '.join(known)}, which this zoo lacks"
+        raise ParameterError(
+            "encoder", f"found {request.encoder}, which says something of {', '.join(known)}, which this zoo lacks"
         )
     manifest = loaded.zoo.manifest
     setting = Setting(
@@ -188,7 +192,7 @@ def _resolve(request: Request, loaded: LoadedZoo) -> tuple[Setting, list[Target]
 def _training(request: Request, track: str) -> TrainingConfig:
     presets = PRESETS[track]
     if request.preset not in presets:
-        raise RnnzooError(f"--preset: found {request.preset!r}, expected one of {', '.join(presets)}")
+        raise ParameterError("preset", f"found {request.preset!r}, expected one of {', '.join(presets)}")
     return replace(presets[request.preset], **dict(request.overrides))
 
 
@@ -211,7 +215,7 @@ def _check_existing(setting: Setting, wanted: list[Path]) -> None:
         if (found.zoo_digest, found.training) != (setting.zoo_digest, expected):
             raise RnnzooError(
                 f"{path}: found a result of the training {found.training} on zoo {found.zoo_digest}, expected "
-                f"{expected} on zoo {setting.zoo_digest}; choose another --out, or delete it"
+                f"{expected} on zoo {setting.zoo_digest}; choose another folder, or delete it"
             )
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnzoo.loaders.population import Population
-from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
 from rnnzoo.zoo_builder.rnn import Weights, init_parameters, unflatten_weights
 
 EMBEDDING_SIZE = 16
@@ -99,8 +99,8 @@ def parse_encoder_name(text: str) -> tuple[str, dict[str, Any]]:
         assert not call.args
         options = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
     except (SyntaxError, ValueError, AssertionError) as error:
-        raise RnnzooError(
-            f"--encoder: found {text!r}, expected name or name(option=value, option=value)"
+        raise ParameterError(
+            "encoder", f"found {text!r}, expected name or name(option=value, option=value)"
         ) from error
     return name.strip(), options
 
@@ -119,18 +119,20 @@ def load_encoder(
         try:
             return make(population, **options)
         except TypeError as error:
-            raise RnnzooError(f"--encoder: {text!r} could not be made from a population: {error}") from error
+            raise ParameterError(
+                "encoder", f"found {text!r}, which could not be made from a population: {error}"
+            ) from error
 
 
 def _import_encoder(name: str, registry: Mapping[str, Callable[..., Encoder]]) -> Callable[..., Encoder]:
     module_name, colon, class_name = name.partition(":")
     if not colon:
-        raise RnnzooError(f"--encoder: found {name!r}, expected one of {', '.join(registry)}, or module:Class")
+        raise ParameterError("encoder", f"found {name!r}, expected one of {', '.join(registry)}, or module:Class")
     sys.path.insert(0, "")  # a user's encoder is a file in the folder they stand in
     try:
         return getattr(importlib.import_module(module_name), class_name)
     except (ImportError, AttributeError) as error:
-        raise RnnzooError(f"--encoder: {name!r} could not be imported: {error}") from error
+        raise ParameterError("encoder", f"found {name!r}, which could not be imported: {error}") from error
     finally:
         sys.path.remove("")
 

@@ -9,10 +9,11 @@ from typing import Annotated
 
 import typer
 
+from rnnzoo.command_line import Commands
 from rnnzoo.zoo_builder.tasks.images import MNIST_VARIABLE
 
 app = typer.Typer(
-    name="zoo-builder",
+    cls=Commands,
     help="Build model zoos of recurrent networks, verify them, look at them, and publish them.",
     no_args_is_help=True,
     add_completion=False,

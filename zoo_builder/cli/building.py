@@ -10,6 +10,8 @@ import typer
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from rnnzoo.command_line import Interrupted
+from rnnzoo.zoo_builder import pipeline
 from rnnzoo.zoo_builder.cli.app import (
     DeviceOption,
     KernelOption,
@@ -118,8 +120,12 @@ def _build(config: ZooConfig, out: Path, mnist: Path | None, means: Means, part:
     of_all = "" if part == WHOLE else f" (part {part}: {runs} runs)"
     with means.way(config) as (way, words):
         typer.echo(f"{config.zoo}: {config.runs} runs of {config.steps} steps {words}, into {out}{of_all}")
-        with logging_redirect_tqdm(), ProgressBar(runs, config.steps) as bar:
-            return build_plan(plan, out, way, bar, part)
+        try:
+            with logging_redirect_tqdm(), ProgressBar(runs, config.steps) as bar:
+                return build_plan(plan, out, way, bar, part)
+        except pipeline.Interrupted:
+            saved = "stopped; everything is saved, and the same command goes on from here"
+            raise Interrupted(saved) from None
 
 
 @app.command()

@@ -18,7 +18,7 @@ from rnnzoo.zoo_builder.cli.app import (
     app,
     draw_without_a_screen,
 )
-from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.errors import ParameterError
 from rnnzoo.zoo_builder.storage.manifest import read_manifest
 from rnnzoo.zoo_builder.storage.shards import write_file
 from rnnzoo.zoo_builder.tasks.base import encoding_of
@@ -124,7 +124,7 @@ def export(
     from rnnzoo.zoo_builder.published import export_zoo
 
     if format != "npy":
-        raise RnnzooError(f"--format: found {format!r}, expected npy")
+        raise ParameterError("format", f"found {format!r}, expected npy")
     with tqdm(unit="row", dynamic_ncols=True) as bar:
         rows = export_zoo(zoo, out, bar.update)
     typer.echo(f"finished: {out}, {rows} rows")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
 from rnnzoo.zoo_builder.release.folder import RELEASE, address_release, check_release, files_in
 from rnnzoo.zoo_builder.storage.files import read_json
 
@@ -99,7 +99,7 @@ def _check_names(repo_id: str, tag: str | None, format_version: int) -> None:
         raise RnnzooError(f"repository: found {repo_id!r}, expected the form 'org/name'")
     match = TAG.fullmatch(tag) if tag is not None else None
     if tag is not None and (match is None or int(match[1]) != format_version):
-        raise RnnzooError(f"--tag: found {tag!r}, expected the form 'v{format_version}.<minor>.<patch>'")
+        raise ParameterError("tag", f"found {tag!r}, expected the form 'v{format_version}.<minor>.<patch>'")
 
 
 def _look(api: HfApi, repo_id: str, tag: str) -> _Remote | None:
@@ -116,7 +116,7 @@ def _look(api: HfApi, repo_id: str, tag: str) -> _Remote | None:
             ) from None
         return None
     if tag in {ref.name for ref in refs.tags}:
-        raise RnnzooError(f"{repo_id}: the tag {tag} exists; give another one with --tag")
+        raise ParameterError("tag", f"found {tag!r}, which {repo_id} has already; expected another one")
     entries = api.list_repo_tree(repo_id, recursive=True, repo_type="dataset")
     files = {
         entry.path: entry.lfs.sha256 if entry.lfs else entry.blob_id
@@ -146,7 +146,7 @@ def _plan(
     if is_release and remote.release.get("zoo") != release["zoo"] and not replace:
         raise RnnzooError(
             f"{repo_id}: holds a release of the zoo {remote.release.get('zoo')}, expected {release['zoo']}; "
-            "--replace puts this one in its place"
+            "with `replace` this one takes its place"
         )
     written = {RELEASE, *remote.release.get("files", {})} if is_release else set()
     theirs = {
@@ -158,7 +158,7 @@ def _plan(
     if blocked and not replace:
         raise RnnzooError(
             f"{repo_id}: found {blocked[0]!r}, which no release wrote, and {len(blocked) - 1} more such files; "
-            "choose another repository, or give --replace to delete or overwrite them"
+            "choose another repository; with `replace` they are deleted or overwritten"
         )
     gone = (written | (theirs if replace else set())) - upload.keys()
     return Plan(repo_id, tag, upload, sorted(gone & remote.files.keys()))

@@ -86,8 +86,8 @@ def mnist_from_hub() -> Images:
         pixels = np.stack([_decoded(image) for image in encoded])
     except Exception as error:  # the clients raise many kinds: offline, not found, proxy, cache
         raise RnnzooError(
-            f"MNIST is out of reach. Give a folder with {' and '.join(f'{n}.gz' for n in MNIST_FILES)} "
-            f"(--mnist DIR, or the environment variable {MNIST_VARIABLE}), or make the hub dataset "
+            f"MNIST is out of reach. Name a folder with {' and '.join(f'{n}.gz' for n in MNIST_FILES)} "
+            f"(by the environment variable {MNIST_VARIABLE}, for example), or make the hub dataset "
             f"{MNIST_HUB} reachable (it answered: {type(error).__name__}). "
             "The zoo sequential_digits needs no download."
         ) from error
@@ -124,7 +124,7 @@ def _idx_header(array: Bytes) -> bytes:
 
 def _read_idx(folder: Path, name: str) -> Bytes:
     if not folder.is_dir():
-        raise RnnzooError(f"MNIST folder: {folder} is not a folder (from --mnist or {MNIST_VARIABLE})")
+        raise RnnzooError(f"MNIST folder: {folder} is not a folder")
     candidates = [folder / name, folder / f"{name}.gz"]
     path = next((path for path in candidates if path.is_file()), None)
     if path is None:

@@ -10,7 +10,7 @@ from rnnzoo.loaders.benchmark.boards import Board
 from rnnzoo.loaders.benchmark.results import Emulation, Result
 from rnnzoo.loaders.benchmark.statistics import Estimate, estimate_mean, estimate_scores, paired_difference
 from rnnzoo.loaders.benchmark.targets import TARGETS, Target
-from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.errors import ParameterError
 
 BASELINES = ("noninteractive_probing", "interactive_probing", "layer_statistics", "flat_mlp")
 """Whom others are compared with when nobody is named: the first that is there."""
@@ -73,7 +73,7 @@ def target_tables(board: Board, against: str | None) -> list[TargetTable]:
     """
     encoders = sorted({result.encoder for result in board.results})
     if against is not None and against not in encoders:
-        raise RnnzooError(f"--against: found {against!r}, expected one of {', '.join(encoders)}")
+        raise ParameterError("against", f"found {against!r}, expected one of {', '.join(encoders)}")
     found = {result.target for result in board.results}
     return [_target_table(board, target, against) for name, target in TARGETS.items() if name in found]
 

@@ -7,7 +7,7 @@ import logging
 import torch
 
 from rnnzoo.zoo_builder.compiled.compiler import KernelUnavailable
-from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.errors import ParameterError
 from rnnzoo.zoo_builder.rnn import RNNSpec
 from rnnzoo.zoo_builder.tasks.base import Encoding
 from rnnzoo.zoo_builder.training.kernels.base import Kernel
@@ -29,17 +29,17 @@ def choose_kernel(
     "auto" takes a GPU where there is one, else the fused kernel, else torch, and says why the fused one
     could not be had. threads: CPU threads, None for all cores. Raises RnnzooError for what cannot be had.
     """
-    for option, value, known in (("--device", device, DEVICES), ("--kernel", kernel, KERNELS)):
+    for name, value, known in (("device", device, DEVICES), ("kernel", kernel, KERNELS)):
         if value not in known:
-            raise RnnzooError(f"{option}: found {value!r}, expected one of {', '.join(known)}")
+            raise ParameterError(name, f"found {value!r}, expected one of {', '.join(known)}")
     if device == "cuda" and not torch.cuda.is_available():
-        raise RnnzooError("--device: found 'cuda', but torch sees no GPU; expected auto or cpu")
+        raise ParameterError("device", "found 'cuda', but torch sees no GPU; expected auto or cpu")
     if threads is not None:
         torch.set_num_threads(threads)
     if device == "cuda" or (device == "auto" and kernel != "fused" and torch.cuda.is_available()):
         if kernel == "fused":
-            raise RnnzooError(
-                "--kernel: the fused kernel runs on a CPU; expected auto or torch with --device cuda"
+            raise ParameterError(
+                "kernel", "found 'fused', which runs on a CPU; expected auto or torch with device 'cuda'"
             )
         return TorchKernel("cuda")
     if kernel == "torch":
@@ -49,7 +49,7 @@ def choose_kernel(
         fused.prepare(spec, encoding)
     except KernelUnavailable as error:
         if kernel == "fused":
-            raise RnnzooError(f"--kernel: the fused kernel cannot be had: {error}") from error
+            raise ParameterError("kernel", f"found 'fused', which cannot be had: {error}") from error
         log.warning("training with torch, several times slower: %s", error)
         return TorchKernel("cpu")
     return fused
