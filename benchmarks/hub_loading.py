@@ -24,7 +24,7 @@ import typer
 from huggingface_hub import constants, hf_hub_download
 
 from rnnzoo.loaders.reading.selection import Filters
-from rnnzoo.loaders.source.hub import DOWNLOADS, HubZoo
+from rnnzoo.loaders.source.hub import DOWNLOADS, HubSource
 from rnnzoo.loaders.zoo import load_zoo
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.storage.schema import weights_file
@@ -43,8 +43,8 @@ class Measurement:
 
 def measure(repository: str, split: str, repeats: int) -> list[Measurement]:
     """A plain download of the split's weights, a stream of all its rows, and a stream of one task's rows."""
-    zoo = HubZoo.open_repository(repository, None)
-    tasks = zoo.read_metadata(split)["task_id"].to_pylist()
+    source = HubSource.open(repository, None)
+    tasks = source.read_metadata([split])[0]["task_id"].to_pylist()
     task, rows = Counter(tasks).most_common(1)[0]
     ways: list[tuple[str, int, Callable[[], float]]] = [
         ("plain download", len(tasks), lambda: _download(repository, split)),
@@ -58,7 +58,7 @@ def measure(repository: str, split: str, repeats: int) -> list[Measurement]:
                 start = time.perf_counter()
                 opening = way()
                 found.append((opening, time.perf_counter() - start - opening))
-    megabytes = 4 * zoo.spec.num_parameters / 1e6
+    megabytes = 4 * source.manifest.rnn_spec().num_parameters / 1e6
     return [
         Measurement(
             name,
@@ -85,11 +85,11 @@ def _empty_cache() -> Iterator[None]:
 def _download(repository: str, split: str) -> float:
     """The files of a split, without the comparison with the manifest; returns the seconds for its metadata."""
     start = time.perf_counter()
-    zoo = HubZoo.open_repository(repository, None)
-    zoo.read_metadata(split)
+    source = HubSource.open(repository, None)
+    source.read_metadata([split])
     opening = time.perf_counter() - start
-    files = [weights_file(shard) for shard in zoo.manifest.splits[split].shards]
-    fetch = partial(hf_hub_download, repository, repo_type="dataset", revision=zoo.repository.commit)
+    files = [weights_file(shard) for shard in source.manifest.splits[split].shards]
+    fetch = partial(hf_hub_download, repository, repo_type="dataset", revision=source.repository.commit)
     with ThreadPoolExecutor(DOWNLOADS) as pool:
         deque(pool.map(fetch, files), maxlen=0)
     return opening

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
-from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
+from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict, NamedSplit
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -22,22 +21,21 @@ from rnnzoo.loaders.reading.formats import format_name
 from rnnzoo.loaders.reading.map_style import map_style
 from rnnzoo.loaders.reading.selection import Filters, choose_columns, choose_splits
 from rnnzoo.loaders.reading.stream import streamed
-from rnnzoo.loaders.source.hub import HubZoo
-from rnnzoo.loaders.source.local import ZooFolder
+from rnnzoo.loaders.source.opening import open_source
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import RNNModule, RNNSpec, flatten_weights, rnn_forward
+from rnnzoo.zoo_builder.storage.contents import check_rollouts, check_weights
 from rnnzoo.zoo_builder.storage.manifest import Manifest, SplitEntry
-from rnnzoo.zoo_builder.storage.schema import metadata_file
+from rnnzoo.zoo_builder.storage.schema import rollouts_of
 from rnnzoo.zoo_builder.tasks.base import Encoding, check_items, encoding_of
 
-REPOSITORY_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 MODELS_AT_ONCE = 64
 """Models whose outputs are computed together: more would only take more memory."""
 
 
 def load_zoo(
     path_or_repo: str | Path,
-    split: str | None = None,
+    split: str | NamedSplit | None = None,
     *,
     streaming: bool = False,
     filters: Filters | None = None,
@@ -49,17 +47,29 @@ def load_zoo(
 ) -> Dataset | DatasetDict | IterableDataset | IterableDatasetDict:
     """A zoo as a dataset of checkpoints: metadata, and a tensor for every parameter by its PyTorch name.
 
-    path_or_repo: a zoo's folder, or "org/name" for a dataset repository on the hub. Of a repository the metadata
-        come first, and then what they leave to load: whole files for a `Dataset`, kept in the cache of
-        huggingface_hub and read without a network from then on; byte ranges for an `IterableDataset`.
-    split: "train", "validation", "test" or "ood"; None gives a dict of those that hold checkpoints.
-    streaming: an `IterableDataset` instead of a `Dataset` on memory-mapped files.
-    filters: which checkpoints, by their metadata, decided before any weights are read: see `Filters`.
-    columns: metadata columns; tensors: parameters. None stands for all of them, [] for none.
-    rollouts: adds "rollout_inputs" uint8 [R, F] and, where inputs have labels, "rollout_labels" uint8 [R].
-    format: "torch" or "numpy".
-    revision: tag, branch or commit of a repository; None stands for the newest tag of this format version.
-    Raises RnnzooError for arguments that do not fit the zoo, and for files that do not fit its manifest.
+    Of a repository on the hub the metadata come first, and then what they leave to load: whole files for a
+    `Dataset`, kept in the cache of huggingface_hub and read without a network from then on; byte ranges for an
+    `IterableDataset`. Filters are decided on the metadata, before any weights are read.
+
+    Args:
+        path_or_repo: A zoo's folder, or "org/name" for a dataset repository on the hub.
+        split: "train", "validation", "test" or "ood", also as `datasets.Split`; None gives a dict of those that
+            hold checkpoints.
+        streaming: Whether to give an `IterableDataset` instead of a `Dataset` on memory-mapped files.
+        filters: Which checkpoints, by their metadata: see `Filters`. None stands for all of them.
+        columns: Metadata columns. None stands for all of them, [] for none.
+        tensors: Parameters. None stands for all of them, [] for none.
+        rollouts: Whether to add "rollout_inputs" uint8 [R, F] and, where inputs have labels, "rollout_labels"
+            uint8 [R], for R rollouts of F bytes each.
+        format: "torch" or "numpy".
+        revision: Tag, branch or commit of a repository. None stands for the newest tag of this format version.
+
+    Returns:
+        A dataset, or a dict of datasets where `split` is None. A row has the parameters as float32 of their own
+        shapes; a batch of N rows stacks them, such as [N, 4 * H, H] for "lstm.weight_hh_l0".
+
+    Raises:
+        RnnzooError: An argument does not fit the zoo, or a file does not fit its manifest.
 
     >>> train = load_zoo("zoo", "train", filters=[("step", "==", 2000)])
     >>> for batch in train.shuffle(seed=0).iter(batch_size=64):
@@ -68,38 +78,17 @@ def load_zoo(
     A `DataLoader` reads blocks too when its sampler hands out whole batches:
     `DataLoader(train, sampler=BatchSampler(RandomSampler(train), 64, False), batch_size=None)`.
     """
-    folder = open_zoo(path_or_repo, revision)
     type_name = format_name(format)
+    source = open_source(path_or_repo, revision)
+    names = choose_splits(source.manifest, split)
     make = streamed if streaming else map_style
     datasets = {}
-    names = choose_splits(folder.manifest, split)
-    folder.fetch([metadata_file(name) for name in names])
-    for name in names:
-        metadata = folder.read_metadata(name)
-        selection = choose_columns(folder.spec, metadata.column_names, columns, tensors, rollouts)
-        datasets[name] = make(folder, name, metadata, selection, filters).with_format(type_name)
+    for name, metadata in zip(names, source.read_metadata(names), strict=True):
+        selection = choose_columns(source.manifest.rnn_spec(), metadata.column_names, columns, tensors, rollouts)
+        datasets[name] = make(source, name, metadata, selection, filters).with_format(type_name)
     if split is not None:
-        return datasets[split]
+        return datasets[names[0]]
     return IterableDatasetDict(datasets) if streaming else DatasetDict(datasets)
-
-
-def open_zoo(path_or_repo: str | Path, revision: str | None = None) -> ZooFolder:
-    """The zoo in a folder, or on the hub. The one place where a repository's name is told from a path."""
-    path = Path(path_or_repo)
-    if path.is_dir():
-        if revision is not None:
-            raise RnnzooError(
-                f"revision: found {revision!r} for the folder {path}, expected None: folders have none"
-            )
-        return ZooFolder.open(path)
-    if path.exists():
-        raise RnnzooError(f"{path}: a file, expected the folder of a zoo")
-    if isinstance(path_or_repo, Path) or not REPOSITORY_NAME.fullmatch(path_or_repo):
-        raise RnnzooError(f"{path_or_repo}: there is no such folder")
-    try:
-        return HubZoo.open_repository(path_or_repo, revision)
-    except RnnzooError as error:
-        raise RnnzooError(f"{error} (and there is no such folder here)") from error
 
 
 CheckpointId = str | int
@@ -117,7 +106,7 @@ class Zoo:
 
     def __init__(self, path_or_repo: str | Path, revision: str | None = None) -> None:
         """Of a repository on the hub, files are downloaded whole when a model in them is asked for."""
-        self._folder = open_zoo(path_or_repo, revision)
+        self._source = open_source(path_or_repo, revision)
         self._weights: dict[str, dict[str, NDArray[np.float32]]] = {}
         self._rollouts: dict[str, dict[str, NDArray[np.uint8]]] = {}
 
@@ -128,7 +117,7 @@ class Zoo:
         spec, entries = self.spec, self.splits.values()
         splits = ", ".join(f"{entry.checkpoints} {name}" for name, entry in self.splits.items())
         return (
-            f"Zoo {self.manifest.zoo} in {self._folder.where}\n"
+            f"Zoo {self.manifest.zoo} in {self._source.where}\n"
             f"  {len(self)} checkpoints ({splits})\n"
             f"  of {sum(entry.runs for entry in entries)} runs on {sum(entry.tasks for entry in entries)} tasks\n"
             f"  {spec.cell}, {spec.num_layers} layers of {spec.hidden_size} units, {spec.input_size} inputs, "
@@ -137,7 +126,7 @@ class Zoo:
 
     @property
     def manifest(self) -> Manifest:
-        return self._folder.manifest
+        return self._source.manifest
 
     @property
     def splits(self) -> dict[str, SplitEntry]:
@@ -146,7 +135,7 @@ class Zoo:
 
     @cached_property
     def spec(self) -> RNNSpec:
-        return self._folder.spec
+        return self.manifest.rnn_spec()
 
     @cached_property
     def encoding(self) -> Encoding:
@@ -156,8 +145,7 @@ class Zoo:
     @cached_property
     def metadata(self) -> pa.Table:
         """One row a checkpoint, of all splits: train, validation, test, ood."""
-        self._folder.fetch([metadata_file(split) for split in self.splits])
-        return pa.concat_tables([self._folder.read_metadata(split) for split in self.splits]).combine_chunks()
+        return pa.concat_tables(self._source.read_metadata(list(self.splits))).combine_chunks()
 
     @cached_property
     def _row_of(self) -> dict[str, int]:
@@ -176,10 +164,9 @@ class Zoo:
         """Stacked weights, name -> float32 [N, *shape], in the order of `ids`: what `torch.func` takes."""
         rows = self._rows(ids)
         groups = self._by_shard(rows, "row")
-        self._folder.fetch([name for name, _, _ in groups])
-        opened = [(self._open_weights(name), places, rows_there) for name, places, rows_there in groups]
+        opened = self._open_weights([name for name, _, _ in groups])
         batch = {p.name: np.empty((len(rows), *p.shape), np.float32) for p in self.spec.parameters}
-        for weights, places, rows_there in opened:
+        for weights, (_, places, rows_there) in zip(opened, groups, strict=True):
             for parameter, block in batch.items():
                 block[places] = weights[parameter][rows_there]
         return {name: torch.from_numpy(block) for name, block in batch.items()}
@@ -204,9 +191,11 @@ class Zoo:
     def rollout_tensor(self, tensor: str, ids: Sequence[CheckpointId]) -> NDArray[np.uint8]:
         """Stored rollouts as they are: "inputs" uint8 [N, R, F], or where inputs have labels "labels" [N, R]."""
         rows = self._rows(ids)
+        groups = self._by_shard(rows, "rollout_row")
+        opened = self._open_rollouts([name for name, _, _ in groups], tensor)
         parts = [
-            (places, self._open_rollouts(name, tensor)[rows_there])
-            for name, places, rows_there in self._by_shard(rows, "rollout_row")
+            (places, rollouts[rows_there])
+            for rollouts, (_, places, rows_there) in zip(opened, groups, strict=True)
         ]
         values = np.empty((len(rows), *parts[0][1].shape[1:]), np.uint8)
         for places, part in parts:
@@ -253,16 +242,23 @@ class Zoo:
         names, edges = runs_of_names(self.metadata["shard"])
         return {name: slice(*ends) for name, ends in zip(names, pairwise(edges.tolist()), strict=True)}
 
-    def _open_weights(self, name: str) -> dict[str, NDArray[np.float32]]:
-        if name not in self._weights:
+    def _open_weights(self, names: Sequence[str]) -> list[dict[str, NDArray[np.float32]]]:
+        """The weights of some shards, mapped: they stay open."""
+        new = [name for name in names if name not in self._weights]
+        for name, file in zip(new, self._source.map_files(new), strict=True):
             rows = self._rows_of_shard[name]
-            self._weights[name] = self._folder.open_weights(name, rows.stop - rows.start)
-        return self._weights[name]
+            check_weights(file.specs, self.spec, rows.stop - rows.start, file.where)
+            self._weights[name] = dict(file.tensors)
+        return [self._weights[name] for name in names]
 
-    def _open_rollouts(self, name: str, tensor: str) -> NDArray[np.uint8]:
-        if name not in self._rollouts:
+    def _open_rollouts(self, names: Sequence[str], tensor: str) -> list[NDArray[np.uint8]]:
+        """A tensor of the rollouts of some shards, by the names of their weights files; likewise."""
+        new = [name for name in names if name not in self._rollouts]
+        for name, file in zip(new, self._source.map_files([rollouts_of(name) for name in new]), strict=True):
             rows = self.metadata["rollout_row"].to_numpy()[self._rows_of_shard[name]]
-            self._rollouts[name] = self._folder.open_rollouts(name, rows)
-        if tensor not in self._rollouts[name]:
-            raise RnnzooError(f"{name}: its rollouts have no {tensor!r}")
-        return self._rollouts[name][tensor]
+            check_rollouts(file.specs, rows, file.where)
+            self._rollouts[name] = dict(file.tensors)
+        for name in names:
+            if tensor not in self._rollouts[name]:
+                raise RnnzooError(f"{name}: its rollouts have no {tensor!r}")
+        return [self._rollouts[name][tensor] for name in names]

@@ -2,19 +2,21 @@
 
 import json
 
+import httpx2
 import numpy as np
 import pytest
 import torch
 from datasets.distributed import split_dataset_by_node
 from huggingface_hub import constants
+from huggingface_hub.errors import HfHubHTTPError
 from hypothesis import given
 from hypothesis import strategies as st
 from loopback_hub import READ_TOKEN, LoopbackHub
 from torch.utils.data import DataLoader
 
 from rnnzoo.loaders import Zoo, load_zoo
-from rnnzoo.loaders.source import requests
-from rnnzoo.loaders.source.hub import HubZoo
+from rnnzoo.loaders.source import retries
+from rnnzoo.loaders.source.hub import HubSource
 from rnnzoo.loaders.source.ranges import FREE_GAPS, WIDEST_GAP, join_ranges
 from rnnzoo.zoo_builder.errors import RnnzooError
 
@@ -33,7 +35,7 @@ def hub(tmp_path, monkeypatch):
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "home" / "hub"))
         monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "home" / "token"))
-        monkeypatch.setattr(requests, "FIRST_WAIT", 0.01)
+        monkeypatch.setattr(retries, "FIRST_WAIT", 0.01)
         yield hub
 
 
@@ -73,6 +75,11 @@ def test_rows(zoo_hub, language_zoo, streaming):
     assert_same(
         load_zoo("org/zoo", "train", streaming=streaming, **options), load_zoo(language_zoo, "train", **options)
     )
+
+
+def test_no_row_matches(zoo_hub):
+    for streaming in (False, True):
+        assert not list(load_zoo("org/zoo", "train", streaming=streaming, filters=[("step", "==", 7)]))
 
 
 def test_labels_stream(hub, digits_zoo):
@@ -194,10 +201,10 @@ def test_newest_fitting_tag(zoo_hub, language_zoo):
     old = repository.tags["v1.0.0"]
     new = repository.commit("main", dict(repository.commits[old]), "again")
     repository.tags |= {"v1.10.0": new, "v1.9.3": old, "v2.0.0": old, "v1.11.0-rc1": old, "latest": old}
-    zoo = HubZoo.open_repository("org/zoo", None)
+    zoo = HubSource.open("org/zoo", None)
     assert (zoo.repository.revision, zoo.repository.commit) == ("v1.10.0", new)
     for revision, commit in [("v1.0.0", old), ("main", new), (old, old)]:
-        assert HubZoo.open_repository("org/zoo", revision).repository.commit == commit
+        assert HubSource.open("org/zoo", revision).repository.commit == commit
 
 
 def test_a_stream_stays_at_its_commit(zoo_hub, tmp_path, digits_zoo):
@@ -300,7 +307,7 @@ def test_a_download_cut_in_the_middle(zoo_hub, language_zoo):
 
 
 def test_an_expired_address_is_asked_for_again(zoo_hub, language_zoo):
-    file = HubZoo.open_repository("org/zoo", None).remote_file(SHARD)
+    file = HubSource.open("org/zoo", None).remote_file(SHARD)
     content = (language_zoo / SHARD).read_bytes()
     assert file.read(0, 100) == content[:100]
     zoo_hub.fault("GET /lfs/", status=403)
@@ -310,11 +317,27 @@ def test_an_expired_address_is_asked_for_again(zoo_hub, language_zoo):
 
 def test_retry_after_is_honoured(zoo_hub, monkeypatch):
     waits = []
-    monkeypatch.setattr(requests.time, "sleep", waits.append)
+    monkeypatch.setattr(retries.time, "sleep", waits.append)
     zoo_hub.fault("GET /api/.*/refs", status=429, retry_after=7)
     zoo_hub.fault("GET /api/.*/refs", times=2, status=503)
-    HubZoo.open_repository("org/zoo", None)
+    HubSource.open("org/zoo", None)
     assert [wait for wait in waits if wait] == [7, 0.02, 0.04]
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "expected"),
+    [
+        (429, {"RateLimit": '"api";r=0;t=55'}, 55),
+        (429, {"RateLimit": '"api";r=3;t=55'}, retries.FIRST_WAIT),  # not what the answer is about
+        (429, {"RateLimit": '"api";r=0;t=9000'}, retries.LONGEST_WAIT),
+        (503, {"Retry-After": "7"}, 7),
+        (503, {"Retry-After": "Fri, 31 Dec 1999 23:59:59 GMT"}, retries.FIRST_WAIT),
+        (404, {"Retry-After": "7"}, None),
+    ],
+)
+def test_how_long_the_hub_wants_one_to_wait(status, headers, expected):
+    response = httpx2.Response(status, headers=headers, request=httpx2.Request("GET", "http://hub"))
+    assert retries.wait_after(HfHubHTTPError("", response=response), attempt=1) == expected
 
 
 # --- faults that stay

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import torch
-from datasets import Dataset, IterableDataset, concatenate_datasets
+from datasets import Dataset, IterableDataset, Split, concatenate_datasets
 from datasets.distributed import split_dataset_by_node
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -20,8 +20,8 @@ from torch.utils.data import BatchSampler, DataLoader, RandomSampler
 
 from benchmarks import loading
 from rnnzoo.loaders import load_zoo
-from rnnzoo.loaders.reading.blocks import runs_of
 from rnnzoo.loaders.source import local
+from rnnzoo.loaders.source.runs import runs_of
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import RNNSpec
 from rnnzoo.zoo_builder.storage.shards import row_sha256
@@ -71,6 +71,7 @@ def test_every_split(language_zoo):
     assert {split: len(dataset) for split, dataset in zoo.items()} == SIZES
     streams = load_zoo(language_zoo, streaming=True)
     assert {split: len(list(stream)) for split, stream in streams.items()} == SIZES
+    assert len(load_zoo(language_zoo, Split.TEST)) == SIZES["test"]
 
 
 @pytest.mark.parametrize("format", ["torch", "numpy"])
@@ -352,6 +353,8 @@ def test_forms_of_filters(language_zoo):
         assert steps(pc.field("step") == 0, streaming=streaming) == ([0], 8)
         assert steps([("weight_decay", "==", 1e-4)], streaming=streaming)[1] == 24  # a float32 column
         assert steps([("step", "==", 7)], streaming=streaming) == ([], 0)
+        assert steps([("task_id", "in", [])], streaming=streaming) == ([], 0)
+        assert steps([("step", "not in", [])], streaming=streaming)[1] == 24
 
 
 OPERATIONS = {

@@ -59,7 +59,7 @@ def test_a_truncated_shard_is_named(shard, kept):
 
 def test_a_longer_shard_is_refused(shard):
     shard.write_bytes(shard.read_bytes() + b"more")
-    with pytest.raises(RnnzooError, match="bytes of data, expected"):
+    with pytest.raises(RnnzooError, match="file not fully covered"):
         read_shard(shard)
 
 

@@ -18,10 +18,10 @@ from rnnzoo.zoo_builder.rnn import flatten_weights
 from rnnzoo.zoo_builder.rollouts import evaluate, rollout_losses
 from rnnzoo.zoo_builder.splits import SPLITS
 from rnnzoo.zoo_builder.storage import schema
-from rnnzoo.zoo_builder.storage.contents import check_rollouts, check_weights, kinds_of
+from rnnzoo.zoo_builder.storage.contents import check_rollouts, check_weights
 from rnnzoo.zoo_builder.storage.files import file_in
 from rnnzoo.zoo_builder.storage.manifest import Manifest, join_metadata, read_manifest, read_split, read_splits
-from rnnzoo.zoo_builder.storage.shards import Shard, file_sha256, read_shard, row_sha256
+from rnnzoo.zoo_builder.storage.shards import Shard, file_sha256, read_shard, row_sha256, specs_of
 from rnnzoo.zoo_builder.tasks.base import TileEncoding, check_items, encoding_of
 from rnnzoo.zoo_builder.training.kernels import Kernel
 from rnnzoo.zoo_builder.zoos import IMPORTED, config_of, metadata_columns
@@ -136,9 +136,9 @@ def _check_metadata(reader: _Reader, everything: pa.Table) -> str:
     spec, encoding = reader.manifest.rnn_spec(), encoding_of(reader.manifest.encoding)
     for name, rows in _rows_by_shard(reader):
         shard = reader.weights[name]
-        check_weights(kinds_of(shard.tensors), spec, len(rows), str(shard.path))
+        check_weights(specs_of(shard.tensors), spec, len(rows), str(shard.path))
         rollouts = reader.rollouts[name]
-        check_rollouts(kinds_of(rollouts.tensors), rows["rollout_row"].to_numpy(), str(rollouts.path))
+        check_rollouts(specs_of(rollouts.tensors), rows["rollout_row"].to_numpy(), str(rollouts.path))
         check_items(encoding, spec.output_size, **rollouts.tensors)
     return f"{len(everything)} checkpoints of {pc.count_distinct(everything['run_id']).as_py()} runs"
 

@@ -1,13 +1,13 @@
-"""Shards as Arrow: the weights stay where they are, mapped into memory.
+"""Shards as Arrow: the weights stay where they are, mapped into memory or as they came from the hub.
 
 A parameter lies in a shard as one block [N, *shape], which is also how Arrow lays out a column of N
-fixed-size lists. So a shard becomes a table without a byte being copied.
+fixed-size lists. So a shard becomes columns of a table without a byte being copied.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 
 from rnnzoo.loaders.reading.formats import StoredTensor, features_of
 from rnnzoo.loaders.reading.selection import Selection
-from rnnzoo.loaders.source.local import ZooFolder
+from rnnzoo.loaders.source.base import PendingRows, Rows, Source, TensorFile
+from rnnzoo.zoo_builder.rnn import RNNSpec
+from rnnzoo.zoo_builder.storage.contents import check_rollouts, check_weights
 from rnnzoo.zoo_builder.storage.schema import rollouts_of
 
 ROLLOUT_COLUMN = "rollout_{}"
@@ -68,54 +70,72 @@ def runs_of_names(names: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int64]]
     return runs.values.to_pylist(), np.concatenate([[0], runs.run_ends.to_numpy()]).astype(np.int64)
 
 
-def dataset_features(folder: ZooFolder, metadata: pa.Schema, shard: str, selection: Selection) -> Features:
+def files_of(shard: str, selection: Selection) -> list[str]:
+    """The files that a selection needs of a shard: of its rollouts, then of its weights."""
+    rollouts = [rollouts_of(shard)] if selection.rollouts else []
+    return rollouts + ([shard] if selection.tensors else [])
+
+
+@dataclass(frozen=True)
+class FileColumns:
+    """The columns that an open file of a shard has for a dataset.
+
+    row_column: the metadata column that numbers the file's rows. tensors: column of the dataset -> tensor in the
+    file.
+    """
+
+    file: TensorFile
+    row_column: str
+    tensors: Mapping[str, str]
+
+    @property
+    def row_bytes(self) -> int:
+        specs = [self.file.specs[name] for name in self.tensors.values()]
+        return sum(math.prod(spec.shape[1:]) * spec.dtype.itemsize for spec in specs)
+
+    def request(self, metadata: pa.Table) -> PendingRows:
+        """Begin to read the rows that these metadata name."""
+        return self.file.request(list(self.tensors.values()), metadata[self.row_column].to_numpy())
+
+    def arrow(self, rows: Rows) -> dict[str, TensorColumn]:
+        """What was read for a request, as columns of the dataset."""
+        return {column: TensorColumn(rows.tensors[name]) for column, name in self.tensors.items()}
+
+
+def columns_of(
+    shard: ShardRows, selection: Selection, spec: RNNSpec, files: Iterable[TensorFile]
+) -> list[FileColumns]:
+    """The columns in the files of a shard, opened in the order of `files_of`.
+
+    Raises RnnzooError when their tensors are not those of so many models, or lack rollouts that the metadata name.
+    """
+    opened, columns = iter(files), []
+    if selection.rollouts:
+        file = next(opened)
+        check_rollouts(file.specs, shard.metadata["rollout_row"].to_numpy(), file.where)
+        columns.append(
+            FileColumns(file, "rollout_row", {ROLLOUT_COLUMN.format(name): name for name in file.specs})
+        )
+    if selection.tensors:
+        file = next(opened)
+        check_weights(file.specs, spec, shard.models, file.where)
+        columns.append(FileColumns(file, "row", {name: name for name in selection.tensors}))
+    return columns
+
+
+def dataset_features(source: Source, metadata: pa.Schema, shard: str, selection: Selection) -> Features:
     """Features of what a selection loads. Only shapes of rollouts are read, from the shard of this name."""
     tensors: dict[str, StoredTensor] = {}
     if selection.rollouts:
-        for name, shape in folder.rollout_shapes(shard).items():
-            tensors[ROLLOUT_COLUMN.format(name)] = StoredTensor(shape, "uint8")
+        with source.file_opener() as open_file:
+            rollouts = open_file(rollouts_of(shard)).result()
+        check_rollouts(rollouts.specs, np.empty(0, int), rollouts.where)
+        for name, found in rollouts.specs.items():
+            tensors[ROLLOUT_COLUMN.format(name)] = StoredTensor(found.shape[1:], "uint8")
+    spec = source.manifest.rnn_spec()
     for name in selection.tensors:
-        tensors[name] = StoredTensor(folder.spec.shape(name), "float32")
+        tensors[name] = StoredTensor(spec.shape(name), "float32")
     return features_of(pa.schema([metadata.field(name) for name in selection.columns]), tensors)
-
-
-def files_of(shard: ShardRows, selection: Selection) -> list[str]:
-    """The files that a selection needs of a shard."""
-    weights = [shard.name] if selection.tensors else []
-    return weights + ([rollouts_of(shard.name)] if selection.rollouts else [])
-
-
-class ShardReader:
-    """An open shard, whose rows come as Arrow tables that point into the files."""
-
-    def __init__(self, folder: ZooFolder, shard: ShardRows, selection: Selection) -> None:
-        self._shard = shard
-        self._columns = selection.columns
-        self._files: list[tuple[str, dict[str, TensorColumn]]] = []
-        """For each file: the metadata column that numbers its rows, and the file's columns."""
-        if selection.rollouts:
-            rollouts = folder.open_rollouts(shard.name, shard.metadata["rollout_row"].to_numpy())
-            named = {ROLLOUT_COLUMN.format(name): TensorColumn(tensor) for name, tensor in rollouts.items()}
-            self._files.append(("rollout_row", named))
-        if selection.tensors:
-            weights = folder.open_weights(shard.name, shard.models)
-            self._files.append(("row", {name: TensorColumn(weights[name]) for name in selection.tensors}))
-
-    def read(self, start: int, end: int) -> pa.Table:
-        """The wanted rows number `start` to `end - 1` of this shard."""
-        metadata = self._shard.metadata.slice(start, end - start)
-        columns = {name: metadata[name] for name in self._columns}
-        return pa.table(columns | {name: pa.chunked_array(chunks) for name, chunks in self.chunks(metadata)})
-
-    def chunks(self, metadata: pa.Table) -> Iterator[tuple[str, list[pa.Array]]]:
-        """The columns of rollouts and weights at the rows that these metadata name, in pieces."""
-        for row_column, tensors in self._files:
-            rows = metadata[row_column].to_numpy()
-            if row_column == "row" and len(rows) == self._shard.models:
-                yield from ((name, [tensor.array]) for name, tensor in tensors.items())
-            else:
-                runs = runs_of(rows)
-                yield from ((name, tensor.rows(runs).chunks) for name, tensor in tensors.items())
 
 
 class TensorColumn:
@@ -134,20 +154,6 @@ class TensorColumn:
             content = memoryview(self._tensor).cast("B")  # type: ignore[arg-type]  # NumPy's stubs lack the protocol
             chunks = [_flat_lists(join_rows([content] * len(runs), runs, size * dtype.itemsize), dtype, size)]
         return pa.chunked_array(chunks, self.array.type)
-
-
-def runs_of(rows: NDArray[np.integer[Any]], breaks: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
-    """Runs of consecutive numbers as [K, 2] of (first, last + 1): [3, 4, 5, 9] -> [[3, 6], [9, 10]].
-
-    rows: [B], not empty. breaks: [B - 1], whether a run must end between two neighbours all the same.
-    """
-    ends_run = np.diff(rows) != 1
-    if breaks is not None:
-        ends_run |= breaks
-    cuts = np.flatnonzero(ends_run)
-    firsts = rows[np.concatenate([[0], cuts + 1])]
-    lasts = rows[np.concatenate([cuts, [len(rows) - 1]])]
-    return np.stack([firsts, lasts + 1], axis=1).astype(np.int64)
 
 
 def join_rows(blocks: Sequence[memoryview], runs: NDArray[np.int64], width: int) -> bytearray:

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from rnnzoo.loaders.reading.blocks import dataset_features, runs_of_names
 from rnnzoo.loaders.reading.formats import FORMATS, BlockFormatter
 from rnnzoo.loaders.reading.selection import Filters, Selection, matching_rows
-from rnnzoo.loaders.reading.table import ShardTable, TableSource
-from rnnzoo.loaders.source.local import ZooFolder
+from rnnzoo.loaders.reading.table import ShardTable, TableRecipe
+from rnnzoo.loaders.source.base import Source
 
 
 class ZooDataset(Dataset):
@@ -71,17 +71,17 @@ class ZooDataset(Dataset):
 
 
 def map_style(
-    folder: ZooFolder, split: str, metadata: pa.Table, selection: Selection, filters: Filters | None
+    source: Source, split: str, metadata: pa.Table, selection: Selection, filters: Filters | None
 ) -> Dataset:
     """A dataset over the shards of a split that hold matching rows; the others are not opened."""
     rows = matching_rows(metadata, filters)
     names = metadata["shard"]
     held = rows if rows is None or len(rows) else np.zeros(1, np.int64)  # no table without a shard
     shards, _ = runs_of_names(names if held is None else names.take(pa.array(held)))
-    source = TableSource(folder, split, tuple(shards), selection)
-    table = ShardTable(source, table=source.open(metadata))
-    features = dataset_features(folder, metadata.schema, shards[0], selection)
-    fingerprint = _fingerprint(folder, split, selection)
+    recipe = TableRecipe(source, split, tuple(shards), selection)
+    table = ShardTable(recipe, table=recipe.make(metadata))
+    features = dataset_features(source, metadata.schema, shards[0], selection)
+    fingerprint = _fingerprint(source, split, selection)
     dataset = ZooDataset(
         table.replace_schema_metadata(features.arrow_schema.metadata),
         info=DatasetInfo(features=features),
@@ -90,13 +90,13 @@ def map_style(
     )
     if rows is None:
         return dataset
-    there = pc.is_in(names, pa.array(source.shards)).to_numpy()
+    there = pc.is_in(names, pa.array(recipe.shards)).to_numpy()
     indices = (np.cumsum(there) - 1)[rows]
     digest = hashlib.sha256(fingerprint.encode() + rows.tobytes())
     return dataset.select(indices, new_fingerprint=digest.hexdigest()[:16])
 
 
-def _fingerprint(folder: ZooFolder, split: str, selection: Selection) -> str:
+def _fingerprint(source: Source, split: str, selection: Selection) -> str:
     """What `datasets` names cached results by: the zoo's content and what was chosen of it."""
-    chosen = [folder.sha256, split, selection.columns, selection.rollouts, selection.tensors]
+    chosen = [source.sha256, split, selection.columns, selection.rollouts, selection.tensors]
     return hashlib.sha256(json.dumps(chosen).encode()).hexdigest()[:16]

@@ -62,10 +62,11 @@ def _chosen(option: str, names: Sequence[str] | None, known: Sequence[str]) -> t
 
 
 def choose_splits(manifest: Manifest, split: str | None) -> list[str]:
-    """The splits to load: the one asked for, or all that hold checkpoints."""
+    """The splits to load: the one asked for (a name, or one of `datasets.Split`), or all that hold checkpoints."""
     splits = manifest.splits
     if split is None:
         return [name for name, entry in splits.items() if entry.checkpoints]
+    split = str(split)
     if split not in splits:
         raise RnnzooError(f"split: found {split!r}, expected one of {', '.join(splits)}")
     if not splits[split].checkpoints:
@@ -124,4 +125,6 @@ def _condition(condition: Any, schema: pa.Schema) -> tuple[str, str, Any]:
             value = [float(np.float32(each)) for each in value] if several else float(np.float32(value))
         except (TypeError, ValueError) as error:
             raise RnnzooError(f"filters: found {condition!r}, expected numbers for column {name!r}") from error
+    if several and not len(value):
+        return name, operator, pa.array([], schema.field(name).type)  # pyarrow guesses no type from no values
     return name, operator, list(value) if several else value

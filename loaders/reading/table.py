@@ -14,35 +14,41 @@ import pyarrow.compute as pc
 from datasets.table import TableBlock, table_cast, table_flatten
 from numpy.typing import NDArray
 
-from rnnzoo.loaders.reading.blocks import ShardReader, files_of, join_rows, runs_of, split_by_shard
+from rnnzoo.loaders.reading.blocks import columns_of, files_of, join_rows, split_by_shard
 from rnnzoo.loaders.reading.formats import is_tensor
 from rnnzoo.loaders.reading.selection import Selection
-from rnnzoo.loaders.source.local import ZooFolder
+from rnnzoo.loaders.source.base import Source
+from rnnzoo.loaders.source.runs import runs_of
 
 
 @dataclass(frozen=True)
-class TableSource:
+class TableRecipe:
     """What a map-style table is made of, enough to make it again in another process."""
 
-    folder: ZooFolder
+    source: Source
     split: str
     shards: tuple[str, ...]
     selection: Selection
 
-    def open(self, metadata: pa.Table | None = None) -> pa.Table:
+    def make(self, metadata: pa.Table | None = None) -> pa.Table:
         """All rows of the shards, in order. metadata: those of the split, where they have been read already.
 
         The metadata stay in one piece, and the tensors of a shard are a chunk: a piece a shard would cost time.
         """
-        metadata = self.folder.read_metadata(self.split) if metadata is None else metadata
-        if len(self.shards) < len(self.folder.manifest.splits[self.split].shards):
+        if metadata is None:
+            (metadata,) = self.source.read_metadata([self.split])
+        if len(self.shards) < len(self.source.manifest.splits[self.split].shards):
             metadata = metadata.filter(pc.is_in(metadata["shard"], pa.array(self.shards))).combine_chunks()
         shards = split_by_shard(metadata.select(["shard", "row", "rollout_row"]))
-        self.folder.fetch([name for shard in shards for name in files_of(shard, self.selection)])
+        files = self.source.map_files([name for shard in shards for name in files_of(shard.name, self.selection)])
+        opened, spec = iter(files), self.source.manifest.rnn_spec()
         tensors: dict[str, list[pa.Array]] = defaultdict(list)
         for shard in shards:
-            for name, chunks in ShardReader(self.folder, shard, self.selection).chunks(shard.metadata):
-                tensors[name] += chunks
+            for part in columns_of(shard, self.selection, spec, opened):
+                rows = part.request(shard.metadata).wait()
+                runs = runs_of(rows.places)
+                for name, column in part.arrow(rows).items():
+                    tensors[name] += column.rows(runs).chunks
         columns = {name: metadata[name] for name in self.selection.columns}
         return pa.table(columns | {name: pa.chunked_array(chunks) for name, chunks in tensors.items()})
 
@@ -50,7 +56,7 @@ class TableSource:
 def _transform(name: str) -> Callable[..., ShardTable]:
     def method(self: ShardTable, *args: Any, **kwargs: Any) -> ShardTable:
         replays = (*self.replays, (name, args, kwargs))
-        return ShardTable(self.source, replays, _apply(self.table, name, args, kwargs))
+        return ShardTable(self.recipe, replays, _apply(self.table, name, args, kwargs))
 
     return method
 
@@ -64,7 +70,7 @@ def _apply(table: pa.Table, name: str, args: tuple[Any, ...], kwargs: dict[str, 
 
 
 class ShardTable(TableBlock):
-    """The table under a map-style dataset. It pickles as its source, and the steps that led from there.
+    """The table under a map-style dataset. It pickles as its recipe, and the steps that led from there.
 
     It is no `MemoryMappedTable`: `datasets` would take the shards for cache files of its own and write the
     results of `map` beside them.
@@ -72,16 +78,16 @@ class ShardTable(TableBlock):
 
     def __init__(
         self,
-        source: TableSource,
+        recipe: TableRecipe,
         replays: tuple[tuple[str, tuple[Any, ...], dict[str, Any]], ...] = (),
         table: pa.Table | None = None,
     ) -> None:
-        super().__init__(_replayed(source, replays) if table is None else table)
-        self.source = source
+        super().__init__(_replayed(recipe, replays) if table is None else table)
+        self.recipe = recipe
         self.replays = replays
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ShardTable, (self.source, self.replays)
+        return ShardTable, (self.recipe, self.replays)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ShardTable:
         return self  # immutable, and `Dataset` copies deeply at every turn
@@ -123,8 +129,8 @@ class ShardTable(TableBlock):
             yield name, np.frombuffer(block, dtype).reshape(len(rows), kind.list_size)
 
 
-def _replayed(source: TableSource, replays: tuple[Any, ...]) -> pa.Table:
-    table = source.open()
+def _replayed(recipe: TableRecipe, replays: tuple[Any, ...]) -> pa.Table:
+    table = recipe.make()
     for name, args, kwargs in replays:
         table = _apply(table, name, args, kwargs)
     return table

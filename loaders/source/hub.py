@@ -1,100 +1,121 @@
-"""A zoo in a dataset repository on the hub: its folder is the repository's snapshot in the cache.
-
-Files are downloaded when they are first needed. The commit is chosen once, so that whatever is read later belongs
-to the same release.
-"""
+"""A zoo in a dataset repository on the hub, at one commit: whole files in the cache, and ranges of others."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from rnnzoo.loaders.source.local import ZooFolder
-from rnnzoo.loaders.source.ranges import read_layout
-from rnnzoo.loaders.source.requests import RemoteFile, Repository, download, pin
+from rnnzoo.loaders.source.base import MappedFile, TensorFile
+from rnnzoo.loaders.source.local import LocalSource, entry_of
+from rnnzoo.loaders.source.ranges import RemoteTensors
+from rnnzoo.loaders.source.requests import RemoteFile, download
+from rnnzoo.loaders.source.revisions import Repository, pin
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.storage import schema
 from rnnzoo.zoo_builder.storage.files import file_in, read_bytes
+from rnnzoo.zoo_builder.storage.manifest import Manifest
 from rnnzoo.zoo_builder.storage.shards import file_sha256
 
 DOWNLOADS = 8
 """Files downloaded at the same time."""
+OPENINGS = 16
+"""Files whose headers are read at the same time."""
+RANGES = 20
+"""Ranges read at the same time."""
 
 
 @dataclass(frozen=True)
-class HubZoo(ZooFolder):
-    """A zoo on the hub, at one commit. `path` is the snapshot, which may lack files that nobody asked for yet."""
+class HubSource:
+    """The `Source` of a repository.
 
+    snapshot: the folder of this commit in the cache of huggingface_hub, which lacks the files that nobody has
+    asked for yet. What is downloaded into it is compared with the manifest's hashes.
+    """
+
+    snapshot: LocalSource
     repository: Repository
 
     @classmethod
-    def open_repository(cls, name: str, revision: str | None) -> HubZoo:
+    def open(cls, name: str, revision: str | None) -> HubSource:
         """Raises RnnzooError when there is no such zoo, none of this format version, or no way to reach it."""
         repository = pin(name, revision)
-        path = download(repository, schema.MANIFEST, by_revision=True)
-        return cls._of_manifest(path, repository)
+        return cls._of_manifest(download(repository, schema.MANIFEST, by_revision=True), repository)
 
     @classmethod
-    def _of_manifest(cls, path: Path, repository: Repository) -> HubZoo:
+    def _of_manifest(cls, path: Path, repository: Repository) -> HubSource:
         content = read_bytes(file_in(path.parent, path.name))
-        folder = ZooFolder.of_manifest(content, path.parent, f"{repository}: {schema.MANIFEST}")
-        return cls(folder.path, folder.manifest, folder.sha256, repository)
+        return cls(LocalSource.of_manifest(content, path.parent, f"{repository}: {schema.MANIFEST}"), repository)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen, (self.snapshot.path, self.sha256, self.repository)
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.snapshot.manifest
+
+    @property
+    def sha256(self) -> str:
+        return self.snapshot.sha256
 
     @property
     def where(self) -> str:
         return str(self.repository)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (self.path, self.sha256, self.repository)
+    def read_metadata(self, splits: Sequence[str]) -> list[pa.Table]:
+        self._download([schema.metadata_file(split) for split in splits])
+        return self.snapshot.read_metadata(splits)
 
-    def read_metadata(self, split: str) -> pa.Table:
-        self.fetch([schema.metadata_file(split)])
-        return super().read_metadata(split)
+    def map_files(self, names: Sequence[str]) -> list[MappedFile]:
+        self._download(names)
+        return self.snapshot.map_files(names)
 
-    def open_weights(self, name: str, models: int) -> dict[str, NDArray[np.float32]]:
-        self.fetch([name])
-        return super().open_weights(name, models)
+    def check_files(self, names: Sequence[str]) -> None:
+        """Nothing is known yet: sizes are compared with the first range of a file."""
 
-    def open_rollouts(self, weights_name: str, rows: NDArray[np.integer[Any]]) -> dict[str, NDArray[np.uint8]]:
-        self.fetch([schema.rollouts_of(weights_name)])
-        return super().open_rollouts(weights_name, rows)
+    @contextmanager
+    def file_opener(self) -> Iterator[Callable[[str], Future[TensorFile]]]:
+        openers = ThreadPoolExecutor(OPENINGS, "rnnzoo-open")
+        readers = ThreadPoolExecutor(RANGES, "rnnzoo-read")
+        try:
+            yield lambda name: openers.submit(self._open, name, readers)
+        finally:
+            for pool in (openers, readers):
+                pool.shutdown(wait=False, cancel_futures=True)
 
-    def rollout_shapes(self, weights_name: str) -> dict[str, tuple[int, ...]]:
-        name = schema.rollouts_of(weights_name)
-        if self.is_cached(name):
-            return super().rollout_shapes(weights_name)
-        return {tensor: extent.shape for tensor, extent in read_layout(self.remote_file(name)).items()}
-
-    def fetch(self, names: Sequence[str]) -> None:
-        """Download what the cache lacks of these files, and compare it with the manifest."""
-        missing = [name for name in names if not self.is_cached(name)]
-        with ThreadPoolExecutor(DOWNLOADS) as pool:
-            for _ in pool.map(self._download, missing):
-                pass
-
-    def is_cached(self, name: str) -> bool:
-        return (self.path / name).is_file()
+    def _open(self, name: str, readers: ThreadPoolExecutor) -> TensorFile:
+        if self._is_cached(name):
+            return self.snapshot.map_files([name])[0]
+        return RemoteTensors(self.remote_file(name), readers)
 
     def remote_file(self, name: str) -> RemoteFile:
         """The file on the hub, to read ranges of."""
-        return RemoteFile(self.repository, name, self.file_entry(name))
+        return RemoteFile(self.repository, name, entry_of(self.manifest, name, self.snapshot.path))
 
-    def _download(self, name: str) -> None:
-        entry = self.file_entry(name)
+    def _is_cached(self, name: str) -> bool:
+        return (self.snapshot.path / name).is_file()
+
+    def _download(self, names: Sequence[str]) -> None:
+        """Download what the cache lacks of these files."""
+        missing = [name for name in names if not self._is_cached(name)]
+        with ThreadPoolExecutor(DOWNLOADS) as pool:
+            for _ in pool.map(self._download_file, missing):
+                pass
+
+    def _download_file(self, name: str) -> None:
+        entry = entry_of(self.manifest, name, self.snapshot.path)
         path = download(self.repository, name)
         found, expected = path.stat().st_size, entry.bytes
         if found == expected and (sha256 := file_sha256(path)) == entry.sha256:
             return
         # Out of the cache, where the next run would take it for a file that has been compared.
         content = path.resolve()
-        if content.is_relative_to(self.path.parent.parent.resolve()):
+        if content.is_relative_to(self.snapshot.path.parent.parent.resolve()):
             content.unlink()
         path.unlink(missing_ok=True)
         if found != expected:
@@ -102,8 +123,8 @@ class HubZoo(ZooFolder):
         raise RnnzooError(f"{self.repository}: {name}: found sha256 {sha256}, expected {entry.sha256} by zoo.json")
 
 
-def _reopen(path: Path, sha256: str, repository: Repository) -> HubZoo:
-    zoo = HubZoo._of_manifest(path / schema.MANIFEST, repository)
-    if zoo.sha256 != sha256:
+def _reopen(path: Path, sha256: str, repository: Repository) -> HubSource:
+    source = HubSource._of_manifest(path / schema.MANIFEST, repository)
+    if source.sha256 != sha256:
         raise RnnzooError(f"{repository}: the zoo was replaced while it was in use; load it again")
-    return zoo
+    return source

@@ -6,19 +6,18 @@ across the smallest gaps between them, until the bytes in the gaps come to as mu
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnzoo.loaders.reading.blocks import TensorColumn, runs_of
+from rnnzoo.loaders.source.base import Rows
 from rnnzoo.loaders.source.requests import RemoteFile
+from rnnzoo.loaders.source.runs import runs_of
 from rnnzoo.zoo_builder.errors import RnnzooError
-from rnnzoo.zoo_builder.storage.shards import Entry, data_start, parse_header
+from rnnzoo.zoo_builder.storage.shards import Extent, TensorSpec, data_start, header_from_afar
 
 FIRST_BYTES = 4096
 """Enough for the header of a shard."""
@@ -27,42 +26,6 @@ WIDEST_GAP = 1 << 20
 FREE_GAPS = 1 << 17
 """Bytes in gaps that are read in any case."""
 REQUEST_BYTES = 8 << 20
-
-
-@dataclass(frozen=True)
-class Extent:
-    """A tensor [N, *shape] in a file: N models from byte `offset` on."""
-
-    dtype: np.dtype[Any]
-    models: int
-    shape: tuple[int, ...]
-    offset: int
-
-    @property
-    def width(self) -> int:
-        """Bytes of a row."""
-        return math.prod(self.shape) * self.dtype.itemsize
-
-
-def read_layout(file: RemoteFile) -> dict[str, Extent]:
-    """Where each tensor of a safetensors file lies. Raises RnnzooError when its header does not fit its size."""
-    content = file.read(0, min(FIRST_BYTES, file.size))
-    try:
-        start = data_start(content, file.size)
-    except ValueError as error:
-        raise RnnzooError(f"{file.where}: not a whole safetensors file: {error}") from error
-    if start > len(content):
-        content += file.read(len(content), start)
-    try:
-        _, entries = parse_header(content[8:start], file.size - start)
-        return {name: _extent(entry, start) for name, entry in entries.items()}
-    except ValueError as error:
-        raise RnnzooError(f"{file.where}: not a whole safetensors file: {error}") from error
-
-
-def _extent(entry: Entry, start: int) -> Extent:
-    models, *shape = entry.shape
-    return Extent(entry.dtype, models, tuple(shape), start + entry.first)
 
 
 def join_ranges(ranges: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -81,17 +44,49 @@ def join_ranges(ranges: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.stack([firsts, lasts], axis=1)
 
 
-class RowsOnTheirWay:
+class RemoteTensors:
+    """The `TensorFile` of a safetensors file on the hub, whose header has been read."""
+
+    def __init__(self, file: RemoteFile, readers: Executor) -> None:
+        """readers: the threads that read ranges."""
+        self._file = file
+        self._readers = readers
+        self._extents = read_extents(file)
+
+    @property
+    def where(self) -> str:
+        return self._file.where
+
+    @property
+    def specs(self) -> Mapping[str, TensorSpec]:
+        return {name: extent.spec for name, extent in self._extents.items()}
+
+    def request(self, names: Sequence[str], rows: NDArray[np.integer[Any]]) -> PendingRanges:
+        return PendingRanges(self._file, {name: self._extents[name] for name in names}, rows, self._readers)
+
+
+def read_extents(file: RemoteFile) -> dict[str, Extent]:
+    """Where the tensors of a file lie. Raises RnnzooError when its header does not fit its size."""
+    content = file.read(0, min(FIRST_BYTES, file.size))
+    try:
+        start = data_start(content, file.size)
+    except ValueError as error:
+        raise RnnzooError(f"{file.where}: not a whole safetensors file: {error}") from error
+    if start > len(content):
+        content += file.read(len(content), start)
+    return header_from_afar(content[:start], file.size, file.where).extents
+
+
+class PendingRanges:
     """Rows of some tensors of one file, whose bytes are being read by the threads of a pool."""
 
     def __init__(
-        self, file: RemoteFile, extents: Mapping[str, Extent], rows: NDArray[np.integer[Any]], pool: Executor
+        self, file: RemoteFile, extents: Mapping[str, Extent], rows: NDArray[np.integer[Any]], readers: Executor
     ) -> None:
-        """rows: numbers of rows in the file, in any order and as often as they are needed."""
         self._extents = extents
-        different, self._place = np.unique(rows, return_inverse=True)
+        different, self._places = np.unique(rows, return_inverse=True)
         self._runs = runs_of(different)
-        ranges = np.concatenate([extent.offset + self._runs * extent.width for extent in extents.values()])
+        ranges = np.concatenate([extent.offset + self._runs * extent.row_bytes for extent in extents.values()])
         self._spans = join_ranges(ranges[np.argsort(ranges[:, 0])])
         self._buffers = [np.empty(end - start, np.uint8) for start, end in self._spans.tolist()]
         self._requests: list[Future[None]] = []
@@ -99,32 +94,25 @@ class RowsOnTheirWay:
             content = memoryview(buffer)  # type: ignore[arg-type]  # NumPy's stubs lack the protocol
             for first in range(0, len(content), REQUEST_BYTES):
                 piece = content[first : first + REQUEST_BYTES]
-                self._requests.append(pool.submit(file.read_into, start + first, piece))
+                self._requests.append(readers.submit(file.read_into, start + first, piece))
 
     @property
-    def bytes(self) -> int:
+    def nbytes(self) -> int:
         return sum(len(buffer) for buffer in self._buffers)
 
-    def wait(self) -> None:
-        """Until all is there. Raises RnnzooError for what cannot be read."""
+    def wait(self) -> Rows:
         for request in self._requests:
             request.result()
+        tensors = {name: self._different_rows(extent) for name, extent in self._extents.items()}
+        return Rows(tensors, self._places, self.nbytes)
 
-    def columns(self) -> dict[str, TensorColumn]:
-        """Name -> the column's different rows; `places` says which of them a row is."""
-        return {name: TensorColumn(self._rows(extent)) for name, extent in self._extents.items()}
-
-    def places(self, start: int, end: int) -> NDArray[np.int64]:
-        """For the rows number `start` to `end - 1` that were asked for: their places in the columns."""
-        return self._place[start:end]
-
-    def _rows(self, extent: Extent) -> NDArray[Any]:
-        """The different rows of a tensor, flat; without a copy where they follow one another."""
-        ranges = extent.offset + self._runs * extent.width
+    def _different_rows(self, extent: Extent) -> NDArray[Any]:
+        """The different rows [U, *shape] of a tensor; without a copy where they follow one another."""
+        ranges = extent.offset + self._runs * extent.row_bytes
         spans = np.searchsorted(self._spans[:, 0], ranges[:, 0], side="right") - 1
         pieces = [
             self._buffers[span][first - self._spans[span, 0] : last - self._spans[span, 0]]
             for span, (first, last) in zip(spans.tolist(), ranges.tolist(), strict=True)
         ]
         block = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
-        return block.view(extent.dtype).reshape(-1, math.prod(extent.shape))
+        return block.view(extent.spec.dtype).reshape(-1, *extent.spec.shape[1:])

@@ -33,7 +33,7 @@ from fuzz.mutations import (
 )
 from rnnzoo.loaders import Zoo, load_zoo
 from rnnzoo.loaders.benchmark.boards import read_results
-from rnnzoo.loaders.source.ranges import read_layout
+from rnnzoo.loaders.source.ranges import read_extents
 from rnnzoo.loaders.training import TrainingConfig, train
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.overview import summarize
@@ -202,7 +202,7 @@ class LocalFile:
 
 def _read_layouts(folder: Path) -> None:
     for path in sorted(folder.glob("*/*.safetensors")):
-        read_layout(LocalFile(path))  # type: ignore[arg-type]
+        read_extents(LocalFile(path))  # type: ignore[arg-type]
 
 
 def _read_tables(folder: Path) -> None:

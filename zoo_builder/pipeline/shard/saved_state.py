@@ -20,10 +20,9 @@ from torch import Tensor
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ShardPlan, ZooPlan
 from rnnzoo.zoo_builder.rnn import RNNSpec
-from rnnzoo.zoo_builder.storage.contents import Kind, kinds_of
 from rnnzoo.zoo_builder.storage.files import file_in
 from rnnzoo.zoo_builder.storage.schema import BUILD_FOLDER
-from rnnzoo.zoo_builder.storage.shards import Shard, read_shard, write_shard
+from rnnzoo.zoo_builder.storage.shards import Shard, TensorSpec, read_shard, specs_of, write_shard
 from rnnzoo.zoo_builder.training.kernels import TrainState
 
 log = logging.getLogger(__name__)
@@ -83,10 +82,10 @@ def _checked(plan: ZooPlan, shard: ShardPlan, saved: Shard) -> Progress:
     if not isinstance(step, int) or kept_steps not in (reached, [c for c in reached if c < step]):
         raise RnnzooError(f"{saved.path}: found step {step!r} and the checkpoints {kept_steps!r:.80}")
     shape = (len(shard.runs), plan.spec.num_parameters)
-    expected = dict.fromkeys(("weights", "first_moment", "second_moment"), Kind(np.dtype(np.float32), shape))
+    expected = dict.fromkeys(("weights", "first_moment", "second_moment"), TensorSpec(np.dtype(np.float32), shape))
     if kept_steps:
-        expected["kept"] = Kind(np.dtype(np.float32), (len(kept_steps), *shape))
-    if (found := kinds_of(saved.tensors)) != expected:
+        expected["kept"] = TensorSpec(np.dtype(np.float32), (len(kept_steps), *shape))
+    if (found := specs_of(saved.tensors)) != expected:
         raise RnnzooError(f"{saved.path}: found other tensors than those of {len(shard.runs)} runs: {list(found)}")
     tensors = {name: np.array(tensor) for name, tensor in saved.tensors.items()}
     if _digest(tensors) != saved.metadata.get("sha256"):
