@@ -17,6 +17,7 @@ from rnnzoo.zoo_builder.rnn import RNNSpec
 from rnnzoo.zoo_builder.storage import schema
 from rnnzoo.zoo_builder.storage.manifest import FileEntry, Manifest, SplitEntry, write_manifest
 from rnnzoo.zoo_builder.storage.shards import file_sha256, row_sha256, write_shard
+from rnnzoo.zoo_builder.zoos import resolve_config
 
 SPEC = RNNSpec(input_size=6, output_size=6, hidden_size=32)
 RUNS, STEPS, RUNS_PER_SHARD = 182, 11, 64
@@ -31,21 +32,23 @@ def write_zoo(folder: Path) -> None:
     rows = [row for name, runs in zip(names, groups, strict=True) for row in write_runs(folder, name, runs)]
     (folder / "metadata").mkdir()
     columns = schema.metadata_schema(pa.schema([]))
-    table = pa.Table.from_pylist(rows, schema=columns)
+    nothing = {field.name: "" if pa.types.is_string(field.type) else 0 for field in columns}
+    table = pa.Table.from_pylist([nothing | row for row in rows]).cast(columns)
     pq.write_table(table, folder / schema.metadata_file("train"), compression="zstd")
     files = {
         path.relative_to(folder).as_posix(): FileEntry(bytes=path.stat().st_size, sha256=file_sha256(path))
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+    config = resolve_config("formal_languages", "smoke")
     manifest = Manifest(
         format="rnnzoo",
         format_version=schema.FORMAT_VERSION,
-        zoo="random",
-        config={},
+        zoo=config.zoo,
+        config=config.to_dict(),
         spec=SPEC.to_dict(),
         layout=[{"name": p.name, "shape": p.shape, "offset": p.offset} for p in SPEC.parameters],
-        encoding={},
+        encoding=config.make_family().encoding.to_dict(),
         built_with={},
         splits={"train": SplitEntry(tasks=RUNS - TASK_RUNS + 1, runs=RUNS, checkpoints=len(rows), shards=names)},
         files=files,
