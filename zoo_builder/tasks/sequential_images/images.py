@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from rnnzoo.zoo_builder.errors import RnnzooError
-from rnnzoo.zoo_builder.tasks.base import Bytes
+from rnnzoo.zoo_builder.tasks.data import Bytes
 
 SIDE = 28
 MNIST_VARIABLE = "RNNZOO_MNIST_DIR"

@@ -1,23 +1,19 @@
-"""Formal languages L(m_b, m_c, m_d) = { a^n b^(n+m_b) c^(n+m_c) d^(n+m_d) : n >= 0 }, each m in -3..2.
+"""The languages L(m_b, m_c, m_d) = { a^n b^(n+m_b) c^(n+m_c) d^(n+m_d) : n >= 0 } and their words.
 
-The RNN reads a word letter by letter and predicts the next one; it is then asked to write words itself.
+Each m is in -3..2.
+
 (Herrmann, Faccio & Schmidhuber 2024, section 4 and appendix; after Gers & Schmidhuber 2001.)
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
-from rnnzoo.zoo_builder.columns import column
-from rnnzoo.zoo_builder.random_streams import Stream, permutation
-from rnnzoo.zoo_builder.tasks.base import Bytes, TaskFamily, TokenEncoding
+from rnnzoo.zoo_builder.tasks.data import Bytes
 
 LETTERS = "abcd"
 BEGIN, END = 4, 5
@@ -95,72 +91,6 @@ def decode_sequence(sequence: Bytes) -> str:
     """
     text = "".join("abcd^$"[token] for token in sequence[1:])
     return text.partition("$")[0] + ("$" if "$" in text else "")
-
-
-class FormalLanguages(TaskFamily[FormalLanguage]):
-    """The family of the 216 languages, with a table of all their words up to n = 9."""
-
-    name = "formal_languages"
-    output_size = 6
-    encoding = TokenEncoding(vocabulary=6, begin=BEGIN)
-    generates = True
-    source = "generated"
-    schema = pa.schema(
-        [
-            column("language", pa.string(), "the language, readable"),
-            column("offsets", pa.list_(pa.int8(), 3), "m_b, m_c, m_d"),
-            column("count_accuracy", pa.float32(), "share of strings right by the published counting rule"),
-            column("finished", pa.float32(), "share of sampled strings with an END"),
-        ]
-    )
-
-    def __init__(self) -> None:
-        self.languages = [FormalLanguage((b, c, d)) for b, c, d in itertools.product(OFFSETS, repeat=3)]
-        # Row language * 10 + n is that language's word of that n; rows of an n too small are never drawn.
-        self.items = np.stack(
-            [encode_word(language.word(n)) for language in self.languages for n in range(LARGEST_N + 1)]
-        )
-
-    def tasks(self, runs: int, seed: int) -> list[FormalLanguage]:
-        """A seeded order of all languages, over and over: as many languages as possible, evenly."""
-        order = permutation(seed, Stream.RUN_TASKS, len(self.languages))
-        return [self.languages[order[run % len(order)]] for run in range(runs)]
-
-    def training_items(self, task: FormalLanguage) -> NDArray[np.int32]:
-        first = self.languages.index(task) * (LARGEST_N + 1)
-        return np.arange(first + task.smallest_n, first + LARGEST_N + 1, dtype=np.int32)
-
-    def evaluation_items(self, task: FormalLanguage) -> NDArray[np.int32]:
-        """All words: there are no unseen ones, so both losses are the same expectation, exactly."""
-        return self.training_items(task)
-
-    def score(self, task: FormalLanguage, strings: Bytes) -> dict[str, float]:
-        """accuracy: in the language; count_accuracy: by the published rule; finished: with an END."""
-        return {
-            "accuracy": float(is_member(task, strings).mean()),
-            "count_accuracy": float(counts_match(task, strings).mean()),
-            "finished": float((strings[:, 1:] == END).any(axis=1).mean()),
-        }
-
-    def out_of_distribution(self, tasks: Sequence[FormalLanguage]) -> list[FormalLanguage]:
-        """The languages with the largest sum of offsets.
-
-        Whole levels of the sum, as many as come closest to 15 %: so every ood language lies outside the
-        convex hull of the others, and there is no tie to break. Where that would leave the other three splits
-        fewer than three languages, it is the one with the largest sum and offsets.
-        """
-        sums = np.array([sum(task.offsets) for task in tasks])
-        levels = [level for level in np.unique(sums) if (sums < level).sum() >= 3]
-        if not levels:
-            return [max(tasks, key=lambda task: (sum(task.offsets), task.offsets))]
-        cut = min(levels, key=lambda level: (abs((sums >= level).mean() - 0.15), -level))
-        return [task for task, total in zip(tasks, sums, strict=True) if total >= cut]
-
-    def paper_rank(self, task: FormalLanguage) -> tuple[float, tuple[int, int, int]]:
-        """Entropy of the shifted offsets 1 + m - min m over m = (0, m_b, m_c, m_d), as the published code."""
-        shifted = np.array([0, *task.offsets]) + 1 - min(0, *task.offsets)
-        share = shifted / shifted.sum()
-        return round(-float((share * np.log(share)).sum()), 12), task.offsets
 
 
 def is_member(language: FormalLanguage, strings: Bytes) -> NDArray[np.bool_]:

@@ -1,0 +1,246 @@
+"""The contract of a family of tasks: all that is special about it, so that no other room has to know.
+
+A family is one class in one folder. What the class itself says (attributes and class methods) needs no data, so
+that a zoo can be read, drawn and benchmarked anywhere; an instance holds the items that RNNs train on. A family
+of your own is registered in `FAMILIES`, or from another package by an entry point of the group `rnnzoo.families`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.tasks.data import Bytes, LabelledItems
+from rnnzoo.zoo_builder.tasks.encodings import Encoding
+from rnnzoo.zoo_builder.tasks.target import Target
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from matplotlib.gridspec import SubplotSpec
+    from torch import nn
+
+
+class Task(Protocol):
+    """What one RNN learned: a language, an angle. Hashable; equal tasks have equal ids."""
+
+    @property
+    def task_id(self) -> str: ...
+
+    def columns(self) -> dict[str, Any]:
+        """The task's values in the metadata, by column name."""
+        ...
+
+
+TaskT = TypeVar("TaskT", bound=Task)
+
+
+@dataclass(frozen=True)
+class NamedZoo:
+    """A zoo that can be built by name.
+
+    title: of its card. source: which items, for a family that has several, else None. defaults: fields of the
+    config that differ from a `ZooConfig`'s own. licenses: of the release, beside that of the weights. tags: on
+    the hub.
+    """
+
+    title: str
+    source: str | None = None
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    licenses: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Colouring:
+    """How the tasks of a family are told apart in a picture.
+
+    label: of the colour scale, with the unit. column: of the metadata. palette: of matplotlib.
+    value: values of the column [M] or [M, K] -> numbers [M]. limits: least and most of the scale; None: as they
+        come.
+    """
+
+    label: str
+    column: str
+    palette: str = "turbo"
+    value: Callable[[NDArray[Any]], NDArray[np.float64]] = lambda values: values.astype(np.float64)
+    limits: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Example:
+    """A checkpoint to be drawn.
+
+    row: its metadata. inputs: its rollouts uint8 [R, F]. labels: uint8 [R], where they are known.
+    outputs: items uint8 [B, F] -> the RNN's log-probabilities [B, T, O].
+    """
+
+    row: Mapping[str, Any]
+    inputs: Bytes
+    labels: Bytes | None
+    outputs: Callable[[Bytes], NDArray[np.float32]]
+
+
+class TaskFamily(ABC, Generic[TaskT]):
+    """All tasks of one kind, with the items they are made of.
+
+    name: as in `FAMILIES`. zoos: the named zoos of this family. encoding: how items become inputs and targets.
+    output_size: O.
+    generates: whether RNNs write sequences themselves, reading what they wrote. Then accuracy is that of strings
+        they write, and a checkpoint's rollouts are such strings; else RNNs answer at the last step of given
+        items, and rollouts are items, the same for all checkpoints of a run.
+    task_columns: metadata that say the task, those of `Task.columns`. score_columns: further scores of a
+        checkpoint, those of `score_strings` or `score_answers`.
+    targets: what can be predicted beside `COMMON_TARGETS`; the first is the task itself.
+    colouring: how tasks are told apart in pictures.
+    probing_length: T' of learned probes; None for as long as the items.
+    items: uint8 [I, F], the raw material of every task. labels: uint8 [I], where an item has a label.
+    source: where the items come from, for the metadata.
+    """
+
+    name: ClassVar[str]
+    zoos: ClassVar[Mapping[str, NamedZoo]]
+    encoding: ClassVar[Encoding]
+    output_size: ClassVar[int]
+    generates: ClassVar[bool]
+    task_columns: ClassVar[pa.Schema]
+    score_columns: ClassVar[pa.Schema] = pa.schema([])
+    targets: ClassVar[tuple[Target, ...]] = ()
+    colouring: ClassVar[Colouring | None] = None
+    probing_length: ClassVar[int | None] = None
+    source: str
+    items: Bytes
+    labels: Bytes | None = None
+
+    # What a build needs: of an instance, with its items.
+
+    @classmethod
+    @abstractmethod
+    def load(cls, source: str | None, folder: Path | None = None) -> Self:
+        """The family with its items.
+
+        Args:
+            source: which items, as a `NamedZoo` says.
+            folder: where the user has them, for items that are not generated.
+
+        Raises:
+            RnnzooError: for items that cannot be had.
+        """
+
+    @abstractmethod
+    def tasks(self, runs: int, seed: int) -> list[TaskT]:
+        """The task of each run; run r's task does not depend on how many runs there are."""
+
+    def view(self, task: TaskT) -> NDArray[np.int16] | None:
+        """int16 [F']: which byte of an item stands at each place of the task's view of it; -1 for zero."""
+        return None
+
+    @abstractmethod
+    def training_items(self, task: TaskT) -> NDArray[np.int32]:
+        """The numbers of the items that training draws from, uniformly."""
+
+    @abstractmethod
+    def evaluation_items(self, task: TaskT) -> NDArray[np.int32]:
+        """The numbers of the items that the evaluation loss is about."""
+
+    # What belongs to the family itself.
+
+    @classmethod
+    @abstractmethod
+    def task_of(cls, row: Mapping[str, Any]) -> TaskT:
+        """The task that a row of metadata is about: the inverse of `Task.columns`."""
+
+    @classmethod
+    @abstractmethod
+    def out_of_distribution(cls, tasks: Sequence[TaskT]) -> list[TaskT]:
+        """The tasks of the `ood` split: about 15 % of `tasks`, further out than all others."""
+
+    @classmethod
+    def paper_rank(cls, task: TaskT) -> tuple[Any, ...]:
+        """Sorts tasks for `paper_split`: the 15 % that come last are its out-of-distribution tasks."""
+        return (task.task_id,)
+
+    @classmethod
+    def score_strings(cls, task: TaskT, strings: Bytes) -> dict[str, float]:
+        """For a family that generates: scores of sampled strings uint8 [M, F], "accuracy" among them."""
+        raise NotImplementedError(f"{cls.name} writes no strings")
+
+    @classmethod
+    def score_answers(
+        cls, task: TaskT, right: NDArray[np.bool_], eval_loss: float, train_loss: float
+    ) -> dict[str, float]:
+        """For a family that does not: scores from which answers to evaluation items were right, and the losses."""
+        return {"accuracy": float(np.mean(right, dtype=np.float32))}
+
+    # What encoders and the benchmark may ask.
+
+    @classmethod
+    def reference_items(
+        cls, tasks: Sequence[TaskT], inputs: Bytes, labels: Bytes | None, count: int
+    ) -> LabelledItems:
+        """At most `count` items that any RNN of the family might be shown, whatever its task.
+
+        Args:
+            tasks: of G runs in training.
+            inputs: their rollouts uint8 [G, R, F].
+            labels: uint8 [G, R], where they are known.
+            count: how many to give.
+        """
+        import torch
+
+        runs = np.arange(count) % len(inputs) if len(inputs) else np.arange(0)
+        entries = np.arange(len(runs)) // max(1, len(inputs)) % max(1, inputs.shape[1])
+        given = None if labels is None else torch.from_numpy(labels[runs, entries].copy())
+        return LabelledItems(torch.from_numpy(inputs[runs, entries].copy()), given)
+
+    @classmethod
+    def behaviour_statistics(cls, steps: int, reference: LabelledItems | None) -> nn.Module:
+        """Named weights of N RNNs -> [N, E]: statistics of what they do, with no look at a weight.
+
+        Its attribute `uses_data` says whether it needed labelled data. Raises RnnzooError where there are none.
+        """
+        raise RnnzooError(f"behaviour_statistics: the family {cls.name!r} has none")
+
+    @classmethod
+    def task_reader(cls, steps: int) -> nn.Module:
+        """Named weights of N RNNs -> the first target [N, K], read from what they do, without learning.
+
+        Raises RnnzooError where there is none.
+        """
+        raise RnnzooError(f"greedy_decode: the family {cls.name!r} has no rule that reads a task from behaviour")
+
+    # What people see.
+
+    @classmethod
+    def card(cls) -> str | None:
+        """The template of the body of its zoos' cards: `card.md` beside the family; None for the general one."""
+        package = files(cls.__module__.rpartition(".")[0] or cls.__module__)
+        path = package.joinpath("card.md")
+        return path.read_text(encoding="utf-8") if path.is_file() else None
+
+    @classmethod
+    def describe(cls, sequence: Bytes) -> str:
+        """A sequence uint8 [F] as text."""
+        return " ".join(map(str, sequence.tolist()))
+
+    @classmethod
+    def draw_examples(cls, figure: Figure, where: SubplotSpec, runs: Sequence[Sequence[Example]]) -> None:
+        """Draw what some runs do, each as a list of its checkpoints by step: by default the sequences as text."""
+        from rnnzoo.zoo_builder.tasks.drawing import draw_sequences
+
+        draw_sequences(figure, where, runs, cls.describe)
+
+    @classmethod
+    def draw_inputs(cls, inputs: NDArray[np.float64]) -> Figure:
+        """Input sequences [K, T, D], such as learned probes: by default a heat map D x T each."""
+        from rnnzoo.zoo_builder.tasks.drawing import draw_heat_maps
+
+        return draw_heat_maps(inputs)

@@ -1,0 +1,149 @@
+"""Formal languages: the RNN reads words and predicts the next letter; then it writes words itself."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from rnnzoo.zoo_builder.columns import column
+from rnnzoo.zoo_builder.random_streams import Stream, permutation
+from rnnzoo.zoo_builder.tasks.data import Bytes
+from rnnzoo.zoo_builder.tasks.encodings import TokenEncoding
+from rnnzoo.zoo_builder.tasks.family import Colouring, Example, NamedZoo, TaskFamily
+from rnnzoo.zoo_builder.tasks.formal_languages.language import (
+    BEGIN,
+    END,
+    LARGEST_N,
+    OFFSETS,
+    FormalLanguage,
+    counts_match,
+    decode_sequence,
+    encode_word,
+    is_member,
+)
+from rnnzoo.zoo_builder.tasks.target import Target
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from matplotlib.gridspec import SubplotSpec
+
+LANGUAGES = [FormalLanguage((b, c, d)) for b, c, d in itertools.product(OFFSETS, repeat=3)]
+
+
+class FormalLanguages(TaskFamily[FormalLanguage]):
+    """The family of the 216 languages, with a table of all their words up to n = 9."""
+
+    name = "formal_languages"
+    zoos = {"formal_languages": NamedZoo("RNN zoo, formal languages", defaults={"weight_decays": (1e-4,)})}  # noqa: RUF012
+    output_size = 6
+    encoding = TokenEncoding(vocabulary=6, begin=BEGIN)
+    generates = True
+    source = "generated"
+    probing_length = 22
+    task_columns = pa.schema(
+        [
+            column("language", pa.string(), "the language, readable"),
+            column("offsets", pa.list_(pa.int8(), 3), "m_b, m_c, m_d"),
+        ]
+    )
+    score_columns = pa.schema(
+        [
+            column("count_accuracy", pa.float32(), "share of strings right by the published counting rule"),
+            column("finished", pa.float32(), "share of sampled strings with an END"),
+        ]
+    )
+
+    targets = (Target("offsets", "offsets", "classes", trained_only=True, entry="offset"),)
+    colouring = Colouring(
+        "sum of the language's offsets", "offsets", "plasma", lambda offsets: offsets.sum(axis=1)
+    )
+
+    def __init__(self) -> None:
+        # Row language * 10 + n is that language's word of that n; rows of an n too small are never drawn.
+        self.items = np.stack(
+            [encode_word(language.word(n)) for language in LANGUAGES for n in range(LARGEST_N + 1)]
+        )
+
+    @classmethod
+    def load(cls, source: str | None, folder: Path | None = None) -> Self:
+        return cls()
+
+    def tasks(self, runs: int, seed: int) -> list[FormalLanguage]:
+        """A seeded order of all languages, over and over: as many languages as possible, evenly."""
+        order = permutation(seed, Stream.RUN_TASKS, len(LANGUAGES))
+        return [LANGUAGES[order[run % len(order)]] for run in range(runs)]
+
+    def training_items(self, task: FormalLanguage) -> NDArray[np.int32]:
+        first = LANGUAGES.index(task) * (LARGEST_N + 1)
+        return np.arange(first + task.smallest_n, first + LARGEST_N + 1, dtype=np.int32)
+
+    def evaluation_items(self, task: FormalLanguage) -> NDArray[np.int32]:
+        """All words: there are no unseen ones, so both losses are the same expectation, exactly."""
+        return self.training_items(task)
+
+    @classmethod
+    def task_of(cls, row: Mapping[str, Any]) -> FormalLanguage:
+        b, c, d = row["offsets"]
+        return FormalLanguage((int(b), int(c), int(d)))
+
+    @classmethod
+    def score_strings(cls, task: FormalLanguage, strings: Bytes) -> dict[str, float]:
+        """accuracy: in the language; count_accuracy: by the published rule; finished: with an END."""
+        return {
+            "accuracy": float(is_member(task, strings).mean()),
+            "count_accuracy": float(counts_match(task, strings).mean()),
+            "finished": float((strings[:, 1:] == END).any(axis=1).mean()),
+        }
+
+    @classmethod
+    def out_of_distribution(cls, tasks: Sequence[FormalLanguage]) -> list[FormalLanguage]:
+        """The languages with the largest sum of offsets.
+
+        Whole levels of the sum, as many as come closest to 15 %: so every ood language lies outside the
+        convex hull of the others, and there is no tie to break. Where that would leave the other three splits
+        fewer than three languages, it is the one with the largest sum and offsets.
+        """
+        sums = np.array([sum(task.offsets) for task in tasks])
+        levels = [level for level in np.unique(sums) if (sums < level).sum() >= 3]
+        if not levels:
+            return [max(tasks, key=lambda task: (sum(task.offsets), task.offsets))]
+        cut = min(levels, key=lambda level: (abs((sums >= level).mean() - 0.15), -level))
+        return [task for task, total in zip(tasks, sums, strict=True) if total >= cut]
+
+    @classmethod
+    def paper_rank(cls, task: FormalLanguage) -> tuple[float, tuple[int, int, int]]:
+        """Entropy of the shifted offsets 1 + m - min m over m = (0, m_b, m_c, m_d), as the published code."""
+        shifted = np.array([0, *task.offsets]) + 1 - min(0, *task.offsets)
+        share = shifted / shifted.sum()
+        return round(-float((share * np.log(share)).sum()), 12), task.offsets
+
+    @classmethod
+    def describe(cls, sequence: Bytes) -> str:
+        return decode_sequence(sequence)
+
+    @classmethod
+    def draw_examples(cls, figure: Figure, where: SubplotSpec, runs: Sequence[Sequence[Example]]) -> None:
+        """What runs write as they learn, members of the language in green."""
+        from rnnzoo.zoo_builder.tasks.drawing import draw_sequences
+
+        draw_sequences(
+            figure,
+            where,
+            runs,
+            cls.describe,
+            title=lambda row: f"{row['language']}   ({row['run_id']})",
+            right=lambda row, strings: is_member(cls.task_of(row), strings),
+            legend="green: in the language; $ ends a string",
+        )
+
+    @classmethod
+    def draw_inputs(cls, inputs: NDArray[np.float64]) -> Figure:
+        from rnnzoo.zoo_builder.tasks.drawing import draw_heat_maps
+
+        return draw_heat_maps(inputs, ("a", "b", "c", "d", "BEGIN", "END"))

@@ -1,0 +1,1 @@
+"""Rotated handwritten digits, read tile by tile: a task is the angle."""

@@ -1,0 +1,137 @@
+"""Images turned by an angle and read tile by tile; the RNN names the digit.
+
+Every image is rotated by the task's angle, cut into 7 x 7 tiles of 4 x 4 pixels in row-major order, and
+read one tile a step after an all-zero BEGIN step; the RNN names the digit at every step and is judged by
+its last answer. (Herrmann, Faccio & Schmidhuber 2024, "tiled sequential MNIST".)
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from rnnzoo.zoo_builder.columns import column
+from rnnzoo.zoo_builder.random_streams import Stream, bits
+from rnnzoo.zoo_builder.tasks.data import Bytes, LabelledItems
+from rnnzoo.zoo_builder.tasks.encodings import TileEncoding
+from rnnzoo.zoo_builder.tasks.family import Colouring, Example, NamedZoo, TaskFamily
+from rnnzoo.zoo_builder.tasks.sequential_images.images import SIDE, Images, load_images
+from rnnzoo.zoo_builder.tasks.sequential_images.rotation import TILE, Rotation, rotation_map, tiles, turned
+from rnnzoo.zoo_builder.tasks.target import Target
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from matplotlib.gridspec import SubplotSpec
+
+MEAN, STD = 0.1307, 0.3081
+"""Of MNIST's training pixels, scaled to [0, 1]."""
+DEFAULTS = {"weight_decays": (0.0, 0.001, 0.01, 0.1)}
+
+
+class SequentialImages(TaskFamily[Rotation]):
+    """The family of all angles over one set of images; one image in five is kept for evaluation."""
+
+    name = "sequential_images"
+    zoos = {  # noqa: RUF012
+        "sequential_mnist": NamedZoo(
+            "RNN zoo, tiled sequential MNIST", "mnist", DEFAULTS, licenses=("cc-by-sa-3.0",), tags=("mnist",)
+        ),
+        "sequential_digits": NamedZoo("RNN zoo, tiled sequential digits", "digits", DEFAULTS),
+    }
+    output_size = 10
+    encoding = TileEncoding(tile=TILE * TILE, scale=1 / (255 * STD), shift=-MEAN / STD)
+    generates = False
+    task_columns = pa.schema(
+        [column("rotation_degrees", pa.float64(), "angle of the images, counter-clockwise, in degrees")]
+    )
+    score_columns = pa.schema([column("generalization_gap", pa.float32(), "eval_loss - train_loss")])
+    targets = (
+        Target("rotation", "rotation_degrees", "angle", trained_only=True),
+        Target("generalization_gap", "generalization_gap", "number"),
+    )
+    colouring = Colouring("rotation (degrees)", "rotation_degrees", "hsv", limits=(0.0, 360.0))
+
+    def __init__(self, images: Images) -> None:
+        self.items = images.pixels.reshape(len(images.pixels), SIDE * SIDE)
+        self.labels = images.labels
+        self.source = images.source
+        self._in_evaluation = np.array([_hashed(number) % 5 == 0 for number in range(len(self.items))])
+
+    @classmethod
+    def load(cls, source: str | None, folder: Path | None = None) -> Self:
+        """See `load_images`."""
+        return cls(load_images(source or "mnist", folder))
+
+    def tasks(self, runs: int, seed: int) -> list[Rotation]:
+        """An angle for each run, uniform in [0, 360)."""
+        turns = bits(seed, Stream.RUN_TASKS, 0, runs) >> np.uint64(11)
+        degrees = np.round(turns * 2.0**-53 * 360, 6) % 360
+        return [Rotation(float(angle)) for angle in degrees]
+
+    def view(self, task: Rotation) -> NDArray[np.int16]:
+        return tiles(rotation_map(task.degrees))
+
+    def training_items(self, task: Rotation) -> NDArray[np.int32]:
+        return np.flatnonzero(~self._in_evaluation).astype(np.int32)
+
+    def evaluation_items(self, task: Rotation) -> NDArray[np.int32]:
+        return np.flatnonzero(self._in_evaluation).astype(np.int32)
+
+    @classmethod
+    def task_of(cls, row: Mapping[str, Any]) -> Rotation:
+        return Rotation(float(row["rotation_degrees"]))
+
+    @classmethod
+    def score_answers(
+        cls, task: Rotation, right: NDArray[np.bool_], eval_loss: float, train_loss: float
+    ) -> dict[str, float]:
+        scores = super().score_answers(task, right, eval_loss, train_loss)
+        return scores | {"generalization_gap": eval_loss - train_loss}
+
+    @classmethod
+    def out_of_distribution(cls, tasks: Sequence[Rotation]) -> list[Rotation]:
+        """The largest 15 % of the angles: an arc with training angles on both sides, a gap."""
+        ordered = sorted(tasks, key=lambda task: task.degrees)
+        return ordered[len(ordered) - max(1, round(0.15 * len(ordered))) :]
+
+    @classmethod
+    def paper_rank(cls, task: Rotation) -> tuple[float]:
+        return (task.degrees,)
+
+    @classmethod
+    def reference_items(
+        cls, tasks: Sequence[Rotation], inputs: Bytes, labels: Bytes | None, count: int
+    ) -> LabelledItems:
+        """Images turned back by their run's angle. Turned twice by nearest neighbour they are a little rough."""
+        import torch
+
+        chosen = super().reference_items(tasks, inputs, labels, count)
+        upright = [
+            turned(image, -tasks[number % len(tasks)].degrees) for number, image in enumerate(chosen.items.numpy())
+        ]
+        return replace(chosen, items=torch.from_numpy(np.stack(upright)))
+
+    @classmethod
+    def draw_examples(cls, figure: Figure, where: SubplotSpec, runs: Sequence[Sequence[Example]]) -> None:
+        """Images as some runs see them at their last step, with their answers."""
+        from rnnzoo.zoo_builder.tasks.sequential_images.drawing import draw_answers
+
+        draw_answers(figure, where, [checkpoints[-1] for checkpoints in runs])
+
+    @classmethod
+    def draw_inputs(cls, inputs: NDArray[np.float64]) -> Figure:
+        from rnnzoo.zoo_builder.tasks.sequential_images.drawing import draw_tiles
+
+        return draw_tiles(inputs)
+
+
+def _hashed(number: int) -> int:
+    """A hash of an image's number that is the same everywhere."""
+    return int.from_bytes(hashlib.sha256(str(number).encode()).digest()[:8], "little")

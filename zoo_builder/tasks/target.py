@@ -1,0 +1,33 @@
+"""What can be predicted from an RNN, as data. How predictions are scored is the benchmark's affair."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+TargetKind = Literal["number", "class", "classes", "angle"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """One thing to predict.
+
+    column: of the metadata. kind: "number" (regression), "class", "classes" (a column of lists: one class an
+    entry) or "angle" (degrees; regression of sine and cosine).
+    trained_only: leave out untrained checkpoints, at which there is nothing to know of it.
+    entry: for "classes", what one entry is called.
+    """
+
+    name: str
+    column: str
+    kind: TargetKind
+    trained_only: bool = False
+    entry: str = "entry"
+
+
+COMMON_TARGETS = (
+    Target("accuracy", "accuracy", "number"),
+    Target("step", "step", "class"),
+    Target("weight_decay", "weight_decay", "class", trained_only=True),
+)
+"""What can be predicted in every zoo in which it varies."""
