@@ -29,7 +29,7 @@ from rnnzoo.zoo_builder.pipeline.build import build_zoo
 from rnnzoo.zoo_builder.pipeline.shard.unit import Unwatched
 from rnnzoo.zoo_builder.rnn import RNNSpec
 from rnnzoo.zoo_builder.storage.manifest import read_metadata
-from rnnzoo.zoo_builder.tasks.base import Data
+from rnnzoo.zoo_builder.tasks.data import Data
 from rnnzoo.zoo_builder.training.kernels import Kernel, TrainState
 from rnnzoo.zoo_builder.training.kernels.fused_cpu import FusedCpuKernel
 from rnnzoo.zoo_builder.zoos import ZooConfig, resolve_config

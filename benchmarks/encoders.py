@@ -29,7 +29,7 @@ from rnnzoo.loaders.encoders.probing.noninteractive_probing import Noninteractiv
 from rnnzoo.loaders.population import LabelledItems, Population
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import RNNModule, RNNSpec, Weights, init_parameters, unflatten_weights
-from rnnzoo.zoo_builder.tasks.base import TileEncoding, TokenEncoding
+from rnnzoo.zoo_builder.tasks.encodings import TileEncoding, TokenEncoding
 
 HIDDEN = 32
 SUFFIX = ", per model"

@@ -24,8 +24,11 @@ import torch
 from torch import Tensor
 
 from rnnzoo.zoo_builder.rnn import RNNModule, RNNSpec, unflatten_weights
-from rnnzoo.zoo_builder.tasks import FormalLanguages, Images, SequentialImages, TaskFamily
-from rnnzoo.zoo_builder.tasks.base import Data
+from rnnzoo.zoo_builder.tasks.data import Data
+from rnnzoo.zoo_builder.tasks.family import TaskFamily
+from rnnzoo.zoo_builder.tasks.formal_languages.family import FormalLanguages
+from rnnzoo.zoo_builder.tasks.sequential_images.family import SequentialImages
+from rnnzoo.zoo_builder.tasks.sequential_images.images import Images
 from rnnzoo.zoo_builder.training.kernels import Kernel, TorchKernel, TrainState
 from rnnzoo.zoo_builder.training.kernels.base import BETA1, BETA2, EPSILON
 from rnnzoo.zoo_builder.training.kernels.fused_cpu import FusedCpuKernel, available_cores
@@ -123,7 +126,7 @@ def families() -> dict[str, TaskFamily[Any]]:
     pixels = noise.integers(0, 256, (60_000, 28, 28), dtype=np.uint8)
     labels = noise.integers(0, 10, 60_000).astype(np.uint8)
     return {
-        "formal_languages": FormalLanguages(),
+        "formal_languages": FormalLanguages.load(None),
         "sequential_images": SequentialImages(Images(pixels, labels, "noise")),
     }
 

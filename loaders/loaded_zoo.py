@@ -17,8 +17,8 @@ from rnnzoo.loaders.population import LabelledItems, Population
 from rnnzoo.loaders.zoo import Zoo
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import unflatten_weights
-from rnnzoo.zoo_builder.tasks.base import TileEncoding
-from rnnzoo.zoo_builder.tasks.sequential_images import turned
+from rnnzoo.zoo_builder.tasks.encodings import TileEncoding
+from rnnzoo.zoo_builder.tasks.sequential_images.rotation import turned
 
 REFERENCES = 100
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from rnnzoo.zoo_builder.rnn import RNNSpec
-from rnnzoo.zoo_builder.tasks.base import Encoding, TokenEncoding
+from rnnzoo.zoo_builder.tasks.encodings import Encoding, TokenEncoding
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from rnnzoo.zoo_builder.rnn import RNNModule, RNNSpec, flatten_weights, rnn_forw
 from rnnzoo.zoo_builder.storage.contents import check_rollouts, check_weights
 from rnnzoo.zoo_builder.storage.manifest import Manifest, SplitEntry
 from rnnzoo.zoo_builder.storage.schema import rollouts_of
-from rnnzoo.zoo_builder.tasks.base import Encoding, check_items, encoding_of
+from rnnzoo.zoo_builder.tasks.encodings import Encoding, check_items, encoding_of
 
 MODELS_AT_ONCE = 64
 """Models whose outputs are computed together: more would only take more memory."""

@@ -11,7 +11,7 @@ from rnnzoo.loaders.encoders import declared
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.rnn import RNNSpec, Weights, init_parameters, rnn_forward, unflatten_weights
 from rnnzoo.zoo_builder.rnn.symmetry import flip_units, permute_units, split_biases
-from rnnzoo.zoo_builder.tasks.base import TileEncoding, TokenEncoding
+from rnnzoo.zoo_builder.tasks.encodings import TileEncoding, TokenEncoding
 
 SMALL = Population(RNNSpec(6, 8, 6, 2), TokenEncoding(6, 4), steps=9)
 LANGUAGES = Population(RNNSpec(6, 32, 6, 2), TokenEncoding(6, 4), steps=41)

@@ -22,7 +22,7 @@ from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import RNNSpec
-from rnnzoo.zoo_builder.tasks import FormalLanguages
+from rnnzoo.zoo_builder.tasks.formal_languages.family import FormalLanguages
 
 SPEC = RNNSpec(6, 8, 6)
 POPULATION = Population(SPEC, FormalLanguages.encoding, 41)

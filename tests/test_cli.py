@@ -5,7 +5,8 @@ import sys
 import pytest
 
 from rnnzoo.zoo_builder import cli as builder_cli
-from rnnzoo.zoo_builder.zoos import PRESETS, ZOOS, config_of, resolve_config
+from rnnzoo.zoo_builder.tasks import ZOOS
+from rnnzoo.zoo_builder.zoos import PRESETS, config_of, resolve_config
 
 LANGUAGES = ["build", "formal_languages", "--out", "x"]
 QUICK = ["--runs", "4", "--steps", "3", "--sampled-strings", "10", "--hidden-size", "4", "--kernel", "torch"]

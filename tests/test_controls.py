@@ -36,10 +36,11 @@ from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.loaders.population import LabelledItems, Population
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import RNNSpec, rnn_forward
-from rnnzoo.zoo_builder.tasks import FormalLanguages, TokenEncoding
-from rnnzoo.zoo_builder.tasks.formal_languages import FormalLanguage, encode_word
-from rnnzoo.zoo_builder.tasks.images import bundled_digits
-from rnnzoo.zoo_builder.tasks.sequential_images import tiles
+from rnnzoo.zoo_builder.tasks.encodings import TokenEncoding
+from rnnzoo.zoo_builder.tasks.formal_languages.family import FormalLanguages
+from rnnzoo.zoo_builder.tasks.formal_languages.language import FormalLanguage, encode_word
+from rnnzoo.zoo_builder.tasks.sequential_images.images import bundled_digits
+from rnnzoo.zoo_builder.tasks.sequential_images.rotation import tiles
 
 DIGITS = bundled_digits()
 REFERENCE = LabelledItems(torch.from_numpy(tiles(DIGITS.pixels[:30])), torch.from_numpy(DIGITS.labels[:30]))

@@ -13,7 +13,8 @@ from torch.nn.functional import cross_entropy, one_hot, softmax
 
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import RNNSpec, rnn_forward, unflatten_weights
-from rnnzoo.zoo_builder.tasks.base import Data, TileEncoding, TokenEncoding
+from rnnzoo.zoo_builder.tasks.data import Data
+from rnnzoo.zoo_builder.tasks.encodings import TileEncoding, TokenEncoding
 from rnnzoo.zoo_builder.training.kernels.base import BETA1, TrainState
 from rnnzoo.zoo_builder.training.kernels.fused_cpu import FusedCpuKernel
 

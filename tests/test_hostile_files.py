@@ -29,7 +29,7 @@ from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.storage.files import file_in, parse_json
 from rnnzoo.zoo_builder.storage.manifest import parse_manifest, read_splits
 from rnnzoo.zoo_builder.storage.shards import header_from_afar, read_shard
-from rnnzoo.zoo_builder.tasks.base import encoding_of
+from rnnzoo.zoo_builder.tasks.encodings import encoding_of
 from rnnzoo.zoo_builder.training.kernels import TorchKernel
 from rnnzoo.zoo_builder.verify import verify_zoo
 

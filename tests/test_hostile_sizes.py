@@ -18,7 +18,7 @@ from rnnzoo.zoo_builder.storage.files import read_json
 from rnnzoo.zoo_builder.storage.manifest import read_manifest, read_splits
 from rnnzoo.zoo_builder.storage.parquet import read_table
 from rnnzoo.zoo_builder.storage.shards import read_shard
-from rnnzoo.zoo_builder.tasks import images
+from rnnzoo.zoo_builder.tasks.sequential_images import images
 
 ROOT = Path(__file__).parent.parent
 

@@ -6,7 +6,7 @@ import torch
 from rnnzoo.zoo_builder.compiled.compiler import KernelUnavailable
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import RNNSpec
-from rnnzoo.zoo_builder.tasks import FormalLanguages
+from rnnzoo.zoo_builder.tasks.formal_languages.family import FormalLanguages
 from rnnzoo.zoo_builder.training.kernels import TorchKernel, choice, choose_kernel, runs_that_fit
 
 SPEC, ENCODING = RNNSpec(6, 32, 6), FormalLanguages.encoding

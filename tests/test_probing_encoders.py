@@ -33,7 +33,7 @@ from rnnzoo.loaders.encoders.probing.probe_generator import ProbeGenerator
 from rnnzoo.loaders.population import LabelledItems, Population
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import RNNSpec, rnn_forward
-from rnnzoo.zoo_builder.tasks.base import TileEncoding
+from rnnzoo.zoo_builder.tasks.encodings import TileEncoding
 
 SMALL_IMAGES = Population(RNNSpec(4, 8, 3, 2), TileEncoding(4, 0.0127, -0.42), steps=6)
 PAPERS = (NoninteractiveProbing, InteractiveProbing)

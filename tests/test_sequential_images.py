@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from rnnzoo.zoo_builder.errors import RnnzooError
-from rnnzoo.zoo_builder.tasks import SequentialImages, images, load_images
-from rnnzoo.zoo_builder.tasks.sequential_images import Rotation, rotation_map, tiles, untile
+from rnnzoo.zoo_builder.tasks.sequential_images import images
+from rnnzoo.zoo_builder.tasks.sequential_images.family import SequentialImages
+from rnnzoo.zoo_builder.tasks.sequential_images.images import load_images
+from rnnzoo.zoo_builder.tasks.sequential_images.rotation import Rotation, rotation_map, tiles, untile
 from rnnzoo.zoo_builder.training.loop import run_data
 
 DIGITS = images.bundled_digits()

@@ -5,15 +5,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rnnzoo.zoo_builder.splits import SPLITS, assign_splits, count_tasks, empty_splits
-from rnnzoo.zoo_builder.tasks import FormalLanguages, SequentialImages
-from rnnzoo.zoo_builder.tasks.images import bundled_digits
+from rnnzoo.zoo_builder.tasks.formal_languages.family import FormalLanguages
+from rnnzoo.zoo_builder.tasks.sequential_images.family import SequentialImages
+from rnnzoo.zoo_builder.tasks.sequential_images.images import bundled_digits
 
-LANGUAGES = FormalLanguages()
+LANGUAGES = FormalLanguages.load(None)
 IMAGES = SequentialImages(bundled_digits())
 
 
 def test_shares_over_all_languages():
-    counts = count_tasks(assign_splits(LANGUAGES, LANGUAGES.languages, seed=0))
+    counts = count_tasks(assign_splits(LANGUAGES, LANGUAGES.tasks(216, 0), seed=0))
     # ood is whole levels of the sum of offsets: 35 of 216, the level count closest to 15 %
     assert counts == {"train": 148, "validation": 11, "test": 22, "ood": 35}
 

@@ -5,12 +5,14 @@ import pytest
 import torch
 
 from rnnzoo.zoo_builder.rnn import RNNModule, RNNSpec, init_parameters, unflatten_weights
-from rnnzoo.zoo_builder.tasks import FormalLanguages, Images, SequentialImages
+from rnnzoo.zoo_builder.tasks.formal_languages.family import FormalLanguages
+from rnnzoo.zoo_builder.tasks.sequential_images.family import SequentialImages
+from rnnzoo.zoo_builder.tasks.sequential_images.images import Images
 from rnnzoo.zoo_builder.training.kernels import TorchKernel, TrainState
 from rnnzoo.zoo_builder.training.loop import STEPS_PER_BLOCK, Run, Schedule, draw_items, run_data, train_runs
 
 RATES = ((0.0, 0.01), (0.5, 0.003), (1.0, 0.0003))
-LANGUAGES = FormalLanguages()
+LANGUAGES = FormalLanguages.load(None)
 IMAGES = SequentialImages(
     Images(
         np.random.default_rng(0).integers(0, 256, (40, 28, 28), dtype=np.uint8),
@@ -153,7 +155,7 @@ def test_sampling_follows_the_models_distribution():
 def test_models_that_are_not_finite_score_nothing():
     spec = RNNSpec(6, 8, 6)
     weights = torch.full((1, spec.num_parameters), float("nan"))
-    kernel, data = TorchKernel(), run_data(LANGUAGES, [LANGUAGES.languages[0]])
+    kernel, data = TorchKernel(), run_data(LANGUAGES, LANGUAGES.tasks(1, 0))
     losses, correct = kernel.score_items(spec, weights, data, torch.tensor([[3, 4]]))
     assert losses.isnan().all()
     assert not correct.any()

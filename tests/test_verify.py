@@ -14,7 +14,7 @@ from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import RNNModule
 from rnnzoo.zoo_builder.storage.manifest import read_manifest
 from rnnzoo.zoo_builder.storage.shards import file_sha256
-from rnnzoo.zoo_builder.tasks.base import encoding_of
+from rnnzoo.zoo_builder.tasks.encodings import encoding_of
 from rnnzoo.zoo_builder.training.kernels import TorchKernel
 from rnnzoo.zoo_builder.verify import verify_zoo
 

@@ -21,9 +21,9 @@ from rnnzoo.zoo_builder.storage import schema
 from rnnzoo.zoo_builder.storage.files import file_in
 from rnnzoo.zoo_builder.storage.manifest import Manifest, read_manifest, read_metadata
 from rnnzoo.zoo_builder.storage.shards import Shard, read_shard
-from rnnzoo.zoo_builder.tasks.base import TokenEncoding, encoding_of
-from rnnzoo.zoo_builder.tasks.formal_languages import FormalLanguage, decode_sequence, is_member
-from rnnzoo.zoo_builder.tasks.sequential_images import untile
+from rnnzoo.zoo_builder.tasks.encodings import TokenEncoding, encoding_of
+from rnnzoo.zoo_builder.tasks.formal_languages.language import FormalLanguage, decode_sequence, is_member
+from rnnzoo.zoo_builder.tasks.sequential_images.rotation import untile
 
 MOST_RUNS = 1000
 """Runs in the figure: more lines show no more, and take their time."""

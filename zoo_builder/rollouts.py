@@ -13,7 +13,9 @@ from torch import Tensor
 
 from rnnzoo.zoo_builder.random_streams import Stream, below, uniform
 from rnnzoo.zoo_builder.rnn import RNNSpec
-from rnnzoo.zoo_builder.tasks.base import Bytes, Data, Encoding, TaskFamily, TokenEncoding
+from rnnzoo.zoo_builder.tasks.data import Bytes, Data
+from rnnzoo.zoo_builder.tasks.encodings import Encoding, TokenEncoding
+from rnnzoo.zoo_builder.tasks.family import TaskFamily
 from rnnzoo.zoo_builder.training.kernels import Kernel
 from rnnzoo.zoo_builder.training.loop import Run, run_data
 
@@ -63,7 +65,7 @@ def evaluate(
     if family.generates:
         columns["train_loss"] = columns["eval_loss"]
         strings = sample_strings(kernel, spec, family, runs, weights, step, settings.sampled_strings)
-        scores = [family.score(run.task, text) for run, text in zip(runs, strings, strict=True)]
+        scores = [family.score_strings(run.task, text) for run, text in zip(runs, strings, strict=True)]
         columns |= {name: [score[name] for score in scores] for name in scores[0]}
         strings = strings[:, : settings.rollouts]
         columns["rollout_loss"] = rollout_losses(kernel, spec, family.encoding, weights, strings)
@@ -72,10 +74,13 @@ def evaluate(
         train_losses, _ = _score(kernel, spec, weights, data, train_items)
         strings = None
         columns["train_loss"] = [float(losses.mean()) for losses in train_losses]
-        columns["accuracy"] = [float(right.float().mean()) for right in correct]
         columns["rollout_loss"] = [float(losses[: settings.rollouts].mean()) for losses in eval_losses]
-        gaps = np.subtract(columns["eval_loss"], columns["train_loss"])
-        columns["generalization_gap"] = gaps.tolist()
+        losses = zip(columns["eval_loss"], columns["train_loss"], strict=True)
+        scores = [
+            family.score_answers(run.task, right.numpy(), *both)
+            for run, right, both in zip(runs, correct, losses, strict=True)
+        ]
+        columns |= {name: [score[name] for score in scores] for name in scores[0]}
     return Evaluation({name: np.array(values, np.float32) for name, values in columns.items()}, strings)
 
 

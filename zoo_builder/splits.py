@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rnnzoo.zoo_builder.random_streams import Stream, permutation
-from rnnzoo.zoo_builder.tasks.base import Task, TaskFamily
+from rnnzoo.zoo_builder.tasks.family import Task, TaskFamily
 
 SPLITS = ("train", "validation", "test", "ood")
 PAPER_SPLITS = ("train", "validation", "ood")

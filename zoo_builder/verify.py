@@ -22,7 +22,7 @@ from rnnzoo.zoo_builder.storage.contents import check_rollouts, check_weights
 from rnnzoo.zoo_builder.storage.files import file_in
 from rnnzoo.zoo_builder.storage.manifest import Manifest, join_metadata, read_manifest, read_split, read_splits
 from rnnzoo.zoo_builder.storage.shards import Shard, file_sha256, read_shard, row_sha256, specs_of
-from rnnzoo.zoo_builder.tasks.base import TileEncoding, check_items, encoding_of
+from rnnzoo.zoo_builder.tasks.encodings import TileEncoding, check_items, encoding_of
 from rnnzoo.zoo_builder.training.kernels import Kernel
 from rnnzoo.zoo_builder.zoos import IMPORTED, config_of, metadata_columns
 

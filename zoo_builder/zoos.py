@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal, overload
+from typing import Annotated, Any, overload
 
 import numpy as np
 import pyarrow as pa
@@ -21,8 +21,9 @@ from rnnzoo.zoo_builder.random_streams import Stream, below, bits
 from rnnzoo.zoo_builder.rnn import RNNSpec
 from rnnzoo.zoo_builder.rollouts import EvaluationSettings
 from rnnzoo.zoo_builder.storage.schema import metadata_schema
-from rnnzoo.zoo_builder.tasks import TASK_FAMILIES, TaskFamily, load_images
-from rnnzoo.zoo_builder.tasks.base import Encoding, Task
+from rnnzoo.zoo_builder.tasks import ZOOS, find_family
+from rnnzoo.zoo_builder.tasks.encodings import Encoding
+from rnnzoo.zoo_builder.tasks.family import Task, TaskFamily
 from rnnzoo.zoo_builder.training.loop import Run, Schedule
 
 PAPER_CHECKPOINTS = (0, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000)
@@ -39,6 +40,7 @@ Seed = Annotated[int, Ge(0), Lt(2**63)]
 class ZooConfig:
     """Everything that a zoo's bytes depend on, apart from the arithmetic of the machine that builds it.
 
+    family: see `rnnzoo.zoo_builder.tasks`. source: which of its items, for a family that has several.
     learning_rate: (fraction of `steps`, rate) knots of a piecewise linear schedule.
     learning_rate_scales, weight_decays: a run draws one of each from its seed.
     checkpoints: updates taken when weights are kept; 0 is the initialisation, the last equals `steps`.
@@ -48,8 +50,8 @@ class ZooConfig:
 
     zoo: str
     preset: str
-    family: Literal[tuple(TASK_FAMILIES)]  # type: ignore[valid-type]
-    images: Literal["mnist", "digits"] | None
+    family: str
+    source: str | None
     runs: Count
     steps: Count
     checkpoints: tuple[Annotated[int, Ge(0)], ...]
@@ -68,6 +70,9 @@ class ZooConfig:
 
     @model_validator(mode="after")
     def _consistent(self) -> ZooConfig:
+        sources = [zoo.source for zoo in find_family(self.family).zoos.values()]
+        if self.source not in sources:
+            raise ValueError(f"source: found {self.source!r}, expected one of {sources}")
         knots = [fraction for fraction, _ in self.learning_rate]
         if not knots or knots[0] != 0 or knots[-1] != 1 or knots != sorted(set(knots)):
             raise ValueError(f"learning_rate: found knots at {knots}, expected rising fractions from 0 to 1")
@@ -97,33 +102,23 @@ class ZooConfig:
         return asdict(self) | {"learning_rate": knots}
 
     def make_family(self, mnist_folder: Path | None = None) -> TaskFamily[Any]:
-        """The task family with its items; reads the images where the zoo has some."""
-        family: Any = TASK_FAMILIES[self.family]
-        return family() if self.images is None else family(load_images(self.images, mnist_folder))
+        """The task family with its items."""
+        return find_family(self.family).load(self.source, mnist_folder)
 
     @property
     def encoding(self) -> Encoding:
-        return TASK_FAMILIES[self.family].encoding
+        return find_family(self.family).encoding
 
     @property
     def spec(self) -> RNNSpec:
         return RNNSpec(
             input_size=self.encoding.input_size,
             hidden_size=self.hidden_size,
-            output_size=TASK_FAMILIES[self.family].output_size,
+            output_size=find_family(self.family).output_size,
             num_layers=self.num_layers,
             cell=self.cell,
         )
 
-
-_LANGUAGES: dict[str, Any] = {"family": "formal_languages", "images": None, "weight_decays": (1e-4,)}
-_IMAGES: dict[str, Any] = {"family": "sequential_images", "weight_decays": (0.0, 0.001, 0.01, 0.1)}
-
-ZOOS: dict[str, dict[str, Any]] = {
-    "formal_languages": _LANGUAGES,
-    "sequential_mnist": _IMAGES | {"images": "mnist"},
-    "sequential_digits": _IMAGES | {"images": "digits"},
-}
 
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {"runs": 64, "steps": 1000, "evaluation_items": 300, "sampled_strings": 300},
@@ -146,12 +141,14 @@ def resolve_config(zoo: str, preset: str, overrides: Mapping[str, Any] | None = 
     for kind, name, known in (("zoo", zoo, ZOOS), ("preset", preset, PRESETS)):
         if name not in known:
             raise RnnzooError(f"{kind}: found {name!r}, expected one of {', '.join(known)}")
-    values = {"zoo": zoo, "preset": preset} | ZOOS[zoo] | PRESETS[preset] | dict(overrides or {})
+    family, named = ZOOS[zoo]
+    values: dict[str, Any] = {"zoo": zoo, "preset": preset, "family": family.name, "source": named.source}
+    values |= {**named.defaults, **PRESETS[preset], **(overrides or {})}
     steps = values["steps"]
     if "checkpoints" not in values and isinstance(steps, int):
         values["checkpoints"] = (*(step for step in PAPER_CHECKPOINTS if step < steps), steps)
     if "rollouts" not in values:
-        evaluated = "sampled_strings" if values["family"] == "formal_languages" else "evaluation_items"
+        evaluated = "sampled_strings" if family.generates else "evaluation_items"
         values["rollouts"] = min(100, values.get(evaluated, 100))
     return config_of(values, "config")
 
@@ -175,16 +172,12 @@ def config_of(values: Mapping[str, Any], where: str) -> ZooConfig:
 
 def metadata_columns(config: Mapping[str, Any]) -> pa.Schema:
     """The metadata columns of the zoo with this config, which may be one that was imported."""
-    if config.get("family") not in TASK_FAMILIES:
-        raise RnnzooError(
-            f"config: family: found {config.get('family')!r}, expected one of {', '.join(TASK_FAMILIES)}"
-        )
-    family = TASK_FAMILIES[config["family"]]
+    family = find_family(config["family"])
     published = column(
         "published_accuracy", pa.float32(), "share of 1000 strings by the published rule, as released"
     )
     extra = [published] if config.get("preset") == IMPORTED and family.generates else []
-    return metadata_schema(pa.schema([*family.schema, *extra]))
+    return metadata_schema(pa.schema([*family.columns(), *extra]))
 
 
 class Runs(Sequence[Run]):

@@ -89,4 +89,6 @@ def zoo_digest(config: Mapping[str, Any]) -> str:
     The same config gives the same runs, tasks and splits everywhere, and weights that agree up to the rounding of
     the machine that built it.
     """
-    return hashlib.sha256(json.dumps(dict(config), sort_keys=True).encode()).hexdigest()[:16]
+    # `source` was called `images` when the first results were stored: so they still count as of the same zoo.
+    named = {"images" if name == "source" else name: value for name, value in config.items()}
+    return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:16]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,9 +10,9 @@ from torch.nn.functional import one_hot
 from rnnzoo.loaders.emulation.emulator import Emulation
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.zoo_builder.rnn import rnn_forward
-from rnnzoo.zoo_builder.tasks import TASK_FAMILIES, FormalLanguages
-from rnnzoo.zoo_builder.tasks.base import TokenEncoding
-from rnnzoo.zoo_builder.tasks.formal_languages import FormalLanguage
+from rnnzoo.zoo_builder.tasks.encodings import TokenEncoding
+from rnnzoo.zoo_builder.tasks.formal_languages.family import FormalLanguages
+from rnnzoo.zoo_builder.tasks.formal_languages.language import FormalLanguage
 
 STRINGS = 32
 IMAGES = 32
@@ -39,12 +37,11 @@ def emulated_performance(
 def _writing(
     loaded: LoadedZoo, emulation: Emulation, rows: NDArray[np.int64], encoding: TokenEncoding, seed: int
 ) -> dict[str, list[float]]:
-    family: Any = TASK_FAMILIES[FormalLanguages.name]()
     embedding = emulation.encoder(loaded.weights(torch.from_numpy(rows)))
     strings = write_strings(emulation, embedding, encoding, loaded.population.steps, seed)
     offsets = loaded.column("offsets")[rows]
     emulated = [
-        family.score(FormalLanguage((int(b), int(c), int(d))), text)["accuracy"]
+        FormalLanguages.score_strings(FormalLanguage((int(b), int(c), int(d))), text)["accuracy"]
         for (b, c, d), text in zip(offsets, strings, strict=True)
     ]
     return {"original": loaded.column("accuracy")[rows].tolist(), "emulated": emulated}

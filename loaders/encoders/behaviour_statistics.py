@@ -12,10 +12,11 @@ from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.random_streams import Stream, uniform
 from rnnzoo.zoo_builder.rnn import Weights, rnn_forward
-from rnnzoo.zoo_builder.tasks import FormalLanguages, TileEncoding
-from rnnzoo.zoo_builder.tasks.formal_languages import BEGIN, END, LETTERS
-from rnnzoo.zoo_builder.tasks.images import SIDE
-from rnnzoo.zoo_builder.tasks.sequential_images import turned
+from rnnzoo.zoo_builder.tasks.encodings import TileEncoding
+from rnnzoo.zoo_builder.tasks.formal_languages.family import FormalLanguages
+from rnnzoo.zoo_builder.tasks.formal_languages.language import BEGIN, END, LETTERS
+from rnnzoo.zoo_builder.tasks.sequential_images.images import SIDE
+from rnnzoo.zoo_builder.tasks.sequential_images.rotation import turned
 
 STRINGS = 64
 ANGLES = tuple(range(0, 360, 15))

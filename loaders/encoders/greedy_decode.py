@@ -10,8 +10,8 @@ from rnnzoo.loaders.encoders.base import RegisteredEncoder
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import Weights, rnn_forward
-from rnnzoo.zoo_builder.tasks import FormalLanguages
-from rnnzoo.zoo_builder.tasks.formal_languages import BEGIN, END, LETTERS, OFFSETS
+from rnnzoo.zoo_builder.tasks.formal_languages.family import FormalLanguages
+from rnnzoo.zoo_builder.tasks.formal_languages.language import BEGIN, END, LETTERS, OFFSETS
 
 MODELS_AT_ONCE = 256
 A, B, C, D = range(len(LETTERS))

@@ -47,7 +47,7 @@ from rnnzoo.zoo_builder.published import export_zoo, import_published
 from rnnzoo.zoo_builder.storage.manifest import read_manifest, read_metadata, read_splits
 from rnnzoo.zoo_builder.storage.parquet import read_table
 from rnnzoo.zoo_builder.storage.shards import file_sha256, read_shard
-from rnnzoo.zoo_builder.tasks.images import mnist_from_folder
+from rnnzoo.zoo_builder.tasks.sequential_images.images import mnist_from_folder
 from rnnzoo.zoo_builder.training.kernels import TorchKernel
 from rnnzoo.zoo_builder.verify import verify_zoo
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from rnnzoo.command_line import Commands
-from rnnzoo.zoo_builder.tasks.images import MNIST_VARIABLE
+from rnnzoo.zoo_builder.tasks.sequential_images.images import MNIST_VARIABLE
 
 app = typer.Typer(
     cls=Commands,

@@ -32,11 +32,12 @@ from rnnzoo.zoo_builder.pipeline.merge import config_of_parts, merge_parts
 from rnnzoo.zoo_builder.pipeline.plan.parts import WHOLE, Part
 from rnnzoo.zoo_builder.storage.manifest import Manifest, read_manifest
 from rnnzoo.zoo_builder.storage.schema import MANIFEST
-from rnnzoo.zoo_builder.tasks.base import encoding_of
-from rnnzoo.zoo_builder.tasks.images import load_images
+from rnnzoo.zoo_builder.tasks import ZOOS
+from rnnzoo.zoo_builder.tasks.encodings import encoding_of
+from rnnzoo.zoo_builder.tasks.sequential_images.images import load_images
 from rnnzoo.zoo_builder.training.kernels import choose_kernel
 from rnnzoo.zoo_builder.verify import verify_zoo
-from rnnzoo.zoo_builder.zoos import PRESETS, ZOOS, ZooConfig, resolve_config
+from rnnzoo.zoo_builder.zoos import PRESETS, ZooConfig, resolve_config
 
 
 @app.command(cls=ClusterCommand, context_settings={"allow_interspersed_args": True})

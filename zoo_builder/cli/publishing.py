@@ -21,7 +21,7 @@ from rnnzoo.zoo_builder.cli.app import (
 from rnnzoo.zoo_builder.errors import ParameterError
 from rnnzoo.zoo_builder.storage.manifest import read_manifest
 from rnnzoo.zoo_builder.storage.shards import write_file
-from rnnzoo.zoo_builder.tasks.base import encoding_of
+from rnnzoo.zoo_builder.tasks.encodings import encoding_of
 from rnnzoo.zoo_builder.training.kernels import choose_kernel
 
 

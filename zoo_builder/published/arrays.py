@@ -26,9 +26,11 @@ from numpy.typing import NDArray
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import RNNSpec
 from rnnzoo.zoo_builder.storage.files import file_in, read_json
-from rnnzoo.zoo_builder.tasks import TASK_FAMILIES, FormalLanguages, SequentialImages
-from rnnzoo.zoo_builder.tasks.formal_languages import SEQUENCE_BYTES
-from rnnzoo.zoo_builder.tasks.images import SIDE
+from rnnzoo.zoo_builder.tasks import find_family
+from rnnzoo.zoo_builder.tasks.formal_languages.family import FormalLanguages
+from rnnzoo.zoo_builder.tasks.formal_languages.language import SEQUENCE_BYTES
+from rnnzoo.zoo_builder.tasks.sequential_images.family import SequentialImages
+from rnnzoo.zoo_builder.tasks.sequential_images.images import SIDE
 
 ARGS = "args.json"
 STRINGS_SCORED = 1000
@@ -70,7 +72,7 @@ def open_published(folder: Path) -> PublishedArrays:
     if not languages and not (folder / "num_step.npy").exists():
         raise RnnzooError(f"{folder}: found neither num_step_correct.npy (languages) nor num_step.npy (images)")
     family = FormalLanguages.name if languages else SequentialImages.name
-    encoding, output_size = TASK_FAMILIES[family].encoding, TASK_FAMILIES[family].output_size
+    encoding, output_size = find_family(family).encoding, find_family(family).output_size
     parameters = _open(folder, "parameters.npy", "f4", (None, None))
     rows = len(parameters)
     if languages:

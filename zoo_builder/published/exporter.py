@@ -20,7 +20,7 @@ from rnnzoo.zoo_builder.storage.files import file_in
 from rnnzoo.zoo_builder.storage.manifest import Manifest, read_manifest, read_metadata, write_json
 from rnnzoo.zoo_builder.storage.schema import rollouts_of
 from rnnzoo.zoo_builder.storage.shards import read_shard
-from rnnzoo.zoo_builder.tasks.base import TokenEncoding, encoding_of
+from rnnzoo.zoo_builder.tasks.encodings import TokenEncoding, encoding_of
 
 OUTPUT_MODELS = 16
 

@@ -33,11 +33,13 @@ from rnnzoo.zoo_builder.splits import RULE, SPLITS, Splits, assign_splits, count
 from rnnzoo.zoo_builder.storage import schema
 from rnnzoo.zoo_builder.storage.manifest import FileEntry, Manifest, SplitEntry, write_json, write_manifest
 from rnnzoo.zoo_builder.storage.shards import file_sha256, row_sha256, write_file, write_shard
-from rnnzoo.zoo_builder.tasks import FormalLanguages, Images, SequentialImages, Task, TaskFamily
-from rnnzoo.zoo_builder.tasks.base import TokenEncoding
-from rnnzoo.zoo_builder.tasks.formal_languages import OFFSETS, FormalLanguage
-from rnnzoo.zoo_builder.tasks.images import SIDE
-from rnnzoo.zoo_builder.tasks.sequential_images import Rotation
+from rnnzoo.zoo_builder.tasks.encodings import TileEncoding, TokenEncoding
+from rnnzoo.zoo_builder.tasks.family import Task, TaskFamily
+from rnnzoo.zoo_builder.tasks.formal_languages.family import FormalLanguages
+from rnnzoo.zoo_builder.tasks.formal_languages.language import OFFSETS, FormalLanguage
+from rnnzoo.zoo_builder.tasks.sequential_images.family import SequentialImages
+from rnnzoo.zoo_builder.tasks.sequential_images.images import SIDE, Images
+from rnnzoo.zoo_builder.tasks.sequential_images.rotation import Rotation
 from rnnzoo.zoo_builder.training.kernels import Kernel
 from rnnzoo.zoo_builder.zoos import IMPORTED, metadata_columns
 
@@ -134,7 +136,7 @@ class _Import:
             "zoo": self.zoo,
             "preset": IMPORTED,
             "family": self.family.name,
-            "images": None if self.family.generates else "mnist",
+            "source": None if self.family.generates else "mnist",
             "runs": len(self.rows),
             "steps": self.steps[-1],
             "checkpoints": self.steps,
@@ -232,7 +234,7 @@ class _Import:
             eval_losses = rollout_losses(self.kernel, spec, encoding, weights[mine].contiguous(), words)
             for row, loss in zip(range(len(flat))[mine], eval_losses, strict=True):
                 scores[row] = {"eval_loss": loss, "train_loss": loss, "rollout_loss": losses[row]}
-                scores[row] |= self.family.score(task, inputs[row])
+                scores[row] |= self.family.score_strings(task, inputs[row])
         return scores
 
     def _inputs(self, where: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -246,6 +248,7 @@ class _Import:
                     f"{encoding.vocabulary - 1}, and {encoding.begin} first"
                 )
             return stored.astype(np.uint8)
+        assert isinstance(encoding, TileEncoding)
         pixels = np.rint((stored[..., 1:, :].astype(np.float32) - encoding.shift) / encoding.scale)
         far = np.abs(pixels * encoding.scale + encoding.shift - stored[..., 1:, :]).max()
         if not far <= PIXEL_TOLERANCE or pixels.min() < 0 or pixels.max() > 255 or stored[..., 0, :].any():
@@ -280,7 +283,7 @@ class _Import:
 
 def _family(name: str) -> TaskFamily[Any]:
     if name == FormalLanguages.name:
-        return FormalLanguages()
+        return FormalLanguages.load(None)
     # Only the angles matter here: the images that a run was trained on are not needed.
     return SequentialImages(Images(np.zeros((0, SIDE, SIDE), np.uint8), np.zeros(0, np.uint8), "mnist"))
 

@@ -64,7 +64,7 @@ def render_card(zoo: Path, repo_id: str | None = None, release: Path | None = No
     configs = ["default", "metadata", "rollouts"]
     if release is not None and (release / FOLDERS["outputs"]).is_dir():
         configs.append("outputs")
-    mnist = manifest.config["images"] == "mnist"
+    mnist = manifest.config["source"] == "mnist"
     data = DatasetCardData(
         license=["cc-by-4.0", "cc-by-sa-3.0"] if mnist else "cc-by-4.0",
         pretty_name=title_of(manifest.zoo),
@@ -156,7 +156,7 @@ def _facts(tables: ZooTables, repo_id: str, configs: list[str]) -> dict[str, Any
         "title": title_of(manifest.zoo),
         "repo_id": repo_id,
         "zoo": manifest.zoo,
-        "images": manifest.config["images"],
+        "images": manifest.config["source"],
         "config": manifest.config,
         "spec": spec,
         "configs": configs,

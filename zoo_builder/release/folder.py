@@ -93,7 +93,7 @@ def _write_texts(tables: ZooTables, folder: Path, repo_id: str) -> None:
     """Everything that is written for people, and for catalogues."""
     manifest = tables.manifest
     title = title_of(manifest.zoo)
-    facts = {"title": title, "repo_id": repo_id, "images": manifest.config["images"]}
+    facts = {"title": title, "repo_id": repo_id, "images": manifest.config["source"]}
     facts["version"] = rnnzoo.__version__
     write_file(folder / "README.md", render_card(folder, repo_id, folder).encode())
     for name in ("LICENSE", "CITATION.cff"):

@@ -30,7 +30,7 @@ from rnnzoo.zoo_builder.storage.files import file_in
 from rnnzoo.zoo_builder.storage.manifest import Manifest
 from rnnzoo.zoo_builder.storage.parquet import read_table
 from rnnzoo.zoo_builder.storage.shards import Shard, read_shard, row_sha256
-from rnnzoo.zoo_builder.tasks.base import encoding_of
+from rnnzoo.zoo_builder.tasks.encodings import encoding_of
 
 FOLDERS = {"default": "data", "rollouts": "data_rollouts", "outputs": "data_outputs"}
 """Config -> folder of its files. The config `metadata` is the zoo's own `metadata/<split>.parquet`."""

@@ -21,11 +21,12 @@ from rnnzoo.zoo_builder.storage.schema import (
     MANIFEST,
     SPLITS_FILE,
     check_columns,
+    current_names,
     metadata_file,
     shard_name,
 )
 from rnnzoo.zoo_builder.storage.writing import replacing
-from rnnzoo.zoo_builder.tasks.base import encoding_of
+from rnnzoo.zoo_builder.tasks.encodings import encoding_of
 
 LONGEST_SPLITS = 256_000_000
 """Bytes of a splits.json: enough for three million tasks."""
@@ -61,7 +62,7 @@ class Manifest(_Strict):
     """The content of zoo.json.
 
     layout: one entry a parameter (name, shape, offset in the flat row). encoding: how item bytes become
-    inputs (see `rnnzoo.zoo_builder.tasks.base`). built_with: kernels and library versions.
+    inputs (see `rnnzoo.zoo_builder.tasks.encodings`). built_with: kernels and library versions.
     """
 
     format: str
@@ -94,7 +95,7 @@ class Manifest(_Strict):
             type(step) is int and 0 <= step < 2**31 for step in steps
         ):
             raise ValueError(f"its 'checkpoints' are {steps!r:.80}")
-        return config
+        return current_names(config)
 
     @field_validator("splits")
     @classmethod

@@ -10,8 +10,9 @@ rollouts/<split>-00003-of-00016.safetensors    "inputs" uint8, and "labels" wher
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
+from typing import Any
 
 import pyarrow as pa
 
@@ -84,6 +85,11 @@ _COLUMNS: list[tuple[str, pa.DataType, str]] = [
     ("rollout_row", pa.int32(), "row in the rollouts file of the same name"),
     ("sha256", pa.string(), "of the row's weights: little-endian float32, in the order of the layout"),
 ]
+
+
+def current_names(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored config, its fields as they are called now: version 0.1 called `source` `images`."""
+    return {"source" if name == "images" else name: value for name, value in config.items()}
 
 
 def metadata_schema(family_schema: pa.Schema) -> pa.Schema:

@@ -154,6 +154,11 @@ class TaskFamily(ABC, Generic[TaskT]):
     # What belongs to the family itself.
 
     @classmethod
+    def columns(cls) -> pa.Schema:
+        """All its metadata columns."""
+        return pa.schema([*cls.task_columns, *cls.score_columns])
+
+    @classmethod
     @abstractmethod
     def task_of(cls, row: Mapping[str, Any]) -> TaskT:
         """The task that a row of metadata is about: the inverse of `Task.columns`."""

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from rnnzoo.zoo_builder.random_streams import Stream, below
 from rnnzoo.zoo_builder.rnn import RNNSpec
-from rnnzoo.zoo_builder.tasks.base import Data, Task, TaskFamily
+from rnnzoo.zoo_builder.tasks.data import Data
+from rnnzoo.zoo_builder.tasks.family import Task, TaskFamily
 from rnnzoo.zoo_builder.training.kernels.base import Kernel, TrainState
 
 STEPS_PER_BLOCK = 100

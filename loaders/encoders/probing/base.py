@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +12,6 @@ from rnnzoo.loaders.encoders.probing.recurrence import LSTMStack
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import Weights
-from rnnzoo.zoo_builder.tasks.base import TokenEncoding
 
 TOKEN_LENGTH = 22
 IMAGE_LENGTH = 50
@@ -27,50 +24,6 @@ PROBE_SPREAD = 2.0
 PROBE_NOISE = 0.3
 CERTAINTY = 0.8
 """How far a probe that sets out from a real item is one: where an input range ends, its gradient does, too."""
-
-
-class InputRange(Protocol):
-    """Unbounded numbers [..., D] onto inputs; backward takes the gradient of the inputs to that of the numbers."""
-
-    def forward(self, scores: Tensor) -> Tensor: ...
-
-    def backward(self, gradient: Tensor, inputs: Tensor) -> Tensor: ...
-
-    def near(self, inputs: Tensor) -> Tensor:
-        """Numbers that `forward` takes close to real inputs."""
-        ...
-
-
-class TokenRange:
-    """A softmax: distributions over tokens, of which one-hot inputs are the corners."""
-
-    def forward(self, scores: Tensor) -> Tensor:
-        return scores.softmax(dim=-1)
-
-    def backward(self, gradient: Tensor, inputs: Tensor) -> Tensor:
-        weighted = gradient * inputs
-        return weighted.addcmul_(inputs, weighted.sum(dim=-1, keepdim=True), value=-1)
-
-    def near(self, inputs: Tensor) -> Tensor:
-        return (CERTAINTY * inputs + (1 - CERTAINTY) / inputs.shape[-1]).log()
-
-
-@dataclass(frozen=True)
-class PixelRange:
-    """A sigmoid onto (least, least + width), from a black pixel to a white one."""
-
-    least: float
-    width: float
-
-    def forward(self, scores: Tensor) -> Tensor:
-        return torch.sigmoid(scores) * self.width + self.least
-
-    def backward(self, gradient: Tensor, inputs: Tensor) -> Tensor:
-        share = (inputs - self.least) / self.width
-        return gradient * share * (1 - share) * self.width
-
-    def near(self, inputs: Tensor) -> Tensor:
-        return ((inputs - self.least) / self.width * CERTAINTY + (1 - CERTAINTY) / 2).logit()
 
 
 class ProbingEncoder(RegisteredEncoder):
@@ -92,12 +45,7 @@ class ProbingEncoder(RegisteredEncoder):
         self.population = population
         self.probes = probes
         self.length = default if length is None else length
-        encoding = population.encoding
-        self.input_range: InputRange = (
-            TokenRange()
-            if isinstance(encoding, TokenEncoding)
-            else PixelRange(encoding.shift, 255 * encoding.scale)
-        )
+        self.input_range = population.encoding.input_range
 
     def open_probes(self) -> Tensor:
         """Initial free probes [K, T', D], before `input_range`: real items, a little off; noise without any.
@@ -115,7 +63,7 @@ class ProbingEncoder(RegisteredEncoder):
         inputs = self.population.encoding.inputs(items)
         chosen = inputs[torch.randint(len(inputs), (self.probes,)), : self.length]
         scores = PROBE_NOISE * torch.randn(shape)
-        scores[:, : chosen.shape[1]] += self.input_range.near(chosen)
+        scores[:, : chosen.shape[1]] += self.input_range.near(chosen, CERTAINTY)
         return scores
 
     @property

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from rnnzoo.loaders.encoders.probing.base import LEAST_LOG_PROBABILITY, InputRange, read_logits
+from rnnzoo.loaders.encoders.probing.base import LEAST_LOG_PROBABILITY, read_logits
 from rnnzoo.loaders.encoders.probing.frozen_layer import FrozenLayerBack
 from rnnzoo.loaders.encoders.probing.frozen_rnn import FrozenRNNs, Walk
 from rnnzoo.loaders.encoders.probing.recurrence import Steps, StepsBack, outer_products
 from rnnzoo.zoo_builder.rnn import State
 from rnnzoo.zoo_builder.rnn.cells import lstm_step_from_sum
+from rnnzoo.zoo_builder.tasks.input_ranges import InputRange
 
 
 def closed_loop_reference(

@@ -12,7 +12,7 @@ from rnnzoo.loaders.encoders.probing.frozen_rnn import FrozenRNNs, Walk
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import Weights
-from rnnzoo.zoo_builder.tasks.base import TokenEncoding
+from rnnzoo.zoo_builder.tasks.encodings import TokenEncoding
 
 SOFTNESS = 0.02
 """Share of a beginning's token that is spread over all tokens: RNNs that count must not lose count."""

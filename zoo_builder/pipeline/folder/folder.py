@@ -67,7 +67,7 @@ def parse_config(content: bytes, where: str) -> ZooConfig:
     values = parse_json(content, where)
     if not isinstance(values, dict):
         raise RnnzooError(f"{where}: found {type(values).__name__}, expected a JSON object")
-    return config_of(values, where)
+    return config_of(schema.current_names(values), where)
 
 
 def finished_zoo(config: ZooConfig, folder: Path) -> Manifest | None:

@@ -13,7 +13,7 @@ from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import RNNSpec
 from rnnzoo.zoo_builder.splits import SPLITS, Splits, assign_splits
 from rnnzoo.zoo_builder.storage.schema import shard_name
-from rnnzoo.zoo_builder.tasks import TaskFamily
+from rnnzoo.zoo_builder.tasks.family import TaskFamily
 from rnnzoo.zoo_builder.training.loop import Run
 from rnnzoo.zoo_builder.zoos import Runs, ZooConfig, plan_runs
 

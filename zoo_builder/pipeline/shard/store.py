@@ -160,7 +160,7 @@ def _metadata_table(
                     **{name: values[row] for name, values in scores.items()},
                 }
             )
-    return pa.Table.from_pylist(rows, schema=schema.metadata_schema(plan.family.schema))
+    return pa.Table.from_pylist(rows, schema=schema.metadata_schema(plan.family.columns()))
 
 
 def _write_part(path: Path, table: pa.Table, note: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rnnzoo.zoo_builder.rnn import RNNSpec, init_parameters
-from rnnzoo.zoo_builder.tasks.base import Data
+from rnnzoo.zoo_builder.tasks.data import Data
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 """AdamW (Loshchilov & Hutter 2019) with the defaults of `torch.optim.AdamW`."""

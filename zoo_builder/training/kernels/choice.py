@@ -9,7 +9,7 @@ import torch
 from rnnzoo.zoo_builder.compiled.compiler import KernelUnavailable
 from rnnzoo.zoo_builder.errors import ParameterError
 from rnnzoo.zoo_builder.rnn import RNNSpec
-from rnnzoo.zoo_builder.tasks.base import Encoding
+from rnnzoo.zoo_builder.tasks.encodings import Encoding
 from rnnzoo.zoo_builder.training.kernels.base import Kernel
 from rnnzoo.zoo_builder.training.kernels.fused_cpu import FusedCpuKernel
 from rnnzoo.zoo_builder.training.kernels.reference import TorchKernel

@@ -17,7 +17,8 @@ from torch import Tensor
 from rnnzoo.zoo_builder.compiled.compiler import KernelUnavailable, load_library
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import RNNSpec
-from rnnzoo.zoo_builder.tasks.base import Data, Encoding, TileEncoding, TokenEncoding
+from rnnzoo.zoo_builder.tasks.data import Data
+from rnnzoo.zoo_builder.tasks.encodings import Encoding, TileEncoding, TokenEncoding
 from rnnzoo.zoo_builder.training.kernels.base import TrainState
 
 SOURCE = Path(__file__).with_name("fused.cpp")

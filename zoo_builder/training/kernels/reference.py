@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy, one_hot, softmax
 
 from rnnzoo.zoo_builder.rnn import RNNModule, RNNSpec, State, Weights, rnn_forward, unflatten_weights
 from rnnzoo.zoo_builder.rnn.functional import zero_state
-from rnnzoo.zoo_builder.tasks.base import Batch, Data
+from rnnzoo.zoo_builder.tasks.data import Batch, Data
 from rnnzoo.zoo_builder.training.kernels.base import BETA1, BETA2, EPSILON, TrainState
 
 CPU_MODELS_AT_ONCE = 16
