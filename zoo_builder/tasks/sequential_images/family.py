@@ -48,9 +48,7 @@ class SequentialImages(TaskFamily[Rotation]):
     output_size = 10
     encoding = TileEncoding(tile=TILE * TILE, scale=1 / (255 * STD), shift=-MEAN / STD)
     generates = False
-    task_columns = pa.schema(
-        [column("rotation_degrees", pa.float64(), "angle of the images, counter-clockwise, in degrees")]
-    )
+    task_columns = pa.schema([column("rotation_degrees", pa.float64(), "angle of the images, counter-clockwise")])
     score_columns = pa.schema([column("generalization_gap", pa.float32(), "eval_loss - train_loss")])
     targets = (
         Target("rotation", "rotation_degrees", "angle", trained_only=True),
