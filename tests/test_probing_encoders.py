@@ -22,7 +22,7 @@ from torch.nn.functional import one_hot
 
 from benchmarks.encoders import PER_MODEL, contestants, fitting, populations, run
 from rnnzoo.loaders.encoders import ENCODERS, check_encoder
-from rnnzoo.loaders.encoders.probing.base import PixelRange, Reader, TokenRange, centred
+from rnnzoo.loaders.encoders.probing.base import Reader, centred
 from rnnzoo.loaders.encoders.probing.closed_loop import ClosedLoop, closed_loop_reference
 from rnnzoo.loaders.encoders.probing.completion_probing import CompletionProbing
 from rnnzoo.loaders.encoders.probing.frozen_rnn import FrozenRNNs, run_frozen
@@ -34,6 +34,7 @@ from rnnzoo.loaders.population import LabelledItems, Population
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import RNNSpec, rnn_forward
 from rnnzoo.zoo_builder.tasks.encodings import TileEncoding
+from rnnzoo.zoo_builder.tasks.input_ranges import Interval, Simplex
 
 SMALL_IMAGES = Population(RNNSpec(4, 8, 3, 2), TileEncoding(4, 0.0127, -0.42), steps=6)
 PAPERS = (NoninteractiveProbing, InteractiveProbing)
@@ -168,7 +169,7 @@ def test_closed_loop_in_single_precision_equals_the_reference():
         assert torch.allclose(found, expected, rtol=1e-3, atol=1e-5 * float(expected.detach().abs().max()))
 
 
-@pytest.mark.parametrize("input_range", [TokenRange(), PixelRange(-0.4, 3.2)])
+@pytest.mark.parametrize("input_range", [Simplex(), Interval(-0.4, 3.2)])
 def test_input_range_has_the_backward_of_its_forward(input_range):
     scores = numbers(4, 5)
     inputs = input_range.forward(scores)
