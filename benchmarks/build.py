@@ -22,11 +22,10 @@ import pyarrow.compute as pc
 import torch
 from scipy.stats import ks_2samp
 from torch import Tensor
-from tqdm import tqdm
 
 from benchmarks.training import PublishedLoop
-from rnnzoo.zoo_builder.pipeline.build import build_zoo
-from rnnzoo.zoo_builder.pipeline.shard.unit import Unwatched
+from rnnzoo.zoo_builder.cli.progress_bar import ProgressBar
+from rnnzoo.zoo_builder.pipeline import build_zoo
 from rnnzoo.zoo_builder.rnn import RNNSpec
 from rnnzoo.zoo_builder.storage.manifest import read_metadata
 from rnnzoo.zoo_builder.tasks.data import Data
@@ -64,27 +63,12 @@ class TimedKernel:
         return result
 
 
-class BuildBar(Unwatched):
-    """Shows how far a build is, and asks nothing of it."""
-
-    def __init__(self, config: ZooConfig, label: str) -> None:
-        self._bar = tqdm(total=config.runs * config.steps, unit="step", unit_scale=True, desc=label, mininterval=5)
-
-    def steps_done(self, model_steps: int, before: bool = False) -> None:
-        self._bar.update(model_steps)
-
-    def scored(self, step: int, accuracy: float) -> None:
-        self._bar.set_postfix(accuracy=f"{accuracy:.3f}", refresh=False)
-
-    def close(self) -> None:
-        self._bar.close()
-
-
 def time_build(config: ZooConfig, kernel: Kernel, folder: Path, mnist: Path | None) -> dict[str, Any]:
     """Build once; returns seconds by what they went to, and the accuracies at the last step."""
     timed = TimedKernel(kernel)
     began = time.perf_counter()
-    manifest = build_zoo(config, folder, timed, BuildBar(config, kernel.name), mnist)
+    with ProgressBar(config.runs, config.steps, kernel.name) as bar:
+        manifest = build_zoo(config, folder, timed, bar, mnist)
     total = time.perf_counter() - began
     table = read_metadata(folder, manifest)
     accuracies = table.filter(pc.equal(table["step"], config.steps))["accuracy"].to_pylist()

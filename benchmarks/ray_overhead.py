@@ -40,17 +40,17 @@ def steps_for(seconds: float) -> int:
     return max(1, round(blocks)) * STEPS_PER_BLOCK
 
 
-def time_build(folder: Path, runs: int, steps: int, *way: str) -> float:
+def time_build(folder: Path, runs: int, steps: int, *options: str) -> float:
     """Seconds that the command takes."""
     command = [sys.executable, "-m", "rnnzoo.zoo_builder", "build", ZOO, "--out", str(folder), "--runs", str(runs)]
-    command += ["--steps", str(steps), "--runs-per-shard", str(RUNS_PER_SHARD), "--threads", "1", *way]
+    command += ["--steps", str(steps), "--runs-per-shard", str(RUNS_PER_SHARD), "--threads", "1", *options]
     began = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return time.perf_counter() - began
 
 
 def main() -> None:
-    """Build both ways in turns, and print times and their ratio."""
+    """Build with both executors in turns, and print times and their ratio."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shard-seconds", type=float, default=60)
     parser.add_argument("--rounds", type=int, default=3)
@@ -61,14 +61,14 @@ def main() -> None:
     sizes = [len(shard.runs) for shard in ZooPlan(config, config.make_family()).shards]
     print(f"{len(sizes)} shards of {min(sizes)} to {max(sizes)} runs, {steps} steps; {cores} cores", flush=True)
 
-    ways = {"--workers": ("--workers", str(cores)), "--ray": ("--ray", "local")}
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    executors = {"--workers": ("--workers", str(cores)), "--ray": ("--ray", "local")}
+    seconds: dict[str, list[float]] = {name: [] for name in executors}
     for number in range(arguments.rounds):
         with tempfile.TemporaryDirectory() as folder:
-            for name in sorted(ways, reverse=number % 2 == 1):
-                seconds[name].append(time_build(Path(folder) / name, arguments.runs, steps, *ways[name]))
+            for name in sorted(executors, reverse=number % 2 == 1):
+                seconds[name].append(time_build(Path(folder) / name, arguments.runs, steps, *executors[name]))
                 print(f"  {name:10} {seconds[name][-1]:8.1f} s", flush=True)
-            if len({str(read_manifest(Path(folder) / name).files) for name in ways}) > 1:
+            if len({str(read_manifest(Path(folder) / name).files) for name in executors}) > 1:
                 sys.exit("the two builds differ, which they must not")
     ratios = np.array(seconds["--ray"]) / np.array(seconds["--workers"])
     print(f"--ray takes {np.median(ratios):.3f} times as long (median; {', '.join(f'{r:.3f}' for r in ratios)})")

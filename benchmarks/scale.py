@@ -29,9 +29,12 @@ import torch
 from tqdm import tqdm
 
 from rnnzoo.zoo_builder.errors import RnnzooError
-from rnnzoo.zoo_builder.pipeline.folder.folder import finish_folder, is_built, open_folder
-from rnnzoo.zoo_builder.pipeline.plan.parts import Part
+from rnnzoo.zoo_builder.pipeline.folder.finish import finish_folder
+from rnnzoo.zoo_builder.pipeline.folder.opening import open_folder
+from rnnzoo.zoo_builder.pipeline.folder.unbuilt import is_built
+from rnnzoo.zoo_builder.pipeline.plan.part import Part
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ShardPlan, ZooPlan
+from rnnzoo.zoo_builder.pipeline.shard.record import RECORD_SUFFIX
 from rnnzoo.zoo_builder.pipeline.shard.store import store_shard
 from rnnzoo.zoo_builder.rollouts import Evaluation
 from rnnzoo.zoo_builder.storage import schema
@@ -108,7 +111,7 @@ def plan(simulation: Simulation) -> None:
 
 
 def generate(simulation: Simulation) -> None:
-    """Write every shard and part as a build would, only without training."""
+    """Write every shard as a build would, only without training."""
     plan = simulation.plan()
     for number, folder in enumerate(simulation.parts, start=1):
         open_folder(simulation.config, folder)
@@ -120,18 +123,19 @@ def generate(simulation: Simulation) -> None:
 
 
 def finish(simulation: Simulation) -> None:
-    """Join the parts of all shards, in a folder that has nothing else."""
+    """Join the metadata of all shards, in a folder that has nothing else."""
     folder = simulation.home / "finish"
     open_folder(simulation.config, folder)
     for part in simulation.parts:
-        for file in (part / schema.BUILD_FOLDER).glob("*.parquet"):
-            os.link(file, folder / schema.BUILD_FOLDER / file.name)
+        for pattern in ("*.parquet", f"*{RECORD_SUFFIX}"):
+            for file in (part / schema.BUILD_FOLDER).glob(pattern):
+                os.link(file, folder / schema.BUILD_FOLDER / file.name)
     plan = simulation.plan()
     plan.shards  # noqa: B018
     with _timed():
         manifest = finish_folder(plan, folder)
     if manifest is None:
-        raise RnnzooError(f"{folder}: parts are missing")
+        raise RnnzooError(f"{folder}: shards are missing")
     shutil.rmtree(folder)
 
 

@@ -23,9 +23,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rnnzoo.zoo_builder.pipeline.build import build_zoo
-from rnnzoo.zoo_builder.pipeline.local.processes import is_alive, kill, workers_of
-from rnnzoo.zoo_builder.pipeline.shard.unit import Unwatched
+from benchmarks.processes import is_alive, kill, workers_of
+from rnnzoo.zoo_builder.pipeline import Unwatched, build_zoo
 from rnnzoo.zoo_builder.storage import schema
 from rnnzoo.zoo_builder.storage.manifest import read_manifest, read_metadata
 from rnnzoo.zoo_builder.training.kernels import choose_kernel

@@ -17,8 +17,9 @@ from statistics import median
 
 import torch
 
-from benchmarks.build import BuildBar
-from rnnzoo.zoo_builder.pipeline.build import InThisProcess, Way, build_plan
+from rnnzoo.zoo_builder.cli.progress_bar import ProgressBar
+from rnnzoo.zoo_builder.pipeline.build import Executor, build_plan
+from rnnzoo.zoo_builder.pipeline.local.in_process import InProcess
 from rnnzoo.zoo_builder.pipeline.local.workers import Workers
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ZooPlan
 from rnnzoo.zoo_builder.storage.schema import MANIFEST
@@ -28,14 +29,13 @@ from rnnzoo.zoo_builder.zoos import resolve_config
 SAVE_EVERY = 120
 
 
-def time_build(plan: ZooPlan, way: Way, label: str) -> tuple[float, str]:
+def time_build(plan: ZooPlan, executor: Executor, label: str) -> tuple[float, str]:
     """Build once; returns the seconds, and a hash of the manifest, which has those of all files."""
-    bar = BuildBar(plan.config, label)
     with tempfile.TemporaryDirectory(prefix="rnnzoo-") as name:
         began = time.perf_counter()
-        build_plan(plan, Path(name) / "zoo", way, bar)
+        with ProgressBar(plan.config.runs, plan.config.steps, label) as bar:
+            build_plan(plan, Path(name) / "zoo", executor, bar)
         seconds = time.perf_counter() - began
-        bar.close()
         return seconds, hashlib.sha256((Path(name) / "zoo" / MANIFEST).read_bytes()).hexdigest()
 
 
@@ -56,13 +56,13 @@ def main() -> None:
     torch.set_num_threads(1)
 
     several = Workers(arguments.workers, kernel, SAVE_EVERY, threads=1)
-    ways: dict[int, Way] = {1: InThisProcess(kernel, SAVE_EVERY), arguments.workers: several}
+    executors: dict[int, Executor] = {1: InProcess(kernel, SAVE_EVERY), arguments.workers: several}
     print(f"{config.zoo}: {config.runs} runs of {config.steps} steps with kernel {kernel.name}, one thread each")
     ratios, hashes = [], set()
     for turn in range(arguments.turns):
         seconds = {}
-        for count, way in ways.items():
-            seconds[count], found = time_build(plan, way, f"turn {turn + 1}, {count} workers")
+        for count, executor in executors.items():
+            seconds[count], found = time_build(plan, executor, f"turn {turn + 1}, {count} workers")
             hashes.add(found)
         ratios.append(seconds[1] / seconds[arguments.workers])
         shown = ", ".join(f"{count} workers {value:.1f} s" for count, value in seconds.items())

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from rnnzoo.zoo_builder.pipeline import build_zoo
-from rnnzoo.zoo_builder.pipeline.shard.unit import Unwatched
+from rnnzoo.zoo_builder.pipeline import Unwatched, build_zoo
 from rnnzoo.zoo_builder.training.kernels import TorchKernel
 from rnnzoo.zoo_builder.zoos import resolve_config
 
@@ -45,6 +44,20 @@ def language_zoo(tmp_path_factory) -> Path:
 def digits_zoo(tmp_path_factory) -> Path:
     """Likewise of rotated digits."""
     return build("sequential_digits", tmp_path_factory.mktemp("zoos") / "digits")
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory):
+    """A function: the folder of a config's zoo, built by one process without a break, once in a session."""
+    folders = {}
+
+    def find(config) -> Path:
+        if config not in folders:
+            folders[config] = tmp_path_factory.mktemp("undisturbed") / "zoo"
+            build_zoo(config, folders[config], TorchKernel(), Unwatched())
+        return folders[config]
+
+    return find
 
 
 @pytest.fixture

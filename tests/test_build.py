@@ -12,30 +12,28 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file
-from tiny_builds import Watcher, build_command, contents, tiny_config
+from tiny_builds import TINY, Watcher, build_command, contents, tiny_config
 
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.pipeline import Interrupted, ZooPlan, build_zoo
-from rnnzoo.zoo_builder.pipeline.shard.store import part_path
+from rnnzoo.zoo_builder.pipeline.shard.record import record_path, rows_file
 from rnnzoo.zoo_builder.storage.manifest import read_manifest
 from rnnzoo.zoo_builder.storage.shards import read_shard
 from rnnzoo.zoo_builder.training.kernels import TorchKernel
 
+RUNS, STEPS = TINY["runs"], TINY["steps"]
 
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("whole") / "zoo"
-    watcher = Watcher()
-    build_zoo(tiny_config(), folder, TorchKernel(), watcher)
-    assert (watcher.steps, watcher.runs, watcher.diverged) == (7 * 220, 7, 0)
-    return folder
+
+@pytest.fixture
+def uninterrupted(undisturbed):
+    return undisturbed(tiny_config())
 
 
 def test_a_finished_zoo_holds_what_its_manifest_says(uninterrupted):
     manifest = read_manifest(uninterrupted)
     assert set(contents(uninterrupted)) == {*manifest.files, "zoo.json"}
-    assert sum(entry.runs for entry in manifest.splits.values()) == 7
-    assert manifest.config["steps"] == 220
+    assert sum(entry.runs for entry in manifest.splits.values()) == RUNS
+    assert manifest.config["steps"] == STEPS
     for split, entry in manifest.splits.items():
         rows = pq.read_table(uninterrupted / f"metadata/{split}.parquet")
         assert len(rows) == entry.checkpoints == entry.runs * 3
@@ -71,18 +69,18 @@ def test_a_run_does_not_depend_on_how_many_there_are(uninterrupted, tmp_path):
 
 
 @pytest.mark.parametrize("zoo", ["formal_languages", "sequential_digits"])
-@pytest.mark.parametrize("stop_after", [1, 3, 4])
-def test_a_stopped_build_goes_on_to_the_same_bytes(zoo, stop_after, tmp_path):
+@pytest.mark.parametrize("stop_after", [1, RUNS * 60, RUNS * STEPS])
+def test_a_stopped_build_goes_on_to_the_same_bytes(zoo, stop_after, undisturbed, tmp_path):
     config = tiny_config(zoo)
-    build_zoo(config, tmp_path / "whole", TorchKernel(), Watcher())
     with pytest.raises(Interrupted):
         build_zoo(config, tmp_path / "zoo", TorchKernel(), Watcher(stop_after))
     with pytest.raises(RnnzooError, match="an unfinished zoo"):
         read_manifest(tmp_path / "zoo")
     watcher = Watcher()
     build_zoo(config, tmp_path / "zoo", TorchKernel(), watcher)
-    assert (watcher.steps, watcher.runs) == (7 * 220, 7)
-    assert contents(tmp_path / "zoo") == contents(tmp_path / "whole")
+    assert (watcher.model_steps, watcher.runs, watcher.diverged) == (RUNS * STEPS, RUNS, 0)
+    assert watcher.resumed >= stop_after
+    assert contents(tmp_path / "zoo") == contents(undisturbed(config))
 
 
 def kill_at_a_random_moment(command, longest, chance):
@@ -134,20 +132,23 @@ def test_a_folder_with_something_else_is_refused(tmp_path):
         build_zoo(tiny_config(), tmp_path / "thesis.txt", TorchKernel(), Watcher())
 
 
-@pytest.mark.parametrize("damage", ["flip", "truncate", "delete", "part", "state"])
+@pytest.mark.parametrize("damage", ["flip", "truncate", "delete", "record", "rows", "state"])
 def test_damage_during_a_build_is_noticed_and_mended(damage, uninterrupted, tmp_path, caplog, monkeypatch):
     config, folder = tiny_config(), tmp_path / "zoo"
-    monkeypatch.setattr("rnnzoo.zoo_builder.pipeline.build.runs_that_fit", lambda *_: 1)  # a shard at a time
+    monkeypatch.setattr(
+        "rnnzoo.zoo_builder.pipeline.local.in_process.runs_that_fit", lambda *_: 1
+    )  # a shard at a time
     with pytest.raises(Interrupted):
-        build_zoo(config, folder, TorchKernel(), Watcher(5))  # a shard is four blocks of steps
+        build_zoo(config, folder, TorchKernel(), Watcher(2 * STEPS + 1))  # in the second shard
     shard = ZooPlan(config, config.make_family()).shards[0]
     victims = {
-        "part": part_path(folder, shard),
+        "record": record_path(folder, shard),
+        "rows": folder / rows_file(shard),
         "state": next((folder / ".build").glob("*.state.safetensors")),
     }
     victim = victims.get(damage, folder / f"weights/{shard.name}.safetensors")
     content = bytearray(victim.read_bytes())
-    content[-5] ^= 1
+    content[-50] ^= 1
     if damage == "delete":
         victim.unlink()
     else:

@@ -14,37 +14,33 @@ import threading
 import time
 
 import pytest
-from tiny_builds import Watcher, build_command, contents, start, tiny_config
+from tiny_builds import Watcher, build_command, contents, one_shard_at_a_time, start, tiny_config
 
+from benchmarks.processes import is_alive, kill, workers_of
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.pipeline import Interrupted, ZooPlan, build_zoo
-from rnnzoo.zoo_builder.pipeline.local.processes import is_alive, kill, workers_of
-from rnnzoo.zoo_builder.pipeline.locks import alone, try_claim
+from rnnzoo.zoo_builder.pipeline.locks import locked, try_lock
 from rnnzoo.zoo_builder.pipeline.shard.saved_state import state_path
 from rnnzoo.zoo_builder.training.kernels import TorchKernel
 from rnnzoo.zoo_builder.verify import verify_zoo
 
-STEPS = 400
-FIELDS = {"runs": 4, "runs_per_shard": 1, "steps": STEPS, "checkpoints": (0, 50, STEPS)}
+FIELDS = {"runs": 4, "runs_per_shard": 1}
 CONFIG = tiny_config(**FIELDS)
+STEPS = CONFIG.steps
+LONGER = FIELDS | {"steps": 400, "checkpoints": (0, 50, 400)}
+"""Long enough to be hit in mid-shard."""
 PATIENCE = 240
 """Seconds for what takes two when the machine is idle."""
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("undisturbed") / "zoo"
-    build_zoo(CONFIG, folder, TorchKernel(), Watcher())
-    return contents(folder)
-
-
-def command(folder, *more):
-    return build_command(folder, "--save-every", "0", "--threads", "1", *more, **FIELDS)
+def command(folder, *more, fields=FIELDS):
+    return build_command(folder, "--save-every", "0", "--threads", "1", *more, **fields)
 
 
 def check(folder, expected):
+    """expected: the folder of an undisturbed build."""
     assert all(check.passed for check in verify_zoo(folder, TorchKernel(), sample=3))
-    assert contents(folder) == expected
+    assert contents(folder) == contents(expected)
 
 
 def wait_until(condition, what):
@@ -61,20 +57,20 @@ def shard_under_way(folder):
 @pytest.mark.slow
 def test_a_worker_killed_mid_shard(undisturbed, tmp_path):
     folder = tmp_path / "zoo"
-    driver = start(command(folder, "--workers", "2"))
+    driver = start(command(folder, "--workers", "2", fields=LONGER))
     wait_until(lambda: shard_under_way(folder), "shard under way")
     assert kill(random.Random(0).choice(workers_of(driver.pid)))
     _, words = driver.communicate(timeout=PATIENCE)
     assert driver.returncode == 0, words
     assert "a worker died (killed by SIGKILL)" in words
-    check(folder, undisturbed)
+    check(folder, undisturbed(tiny_config(**LONGER)))
 
 
 @pytest.mark.slow
 def test_the_driver_killed_and_started_again(undisturbed, tmp_path):
     """Its workers notice and end, having saved what they had."""
     folder = tmp_path / "zoo"
-    driver = start(command(folder, "--workers", "2"))
+    driver = start(command(folder, "--workers", "2", fields=LONGER))
     wait_until(lambda: shard_under_way(folder), "shard under way")
     workers = workers_of(driver.pid)
     assert len(workers) == 2
@@ -82,16 +78,16 @@ def test_the_driver_killed_and_started_again(undisturbed, tmp_path):
     driver.communicate()
     wait_until(lambda: not any(map(is_alive, workers)), "end of the workers")
     assert not (folder / "zoo.json").exists()
-    again = subprocess.run(command(folder, "--workers", "2"), capture_output=True, text=True)
+    again = subprocess.run(command(folder, "--workers", "2", fields=LONGER), capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
-    check(folder, undisturbed)
+    check(folder, undisturbed(tiny_config(**LONGER)))
 
 
 @pytest.mark.slow
 def test_ctrl_c_stops_all_workers_with_their_work_saved(undisturbed, tmp_path):
     folder = tmp_path / "zoo"
     driver = subprocess.Popen(
-        command(folder, "--workers", "2"), stderr=subprocess.PIPE, text=True, start_new_session=True
+        command(folder, "--workers", "2", fields=LONGER), stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     wait_until(lambda: shard_under_way(folder), "shard under way")
     os.killpg(driver.pid, signal.SIGINT)  # as a terminal does: to the workers too
@@ -99,8 +95,8 @@ def test_ctrl_c_stops_all_workers_with_their_work_saved(undisturbed, tmp_path):
     assert driver.returncode == 130, words
     assert "everything is saved" in words
     assert "Traceback" not in words
-    build_zoo(CONFIG, folder, TorchKernel(), Watcher())
-    check(folder, undisturbed)
+    build_zoo(tiny_config(**LONGER), folder, TorchKernel(), Watcher())
+    check(folder, undisturbed(tiny_config(**LONGER)))
 
 
 @pytest.fixture
@@ -130,7 +126,7 @@ def test_a_disk_that_fills_up(more, small_disk, undisturbed):
     enlarge()
     again = subprocess.run(command(disk / "zoo", *more), capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
-    check(disk / "zoo", undisturbed)
+    check(disk / "zoo", undisturbed(CONFIG))
 
 
 def test_two_builds_started_on_a_folder_at_once(undisturbed, tmp_path):
@@ -138,12 +134,14 @@ def test_two_builds_started_on_a_folder_at_once(undisturbed, tmp_path):
     for build in builds:
         _, words = build.communicate(timeout=PATIENCE)
         assert build.returncode == 0, words
-    check(tmp_path / "zoo", undisturbed)
+    check(tmp_path / "zoo", undisturbed(CONFIG))
 
 
 def test_two_builds_at_once_do_nothing_twice(undisturbed, tmp_path, monkeypatch):
-    """Claims hold between threads as they do between processes."""
-    monkeypatch.setattr("rnnzoo.zoo_builder.pipeline.build.runs_that_fit", lambda *_: 1)  # a shard at a time
+    """Locks hold between threads as they do between processes."""
+    monkeypatch.setattr(
+        "rnnzoo.zoo_builder.pipeline.local.in_process.runs_that_fit", lambda *_: 1
+    )  # a shard at a time
     watchers = [Watcher(), Watcher()]
     builds = [
         threading.Thread(target=build_zoo, args=(CONFIG, tmp_path / "zoo", TorchKernel(), watcher))
@@ -153,11 +151,11 @@ def test_two_builds_at_once_do_nothing_twice(undisturbed, tmp_path, monkeypatch)
         build.start()
     for build in builds:
         build.join()
-    trained = [watcher.steps - watcher.before for watcher in watchers]
+    trained = [watcher.trained for watcher in watchers]
     assert sum(trained) == 4 * STEPS
     assert min(trained) > 0
     assert [watcher.runs for watcher in watchers] == [4, 4]  # each hears of all of them
-    check(tmp_path / "zoo", undisturbed)
+    check(tmp_path / "zoo", undisturbed(CONFIG))
 
 
 def test_a_build_that_another_one_overtakes_ends_well(undisturbed, tmp_path, monkeypatch):
@@ -165,13 +163,13 @@ def test_a_build_that_another_one_overtakes_ends_well(undisturbed, tmp_path, mon
     monkeypatch.setattr("rnnzoo.zoo_builder.pipeline.locks.fcntl.flock", no_locks)
 
     class Overtaken(Watcher):
-        def runs_done(self, runs, diverged):
-            if self.runs == 0:
+        def report(self, progress):
+            if progress.is_stored and self.runs == 0:
                 build_zoo(CONFIG, tmp_path / "zoo", TorchKernel(), Watcher())
-            super().runs_done(runs, diverged)
+            super().report(progress)
 
     build_zoo(CONFIG, tmp_path / "zoo", TorchKernel(), Overtaken())
-    check(tmp_path / "zoo", undisturbed)
+    check(tmp_path / "zoo", undisturbed(CONFIG))
 
 
 def no_locks(*_):
@@ -181,29 +179,29 @@ def no_locks(*_):
 def test_a_file_system_without_locks_is_said_once(tmp_path, monkeypatch, caplog):
     (tmp_path / ".build").mkdir()
     monkeypatch.setattr("rnnzoo.zoo_builder.pipeline.locks.fcntl.flock", no_locks)
-    claims = [try_claim(tmp_path, "train-00000-of-00001") for _ in range(2)]
-    assert None not in claims
+    locks = [try_lock(tmp_path, "train-00000-of-00001") for _ in range(2)]
+    assert None not in locks
     assert caplog.text.count("has no locks") == 1
 
 
-def test_a_claim_ends_with_its_process(tmp_path):
+def test_a_lock_ends_with_its_process(tmp_path):
     (tmp_path / ".build").mkdir()
     program = (
-        "import sys, time; from pathlib import Path; from rnnzoo.zoo_builder.pipeline.locks import try_claim\n"
-        "claim = try_claim(Path(sys.argv[1]), 'shard'); print('claimed', flush=True); time.sleep(600)"
+        "import sys, time; from pathlib import Path; from rnnzoo.zoo_builder.pipeline.locks import try_lock\n"
+        "lock = try_lock(Path(sys.argv[1]), 'shard'); print('locked', flush=True); time.sleep(600)"
     )
     holder = start([sys.executable, "-c", program, str(tmp_path)])
-    assert holder.stdout.readline() == "claimed\n"
-    assert try_claim(tmp_path, "shard") is None
-    with alone(tmp_path, "another"):
+    assert holder.stdout.readline() == "locked\n"
+    assert try_lock(tmp_path, "shard") is None
+    with locked(tmp_path, "another"):
         kill(holder.pid)
     holder.communicate()
-    assert try_claim(tmp_path, "shard") is not None
+    assert try_lock(tmp_path, "shard") is not None
 
 
-def test_a_folder_whose_build_is_over_cannot_be_claimed(tmp_path):
+def test_a_folder_whose_build_is_over_has_no_locks(tmp_path):
     with pytest.raises(RnnzooError, match="there is no build here any more"):
-        try_claim(tmp_path, "shard")
+        try_lock(tmp_path, "shard")
 
 
 def test_half_written_files_of_others_that_are_at_work_are_left_alone(tmp_path):
@@ -213,7 +211,7 @@ def test_half_written_files_of_others_that_are_at_work_are_left_alone(tmp_path):
     mine, theirs = (shard.name for shard in ZooPlan(config, config.make_family()).shards[:2])
     for name in (mine, theirs):
         (folder / f".build/.{name}.state.safetensors.123.tmp").write_bytes(b"half")
-    with try_claim(folder, theirs), pytest.raises(Interrupted):
+    with try_lock(folder, theirs), pytest.raises(Interrupted):
         build_zoo(config, folder, TorchKernel(), Watcher(1))
     assert [path.name for path in folder.rglob("*.tmp")] == [f".{theirs}.state.safetensors.123.tmp"]
     build_zoo(config, folder, TorchKernel(), Watcher())
@@ -222,11 +220,11 @@ def test_half_written_files_of_others_that_are_at_work_are_left_alone(tmp_path):
 
 @pytest.mark.parametrize("jump", [-(10**9), 10**9])
 def test_a_clock_that_jumps(jump, undisturbed, tmp_path, monkeypatch):
-    """Neither the time of day nor that of files decides anything: states, parts and claims are as good as ever."""
+    """Neither the time of day nor that of files decides anything: states, records and locks stay as good."""
     config, folder = CONFIG, tmp_path / "zoo"
-    monkeypatch.setattr("rnnzoo.zoo_builder.pipeline.build.runs_that_fit", lambda *_: 1)
+    one_shard_at_a_time(monkeypatch)
     with pytest.raises(Interrupted):
-        build_zoo(config, folder, TorchKernel(), Watcher(9))  # a shard is five blocks of steps
+        build_zoo(config, folder, TorchKernel(), Watcher(STEPS + 100))  # in the second shard
     shards = ZooPlan(config, config.make_family()).shards
     assert state_path(folder, shards[1]).exists()
     now = time.time()
@@ -235,5 +233,5 @@ def test_a_clock_that_jumps(jump, undisturbed, tmp_path, monkeypatch):
     monkeypatch.setattr(time, "time", lambda: now + jump * random.random())
     watcher = Watcher()
     build_zoo(config, folder, TorchKernel(), watcher)
-    assert watcher.before == STEPS + 300  # a whole shard, and where the second one stood
-    check(folder, undisturbed)
+    assert watcher.resumed == STEPS + 100  # a whole shard, and where the second one stood
+    check(folder, undisturbed(CONFIG))

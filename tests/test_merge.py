@@ -8,20 +8,20 @@ import pytest
 from tiny_builds import Watcher, contents, tiny_config
 
 from rnnzoo.zoo_builder.errors import RnnzooError
-from rnnzoo.zoo_builder.pipeline import Interrupted, ZooPlan, build_zoo
-from rnnzoo.zoo_builder.pipeline.build import InThisProcess, build_plan
+from rnnzoo.zoo_builder.pipeline import Interrupted, ZooPlan
+from rnnzoo.zoo_builder.pipeline.build import build_plan
+from rnnzoo.zoo_builder.pipeline.local.in_process import InProcess
 from rnnzoo.zoo_builder.pipeline.merge import config_of_parts, merge_parts
-from rnnzoo.zoo_builder.pipeline.plan.parts import Part
-from rnnzoo.zoo_builder.pipeline.shard.store import part_path
+from rnnzoo.zoo_builder.pipeline.plan.part import Part
+from rnnzoo.zoo_builder.pipeline.shard.record import record_path, rows_file
 from rnnzoo.zoo_builder.training.kernels import TorchKernel
 
-STEPS = 40
-CONFIG = tiny_config(steps=STEPS, checkpoints=(0, 20, STEPS))
+CONFIG = tiny_config()
 PLAN = ZooPlan(CONFIG, CONFIG.make_family())
 
 
 def build_part(folder, part, watcher=None):
-    return build_plan(PLAN, folder, InThisProcess(TorchKernel(), 120), watcher or Watcher(), Part.parse(part))
+    return build_plan(PLAN, folder, InProcess(TorchKernel(), 120), watcher or Watcher(), Part.parse(part))
 
 
 def merge(folders, out):
@@ -29,11 +29,9 @@ def merge(folders, out):
     return merge_parts(PLAN, folders, out, placed=lambda: None)
 
 
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("plain") / "zoo"
-    build_zoo(CONFIG, folder, TorchKernel(), Watcher())
-    return folder
+@pytest.fixture
+def plain(undisturbed):
+    return undisturbed(CONFIG)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +56,7 @@ def test_every_shard_is_in_one_part():
 
 @pytest.mark.parametrize("text", ["", "2", "0/2", "3/2", "-1/2", "1/2/3", "a/b", "1 / 2", "1/2\n"])
 def test_what_is_no_part(text):
-    with pytest.raises(RnnzooError, match=r"--part: found .* expected i/n"):
+    with pytest.raises(RnnzooError, match=r"part: found .* expected i/n"):
         Part.parse(text)
 
 
@@ -68,7 +66,7 @@ def test_the_last_part_in_a_shared_folder_finishes_the_zoo(plain, tmp_path):
     assert build_part(tmp_path / "zoo", "1/2", watchers[1]) is not None
     assert contents(tmp_path / "zoo") == contents(plain)
     assert sum(watcher.runs for watcher in watchers) == 7
-    assert sum(watcher.steps for watcher in watchers) == 7 * STEPS
+    assert sum(watcher.model_steps for watcher in watchers) == 7 * CONFIG.steps
 
 
 def test_a_part_goes_on_where_it_stopped(plain, parts, tmp_path):
@@ -114,11 +112,11 @@ def damage(path, how):
 
 
 @pytest.mark.parametrize("how", ["a flipped bit", "truncated", "removed"])
-@pytest.mark.parametrize("kind", ["weights", "rollouts", "part"])
+@pytest.mark.parametrize("kind", ["weights", "rollouts", "rows", "record"])
 def test_a_shard_damaged_before_the_merge(how, kind, plain, parts, tmp_path):
-    """It is named, the others are kept; a sound copy elsewhere, or its part's command again, mends it."""
+    """It is named, the others are kept; a sound copy elsewhere, or the command of its part again, mends it."""
     shard = PLAN.shards[0]
-    victims = {"part": part_path(parts[0], shard)}
+    victims = {"record": record_path(parts[0], shard), "rows": parts[0] / rows_file(shard)}
     victim = victims.get(kind, parts[0] / f"{kind}/{shard.name}.safetensors")
     copy = shutil.copytree(parts[0], tmp_path / "copy")
     damage(victim, how)
@@ -126,10 +124,10 @@ def test_a_shard_damaged_before_the_merge(how, kind, plain, parts, tmp_path):
     with pytest.raises(RnnzooError) as error:
         merge(parts, tmp_path / "zoo")
     assert "1 of the zoo's shards" in str(error.value)
-    missing = how == "removed" and kind == "part"
+    missing = how == "removed" and kind == "record"
     assert ("missing" if missing else "broken") + ": " in str(error.value)
     assert (shard.name if missing else str(victim)) in str(error.value)
-    assert all(part_path(tmp_path / "zoo", other).exists() for other in PLAN.shards[1:])
+    assert all(record_path(tmp_path / "zoo", other).exists() for other in PLAN.shards[1:])
 
     mended = shutil.copytree(tmp_path / "zoo", tmp_path / "mended")
     merge([*parts, copy], mended)
@@ -137,7 +135,7 @@ def test_a_shard_damaged_before_the_merge(how, kind, plain, parts, tmp_path):
 
     watcher = Watcher()
     assert build_part(parts[0], "1/2", watcher) is None
-    assert watcher.steps - watcher.before == len(shard.runs) * STEPS
+    assert watcher.trained == len(shard.runs) * CONFIG.steps
     merge(parts, tmp_path / "zoo")
     assert contents(tmp_path / "zoo") == contents(plain)
 
@@ -158,7 +156,7 @@ def test_what_is_no_part_of_the_same_zoo_is_refused(plain, parts, tmp_path):
     build_plan(
         ZooPlan(other, other.make_family()),
         tmp_path / "other",
-        InThisProcess(TorchKernel(), 0),
+        InProcess(TorchKernel(), 0),
         Watcher(),
         Part(1, 9),
     )

@@ -54,10 +54,10 @@ def test_an_error_in_a_task_is_the_error_of_the_command(language_zoo, tmp_path, 
     ("fields", "message"),
     [
         ({"ray": "local", "workers": 2}, "workers: found 2 together with ray"),
-        ({"ray": "local", "device": "tpu"}, "--device: found 'tpu', expected one of auto, cpu, cuda"),
-        ({"ray": "local", "device": "cpu", "gpus_per_task": 0.5}, "found 0.5 with --device cpu, expected none"),
-        ({"ray": "local", "device": "cuda", "gpus_per_task": 0}, "found 0 with --device cuda, expected a share"),
-        ({"ray": "local", "gpus_per_task": 2}, "found 2 with --device auto"),
+        ({"ray": "local", "device": "tpu"}, "device: found 'tpu', expected one of auto, cpu, cuda"),
+        ({"ray": "local", "device": "cpu", "gpus_per_task": 0.5}, "found 0.5 with device cpu, expected none"),
+        ({"ray": "local", "device": "cuda", "gpus_per_task": 0}, "found 0 with device cuda, expected a share"),
+        ({"ray": "local", "gpus_per_task": 2}, "found 2 with device auto"),
         ({"gpus_per_task": 0.5}, "gpus_per_task: found 0.5 without ray"),
     ],
 )
@@ -71,7 +71,7 @@ def test_without_ray_it_says_what_to_install(language_zoo, tmp_path):
     arguments = ["run", "--zoo", language_zoo, "--encoder", "weight_norm", "--out", tmp_path, "--ray"]
     done = subprocess.run([sys.executable, "-c", program, *map(str, arguments)], capture_output=True, text=True)
     assert done.returncode == 2, done.stderr
-    assert "zoo-bench: --ray: Ray is not installed" in done.stderr
+    assert "ray: Ray is not installed" in done.stderr
     assert "pip install rnnzoo[ray]" in done.stderr
 
 

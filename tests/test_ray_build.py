@@ -8,62 +8,52 @@ from collections import deque
 import pytest
 from tiny_builds import Watcher, contents, tiny_config
 
-from rnnzoo.zoo_builder.cluster import Resources, Sender, as_finished, check_shared
+from rnnzoo.zoo_builder.cluster import Resources, TaskEnvironment, as_finished, check_shared
 from rnnzoo.zoo_builder.errors import RnnzooError
-from rnnzoo.zoo_builder.pipeline import Interrupted, ZooPlan, build_zoo
+from rnnzoo.zoo_builder.pipeline import Interrupted, ShardProgress, ZooPlan, build_zoo
 from rnnzoo.zoo_builder.pipeline.build import build_plan
 from rnnzoo.zoo_builder.pipeline.object_store import ObjectStore
-from rnnzoo.zoo_builder.pipeline.ray.board import Board, BoardReporter, Standing, Standings
 from rnnzoo.zoo_builder.pipeline.ray.executor import OnCluster
+from rnnzoo.zoo_builder.pipeline.ray.reporting import ProgressActor, TaskReporter
 from rnnzoo.zoo_builder.training.kernels import TorchKernel
 
 ONE_CPU = Resources(1, 0)
 
 
 def spread(cluster, config, folder, watcher, store=None, save_every=120, resources=ONE_CPU):
-    way = OnCluster(cluster, resources, "torch", save_every, store)
-    return build_plan(ZooPlan(config, config.make_family()), folder, way, watcher)
-
-
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory):
-    """By name of the zoo: what a plain build gives."""
-    folders = {}
-    for zoo in ("formal_languages", "sequential_digits"):
-        folders[zoo] = tmp_path_factory.mktemp("plain") / zoo
-        build_zoo(tiny_config(zoo), folders[zoo], TorchKernel(), Watcher())
-    return {zoo: contents(folder) for zoo, folder in folders.items()}
+    executor = OnCluster(cluster, resources, "torch", save_every, store)
+    return build_plan(ZooPlan(config, config.make_family()), folder, executor, watcher)
 
 
 @pytest.mark.parametrize("zoo", ["formal_languages", "sequential_digits"])
-def test_a_cluster_gives_the_same_bytes(zoo, ray_cluster, plain, tmp_path, monkeypatch):
+def test_a_cluster_gives_the_same_bytes(zoo, ray_cluster, undisturbed, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     watcher = Watcher()
     spread(ray_cluster, tiny_config(zoo), tmp_path / "zoo", watcher)
-    assert (watcher.steps, watcher.runs) == (7 * 220, 7)
-    assert contents(tmp_path / "zoo") == plain[zoo]
+    assert (watcher.model_steps, watcher.runs) == (7 * 120, 7)
+    assert contents(tmp_path / "zoo") == contents(undisturbed(tiny_config(zoo)))
 
 
-def test_a_store_gives_the_same_bytes(ray_cluster, plain, tmp_path):
+def test_a_store_gives_the_same_bytes(ray_cluster, undisturbed, tmp_path):
     store = tmp_path / "store"
     watcher = Watcher()
     spread(ray_cluster, tiny_config(), tmp_path / "zoo", watcher, store.as_uri())
-    assert (watcher.steps, watcher.runs) == (7 * 220, 7)
-    assert contents(tmp_path / "zoo") == plain["formal_languages"]
-    assert len(list(store.glob("weights/*"))) == len(list(store.glob(".build/*.parquet"))) > 1
+    assert (watcher.model_steps, watcher.runs) == (7 * 120, 7)
+    assert contents(tmp_path / "zoo") == contents(undisturbed(tiny_config()))
+    assert len(list(store.glob("weights/*"))) == len(list(store.glob(".build/*.record.json"))) > 1
 
     # All that is left to do elsewhere is to fetch them; one that was damaged there is built again.
     victim, other = sorted(store.glob("weights/*"))[:2]
     victim.write_bytes(victim.read_bytes()[:-1])
-    (store / ".build" / f"{other.stem}.parquet").write_bytes(b"PAR1")
+    (store / ".build" / f"{other.stem}.record.json").write_bytes(b"{}")
     watcher = Watcher()
     spread(ray_cluster, tiny_config(), tmp_path / "again", watcher, store.as_uri())
-    assert (watcher.steps, watcher.runs) == (7 * 220, 7)
-    assert contents(tmp_path / "again") == plain["formal_languages"]
+    assert (watcher.model_steps, watcher.runs) == (7 * 120, 7)
+    assert contents(tmp_path / "again") == contents(undisturbed(tiny_config()))
 
 
 @pytest.mark.parametrize("through_store", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_a_stopped_build_goes_on_from_saved_states(through_store, ray_cluster, plain, tmp_path):
+def test_a_stopped_build_goes_on_from_saved_states(through_store, ray_cluster, undisturbed, tmp_path):
     """Stopped as soon as a task says that it has begun, long before its end."""
     folder, store = tmp_path / "zoo", tmp_path / "store"
     config = tiny_config(steps=30_000, checkpoints=(0, 50, 30_000))
@@ -71,22 +61,22 @@ def test_a_stopped_build_goes_on_from_saved_states(through_store, ray_cluster, p
 
     class StopsSoon(Watcher):
         def stop_requested(self):
-            return self.steps > 0
+            return self.model_steps > 0
 
     with pytest.raises(Interrupted):
         spread(ray_cluster, config, folder, StopsSoon(), url)
     states = list((store if through_store else folder).glob(".build/*.state.safetensors"))
     assert states
-    assert not list(tmp_path.rglob("*.parquet"))
+    assert not list(tmp_path.rglob("*.record.json"))
 
     class StopsOnceItGoesOn(Watcher):
         def stop_requested(self):
-            return self.steps > self.before > 0
+            return self.model_steps > self.resumed > 0
 
     watcher = StopsOnceItGoesOn()
     with pytest.raises(Interrupted):
         spread(ray_cluster, config, folder, watcher, url)
-    assert watcher.before > 0
+    assert watcher.resumed > 0
 
 
 def test_what_tasks_warn_of_is_said_once(ray_cluster, tmp_path, caplog):
@@ -103,9 +93,9 @@ def test_what_tasks_warn_of_is_said_once(ray_cluster, tmp_path, caplog):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"store": "memory://zoo"}, r"--store: memory://zoo: node .* finds no \.build/plan\.json there"),
-        ({"store": "nothing://zoo"}, r"--store: nothing://zoo: Protocol not known"),
-        ({"resources": Resources(1, 0.5)}, r"no node has room for a task of 1 CPUs \(--threads\) and 0\.5 GPUs"),
+        ({"store": "memory://zoo"}, r"store: memory://zoo: node .* finds no \.build/plan\.json there"),
+        ({"store": "nothing://zoo"}, r"store: nothing://zoo: Protocol not known"),
+        ({"resources": Resources(1, 0.5)}, r"no node has room for a task of 1 CPUs \(threads\) and 0\.5 GPUs"),
         ({"resources": Resources(999, 0)}, r"no node has room for a task of 999 CPUs"),
     ],
 )
@@ -117,7 +107,7 @@ def test_what_cannot_be_is_said_and_stops_the_build(options, message, ray_cluste
 def test_a_task_that_always_dies_is_given_up_and_named(ray_cluster, monkeypatch):
     monkeypatch.setattr("rnnzoo.zoo_builder.cluster.tasks.DEATHS", 1)
     task = ray_cluster.ray.remote(lambda code: os._exit(code)).options(**ONE_CPU.options())
-    with pytest.raises(RnnzooError, match=r"--ray: shard 3: given up after .* deaths"):
+    with pytest.raises(RnnzooError, match=r"ray: shard 3: given up after .* deaths"):
         list(as_finished(ray_cluster, deque(["shard 3"]), lambda _: task.remote(1)))
 
 
@@ -129,46 +119,33 @@ def test_an_error_of_our_own_keeps_its_trace(ray_cluster):
 
 def test_a_store_with_another_zoo_is_refused(tmp_path):
     store = ObjectStore((tmp_path / "store").as_uri())
-    store.claim(tiny_config())
-    store.claim(tiny_config())
+    store.prepare(tiny_config())
+    store.prepare(tiny_config())
     with pytest.raises(RnnzooError, match=r"seed is 0 there, 7 was asked for"):
-        store.claim(tiny_config(seed=7))
+        store.prepare(tiny_config(seed=7))
 
 
 def test_a_node_knows_what_it_does_not_share(tmp_path):
     (tmp_path / "here").touch()
-    check_shared(tmp_path / "here", "--out")
-    with pytest.raises(RnnzooError, match=r"--out: node .* finds no .*nowhere.* that all nodes share"):
-        check_shared(tmp_path / "nowhere", "--out")
-    with pytest.raises(RnnzooError, match=r"--ray: node .* has rnnzoo .*, expected 0\.0"):
-        Sender(1, version="0.0").settle()
-
-
-def test_what_is_done_again_counts_once():
-    """A shard of two tries: the second begins at what the first had saved, behind what it had reported."""
-    watcher = Watcher()
-    standings = Standings(watcher)
-    for model_steps, before in ((0, 0), (100, 100), (500, 100), (0, 0), (200, 200), (400, 200), (600, 200)):
-        standings.note("shard", Standing(model_steps, before))
-    assert (watcher.steps, watcher.before) == (600, 100)
-    standings.finish("shard", 1000)
-    standings.finish("other", 1000)
-    assert watcher.steps == 2000
+    check_shared(tmp_path / "here", "folder")
+    with pytest.raises(RnnzooError, match=r"folder: node .* finds no .*nowhere.* that all nodes share"):
+        check_shared(tmp_path / "nowhere", "folder")
+    with pytest.raises(RnnzooError, match=r"ray: node .* has rnnzoo .*, expected 0\.0"):
+        TaskEnvironment(1, version="0.0").take_over()
 
 
 def test_a_task_reports_where_it_stands_and_hears_when_to_stop(monkeypatch):
-    monkeypatch.setattr("rnnzoo.zoo_builder.pipeline.ray.board.REPORT_SECONDS", 0)
-    board = Board()
-    reporter = BoardReporter("shard", board.report, board.warn)
-    reporter.steps_done(100, before=True)
-    reporter.steps_done(20)
-    reporter.scored(50, 0.5)
+    monkeypatch.setattr("rnnzoo.zoo_builder.pipeline.ray.reporting.REPORT_SECONDS", 0)
+    actor = ProgressActor()
+    reporter = TaskReporter(actor.report, actor.warn)
     assert not reporter.stop_requested()
-    news = board.take(stop=True)
-    assert news.standings == {"shard": Standing(120, before=100, at=(50, 0.5))}
+    assert actor.fetch(stop=False).progress == []
+    found, later = (ShardProgress("shard", 2, step, resumed_from=100) for step in (100, 120))
+    reporter.report(found)
+    reporter.report(later)
+    assert not reporter.stop_requested()
+    assert actor.fetch(stop=True).progress == [later]
     assert reporter.stop_requested()
-    assert board.take(stop=True).standings.keys() == {"shard"}
-    assert not board.take(stop=True).standings
 
 
 def test_without_ray_it_says_what_to_install(tmp_path):
@@ -176,7 +153,7 @@ def test_without_ray_it_says_what_to_install(tmp_path):
     arguments = ["build", "formal_languages", "--ray", "--out", str(tmp_path / "zoo")]
     done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
     assert done.returncode == 2, done.stderr
-    assert "zoo-builder: --ray: Ray is not installed" in done.stderr
+    assert "ray: Ray is not installed" in done.stderr
     assert "pip install rnnzoo[ray]" in done.stderr
     assert not (tmp_path / "zoo").exists()
 
@@ -186,5 +163,5 @@ def test_no_cluster_at_the_address(tmp_path):
     arguments = ["build", "formal_languages", "--ray", "127.0.0.1:1", "--out", str(tmp_path / "zoo")]
     done = subprocess.run([sys.executable, "-m", "rnnzoo.zoo_builder", *arguments], capture_output=True, text=True)
     assert done.returncode == 2, done.stderr
-    assert "--ray: found '127.0.0.1:1', but no Ray cluster was reached there" in done.stderr
+    assert "ray: found '127.0.0.1:1', but no Ray cluster was reached there" in done.stderr
     assert "Traceback" not in done.stderr

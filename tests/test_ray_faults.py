@@ -8,23 +8,15 @@ import sys
 import time
 
 import pytest
-from tiny_builds import Watcher, build_command, contents, tiny_config
+from tiny_builds import build_command, contents, tiny_config
 
-from rnnzoo.zoo_builder.pipeline import ZooPlan, build_zoo
-from rnnzoo.zoo_builder.pipeline.locks import try_claim
-from rnnzoo.zoo_builder.training.kernels import TorchKernel
+from rnnzoo.zoo_builder.pipeline import ZooPlan
+from rnnzoo.zoo_builder.pipeline.locks import try_lock
 
 pytest.importorskip("ray")
 
 LONGER = {"steps": 3000, "checkpoints": (0, 50, 3000)}
 SMALL = {"object_store_memory": 80 * 2**20}
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("undisturbed") / "zoo"
-    build_zoo(tiny_config(**LONGER), folder, TorchKernel(), Watcher())
-    return contents(folder)
 
 
 @pytest.fixture
@@ -80,7 +72,7 @@ def check_finished(process, folder, undisturbed):
     words, _ = process.communicate(timeout=400)
     assert process.returncode == 0, words
     assert "finished" in words
-    assert contents(folder) == undisturbed
+    assert contents(folder) == contents(undisturbed(tiny_config(**LONGER)))
     verify = [sys.executable, "-m", "rnnzoo.zoo_builder", "verify", str(folder), "--kernel", "torch"]
     done = subprocess.run(verify, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -118,10 +110,10 @@ def test_the_command_is_killed_and_given_again(own_cluster, start, undisturbed, 
     deadline = time.monotonic() + 60
     shards = ZooPlan(tiny_config(**LONGER), tiny_config().make_family()).shards
     for shard in shards:
-        while (claim := try_claim(folder, shard.name)) is None:  # somebody still works on it
+        while (lock := try_lock(folder, shard.name)) is None:  # somebody still works on it
             assert time.monotonic() < deadline, "a task outlived its command"
             time.sleep(0.1)
-        claim.release()
+        lock.release()
     assert left
     check_finished(start(folder, address), folder, undisturbed)
 

@@ -1,10 +1,11 @@
 """Many shards without training: what is joined, merged, shown and opened, and that it takes little memory."""
 
+import dataclasses
 import gc
 import os
 import pickle
 import tracemalloc
-from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -19,11 +20,12 @@ from rnnzoo.loaders import Zoo, load_zoo
 from rnnzoo.zoo_builder import overview, verify
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.pipeline import ZooPlan
-from rnnzoo.zoo_builder.pipeline.folder import finish as finishing
-from rnnzoo.zoo_builder.pipeline.folder.finish import finish_zoo, regrouped
+from rnnzoo.zoo_builder.pipeline.folder import metadata as joining
+from rnnzoo.zoo_builder.pipeline.folder.finish import write_zoo
+from rnnzoo.zoo_builder.pipeline.folder.metadata import regrouped
 from rnnzoo.zoo_builder.pipeline.merge import merge_parts
 from rnnzoo.zoo_builder.pipeline.plan import zoo_plan as planning
-from rnnzoo.zoo_builder.pipeline.shard.store import part_path, read_part
+from rnnzoo.zoo_builder.pipeline.shard.record import record_path, rows_file
 from rnnzoo.zoo_builder.rnn import flatten_weights
 from rnnzoo.zoo_builder.splits import SPLITS
 from rnnzoo.zoo_builder.storage.manifest import read_manifest
@@ -33,8 +35,8 @@ from rnnzoo.zoo_builder.training.kernels import TorchKernel
 RUNS, CHECKPOINTS, RUNS_PER_SHARD = 1200, 2, 8
 
 
-def parts_of(folder, runs=120, runs_per_shard=4, zoo="formal_languages"):
-    """A plan, with the part of every shard in a folder."""
+def stored_shards(folder, runs=120, runs_per_shard=4, zoo="formal_languages"):
+    """A plan, with every shard in a folder."""
     config = tiny_config(zoo, runs, CHECKPOINTS, runs_per_shard)
     plan = ZooPlan(config, config.make_family())
     for shard in plan.shards:
@@ -97,14 +99,14 @@ def test_too_many_shards_are_refused_at_once(monkeypatch):
 
 
 @pytest.mark.parametrize("zoo", ["formal_languages", "sequential_digits"])
-def test_metadata_are_the_parts_one_after_the_other(tmp_path, monkeypatch, zoo):
-    monkeypatch.setattr(finishing, "ROWS_PER_GROUP", 50)
-    plan = parts_of(tmp_path, zoo=zoo)
-    manifest = finish_zoo(plan, tmp_path)
+def test_metadata_are_those_of_the_shards_one_after_the_other(tmp_path, monkeypatch, zoo):
+    monkeypatch.setattr(joining, "ROWS_PER_GROUP", 50)
+    plan = stored_shards(tmp_path, zoo=zoo)
+    manifest = write_zoo(plan, tmp_path)
     for split in SPLITS:
-        parts = [read_part(part_path(tmp_path, shard))[0] for shard in plan.shards_of(split)]
+        tables = [pq.read_table(tmp_path / rows_file(shard)) for shard in plan.shards_of(split)]
         with pq.ParquetFile(tmp_path / "metadata" / f"{split}.parquet") as file:
-            assert file.read().equals(pa.concat_tables(parts))
+            assert file.read().equals(pa.concat_tables(tables))
             groups = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
         assert groups[:-1] == [50] * (len(groups) - 1)
         assert sum(groups) == manifest.splits[split].checkpoints == CHECKPOINTS * manifest.splits[split].runs
@@ -114,10 +116,10 @@ def test_metadata_are_the_parts_one_after_the_other(tmp_path, monkeypatch, zoo):
 
 
 def test_a_small_zoo_has_the_bytes_of_one_write(tmp_path):
-    plan = parts_of(tmp_path)
-    finish_zoo(plan, tmp_path)
+    plan = stored_shards(tmp_path)
+    write_zoo(plan, tmp_path)
     path = tmp_path / "metadata" / "train.parquet"
-    table = pa.concat_tables([read_part(part_path(tmp_path, shard))[0] for shard in plan.shards_of("train")])
+    table = pa.concat_tables([pq.read_table(tmp_path / rows_file(shard)) for shard in plan.shards_of("train")])
     note = {"rnnzoo": '{"split": "train", "zoo": "formal_languages"}'}
     pq.write_table(table.replace_schema_metadata(note), tmp_path / "again", compression="zstd")
     assert (tmp_path / "again").read_bytes() == path.read_bytes()
@@ -134,29 +136,35 @@ def test_regrouping_keeps_every_row(sizes):
     assert len(groups) == max(1, -(-sum(sizes) // 10))
 
 
-def test_a_part_of_another_shard_is_named(tmp_path):
-    plan = parts_of(tmp_path)
+def test_the_record_of_another_shard_is_named(tmp_path):
+    plan = stored_shards(tmp_path)
     first, last = plan.shards_of("train")[0], plan.shards_of("train")[-1]
-    assert len(first.runs) != len(last.runs)
-    part_path(tmp_path, first).write_bytes(part_path(tmp_path, last).read_bytes())
-    with pytest.raises(RnnzooError, match=rf"{first.name}\.parquet: found {2 * len(last.runs)} rows"):
-        finish_zoo(plan, tmp_path)
+    record_path(tmp_path, first).write_bytes(record_path(tmp_path, last).read_bytes())
+    with pytest.raises(RnnzooError, match=rf"{first.name}\.record\.json: found the files .*{last.name}"):
+        write_zoo(plan, tmp_path)
     assert not (tmp_path / "zoo.json").exists()
 
 
+def test_the_rows_of_another_plan_are_named(tmp_path):
+    plan = stored_shards(tmp_path, runs=120)
+    more = dataclasses.replace(plan.config, checkpoints=(0, 50, 100))
+    with pytest.raises(RnnzooError, match=r"\.parquet: found 8 rows of .*, expected 12 rows"):
+        write_zoo(ZooPlan(more, plan.family), tmp_path)
+
+
 def test_memory_of_finishing_does_not_grow_with_the_rows(tmp_path, monkeypatch):
-    monkeypatch.setattr(finishing, "ROWS_PER_GROUP", 64)
+    monkeypatch.setattr(joining, "ROWS_PER_GROUP", 64)
 
     def peaks(runs):
         """The most bytes held in Arrow, and in Python, while some shards are joined."""
         folder = tmp_path / str(runs)
-        plan = parts_of(folder, runs, runs_per_shard=8)
+        plan = stored_shards(folder, runs, runs_per_shard=8)
         gc.collect()
         usual, watched = pa.default_memory_pool(), pa.proxy_memory_pool(pa.default_memory_pool())
         pa.set_memory_pool(watched)
         tracemalloc.start()
         try:
-            finish_zoo(plan, folder)
+            write_zoo(plan, folder)
             return watched.max_memory(), tracemalloc.get_traced_memory()[1], len(plan.shards)
         finally:
             tracemalloc.stop()
@@ -267,6 +275,6 @@ def test_untrained_shards_are_the_same_each_time(tmp_path):
     plan = ZooPlan(config, config.make_family())
     shard = plan.shards[0]
     store_untrained(plan, tmp_path / "a", shard)
-    store_untrained(plan, tmp_path / "b", replace(shard, runs=list(shard.runs)))
-    for name in (f"weights/{shard.name}.safetensors", f".build/{shard.name}.parquet"):
+    store_untrained(plan, tmp_path / "b", dataclasses.replace(shard, runs=list(shard.runs)))
+    for name in [f"weights/{shard.name}.safetensors", rows_file(shard), str(record_path(Path(), shard))]:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()

@@ -52,11 +52,9 @@ def build(folder, watcher, kernel=None, count=2, config=CONFIG):
     return build_plan(plan, folder, Workers(count, kernel or TorchKernel(), save_every=0), watcher)
 
 
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("plain") / "zoo"
-    build_zoo(CONFIG, folder, TorchKernel(), Watcher())
-    return folder
+@pytest.fixture
+def plain(undisturbed):
+    return undisturbed(CONFIG)
 
 
 def test_workers_give_the_bytes_of_a_plain_build_also_after_a_stop(plain, tmp_path, caplog):
@@ -71,7 +69,7 @@ def test_workers_give_the_bytes_of_a_plain_build_also_after_a_stop(plain, tmp_pa
     watcher = Watcher()
     build(tmp_path / "zoo", watcher)
     assert "begins anew" in caplog.text  # the workers' warnings are heard
-    assert (watcher.steps, watcher.runs) == (4 * 220, 4)
+    assert (watcher.model_steps, watcher.runs) == (4 * CONFIG.steps, 4)
     assert contents(tmp_path / "zoo") == contents(plain)
 
 
@@ -92,7 +90,7 @@ def test_a_worker_that_ends_early_is_replaced_and_nothing_counts_twice(what, wor
     kernel = Trap(what, step=100, once=tmp_path / "snapped")
     build(tmp_path / "zoo", watcher, kernel)
     assert (tmp_path / "snapped").exists()
-    assert (watcher.steps, watcher.runs) == (4 * 220, 4)
+    assert (watcher.model_steps, watcher.runs) == (4 * CONFIG.steps, 4)
     assert words is None or words in caplog.text
     assert contents(tmp_path / "zoo") == contents(plain)
 
@@ -102,7 +100,7 @@ def test_a_shard_that_kills_its_workers_is_named_and_the_rest_is_saved(plain, tm
         build(tmp_path / "zoo", Watcher(), Trap("death", step=100), count=1)
     watcher = Watcher()
     build_zoo(CONFIG, tmp_path / "zoo", TorchKernel(), watcher)
-    assert watcher.before > 0
+    assert watcher.resumed > 0
     assert contents(tmp_path / "zoo") == contents(plain)
 
 
@@ -120,7 +118,7 @@ def test_an_error_of_a_worker_is_that_of_the_build(what, error, words, tmp_path)
 
 def test_workers_share_cores_and_gpus():
     plan = ZooPlan(CONFIG, CONFIG.make_family())
-    orders = Workers(2, FusedCpuKernel(8), 0, threads=3)._orders(plan, Path(), plan.shards)
-    assert [order.kernel.threads for order in orders] == [order.threads for order in orders] == [3, 3]
-    assert len(Workers(50, TorchKernel(), 0)._orders(plan, Path(), plan.shards)) == len(plan.shards)
+    jobs = Workers(2, FusedCpuKernel(8), 0, threads=3)._jobs(plan, Path(), plan.shards)
+    assert [job.kernel.threads for job in jobs] == [job.threads for job in jobs] == [3, 3]
+    assert len(Workers(50, TorchKernel(), 0)._jobs(plan, Path(), plan.shards)) == len(plan.shards)
     assert str(_kernel_for(TorchKernel("cuda"), gpu=1, threads=1).device) == "cuda:1"

@@ -3,12 +3,13 @@
 import subprocess
 import sys
 
+from rnnzoo.zoo_builder.pipeline import ProgressTracker
 from rnnzoo.zoo_builder.zoos import resolve_config
 
 TINY = {
     "runs": 7,
-    "steps": 220,
-    "checkpoints": (0, 50, 220),
+    "steps": 120,
+    "checkpoints": (0, 50, 120),
     "batch_size": 2,
     "hidden_size": 4,
     "evaluation_items": 10,
@@ -18,31 +19,29 @@ TINY = {
 }
 
 
-class Watcher:
-    """Counts what a build reports, and asks it to stop after some calls."""
+class Watcher(ProgressTracker):
+    """Checks and adds up what a build reports, and asks to stop after so many model-steps of its own, if any."""
 
     def __init__(self, stop_after=None):
-        self.steps, self.before, self.runs, self.diverged = 0, 0, 0, 0
-        self.calls, self.stop_after = 0, stop_after
+        super().__init__(TINY["runs"], TINY["steps"])
+        self.stop_after = stop_after
 
-    def steps_done(self, model_steps, before=False):
-        self.steps += model_steps
-        self.before += model_steps if before else 0
-
-    def scored(self, step, accuracy):
-        assert 0 <= accuracy <= 1
-
-    def runs_done(self, runs, diverged):
-        self.runs += runs
-        self.diverged += diverged
+    def report(self, progress):
+        assert 0 <= progress.resumed_from <= progress.step
+        assert progress.accuracy is None or 0 <= progress.accuracy <= 1
+        super().report(progress)
 
     def stop_requested(self):
-        self.calls += 1
-        return self.calls == self.stop_after
+        return self.stop_after is not None and self.trained >= self.stop_after
 
 
 def tiny_config(zoo="formal_languages", **overrides):
     return resolve_config(zoo, "smoke", TINY | overrides)
+
+
+def one_shard_at_a_time(monkeypatch):
+    """Keep builds in this process from training shards side by side."""
+    monkeypatch.setattr("rnnzoo.zoo_builder.pipeline.local.in_process.runs_that_fit", lambda *_: 1)
 
 
 def contents(folder):

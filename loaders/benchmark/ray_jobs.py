@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rnnzoo.loaders.benchmark.jobs import Job
-from rnnzoo.zoo_builder.cluster import Cluster, Resources, Sender, as_finished, check_shared
+from rnnzoo.zoo_builder.cluster import Cluster, Resources, TaskEnvironment, as_finished, check_shared
 
 
 def run_jobs(
@@ -19,12 +19,12 @@ def run_jobs(
     """
     task = cluster.ray.remote(_do).options(**resources.options())
     shared = cluster.ray.put(do)  # holds the rows of every partition, once for all jobs
-    sender = Sender(resources.cpus)
-    for job, _ in as_finished(cluster, deque(jobs), lambda job: task.remote(sender, landmark, shared, job)):
+    environment = TaskEnvironment(resources.cpus)
+    for job, _ in as_finished(cluster, deque(jobs), lambda job: task.remote(environment, landmark, shared, job)):
         yield job
 
 
-def _do(sender: Sender, landmark: Path, do: Callable[[Job], None], job: Job) -> None:
-    sender.settle()
+def _do(environment: TaskEnvironment, landmark: Path, do: Callable[[Job], None], job: Job) -> None:
+    environment.take_over()
     check_shared(landmark, "out")
     do(job)

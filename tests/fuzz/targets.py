@@ -38,11 +38,12 @@ from rnnzoo.loaders.training import TrainingConfig, train
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.overview import summarize
 from rnnzoo.zoo_builder.pipeline import Interrupted, ZooPlan, build_zoo
-from rnnzoo.zoo_builder.pipeline.build import InThisProcess, build_plan
-from rnnzoo.zoo_builder.pipeline.folder.folder import read_config
-from rnnzoo.zoo_builder.pipeline.plan.parts import Part
-from rnnzoo.zoo_builder.pipeline.shard.saved_state import load_progress
-from rnnzoo.zoo_builder.pipeline.shard.store import is_complete
+from rnnzoo.zoo_builder.pipeline.build import build_plan
+from rnnzoo.zoo_builder.pipeline.folder.opening import read_config
+from rnnzoo.zoo_builder.pipeline.local.in_process import InProcess
+from rnnzoo.zoo_builder.pipeline.plan.part import Part
+from rnnzoo.zoo_builder.pipeline.shard.record import is_complete
+from rnnzoo.zoo_builder.pipeline.shard.saved_state import load_state
 from rnnzoo.zoo_builder.published import export_zoo, import_published
 from rnnzoo.zoo_builder.storage.manifest import read_manifest, read_metadata, read_splits
 from rnnzoo.zoo_builder.storage.parquet import read_table
@@ -138,7 +139,8 @@ def make_targets(place: Path) -> list[Target]:
         Target("idx gz", place / "idx-gz", ["*.gz"], mutate_gzip, [mnist_from_folder]),
         Target("results", place / "results", ["*/*/*.json", "*/*/*/*/*.json"], mutate_json, [read_results]),
         Target("saved state", begun, [".build/*.state.safetensors"], mutate_safetensors, [_load_states]),
-        Target("part", begun, [".build/*.parquet"], mutate_parquet, [_look_for_parts]),
+        Target("shard record", begun, [".build/*.record.json"], mutate_json, [_look_for_shards]),
+        Target("shard rows", begun, [".build/*.parquet"], mutate_parquet, [_look_for_shards]),
         Target("plan", begun, [".build/plan.json"], mutate_json, [read_config]),
     ]
     for kind, zoo in zip(("languages", "digits"), zoos, strict=True):
@@ -159,11 +161,11 @@ def make_targets(place: Path) -> list[Target]:
 
 def _begin_build(folder: Path) -> Path:
     """A build that was stopped: the shards of its first part are built, the others have a saved state."""
-    plan, way = ZooPlan(tiny_config(), tiny_config().make_family()), InThisProcess(TorchKernel(), save_every=60)
-    build_plan(plan, folder, way, Watcher(), Part(1, 2))
+    plan, executor = ZooPlan(tiny_config(), tiny_config().make_family()), InProcess(TorchKernel(), save_every=60)
+    build_plan(plan, folder, executor, Watcher(), Part(1, 2))
     with contextlib.suppress(Interrupted):
-        build_plan(plan, folder, way, Watcher(stop_after=2), Part(2, 2))
-    assert list(folder.glob(".build/*.parquet"))
+        build_plan(plan, folder, executor, Watcher(stop_after=2), Part(2, 2))
+    assert list(folder.glob(".build/*.record.json"))
     assert list(folder.glob(".build/*.state.safetensors"))
     return folder
 
@@ -239,11 +241,11 @@ def _load_states(folder: Path) -> None:
     """A state that is not usable is none: the shard begins anew."""
     plan = ZooPlan(tiny_config(), tiny_config().make_family())
     for shard in plan.shards:
-        progress = load_progress(plan, folder, shard)
-        assert progress.state is None or progress.state.weights.shape[0] == len(shard.runs)
+        training = load_state(plan, folder, shard)
+        assert training.state is None or training.state.weights.shape[0] == len(shard.runs)
 
 
-def _look_for_parts(folder: Path) -> None:
+def _look_for_shards(folder: Path) -> None:
     plan = ZooPlan(tiny_config(), tiny_config().make_family())
     for shard in plan.shards:
         is_complete(folder, shard)

@@ -21,15 +21,15 @@ from rnnzoo.zoo_builder.cli.app import (
     app,
     draw_without_a_screen,
 )
-from rnnzoo.zoo_builder.cli.progress import ProgressBar
-from rnnzoo.zoo_builder.cli.ways import Means
+from rnnzoo.zoo_builder.cli.execution import ExecutionOptions
+from rnnzoo.zoo_builder.cli.progress_bar import ProgressBar
 from rnnzoo.zoo_builder.cluster import ClusterCommand, GpusOption, RayOption
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.pipeline import ZooPlan
 from rnnzoo.zoo_builder.pipeline.build import build_plan, count_runs
-from rnnzoo.zoo_builder.pipeline.folder.folder import finished_zoo
+from rnnzoo.zoo_builder.pipeline.folder.opening import finished_zoo
 from rnnzoo.zoo_builder.pipeline.merge import config_of_parts, merge_parts
-from rnnzoo.zoo_builder.pipeline.plan.parts import WHOLE, Part
+from rnnzoo.zoo_builder.pipeline.plan.part import WHOLE, Part
 from rnnzoo.zoo_builder.storage.manifest import Manifest, read_manifest
 from rnnzoo.zoo_builder.storage.schema import MANIFEST
 from rnnzoo.zoo_builder.tasks import ZOOS
@@ -99,13 +99,13 @@ def build(
         "runs_per_shard": runs_per_shard,
     }
     config = resolve_config(zoo, preset, {name: value for name, value in given.items() if value is not None})
-    means = Means(save_every, device, kernel, threads, workers, ray, gpus_per_task, store)
+    execution = ExecutionOptions(save_every, device, kernel, threads, workers, ray, gpus_per_task, store)
     chosen = WHOLE if part is None else Part.parse(part)
     if (out / MANIFEST).exists():
         typer.echo(f"{out} holds a finished zoo; checking that it is this one")
     manifest = finished_zoo(config, out)
     if manifest is None:
-        manifest = _build(config, out, mnist, means, chosen)
+        manifest = _build(config, out, mnist, execution, chosen)
     if manifest is None:
         typer.echo(
             f"part {chosen} is built, in {out}; the last part to be built there finishes the zoo, and "
@@ -115,15 +115,17 @@ def build(
         typer.echo(_finished(out, manifest))
 
 
-def _build(config: ZooConfig, out: Path, mnist: Path | None, means: Means, part: Part) -> Manifest | None:
+def _build(
+    config: ZooConfig, out: Path, mnist: Path | None, execution: ExecutionOptions, part: Part
+) -> Manifest | None:
     plan = ZooPlan(config, config.make_family(mnist))
     runs = count_runs(part.choose(plan.shards))
     of_all = "" if part == WHOLE else f" (part {part}: {runs} runs)"
-    with means.way(config) as (way, words):
+    with execution.executor(config) as (executor, words):
         typer.echo(f"{config.zoo}: {config.runs} runs of {config.steps} steps {words}, into {out}{of_all}")
         try:
             with logging_redirect_tqdm(), ProgressBar(runs, config.steps) as bar:
-                return build_plan(plan, out, way, bar, part)
+                return build_plan(plan, out, executor, bar, part)
         except pipeline.Interrupted:
             saved = "stopped; everything is saved, and the same command goes on from here"
             raise Interrupted(saved) from None

@@ -5,7 +5,7 @@ Ray is an extra (`pip install rnnzoo[ray]`), and imported only when it is asked 
 
 from rnnzoo.zoo_builder.cluster.connection import DEATHS, Cluster, connect
 from rnnzoo.zoo_builder.cluster.option import ClusterCommand, GpusOption, RayOption
-from rnnzoo.zoo_builder.cluster.tasks import Resources, Sender, as_finished, check_shared
+from rnnzoo.zoo_builder.cluster.tasks import Resources, TaskEnvironment, as_finished, check_shared
 
 __all__ = [
     "DEATHS",
@@ -14,7 +14,7 @@ __all__ = [
     "GpusOption",
     "RayOption",
     "Resources",
-    "Sender",
+    "TaskEnvironment",
     "as_finished",
     "check_shared",
     "connect",

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from rnnzoo.zoo_builder.cluster.option import LOCAL, OPTION
+from rnnzoo.zoo_builder.cluster.option import LOCAL
 from rnnzoo.zoo_builder.errors import RnnzooError
 
 OBJECT_STORE_BYTES = 256 * 2**20
@@ -57,14 +57,14 @@ class Cluster:
             return
         most = max((node.get("CPU", 0) for node in nodes), default=0)
         message = (
-            f"{OPTION}: no node has room for a task of {cpus:g} CPUs (--threads) and {gpus:g} GPUs; "
+            f"ray: no node has room for a task of {cpus:g} CPUs (threads) and {gpus:g} GPUs; "
             f"found {len(nodes)} nodes, of {most:g} CPUs at most, and {sum(n.get('GPU', 0) for n in nodes):g} GPUs"
         )
         if self.started:
             raise RnnzooError(message)
         logging.getLogger(__name__).warning("%s; waiting for one that has", message)
 
-    def get(self, reference: Any, name: str = "this command") -> Any:
+    def get(self, reference: Any, name: str = "this process") -> Any:
         """The result of a task of this name. Raises RnnzooError where the user can mend what went wrong."""
         exceptions = self.ray.exceptions
         try:
@@ -75,12 +75,12 @@ class Cluster:
                 raise cause from None
             if "failed to import on the worker" in str(error):
                 raise RnnzooError(
-                    f"{OPTION}: a node could not import rnnzoo; expected it, as installed here, on every node"
+                    "ray: a node could not import rnnzoo; expected it, as installed here, on every node"
                 ) from error
             if isinstance(error, exceptions.RayTaskError):
                 raise
             last = str(error).strip().partition("\n")[0]
-            raise RnnzooError(f"{OPTION}: {name}: given up after {DEATHS + 1} deaths: {last}") from error
+            raise RnnzooError(f"ray: {name}: given up after {DEATHS + 1} deaths: {last}") from error
 
 
 @contextlib.contextmanager
@@ -101,7 +101,7 @@ def connect(address: str) -> Iterator[Cluster]:
             _knock(address)
             ray.init(address=address, **UNHEARD)
     except Exception as error:  # Ray raises exceptions of many kinds here, also plain ones
-        raise RnnzooError(f"{OPTION}: found {address!r}, but no Ray cluster was reached there: {error}") from error
+        raise RnnzooError(f"ray: found {address!r}, but no Ray cluster was reached there: {error}") from error
     try:
         yield Cluster(ray, started=address == LOCAL, borrowed=False)
     finally:
@@ -132,5 +132,5 @@ def _import_ray() -> ModuleType:
     try:
         import ray
     except ImportError as error:
-        raise RnnzooError(f"{OPTION}: Ray is not installed ({error}); pip install rnnzoo[ray]") from error
+        raise RnnzooError(f"ray: Ray is not installed ({error}); pip install rnnzoo[ray]") from error
     return ray

@@ -14,7 +14,6 @@ import torch
 
 import rnnzoo
 from rnnzoo.zoo_builder.cluster.connection import DEATHS, Cluster
-from rnnzoo.zoo_builder.cluster.option import OPTION
 from rnnzoo.zoo_builder.errors import RnnzooError
 
 Item = TypeVar("Item")
@@ -29,7 +28,7 @@ SHARES = {
     "cpu": (0, 0, "none"),
     "cuda": (0.001, 1, "a share of a GPU, above 0 and up to 1"),
 }
-"""By --device: the least and the most of a GPU that a task may ask for."""
+"""By device: the least and the most of a GPU that a task may ask for."""
 
 
 @dataclass(frozen=True)
@@ -41,13 +40,13 @@ class Resources:
 
     @classmethod
     def asked_for(cls, threads: int | None, device: str, gpus: float | None) -> Resources:
-        """From --threads (default 1), --device and --gpus-per-task (default: 1 with --device cuda, else none)."""
+        """From threads (default 1), device and GPUs a task (default: 1 with device cuda, else none)."""
         if device not in SHARES:
-            raise RnnzooError(f"--device: found {device!r}, expected one of {', '.join(SHARES)}")
+            raise RnnzooError(f"device: found {device!r}, expected one of {', '.join(SHARES)}")
         gpus = float(device == "cuda") if gpus is None else gpus
         least, most, expected = SHARES[device]
         if not least <= gpus <= most:
-            raise RnnzooError(f"--gpus-per-task: found {gpus:g} with --device {device}, expected {expected}")
+            raise RnnzooError(f"gpus_per_task: found {gpus:g} with device {device}, expected {expected}")
         return cls(threads or 1, gpus)
 
     @property
@@ -65,29 +64,29 @@ class Resources:
 
 
 @dataclass(frozen=True)
-class Sender:
-    """What a task takes over from the command that sent it."""
+class TaskEnvironment:
+    """What a task takes over from the process that sent it."""
 
     threads: int
     folder: Path = field(default_factory=Path.cwd)
     version: str = rnnzoo.__version__
 
-    def settle(self) -> None:
+    def take_over(self) -> None:
         """Use its number of threads, and stand where it stands, so that relative paths mean the same."""
         if self.version != rnnzoo.__version__:
             raise RnnzooError(
-                f"{OPTION}: node {platform.node()} has rnnzoo {rnnzoo.__version__}, expected {self.version}"
+                f"ray: node {platform.node()} has rnnzoo {rnnzoo.__version__}, expected {self.version}"
             )
         torch.set_num_threads(self.threads)
         if self.folder.is_dir():
             os.chdir(self.folder)
 
 
-def check_shared(path: Path, option: str) -> None:
-    """In a task: raise RnnzooError unless this node sees what the command left at `path`."""
+def check_shared(path: Path, parameter: str) -> None:
+    """In a task: raise RnnzooError, naming a parameter, unless this node sees what its sender left at `path`."""
     if not path.exists():
         raise RnnzooError(
-            f"{option}: node {platform.node()} finds no {path.absolute()}, which the command has just written; "
+            f"{parameter}: node {platform.node()} finds no {path.absolute()}, which its sender has just written; "
             "expected a folder that all nodes share"
         )
 

@@ -1,8 +1,8 @@
-"""Who is at work on what, among the processes that build in one folder.
+"""Which process is at work on what, among those that build in one folder.
 
-A claim is an advisory lock (`flock`) on `.build/<name>.lock`. The operating system drops it when its holder
-ends, however it ends: there is no lease to renew and no clock to trust. It only saves double work, which would
-give the same bytes. Where the file system has no locks, that is said once, and everybody is let through.
+A lock is an advisory one (`flock`) on `.build/<name>.lock`. The operating system drops it when its holder ends,
+however it ends: there is no lease to renew and no clock to trust. It only saves double work, which would give the
+same bytes. Where the file system has no locks, that is said once, and every process goes on as if it held them.
 """
 
 from __future__ import annotations
@@ -23,10 +23,12 @@ log = logging.getLogger(__name__)
 
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 """What file systems without `flock` answer."""
+PLAN, FINISH = "plan", "finish"
+"""Locks beside those of the shards: for leaving the config in a folder, and for finishing the zoo there."""
 
 
-class Claim:
-    """A claim that is held until `release`, the end of a `with` block, or the end of the process."""
+class Lock:
+    """A lock that is held until `release`, the end of a `with` block, or the end of the process."""
 
     def __init__(self, file: int) -> None:
         self._file = file
@@ -34,31 +36,31 @@ class Claim:
     def release(self) -> None:
         os.close(self._file)
 
-    def __enter__(self) -> Claim:
+    def __enter__(self) -> Lock:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.release()
 
 
-def try_claim(folder: Path, name: str) -> Claim | None:
-    """Claim the shard of this name in the build in `folder`; None while another process, or claim, holds it.
+def try_lock(folder: Path, name: str) -> Lock | None:
+    """Lock something, such as a shard, of the build in `folder`; None while it is locked already, by whomever.
 
     Raises RnnzooError when there is no build in the folder (any more).
     """
-    return _claim(folder, name, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return _lock(folder, name, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @contextlib.contextmanager
-def alone(folder: Path, what: str) -> Iterator[None]:
-    """Do something that one process at a time may do in a folder; waits for the others."""
-    claim = _claim(folder, what, fcntl.LOCK_EX)
-    assert claim is not None, "waited for"
-    with claim:
+def locked(folder: Path, name: str) -> Iterator[None]:
+    """Hold a lock for the length of a `with` block; waits until it is free."""
+    lock = _lock(folder, name, fcntl.LOCK_EX)
+    assert lock is not None, "waited for"
+    with lock:
         yield
 
 
-def _claim(folder: Path, name: str, how: int) -> Claim | None:
+def _lock(folder: Path, name: str, how: int) -> Lock | None:
     path = folder / BUILD_FOLDER / f"{name}.lock"
     try:
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -76,7 +78,7 @@ def _claim(folder: Path, name: str, how: int) -> Claim | None:
             os.close(file)
             raise RnnzooError(f"{path}: cannot be locked: {error.strerror or error}") from error
         _say_there_are_no_locks(folder)
-    return Claim(file)
+    return Lock(file)
 
 
 @cache

@@ -1,6 +1,6 @@
-"""Merges the folders that parts of a build were made in, by `zoo-builder build --part i/n`, into one zoo.
+"""Merges the folders that the parts of a build were made in into one zoo.
 
-Shards are placed one after the other, each only if its files are as its part says, and the part last. A merge
+Shards are placed one after the other, each only if its files are as its record says, and the record last. A merge
 may be stopped at any moment and begun again, and what is missing or broken costs nothing of the rest.
 """
 
@@ -12,18 +12,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from rnnzoo.zoo_builder.errors import RnnzooError
-from rnnzoo.zoo_builder.pipeline.folder.folder import (
+from rnnzoo.zoo_builder.pipeline.folder.finish import finish_folder
+from rnnzoo.zoo_builder.pipeline.folder.opening import (
     check_same_config,
-    finish_folder,
     is_finished,
     open_folder,
-    open_shards,
     plan_path,
     read_config,
 )
+from rnnzoo.zoo_builder.pipeline.folder.unbuilt import find_unbuilt
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ShardPlan, ZooPlan
-from rnnzoo.zoo_builder.pipeline.shard.store import check_file, part_files, part_path
-from rnnzoo.zoo_builder.storage.files import file_in
+from rnnzoo.zoo_builder.pipeline.shard.record import check_shard, record_path, shard_files
 from rnnzoo.zoo_builder.storage.manifest import Manifest
 from rnnzoo.zoo_builder.storage.writing import replacing, sync_folder, temporary_for
 from rnnzoo.zoo_builder.zoos import ZooConfig
@@ -54,11 +53,11 @@ def merge_parts(plan: ZooPlan, folders: Sequence[Path], out: Path, placed: Calla
     finished = open_folder(plan.config, out)
     problems: dict[str, list[str]] = {}
     if finished is None:
-        unplaced = {shard.name for shard in open_shards(out, plan.shards)}
+        unplaced = {shard.name for shard in find_unbuilt(out, plan.shards)}
         for shard in plan.shards:
             if shard.name in unplaced:
                 found = _fetch(shard, folders, out)
-                if not part_path(out, shard).exists():
+                if not record_path(out, shard).exists():
                     problems[shard.name] = found
             placed()
         finished = finish_folder(plan, out)
@@ -71,24 +70,16 @@ def _fetch(shard: ShardPlan, folders: Sequence[Path], out: Path) -> list[str]:
     """Place a shard from the first folder that has it whole; returns what is wrong with it in those before."""
     problems = []
     for folder in folders:
-        if part_path(folder, shard).exists():
+        if record_path(folder, shard).exists():
             try:
-                files = _sound_files(folder, shard)
+                check_shard(folder, shard)
             except RnnzooError as error:
                 problems.append(str(error))
             else:
-                for name in files:
+                for name in [*shard_files(shard), str(record_path(Path(), shard))]:
                     _place(folder / name, out / name)
                 break
     return problems
-
-
-def _sound_files(folder: Path, shard: ShardPlan) -> list[str]:
-    """The names of a shard's files, the part last. Raises RnnzooError if one is not as it was written."""
-    files = part_files(folder, shard)
-    for name, entry in files.items():
-        check_file(file_in(folder, name), entry)
-    return [*files, str(part_path(Path(), shard))]
 
 
 def _place(source: Path, target: Path) -> None:

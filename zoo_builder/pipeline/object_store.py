@@ -1,6 +1,6 @@
 """Finished shards in a store that all nodes reach where they share no folder: s3://..., gs://..., file://...
 
-The store holds what `.build` and the zoo's folders would hold. Uploads need not be atomic: a shard's part comes
+The store holds what `.build` and the zoo's folders would hold. Uploads need not be atomic: a shard's record comes
 last and has the hashes of its files, and what was fetched is checked against it.
 """
 
@@ -17,15 +17,13 @@ from typing import Any
 import fsspec
 
 from rnnzoo.zoo_builder.errors import RnnzooError
-from rnnzoo.zoo_builder.pipeline.folder.folder import check_same_config, parse_config, plan_path
+from rnnzoo.zoo_builder.pipeline.folder.opening import check_same_config, parse_config, plan_path
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ShardPlan
+from rnnzoo.zoo_builder.pipeline.shard.record import RECORD_SUFFIX, record_path, shard_files
 from rnnzoo.zoo_builder.pipeline.shard.saved_state import state_path
-from rnnzoo.zoo_builder.pipeline.shard.store import part_path
 from rnnzoo.zoo_builder.storage import schema
 from rnnzoo.zoo_builder.storage.shards import write_file
 from rnnzoo.zoo_builder.zoos import ZooConfig
-
-OPTION = "--store"
 
 
 class ObjectStore:
@@ -39,7 +37,7 @@ class ObjectStore:
         with self._errors():
             return fsspec.core.url_to_fs(self.url)
 
-    def claim(self, config: ZooConfig) -> None:
+    def prepare(self, config: ZooConfig) -> None:
         """Leave the config in an empty store, or check that it is the one left there by an earlier build."""
         if self._plan() is None:
             with self._errors():
@@ -51,10 +49,10 @@ class ObjectStore:
         found = self._plan()
         if found is None:
             raise RnnzooError(
-                f"{OPTION}: {self.url}: node {platform.node()} finds no {_PLAN} there, which the command has just "
+                f"store: {self.url}: node {platform.node()} finds no {_PLAN} there, which this build has just "
                 "written; expected a store that all nodes reach"
             )
-        check_same_config(config, found, f"{OPTION}: {self.url}")
+        check_same_config(config, found, f"store: {self.url}")
 
     def _plan(self) -> ZooConfig | None:
         with self._errors():
@@ -62,7 +60,7 @@ class ObjectStore:
             return None if content is None else parse_config(content, _PLAN)
 
     def shards(self) -> set[str]:
-        """The names of the shards that are here, in a store that is claimed."""
+        """The names of the shards that are here, in a store that is prepared."""
         files, root = self._place
         with self._errors():
             if not files.isdir(f"{root}/{schema.BUILD_FOLDER}"):
@@ -70,22 +68,22 @@ class ObjectStore:
             names = [
                 str(name).rpartition("/")[2] for name in files.ls(f"{root}/{schema.BUILD_FOLDER}", detail=False)
             ]
-        return {name.removesuffix(".parquet") for name in names if name.endswith(".parquet")}
+        return {name.removesuffix(RECORD_SUFFIX) for name in names if name.endswith(RECORD_SUFFIX)}
 
     def send(self, folder: Path, shard: ShardPlan) -> None:
-        """Upload a finished shard, its part last, and remove its state."""
-        for name in _shard_files(shard):
+        """Upload a finished shard, its record last, and remove its state."""
+        for name in [*shard_files(shard), _record(shard)]:
             self._send(folder / name, name)
         self.remove(_state(shard))
 
     def fetch(self, folder: Path, shard: ShardPlan) -> None:
-        """Download a shard, its part last. Whether it is sound shows by its part."""
-        for name in _shard_files(shard):
+        """Download a shard, its record last. Whether it is sound shows by its record."""
+        for name in [*shard_files(shard), _record(shard)]:
             self._fetch(folder, name)
 
     def discard(self, shard: ShardPlan) -> None:
-        """Remove a shard's part, so that it counts as not built."""
-        self.remove(_part(shard))
+        """Remove a shard's record, so that it counts as not built."""
+        self.remove(_record(shard))
 
     def send_state(self, folder: Path, shard: ShardPlan) -> None:
         self._send(folder / _state(shard), _state(shard))
@@ -128,20 +126,16 @@ class ObjectStore:
         try:
             yield
         except (OSError, ImportError, ValueError) as error:
-            raise RnnzooError(f"{OPTION}: {self.url}: {error}") from error
+            raise RnnzooError(f"store: {self.url}: {error}") from error
 
 
 _NOWHERE = Path()
 _PLAN = plan_path(_NOWHERE).as_posix()
 
 
-def _part(shard: ShardPlan) -> str:
-    return part_path(_NOWHERE, shard).as_posix()
+def _record(shard: ShardPlan) -> str:
+    return record_path(_NOWHERE, shard).as_posix()
 
 
 def _state(shard: ShardPlan) -> str:
     return state_path(_NOWHERE, shard).as_posix()
-
-
-def _shard_files(shard: ShardPlan) -> list[str]:
-    return [schema.weights_file(shard.name), schema.rollouts_file(shard.name), _part(shard)]

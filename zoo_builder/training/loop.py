@@ -18,6 +18,8 @@ from rnnzoo.zoo_builder.training.kernels.base import Kernel, TrainState
 
 STEPS_PER_BLOCK = 100
 """Training items are drawn in blocks of this many steps. Part of what defines a run: never change it."""
+FIRST_STEPS = (1, 10)
+"""Steps of the first calls of a kernel, so that progress shows at once; later calls finish their block."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,8 @@ def train_runs(
 
     A run's weights depend on its own seed, task and settings, not on the runs beside it. With a `state`
     from an earlier call (left at any step), training goes on from there, and the checkpoints up to and
-    including that step are taken as seen. `on_progress` is called with the state after at most 100 steps, and
-    after the checkpoint of that step where there is one.
+    including that step are taken as seen. `on_progress` is called with the state after at most 100 steps (at first
+    after fewer, see `FIRST_STEPS`), and after the checkpoint of that step where there is one.
     """
     if state is None:
         state = TrainState.initial(spec, [run.seed for run in runs])
@@ -102,11 +104,12 @@ def train_runs(
     scales = torch.tensor([run.learning_rate_scale for run in runs], dtype=torch.float32)
     decays = torch.tensor([run.weight_decay for run in runs], dtype=torch.float32)
 
+    ahead = iter(FIRST_STEPS)
     while state.step < schedule.steps:
         first = state.step
         block, offset = divmod(first, STEPS_PER_BLOCK)
         checkpoint = next(step for step in schedule.checkpoints if step > first)
-        last = min((block + 1) * STEPS_PER_BLOCK, checkpoint)
+        last = min((block + 1) * STEPS_PER_BLOCK, checkpoint, first + next(ahead, STEPS_PER_BLOCK))
         drawn = [
             draw_items(run.seed, pool, block, schedule.batch_size)[offset : offset + last - first]
             for run, pool in zip(runs, pools, strict=True)

@@ -1,8 +1,8 @@
 """Builds with several processes on one machine: a driver, and workers that take shard after shard.
 
-Workers are apart from each other by claims alone, as builds started by hand would be, so any of them may die at
-any moment: the driver puts another in its place, which goes on from the last saved state. When the driver dies,
-its workers notice, save and end.
+Only locks keep workers apart from each other, as they would builds started by hand, so any of them may die at any
+moment: the driver puts another in its place, which goes on from the last saved state. When the driver dies, its
+workers notice, save and end.
 """
 
 from __future__ import annotations
@@ -20,9 +20,18 @@ from pathlib import Path
 import torch
 
 from rnnzoo.zoo_builder.errors import RnnzooError
-from rnnzoo.zoo_builder.pipeline.local.worker import STOP, Listener, Order, work
+from rnnzoo.zoo_builder.pipeline.local.messages import (
+    Ended,
+    Job,
+    LogMessage,
+    Outcome,
+    Ready,
+    StopRequest,
+    ToDriver,
+)
+from rnnzoo.zoo_builder.pipeline.local.worker import work
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ShardPlan, ZooPlan
-from rnnzoo.zoo_builder.pipeline.shard.unit import Interrupted, Observer
+from rnnzoo.zoo_builder.pipeline.progress import Interrupted, Observer, ShardProgress
 from rnnzoo.zoo_builder.training.kernels import Kernel, TorchKernel
 from rnnzoo.zoo_builder.training.kernels.fused_cpu import FusedCpuKernel, available_cores
 
@@ -36,10 +45,13 @@ START = "start"
 
 @dataclass(frozen=True)
 class Workers:
-    """The way to build with `count` processes.
+    """The executor that works in `count` processes.
 
-    kernel: that of a plain build; workers get their like, on GPUs in turn where it runs on one. threads: of a
-    worker; None shares the cores among them. save_every: seconds between two saves.
+    Attributes:
+        count: How many processes.
+        kernel: That of a build in this process; workers get their like, on GPUs in turn where it runs on one.
+        save_every: Seconds between two saves.
+        threads: CPU threads of a worker; None shares the cores among them.
     """
 
     count: int
@@ -48,26 +60,25 @@ class Workers:
     threads: int | None = None
 
     def __call__(self, plan: ZooPlan, folder: Path, shards: Sequence[ShardPlan], observer: Observer) -> None:
-        """See `Way`. Raises RnnzooError when a worker does, or when workers die of one shard again and again."""
+        """See `Executor`. Raises RnnzooError when a worker does, or when workers die of one shard repeatedly."""
         if shards:
-            orders = self._orders(ZooPlan(plan.config, plan.family), folder, shards)
-            _Crew(orders, observer).run()
+            _Crew(self._jobs(ZooPlan(plan.config, plan.family), folder, shards), observer).run()
 
-    def _orders(self, plan: ZooPlan, folder: Path, shards: Sequence[ShardPlan]) -> list[Order]:
+    def _jobs(self, plan: ZooPlan, folder: Path, shards: Sequence[ShardPlan]) -> list[Job]:
         count = min(self.count, len(shards))
         threads = self.threads or max(1, available_cores() // count)
         names = frozenset(shard.name for shard in shards)
         gpus = torch.cuda.device_count() if _on_gpu(self.kernel) else count
         return [
-            Order(
+            Job(
                 plan,
                 folder,
                 names,
                 _kernel_for(self.kernel, number % gpus, threads),
                 threads,
                 self.save_every,
-                pieces=count if _on_gpu(self.kernel) else 4 * count,  # a GPU trains many runs as fast as few
-                on_device=-(-count // gpus),
+                groups=count if _on_gpu(self.kernel) else 4 * count,  # a GPU trains many runs as fast as few
+                sharing=-(-count // gpus),
             )
             for number in range(count)
         ]
@@ -84,16 +95,18 @@ def _kernel_for(kernel: Kernel, gpu: int, threads: int) -> Kernel:
 
 
 class _Worker:
-    """A worker as the driver sees it. Its methods are called by what it says: see `Listener`."""
+    """A worker as the driver sees it.
 
-    def __init__(self, order: Order, observer: Observer, deaths: _Deaths) -> None:
-        self.order = order
-        self.shards: Sequence[str] = ()
-        self.step = 0
-        self.outcome = "died"
-        self.message = ""
-        self._observer, self._deaths = observer, deaths
-        self._unstored = {True: 0, False: 0}  # model-steps told of, of shards that are not stored: before or now
+    Attributes:
+        job: What it is to do.
+        shards: Where those stand that it has begun and not yet stored.
+        ended: Its last words; None from one that died.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.shards: dict[str, ShardProgress] = {}
+        self.ended: Ended | None = None
         context = multiprocessing.get_context("spawn")  # a forked process can use neither CUDA nor torch's threads
         self.pipe, theirs = context.Pipe()
         self._process = context.Process(target=work, args=(theirs,), daemon=True)
@@ -101,65 +114,27 @@ class _Worker:
             self._process.start()
         theirs.close()
 
-    def ready(self) -> None:
-        """Only now that it listens: a pipe does not hold an order with images, and others are to start too."""
-        with contextlib.suppress(OSError):
-            self.pipe.send(self.order)
-
-    def steps_done(self, model_steps: int, before: bool = False) -> None:
-        self._unstored[before] += model_steps
-        self._observer.steps_done(model_steps, before)
-
-    def scored(self, step: int, accuracy: float) -> None:
-        self._observer.scored(step, accuracy)
-
-    def runs_done(self, runs: int, diverged: int) -> None:
-        stored = runs * self.order.plan.config.steps
-        earlier = min(stored, self._unstored[True])
-        self._unstored[True] -= earlier
-        self._unstored[False] -= stored - earlier
-        self._observer.runs_done(runs, diverged)
-
-    def begins(self, shards: Sequence[str], step: int) -> None:
-        self.shards, self.step = shards, step
-        self._deaths.began()
-
-    def warns(self, logger: str, level: int, message: str) -> None:
-        logging.getLogger(logger).log(level, "%s", message)
-
-    def ended(self) -> None:
-        self.outcome = "ended"
-
-    def stopped(self) -> None:
-        self.outcome = "stopped"
-
-    def failed(self, message: str) -> None:
-        self.outcome, self.message = "failed", message
-
-    def crashed(self, trace: str) -> None:
-        self.outcome, self.message = "crashed", trace
-
-    def hear(self) -> bool:
-        """Take one thing that it says; False when it will say no more."""
+    def receive(self) -> ToDriver | None:
+        """One message; None when there will be no more."""
         try:
-            what, arguments = self.pipe.recv()
+            message: ToDriver = self.pipe.recv()
         except (EOFError, OSError):
-            return False
-        listener: Listener = self
-        getattr(listener, what)(*arguments)
-        return True
+            return None
+        return message
 
-    def ask_to_stop(self) -> None:
+    def send(self, message: Job | StopRequest) -> None:
         with contextlib.suppress(OSError):
-            self.pipe.send(STOP)
+            self.pipe.send(message)
 
-    def part_with(self) -> str:
-        """See it end, and count what it left unstored as not done; returns how it ended."""
+    def note(self, progress: ShardProgress) -> None:
+        self.shards[progress.shard] = progress
+        if progress.is_stored:
+            del self.shards[progress.shard]
+
+    def join(self) -> str:
+        """See it end; returns how it ended."""
         self._process.join()
         self.pipe.close()
-        for before, model_steps in self._unstored.items():
-            if model_steps:
-                self._observer.steps_done(-model_steps, before)
         code = self._process.exitcode or 0
         return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
@@ -178,29 +153,28 @@ class _Deaths:
         """A worker has got beyond its start."""
         self._seen.pop(START, None)
 
-    def count(self, shards: Sequence[str], step: int) -> int:
-        """Count a death at these shards, begun at this step."""
-        for shard in shards:
+    def count(self, steps: dict[str, int]) -> int:
+        """Count a death at these shards. steps: the one that each shard was resumed from."""
+        for shard, step in steps.items():
             seen, times = self._seen.get(shard, (step, 0))
             self._seen[shard] = (step, times + 1 if seen == step else 1)
-        return max(self._seen[shard][1] for shard in shards)
+        return max(self._seen[shard][1] for shard in steps)
 
 
 class _Crew:
     """The workers of a build, kept at their number until the work is done."""
 
-    def __init__(self, orders: Sequence[Order], observer: Observer) -> None:
-        self._observer = observer
+    def __init__(self, jobs: Sequence[Job], observer: Observer) -> None:
+        self._jobs, self._observer = jobs, observer
         self._stopping = self._interrupted = False
         self._error: Exception | None = None
         self._deaths = _Deaths()
         self._workers: list[_Worker] = []
-        self._orders = orders
 
     def run(self) -> None:
         try:
-            for order in self._orders:
-                self._start(order)
+            for job in self._jobs:
+                self._workers.append(_Worker(job))
             while self._workers:
                 self._listen()
         finally:
@@ -211,22 +185,35 @@ class _Crew:
         if self._interrupted:
             raise Interrupted
 
-    def _start(self, order: Order) -> None:
-        self._workers.append(_Worker(order, self._observer, self._deaths))
-
     def _listen(self) -> None:
         talking = wait([worker.pipe for worker in self._workers], LOOK_SECONDS)
         for worker in [worker for worker in self._workers if worker.pipe in talking]:
-            if not worker.hear():
+            message = worker.receive()
+            if message is None:
                 self._workers.remove(worker)
                 self._settle(worker)
+            else:
+                self._take(worker, message)
         if not self._stopping and self._observer.stop_requested():
             self._stop()
+
+    def _take(self, worker: _Worker, message: ToDriver) -> None:
+        match message:
+            case Ready():  # only now: a pipe does not hold a job with images, and others are to start too
+                worker.send(worker.job)
+            case ShardProgress():
+                self._deaths.began()
+                worker.note(message)
+                self._observer.report(message)
+            case LogMessage(logger, level, text):
+                logging.getLogger(logger).log(level, "%s", text)
+            case Ended():
+                worker.ended = message
 
     def _stop(self) -> None:
         self._stopping = True
         for worker in self._workers:
-            worker.ask_to_stop()
+            worker.send(StopRequest())
 
     def _fail(self, error: Exception) -> None:
         """Keep the first error for the end, and have the others save and stop."""
@@ -235,28 +222,31 @@ class _Crew:
 
     def _settle(self, worker: _Worker) -> None:
         """What becomes of the work of one that has ended, in whatever way."""
-        how = worker.part_with()
-        if worker.outcome == "failed":
-            self._fail(RnnzooError(worker.message))
-        elif worker.outcome == "crashed":
-            self._fail(RuntimeError(f"a worker failed:\n{worker.message}"))
-        elif worker.outcome != "ended" and self._stopping:
-            self._interrupted = True
-        elif worker.outcome == "stopped":  # somebody asked this one alone
-            self._start(worker.order)
-        elif worker.outcome == "died":
-            self._replace(worker, how)
+        how = worker.join()
+        match worker.ended:
+            case Ended(Outcome.DONE):
+                pass
+            case Ended(Outcome.FAILED, text):
+                self._fail(RnnzooError(text))
+            case Ended(Outcome.CRASHED, text):
+                self._fail(RuntimeError(f"a worker failed:\n{text}"))
+            case _ if self._stopping:
+                self._interrupted = True
+            case Ended(Outcome.STOPPED):  # somebody asked this one alone
+                self._workers.append(_Worker(worker.job))
+            case None:
+                self._replace(worker, how)
 
     def _replace(self, worker: _Worker, how: str) -> None:
-        shards = worker.shards or [START]
-        where = f"{', '.join(shards)}, step {worker.step}"
-        if self._deaths.count(shards, worker.step) < MOST_DEATHS:
+        steps = {name: progress.resumed_from for name, progress in worker.shards.items()} or {START: 0}
+        where = f"{', '.join(steps)}, step {min(steps.values())}"
+        if self._deaths.count(steps) < MOST_DEATHS:
             log.warning("a worker died (%s) at %s; another takes its place", how, where)
-            self._start(worker.order)
+            self._workers.append(_Worker(worker.job))
             return
         died = f"workers died {MOST_DEATHS} times at {where}, the last one {how}"
-        question = f"is there memory for {len(self._orders)} workers (--workers)?"
-        self._fail(RnnzooError(f"{worker.order.folder}: {died}; expected them to get on: {question}"))
+        question = f"is there memory for {len(self._jobs)} of them?"
+        self._fail(RnnzooError(f"workers: {worker.job.folder}: {died}; expected them to get on: {question}"))
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -9,14 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rnnzoo.zoo_builder.cluster import DEATHS, Cluster, Resources, Sender, as_finished
+from rnnzoo.zoo_builder.cluster import DEATHS, Cluster, Resources, TaskEnvironment, as_finished
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.pipeline.object_store import ObjectStore
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ShardPlan, ZooPlan
-from rnnzoo.zoo_builder.pipeline.ray.board import Board, Standings
-from rnnzoo.zoo_builder.pipeline.ray.task import ClusterOrder, Outcome, Piece, build_piece
-from rnnzoo.zoo_builder.pipeline.shard.store import is_complete
-from rnnzoo.zoo_builder.pipeline.shard.unit import Interrupted, Observer
+from rnnzoo.zoo_builder.pipeline.progress import Interrupted, Observer, ShardProgress
+from rnnzoo.zoo_builder.pipeline.ray.reporting import ProgressActor, TaskReports
+from rnnzoo.zoo_builder.pipeline.ray.task import ClusterJob, ShardJob, build_shard
+from rnnzoo.zoo_builder.pipeline.shard.record import is_complete
+
+log = logging.getLogger(__name__)
 
 MOST_FETCHES = 3
 """How often a shard that came out of the store broken is built again, before the store is to blame."""
@@ -24,10 +27,14 @@ MOST_FETCHES = 3
 
 @dataclass(frozen=True)
 class OnCluster:
-    """The way to build on the nodes of a cluster.
+    """The executor that works on the nodes of a cluster.
 
-    resources: of a task. kernel: as `choose_kernel` takes it, on each node. save_every: seconds between two saves.
-    store: fsspec URL that shards go through; None where all nodes share the zoo's folder.
+    Attributes:
+        cluster: Where tasks go.
+        resources: What a task holds.
+        kernel: As `choose_kernel` takes it, on each node.
+        save_every: Seconds between two saves.
+        store: fsspec URL that shards go through; None where all nodes share the zoo's folder.
     """
 
     cluster: Cluster
@@ -37,38 +44,38 @@ class OnCluster:
     store: str | None = None
 
     def __call__(self, plan: ZooPlan, folder: Path, shards: Sequence[ShardPlan], observer: Observer) -> None:
-        """See `Way`. The first RnnzooError of a task is raised, and stops the others."""
+        """See `Executor`. The first RnnzooError of a task is raised, and stops the others."""
         self.cluster.check_room(self.resources.cpus, self.resources.gpus)
-        order = ClusterOrder(
+        job = ClusterJob(
             config=plan.config,
             folder=folder.absolute(),
             store=self.store,
             resources=self.resources,
             kernel=self.kernel,
             save_every=self.save_every,
-            sender=Sender(self.resources.cpus),
+            environment=TaskEnvironment(self.resources.cpus),
         )
-        _ClusterBuild(self.cluster, plan, order, observer).run(shards)
+        _ClusterBuild(self.cluster, plan, job, observer).run(shards)
 
 
 class _ClusterBuild:
-    """Hands out shards, shows how far they are, and collects them in the folder."""
+    """Hands out shards, passes on how far they are, and collects them in the folder."""
 
-    def __init__(self, cluster: Cluster, plan: ZooPlan, order: ClusterOrder, observer: Observer) -> None:
-        self._cluster, self._plan, self._order, self._observer = cluster, plan, order, observer
-        self._standings = Standings(observer)
-        self._board = _start_board(cluster)
-        self._store = None if order.store is None else ObjectStore(order.store)
+    def __init__(self, cluster: Cluster, plan: ZooPlan, job: ClusterJob, observer: Observer) -> None:
+        self._cluster, self._plan, self._job, self._observer = cluster, plan, job, observer
+        self._actor = _start_actor(cluster)
+        self._store = None if job.store is None else ObjectStore(job.store)
         self._fetches: Counter[str] = Counter()
+        self._warned: set[str] = set()
 
     def run(self, shards: Sequence[ShardPlan]) -> None:
         by_size = sorted(self._not_in_store(shards), key=lambda shard: len(shard.runs), reverse=True)
         missing = {shard.name: shard for shard in by_size}  # the small ones last: nodes then end together
         waiting = deque(missing)
-        tasks = as_finished(self._cluster, waiting, self._submitter(missing), self._exchange_news)
+        tasks = as_finished(self._cluster, waiting, self._submitter(missing), self._exchange_reports)
         with closing(tasks) as finished:
-            for name, outcome in finished:
-                if self._is_collected(missing[name], outcome):
+            for name, stored in finished:
+                if stored is not None and self._is_collected(missing[name], stored):
                     del missing[name]
                 else:
                     waiting.append(name)
@@ -81,64 +88,65 @@ class _ClusterBuild:
         """The shards that cannot be had from the store, where an earlier build may have left some."""
         if self._store is None:
             return list(shards)
-        self._store.claim(self._plan.config)
+        self._store.prepare(self._plan.config)
         stored = self._store.shards()
         missing = []
         for shard in shards:
-            if shard.name in stored and self._is_fetched(shard):
-                self._observer.steps_done(len(shard.runs) * self._plan.config.steps, before=True)
-                self._observer.runs_done(len(shard.runs), 0)
-            else:
+            found = ShardProgress.found_stored(shard, self._plan.config.steps)
+            if shard.name not in stored or not self._is_collected(shard, found):
                 missing.append(shard)
         return missing
 
     def _submitter(self, shards: dict[str, ShardPlan]) -> Callable[[str], Any]:
         ray = self._cluster.ray
-        task = ray.remote(build_piece).options(**self._order.resources.options())
+        task = ray.remote(build_shard).options(**self._job.resources.options())
         family = ray.put(self._plan.family)  # its images go to each node once
-        order = ray.put(self._order)
-        return lambda name: task.remote(order, family, Piece.of(self._plan, shards[name]), self._board)
+        job = ray.put(self._job)
+        return lambda name: task.remote(job, family, ShardJob.of(self._plan, shards[name]), self._actor)
 
-    def _exchange_news(self) -> None:
-        news = self._cluster.get(self._board.take.remote(self._observer.stop_requested()))
-        for shard, standing in news.standings.items():
-            self._standings.note(shard, standing)
-        for message in news.warnings:
-            self._standings.warn(message)
+    def _exchange_reports(self) -> None:
+        """Tell the tasks whether to stop, and pass on what they report; a warning that many give, once."""
+        reports: TaskReports = self._cluster.get(self._actor.fetch.remote(self._observer.stop_requested()))
+        for progress in reports.progress:
+            if not progress.is_stored:  # that is told by the task's result, when the shard is in the folder
+                self._observer.report(progress)
+        for text in reports.warnings:
+            if text not in self._warned:
+                self._warned.add(text)
+                log.warning("%s", text)
 
-    def _is_collected(self, shard: ShardPlan, outcome: Outcome) -> bool:
-        """Whether the shard is now in the folder; if so, it is counted."""
-        if not outcome.built or (self._store is not None and not self._is_fetched(shard)):
+    def _is_collected(self, shard: ShardPlan, stored: ShardProgress) -> bool:
+        """Whether the shard is now in the folder; if so, it is reported."""
+        if self._store is not None and not self._is_fetched(shard):
             return False
-        self._standings.finish(shard.name, len(shard.runs) * self._plan.config.steps)
-        self._observer.runs_done(len(shard.runs), outcome.diverged)
+        self._observer.report(stored)
         return True
 
     def _is_fetched(self, shard: ShardPlan) -> bool:
         """Bring a shard from the store; one that is broken there is taken out of it, to be built again."""
         assert self._store is not None, "asked for only with a store"
-        self._store.fetch(self._order.folder, shard)
-        if is_complete(self._order.folder, shard):
+        self._store.fetch(self._job.folder, shard)
+        if is_complete(self._job.folder, shard):
             return True
         self._store.discard(shard)
         self._fetches[shard.name] += 1
         if self._fetches[shard.name] == MOST_FETCHES:
             raise RnnzooError(
-                f"--store: {self._order.store}: shard {shard.name} came back broken {MOST_FETCHES} times, "
+                f"store: {self._job.store}: shard {shard.name} came back broken {MOST_FETCHES} times, "
                 "expected what was put there"
             )
         return False
 
 
-def _start_board(cluster: Cluster) -> Any:
-    """A board on this command's node, where no other node's death can take it away.
+def _start_actor(cluster: Cluster) -> Any:
+    """A `ProgressActor` on this command's node, where no other node's death can take it away.
 
     Should that node run out of memory, Ray may kill it nevertheless; a new one has heard it all a second later.
     """
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     here = NodeAffinitySchedulingStrategy(cluster.ray.get_runtime_context().get_node_id(), soft=False)
-    board = cluster.ray.remote(Board).options(
+    actor = cluster.ray.remote(ProgressActor).options(
         num_cpus=0, scheduling_strategy=here, max_restarts=-1, max_task_retries=DEATHS
     )
-    return board.remote()
+    return actor.remote()

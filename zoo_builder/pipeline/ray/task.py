@@ -12,21 +12,21 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from rnnzoo.zoo_builder.cluster import Resources, Sender, check_shared
-from rnnzoo.zoo_builder.pipeline.build import InThisProcess
-from rnnzoo.zoo_builder.pipeline.folder.folder import plan_path
+from rnnzoo.zoo_builder.cluster import Resources, TaskEnvironment, check_shared
+from rnnzoo.zoo_builder.pipeline.folder.opening import plan_path
+from rnnzoo.zoo_builder.pipeline.local.in_process import InProcess
 from rnnzoo.zoo_builder.pipeline.object_store import ObjectStore
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ShardPlan, ZooPlan
-from rnnzoo.zoo_builder.pipeline.ray.board import BoardReporter, Standing
+from rnnzoo.zoo_builder.pipeline.progress import Interrupted, ShardProgress
+from rnnzoo.zoo_builder.pipeline.ray.reporting import TaskReporter
 from rnnzoo.zoo_builder.pipeline.shard.saved_state import state_path
-from rnnzoo.zoo_builder.pipeline.shard.unit import Interrupted
 from rnnzoo.zoo_builder.splits import Splits
 from rnnzoo.zoo_builder.training.kernels import Kernel, choose_kernel
 from rnnzoo.zoo_builder.zoos import ZooConfig
 
 
 @dataclass(frozen=True)
-class ClusterOrder:
+class ClusterJob:
     """What is the same for every shard of a build.
 
     folder: of the zoo; nodes build there unless there is a store. kernel: as `choose_kernel` takes it.
@@ -39,97 +39,90 @@ class ClusterOrder:
     resources: Resources
     kernel: str
     save_every: float
-    sender: Sender
+    environment: TaskEnvironment
 
 
 @dataclass(frozen=True)
-class Piece:
+class ShardJob:
     """A shard, and the splits of its tasks: all that a node needs to know of the plan."""
 
     shard: ShardPlan
     splits: Splits
 
     @classmethod
-    def of(cls, plan: ZooPlan, shard: ShardPlan) -> Piece:
+    def of(cls, plan: ZooPlan, shard: ShardPlan) -> ShardJob:
         ids = {run.task.task_id for run in shard.runs}
         paper = plan.splits.paper_split
         return cls(shard, Splits(dict.fromkeys(ids, shard.split), {name: paper[name] for name in ids}))
 
 
 @dataclass(frozen=True)
-class _PlanOfPiece(ZooPlan):
-    piece: Piece
+class _PlanOfShard(ZooPlan):
+    shard_job: ShardJob
 
     @cached_property
     def splits(self) -> Splits:
-        return self.piece.splits
+        return self.shard_job.splits
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """built: else the task was asked to stop, and has saved. diverged: how many runs did."""
+def build_shard(job: ClusterJob, family: Any, shard_job: ShardJob, actor: Any) -> ShardProgress | None:
+    """The task: build a shard, going on from what an earlier try has saved; None if it was asked to stop.
 
-    built: bool
-    diverged: int = 0
-
-
-def build_piece(order: ClusterOrder, family: Any, piece: Piece, board: Any) -> Outcome:
-    """The task. Goes on from what an earlier try has saved. family: the plan's; board: the `Board` actor."""
-    order.sender.settle()
+    family: the plan's. actor: the `ProgressActor`.
+    """
+    job.environment.take_over()
     with ThreadPoolExecutor(1) as aside:
-        reporter = BoardReporter(
-            piece.shard.name,
-            report=lambda *news: aside.submit(_report, board, *news).result(),
-            warn=lambda message: board.warn.remote(message),
+        reporter = TaskReporter(
+            send=lambda progress: aside.submit(_report, actor, progress).result(),
+            warn=lambda text: actor.warn.remote(text),
         )
         if reporter.stop_requested():
-            return Outcome(built=False)
-        plan = _PlanOfPiece(order.config, family, piece)
+            return None
+        plan = _PlanOfShard(job.config, family, shard_job)
         with _passing_on(reporter):
-            if order.store is not None:
-                return _build_for_store(ObjectStore(order.store), order, plan, reporter)
-            check_shared(plan_path(order.folder), "--out")
-            return _build(order, plan, order.folder, reporter)
+            try:
+                if job.store is None:
+                    check_shared(plan_path(job.folder), "folder")
+                    _executor(job)(plan, job.folder, [shard_job.shard], reporter)
+                else:
+                    _build_for_store(ObjectStore(job.store), job, plan, reporter)
+            except Interrupted:
+                return None
+        return reporter.last or ShardProgress.found_stored(shard_job.shard, job.config.steps)
 
 
-def _report(board: Any, shard: str, standing: Standing) -> bool:
-    """Tell the board; returns whether to stop. Not to be called in the task's main thread.
+def _report(actor: Any, progress: ShardProgress | None) -> bool:
+    """Tell the actor; returns whether to stop. Not to be called in the task's main thread.
 
     There, Ray would give the task's CPU to another one while this one waits, and keep both running.
     """
     import ray
 
     try:
-        return ray.get(board.report.remote(shard, standing))
-    except ray.exceptions.RayActorError:  # the command is gone, and the board with it
+        return ray.get(actor.report.remote(progress))
+    except ray.exceptions.RayActorError:  # the command is gone, and the actor with it
         return True
 
 
-def _build(order: ClusterOrder, plan: _PlanOfPiece, folder: Path, reporter: BoardReporter) -> Outcome:
-    try:
-        InThisProcess(_kernel(order), order.save_every)(plan, folder, [plan.piece.shard], reporter)
-    except Interrupted:
-        return Outcome(built=False)
-    return Outcome(built=True, diverged=reporter.diverged)
+def _executor(job: ClusterJob) -> InProcess:
+    return InProcess(_kernel(job), job.save_every)
 
 
-def _build_for_store(
-    store: ObjectStore, order: ClusterOrder, plan: _PlanOfPiece, reporter: BoardReporter
-) -> Outcome:
+def _build_for_store(store: ObjectStore, job: ClusterJob, plan: _PlanOfShard, reporter: TaskReporter) -> None:
     """Build in a folder of this node's own; what is finished or saved there is uploaded."""
-    store.check_plan(order.config)
+    store.check_plan(job.config)
     with tempfile.TemporaryDirectory(prefix="rnnzoo-") as name:
-        folder, shard = Path(name), plan.piece.shard
+        folder, shard = Path(name), plan.shard_job.shard
         plan_path(folder).parent.mkdir()
         store.fetch_state(folder, shard)
         mirror = _StateMirror(store, folder, shard)
-        reporter.meanwhile = mirror.update
-        outcome = _build(order, plan, folder, reporter)
-        if outcome.built:
-            store.send(folder, shard)
-        else:
+        reporter.before_report = mirror.update
+        try:
+            _executor(job)(plan, folder, [shard], reporter)
+        except Interrupted:
             mirror.update()
-        return outcome
+            raise
+        store.send(folder, shard)
 
 
 class _StateMirror:
@@ -151,10 +144,10 @@ class _StateMirror:
 
 
 @lru_cache(maxsize=1)
-def _kernel(order: ClusterOrder) -> Kernel:
+def _kernel(job: ClusterJob) -> Kernel:
     """The kernel, kept for the next shard of this process."""
-    config, resources = order.config, order.resources
-    return choose_kernel(config.spec, config.encoding, resources.device, order.kernel, resources.cpus)
+    config, resources = job.config, job.resources
+    return choose_kernel(config.spec, config.encoding, resources.device, job.kernel, resources.cpus)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The state of a shard under way, kept on disk so that a kill costs minutes and not the shard.
+"""The training state of a shard that is being built, kept on disk so that a kill costs minutes and not the shard.
 
 A saved state is a safetensors file: weights and both moments [N, P] at `step`, and the checkpoints kept so
 far [C, N, P]. Items are drawn by counter, so there is no generator to save. The header holds a hash of the
@@ -29,8 +29,11 @@ log = logging.getLogger(__name__)
 
 
 @dataclass
-class Progress:
-    """state: of N runs in training, None at the start. kept: step -> weights [N, P] at that checkpoint."""
+class ShardState:
+    """The training of N runs: those of a shard, or of several that train side by side.
+
+    state: the optimiser's; None at the start. kept: step -> weights [N, P] at that checkpoint.
+    """
 
     state: TrainState | None = None
     kept: dict[int, Tensor] = field(default_factory=dict)
@@ -44,9 +47,9 @@ def state_path(folder: Path, shard: ShardPlan) -> Path:
     return folder / BUILD_FOLDER / f"{shard.name}.state.safetensors"
 
 
-def save_progress(folder: Path, shards: Sequence[ShardPlan], progress: Progress) -> None:
-    """Save the progress of shards that are trained side by side, a file each."""
-    state = progress.state
+def save_states(folder: Path, shards: Sequence[ShardPlan], training: ShardState) -> None:
+    """Save the state of shards that are trained side by side, a file each."""
+    state = training.state
     assert state is not None, "nothing has been trained yet"
     first = 0
     for shard in shards:
@@ -57,49 +60,51 @@ def save_progress(folder: Path, shards: Sequence[ShardPlan], progress: Progress)
             "first_moment": state.first_moment[rows].numpy(),
             "second_moment": state.second_moment[rows].numpy(),
         }
-        if progress.kept:
-            tensors["kept"] = np.stack([weights[rows].numpy() for weights in progress.kept.values()])
-        header = {"step": state.step, "kept_steps": list(progress.kept), "sha256": _digest(tensors)}
+        if training.kept:
+            tensors["kept"] = np.stack([weights[rows].numpy() for weights in training.kept.values()])
+        header = {"step": state.step, "kept_steps": list(training.kept), "sha256": _digest(tensors)}
         write_shard(state_path(folder, shard), tensors, header)
 
 
-def load_progress(plan: ZooPlan, folder: Path, shard: ShardPlan) -> Progress:
+def load_state(plan: ZooPlan, folder: Path, shard: ShardPlan) -> ShardState:
     """What is saved of a shard; the start of it when nothing (usable) is."""
     path = state_path(folder, shard)
     if not path.exists():
-        return Progress()
+        return ShardState()
     try:
         return _checked(plan, shard, read_shard(file_in(folder, str(path.relative_to(folder)))))
     except RnnzooError as error:
         log.warning("%s; training of %s begins anew", error, shard.name)
-        return Progress()
+        return ShardState()
 
 
-def _checked(plan: ZooPlan, shard: ShardPlan, saved: Shard) -> Progress:
-    """The progress in a saved state. Raises RnnzooError for one that is not of this shard, or was changed."""
-    step, kept_steps = saved.metadata.get("step"), saved.metadata.get("kept_steps")
+def _checked(plan: ZooPlan, shard: ShardPlan, file: Shard) -> ShardState:
+    """The state in a file. Raises RnnzooError for one that is not of this shard, or was changed."""
+    step, kept_steps = file.metadata.get("step"), file.metadata.get("kept_steps")
     reached = [c for c in plan.config.checkpoints if isinstance(step, int) and c <= step]
     if not isinstance(step, int) or kept_steps not in (reached, [c for c in reached if c < step]):
-        raise RnnzooError(f"{saved.path}: found step {step!r} and the checkpoints {kept_steps!r:.80}")
+        raise RnnzooError(f"{file.path}: found step {step!r} and the checkpoints {kept_steps!r:.80}")
     shape = (len(shard.runs), plan.spec.num_parameters)
     expected = dict.fromkeys(("weights", "first_moment", "second_moment"), TensorSpec(np.dtype(np.float32), shape))
     if kept_steps:
         expected["kept"] = TensorSpec(np.dtype(np.float32), (len(kept_steps), *shape))
-    if (found := specs_of(saved.tensors)) != expected:
-        raise RnnzooError(f"{saved.path}: found other tensors than those of {len(shard.runs)} runs: {list(found)}")
-    tensors = {name: np.array(tensor) for name, tensor in saved.tensors.items()}
-    if _digest(tensors) != saved.metadata.get("sha256"):
-        raise RnnzooError(f"{saved.path}: the data do not match their hash")
+    if (found := specs_of(file.tensors)) != expected:
+        raise RnnzooError(f"{file.path}: found other tensors than those of {len(shard.runs)} runs: {list(found)}")
+    tensors = {name: np.array(tensor) for name, tensor in file.tensors.items()}
+    if _digest(tensors) != file.metadata.get("sha256"):
+        raise RnnzooError(f"{file.path}: the data do not match their hash")
     weights, first_moment, second_moment, *kept = (torch.from_numpy(tensors[name]) for name in expected)
     state = TrainState(plan.spec, weights, first_moment, second_moment, step)
-    return Progress(state, dict(zip(kept_steps, kept[0], strict=True)) if kept else {})
+    return ShardState(state, dict(zip(kept_steps, kept[0], strict=True)) if kept else {})
 
 
-def join_progress(spec: RNNSpec, parts: Sequence[Progress]) -> Progress:
-    """The progress of several shards that stand at the same step, to train them side by side."""
-    if len(parts) == 1 or parts[0].state is None:
-        return parts[0] if len(parts) == 1 else Progress()
-    states = [part.state for part in parts if part.state is not None]
+def join_states(spec: RNNSpec, shards: Sequence[ShardState]) -> ShardState:
+    """The state of several shards that stand at the same step, to train them side by side."""
+    if len(shards) == 1:
+        return shards[0]
+    states = [shard.state for shard in shards if shard.state is not None]
+    if not states:
+        return ShardState()
     joined = TrainState(
         spec,
         torch.cat([state.weights for state in states]),
@@ -107,7 +112,7 @@ def join_progress(spec: RNNSpec, parts: Sequence[Progress]) -> Progress:
         torch.cat([state.second_moment for state in states]),
         states[0].step,
     )
-    return Progress(joined, {step: torch.cat([part.kept[step] for part in parts]) for step in parts[0].kept})
+    return ShardState(joined, {step: torch.cat([shard.kept[step] for shard in shards]) for step in shards[0].kept})
 
 
 def _digest(tensors: dict[str, np.ndarray]) -> str:

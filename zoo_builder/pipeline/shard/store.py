@@ -1,15 +1,7 @@
-"""Writes finished shards, and says which are.
-
-A shard's part (`.build/<shard>.parquet`) holds its rows of metadata, and in its header the sizes and hashes
-of the shard's files. It is written after them, so a shard is complete when its part is there. It is sealed
-(`seal.py`), so that damage to the part itself shows too.
-"""
+"""Writes a finished shard: weights, rollouts, its rows of metadata, and last its record (`record.py`)."""
 
 from __future__ import annotations
 
-import io
-import json
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,26 +10,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from pydantic import BaseModel
 from torch import Tensor
 
-from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ShardPlan, ZooPlan
+from rnnzoo.zoo_builder.pipeline.shard.record import rows_file, write_record
 from rnnzoo.zoo_builder.pipeline.shard.saved_state import state_path
-from rnnzoo.zoo_builder.pipeline.shard.seal import check_seal, seal
 from rnnzoo.zoo_builder.rnn import unflatten_weights
 from rnnzoo.zoo_builder.rollouts import Evaluation, rollout_items
 from rnnzoo.zoo_builder.storage import schema
-from rnnzoo.zoo_builder.storage.files import file_in, fit
-from rnnzoo.zoo_builder.storage.manifest import FileEntry
-from rnnzoo.zoo_builder.storage.parquet import read_note, read_table
-from rnnzoo.zoo_builder.storage.shards import file_sha256, row_sha256, write_file, write_shard
-
-log = logging.getLogger(__name__)
-
-
-def part_path(folder: Path, shard: ShardPlan) -> Path:
-    return folder / schema.BUILD_FOLDER / f"{shard.name}.parquet"
+from rnnzoo.zoo_builder.storage.shards import row_sha256, write_shard
+from rnnzoo.zoo_builder.storage.writing import replacing
 
 
 def store_shard(
@@ -49,7 +31,8 @@ def store_shard(
     evaluations: Mapping[int, Evaluation],
     rows: slice,
 ) -> None:
-    """Write a shard's weights and rollouts, sorted by step and then as the runs stand in the shard; then its part.
+    """Write a shard's weights and rollouts, sorted by step and then as the runs stand in the shard; then
+    its rows of metadata, and its record.
 
     kept, evaluations: step -> weights [N, P] and scores of all runs trained together; `rows` are this shard's.
     """
@@ -74,45 +57,10 @@ def store_shard(
         for name in evaluations[steps[0]].columns
     }
     table = _metadata_table(plan, shard, steps, weights, scores)
-    note = {"kernel": kernel_name, "files": {name: file_entry(folder / name) for name in contents}}
-    _write_part(part_path(folder, shard), table, note)
+    with replacing(folder / rows_file(shard)) as file:
+        pq.write_table(table, file, compression="zstd")
+    write_record(folder, shard, kernel_name)
     state_path(folder, shard).unlink(missing_ok=True)
-
-
-def is_complete(folder: Path, shard: ShardPlan) -> bool:
-    """Whether a shard's part is there and its files are as the part says; a broken shard is built again."""
-    if not part_path(folder, shard).exists():
-        return False
-    try:
-        for name, entry in part_files(folder, shard).items():
-            check_file(file_in(folder, name), entry)
-    except RnnzooError as error:
-        log.warning("%s; the shard %s is built again", error, shard.name)
-        return False
-    return True
-
-
-def part_files(folder: Path, shard: ShardPlan) -> dict[str, FileEntry]:
-    """What a shard's part says of the shard's files. Raises RnnzooError when the part is missing or broken."""
-    path = file_in(folder, str(part_path(Path(), shard)))
-    files = read_part(path)[1].files
-    expected = {schema.weights_file(shard.name), schema.rollouts_file(shard.name)}
-    if files.keys() != expected:
-        raise RnnzooError(f"{path}: found the files {sorted(files)} in it, expected {sorted(expected)}")
-    return files
-
-
-def check_file(path: Path, entry: FileEntry) -> None:
-    """Raise RnnzooError unless a file is there with these bytes."""
-    try:
-        size = path.stat().st_size
-        found = file_sha256(path) if size == entry.bytes else None
-    except OSError as error:
-        raise RnnzooError(f"{path}: cannot be read: {error.strerror or error}") from error
-    if found is None:
-        raise RnnzooError(f"{path}: found {size} bytes, expected {entry.bytes}")
-    if found != entry.sha256:
-        raise RnnzooError(f"{path}: found sha256 {found}, expected {entry.sha256}")
 
 
 def _rollouts(
@@ -161,29 +109,3 @@ def _metadata_table(
                 }
             )
     return pa.Table.from_pylist(rows, schema=schema.metadata_schema(plan.family.columns()))
-
-
-def _write_part(path: Path, table: pa.Table, note: Mapping[str, Any]) -> None:
-    """Write a part whole or not at all, with a JSON note in its header, and sealed."""
-    table = table.replace_schema_metadata({"rnnzoo": json.dumps(note, sort_keys=True)})
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
-    write_file(path, seal(buffer.getvalue()))
-
-
-class PartNote(BaseModel):
-    """What a part says of its shard."""
-
-    kernel: str
-    files: dict[str, FileEntry]
-
-
-def read_part(path: Path) -> tuple[pa.Table, PartNote]:
-    """A part's rows and its note. Raises RnnzooError for what is no part."""
-    check_seal(path)
-    return read_table(path), fit(PartNote, read_note(path), f"{path}: its note")
-
-
-def file_entry(path: Path) -> dict[str, Any]:
-    """What a manifest says of a file."""
-    return {"bytes": path.stat().st_size, "sha256": file_sha256(path)}

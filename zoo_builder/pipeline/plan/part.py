@@ -1,4 +1,4 @@
-"""A part of a build: `--part 2/8` is the second of eight, to be built by somebody else than the others."""
+"""A part of a build: 2/8 is the second of eight, to be built by somebody else than the others."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Part:
     def parse(cls, text: str) -> Part:
         found = re.fullmatch(r"([1-9]\d{0,5})/([1-9]\d{0,5})", text, re.ASCII)
         if not found or int(found[1]) > int(found[2]):
-            raise RnnzooError(f"--part: found {text!r}, expected i/n with i from 1 to n, as 2/8")
+            raise RnnzooError(f"part: found {text!r}, expected i/n with i from 1 to n, as 2/8")
         return cls(int(found[1]), int(found[2]))
 
     def choose(self, shards: Sequence[ShardPlan]) -> list[ShardPlan]:

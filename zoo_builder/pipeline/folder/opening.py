@@ -1,4 +1,4 @@
-"""The folder that a zoo is built in: opened for a config, tidied, and turned into a finished zoo.
+"""The folder that a zoo is built in, opened for a config and tidied.
 
 Several builds may do this in one folder at once, in any order and dying at any moment.
 """
@@ -7,21 +7,16 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 from rnnzoo.zoo_builder.errors import RnnzooError
-from rnnzoo.zoo_builder.pipeline.folder.finish import finish_zoo
-from rnnzoo.zoo_builder.pipeline.locks import alone, try_claim
-from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ShardPlan, ZooPlan
-from rnnzoo.zoo_builder.pipeline.shard.store import is_complete, part_path
+from rnnzoo.zoo_builder.pipeline.locks import PLAN, locked, try_lock
 from rnnzoo.zoo_builder.storage import schema
 from rnnzoo.zoo_builder.storage.files import file_in, parse_json, read_bytes
 from rnnzoo.zoo_builder.storage.manifest import Manifest, read_manifest, write_json
 from rnnzoo.zoo_builder.storage.writing import TEMPORARY_FILES
 from rnnzoo.zoo_builder.zoos import ZooConfig, config_of
 
-_FINISH, _PLAN = "finish", "plan"
 _SHARD = re.compile(r"\.([a-z]+-\d{5}-of-\d{5})\.")
 
 
@@ -40,7 +35,7 @@ def open_folder(config: ZooConfig, folder: Path) -> Manifest | None:
     if not plan_file.exists():
         _check_empty(folder)
         _make(plan_file.parent)
-    with alone(folder, _PLAN):
+    with locked(folder, PLAN):
         finished = finished_zoo(config, folder)  # perhaps just now, by another build
         if finished is not None:
             return finished
@@ -84,41 +79,6 @@ def is_finished(folder: Path) -> bool:
     return (folder / schema.MANIFEST).exists()
 
 
-def is_built(folder: Path, shard: ShardPlan) -> bool:
-    """Whether a shard's part is there. Whether its files are sound is looked at by `open_shards`, once."""
-    return part_path(folder, shard).exists() or is_finished(folder)
-
-
-def open_shards(folder: Path, shards: Sequence[ShardPlan]) -> list[ShardPlan]:
-    """The shards that are still to be built. The part of one whose files are broken is taken away."""
-    unfinished = []
-    for shard in shards:
-        if not is_complete(folder, shard):
-            unfinished.append(shard)
-            if part_path(folder, shard).exists():
-                with alone(folder, _FINISH):
-                    part_path(folder, shard).unlink(missing_ok=True)
-    return unfinished
-
-
-def finish_folder(plan: ZooPlan, folder: Path) -> Manifest | None:
-    """Finish the zoo if all its shards are built; None if some are not. One process does it, the others wait."""
-    finished = finished_zoo(plan.config, folder)
-    if finished is not None:
-        return finished
-    with alone(folder, _FINISH):
-        finished = finished_zoo(plan.config, folder)
-        if finished is not None:
-            return finished
-        if not all(part_path(folder, shard).exists() for shard in plan.shards):
-            return None
-        for leftover in folder.rglob(TEMPORARY_FILES):
-            leftover.unlink(missing_ok=True)
-        manifest = finish_zoo(plan, folder)
-        shutil.rmtree(folder / schema.BUILD_FOLDER, ignore_errors=True)
-        return manifest
-
-
 def check_same_config(wanted: ZooConfig, found: ZooConfig, where: Path | str) -> None:
     """Raise RnnzooError, naming the first difference, unless the config found in a place is the one wanted."""
     there = found.to_dict()
@@ -149,7 +109,7 @@ def _clear_leftovers(folder: Path) -> None:
     """Remove what a build that was killed had half written: of shards that nobody is writing to now."""
     for leftover in folder.rglob(TEMPORARY_FILES):
         shard = _SHARD.match(leftover.name)
-        claim = try_claim(folder, shard[1]) if shard else None
-        if claim is not None:
-            with claim:
+        lock = try_lock(folder, shard[1]) if shard else None
+        if lock is not None:
+            with lock:
                 leftover.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""How `zoo-builder build` builds: in its own process, in several, or on a cluster."""
+"""Where `zoo-builder build` builds: in its own process, in several, or on a cluster."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from rnnzoo.zoo_builder.cluster import Resources, connect
 from rnnzoo.zoo_builder.errors import RnnzooError
-from rnnzoo.zoo_builder.pipeline.build import InThisProcess, Way
+from rnnzoo.zoo_builder.pipeline.build import Executor
+from rnnzoo.zoo_builder.pipeline.local.in_process import InProcess
 from rnnzoo.zoo_builder.pipeline.local.workers import Workers
 from rnnzoo.zoo_builder.pipeline.ray.executor import OnCluster
 from rnnzoo.zoo_builder.training.kernels import choose_kernel
@@ -16,7 +17,7 @@ from rnnzoo.zoo_builder.zoos import ZooConfig
 
 
 @dataclass(frozen=True)
-class Means:
+class ExecutionOptions:
     """What was asked for, by the options of these names."""
 
     save_every: float
@@ -29,23 +30,23 @@ class Means:
     store: str | None
 
     @contextmanager
-    def way(self, config: ZooConfig) -> Iterator[tuple[Way, str]]:
-        """The way to build, and words for it. Raises RnnzooError for options that do not go together."""
+    def executor(self, config: ZooConfig) -> Iterator[tuple[Executor, str]]:
+        """The executor, and words for it. Raises RnnzooError for options that do not go together."""
         if self.ray is not None:
-            self._refuse("with", "--workers", self.workers)
+            self._refuse("workers", self.workers, "together with")
             resources = Resources.asked_for(self.threads, self.device, self.gpus_per_task)
             with connect(self.ray) as cluster:
                 yield OnCluster(cluster, resources, self.kernel, self.save_every, self.store), f"on {cluster}"
             return
-        self._refuse("without", "--gpus-per-task", self.gpus_per_task)
-        self._refuse("without", "--store", self.store)
+        self._refuse("gpus_per_task", self.gpus_per_task, "without")
+        self._refuse("store", self.store, "without")
         kernel = choose_kernel(config.spec, config.encoding, self.device, self.kernel, self.threads)
         if self.workers in (None, 1):
-            yield InThisProcess(kernel, self.save_every), f"with kernel {kernel.name}"
+            yield InProcess(kernel, self.save_every), f"with kernel {kernel.name}"
         else:
-            way = Workers(self.workers, kernel, self.save_every, self.threads)
-            yield way, f"with kernel {kernel.name} in {self.workers} processes"
+            workers = Workers(self.workers, kernel, self.save_every, self.threads)
+            yield workers, f"with kernel {kernel.name} in {self.workers} processes"
 
-    def _refuse(self, how: str, option: str, value: object) -> None:
+    def _refuse(self, parameter: str, value: object, how: str) -> None:
         if value is not None:
-            raise RnnzooError(f"{option}: found {value} {how} --ray")
+            raise RnnzooError(f"{parameter}: found {value} {how} ray")

@@ -1,4 +1,4 @@
-"""The processes of a build as they look from outside: for those who kill them, to see what a build bears."""
+"""The processes of a build as they look from outside: for those who kill them, to see that it recovers."""
 
 from __future__ import annotations
 

@@ -1,0 +1,104 @@
+"""Builds in this process: a group of shards after the other, each locked while it is built."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from rnnzoo.zoo_builder.pipeline.folder.unbuilt import is_built
+from rnnzoo.zoo_builder.pipeline.locks import Lock, try_lock
+from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ShardPlan, ZooPlan
+from rnnzoo.zoo_builder.pipeline.progress import Interrupted, Observer
+from rnnzoo.zoo_builder.pipeline.shard.saved_state import ShardState, load_state
+from rnnzoo.zoo_builder.pipeline.shard.unit import build_shards
+from rnnzoo.zoo_builder.training.kernels import Kernel, runs_that_fit
+from rnnzoo.zoo_builder.training.loop import run_data
+
+LOOK_SECONDS = 0.5
+"""Between two looks at shards that other processes are building."""
+
+
+@dataclass(frozen=True)
+class InProcess:
+    """The executor that works in this process.
+
+    Attributes:
+        kernel: Trains and scores.
+        save_every: Seconds between two saves.
+        groups: How many groups to make of the shards that are left, at least, so that other processes find some.
+        sharing: How many processes share the kernel's GPU, and its memory.
+    """
+
+    kernel: Kernel
+    save_every: float
+    groups: int = 1
+    sharing: int = 1
+
+    def __call__(self, plan: ZooPlan, folder: Path, shards: Sequence[ShardPlan], observer: Observer) -> None:
+        """See `Executor`."""
+        steps = run_data(plan.family, []).steps
+        at_once = runs_that_fit(self.kernel, plan.spec, steps, plan.config.batch_size) // self.sharing
+        unseen, busy = deque(shards), deque[ShardPlan]()
+        while unseen:
+            share = len(unseen) * plan.config.runs_per_shard // self.groups
+            with ExitStack() as locks:
+                group = _take_group(plan, folder, unseen, busy, min(at_once, share), locks)
+                if group:
+                    build_shards(plan, folder, group, self.kernel, observer, self.save_every)
+            if not unseen and busy:
+                unseen, busy = busy, unseen
+                if not group:
+                    _wait(observer)
+
+
+def _take_group(
+    plan: ZooPlan,
+    folder: Path,
+    unseen: deque[ShardPlan],
+    busy: deque[ShardPlan],
+    most_runs: int,
+    locks: ExitStack,
+) -> list[tuple[ShardPlan, ShardState]]:
+    """Lock shards that stand at the same step, to be trained side by side, and load what is saved of each.
+
+    Takes from `unseen` what it looks at, and leaves in `busy` what others are building. A group has at most
+    `most_runs` runs, or one shard.
+    """
+    group: list[tuple[ShardPlan, ShardState]] = []
+    held = 0
+    while unseen and (not group or held + len(unseen[0].runs) <= most_runs):
+        shard = unseen[0]
+        if not is_built(folder, shard):
+            lock = _lock_unbuilt(folder, shard)
+            if lock is None:
+                busy.append(shard)
+            else:
+                state = load_state(plan, folder, shard)
+                if group and state.step != group[0][1].step:
+                    lock.release()
+                    break
+                locks.enter_context(lock)
+                group.append((shard, state))
+                held += len(shard.runs)
+        unseen.popleft()
+    return group
+
+
+def _lock_unbuilt(folder: Path, shard: ShardPlan) -> Lock | None:
+    """The lock of a shard; None where somebody else has it, or had it and built the shard."""
+    lock = try_lock(folder, shard.name)
+    if lock is not None and is_built(folder, shard):
+        lock.release()
+        return None
+    return lock
+
+
+def _wait(observer: Observer) -> None:
+    """Give others time; raises Interrupted instead if that is what is asked for."""
+    if observer.stop_requested():
+        raise Interrupted
+    time.sleep(LOOK_SECONDS)

@@ -1,0 +1,112 @@
+"""The record of a finished shard: which files it has, and by which bytes they are known.
+
+`.build/<shard>.record.json` is written after the shard's files (weights, rollouts, and its rows of metadata in
+`.build/<shard>.parquet`), so a shard is complete when its record is there. The record ends with a hash of itself:
+damage to any of the four shows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ShardPlan
+from rnnzoo.zoo_builder.storage import schema
+from rnnzoo.zoo_builder.storage.files import file_in, fit, parse_json, read_bytes
+from rnnzoo.zoo_builder.storage.manifest import FileEntry
+from rnnzoo.zoo_builder.storage.shards import file_sha256, write_file
+
+log = logging.getLogger(__name__)
+
+RECORD_SUFFIX = ".record.json"
+
+
+class ShardRecord(BaseModel):
+    """Which kernel trained a shard, and size and hash of each of its files, by their names in the zoo's folder."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    kernel: str
+    files: dict[str, FileEntry]
+
+    def to_bytes(self) -> bytes:
+        """The record's JSON, with the hash of all other entries."""
+        values = self.model_dump()
+        digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+        return (json.dumps(values | {"sha256": digest}, indent=1, sort_keys=True) + "\n").encode()
+
+
+def record_path(folder: Path, shard: ShardPlan) -> Path:
+    return folder / schema.BUILD_FOLDER / f"{shard.name}{RECORD_SUFFIX}"
+
+
+def rows_file(shard: ShardPlan) -> str:
+    """The name of the Parquet file with a shard's rows of metadata, in the zoo's folder."""
+    return f"{schema.BUILD_FOLDER}/{shard.name}.parquet"
+
+
+def shard_files(shard: ShardPlan) -> list[str]:
+    """The names of the files that a record is about."""
+    return [schema.weights_file(shard.name), schema.rollouts_file(shard.name), rows_file(shard)]
+
+
+def write_record(folder: Path, shard: ShardPlan, kernel: str) -> None:
+    """Declare a shard complete whose files have all been written. kernel: the name of the one that trained it."""
+    files = {name: file_entry(folder / name) for name in shard_files(shard)}
+    write_file(record_path(folder, shard), ShardRecord(kernel=kernel, files=files).to_bytes())
+
+
+def read_record(folder: Path, shard: ShardPlan) -> ShardRecord:
+    """The record of a shard. Raises RnnzooError where there is none, or one that was damaged."""
+    path = file_in(folder, str(record_path(Path(), shard)))
+    content = read_bytes(path)
+    values = parse_json(content, str(path))
+    if not isinstance(values, dict):
+        raise RnnzooError(f"{path}: found {type(values).__name__}, expected a JSON object")
+    record = fit(ShardRecord, {name: value for name, value in values.items() if name != "sha256"}, str(path))
+    if sorted(record.files) != sorted(shard_files(shard)):
+        raise RnnzooError(f"{path}: found the files {sorted(record.files)} in it, expected {shard_files(shard)}")
+    if record.to_bytes() != content:
+        raise RnnzooError(f"{path}: its bytes have changed since it was written")
+    return record
+
+
+def check_shard(folder: Path, shard: ShardPlan) -> None:
+    """Raise RnnzooError unless a shard has a record, and each of its files is as the record says."""
+    for name, entry in read_record(folder, shard).files.items():
+        check_file(file_in(folder, name), entry)
+
+
+def is_complete(folder: Path, shard: ShardPlan) -> bool:
+    """Whether a shard has a record and sound files. Of one that is broken it says that it is built again."""
+    if not record_path(folder, shard).exists():
+        return False
+    try:
+        check_shard(folder, shard)
+    except RnnzooError as error:
+        log.warning("%s; the shard %s is built again", error, shard.name)
+        return False
+    return True
+
+
+def check_file(path: Path, entry: FileEntry) -> None:
+    """Raise RnnzooError unless a file is there with these bytes."""
+    try:
+        size = path.stat().st_size
+        found = file_sha256(path) if size == entry.bytes else None
+    except OSError as error:
+        raise RnnzooError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if found is None:
+        raise RnnzooError(f"{path}: found {size} bytes, expected {entry.bytes}")
+    if found != entry.sha256:
+        raise RnnzooError(f"{path}: found sha256 {found}, expected {entry.sha256}")
+
+
+def file_entry(path: Path) -> FileEntry:
+    """What a record, or a manifest, says of a file."""
+    return FileEntry(bytes=path.stat().st_size, sha256=file_sha256(path))
