@@ -134,4 +134,4 @@ def test_the_bar_shows_the_first_step_at_once(capsys):
         bar.report(stored(diverged=1))
         assert not bar.stop_requested()
         assert capsys.readouterr().err == ""
-    assert "runs 2/2, 1 diverged, accuracy 0.500 at step 2" in capsys.readouterr().err
+    assert "runs 2/2, 1 diverged, step 2, accuracy 0.500" in capsys.readouterr().err

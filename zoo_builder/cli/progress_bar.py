@@ -54,7 +54,7 @@ class ProgressBar:
         words += [f"runs {tracker.runs}/{self._runs}"]
         words += [f"{tracker.diverged} diverged"] if tracker.diverged else []
         if tracker.last is not None:
-            words += [f"accuracy {tracker.last.accuracy:.3f} at step {tracker.last.step}"]
+            words += [f"step {tracker.last.step}", f"accuracy {tracker.last.accuracy:.3f}"]
         return words
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
