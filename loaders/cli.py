@@ -16,7 +16,7 @@ from rnnzoo.loaders.benchmark import TARGETS, Request, format_table, make_report
 from rnnzoo.loaders.benchmark.run import PRESETS, TRACKS
 from rnnzoo.loaders.encoders import ENCODERS
 from rnnzoo.loaders.training import TrainingConfig
-from rnnzoo.zoo_builder.cluster import ClusterCommand, GpusOption, RayOption
+from rnnzoo.ray_options import ClusterCommand, GpusOption, RayOption
 from rnnzoo.zoo_builder.errors import ParameterError
 
 app = typer.Typer(

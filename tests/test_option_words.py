@@ -11,15 +11,15 @@ from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
 
 ROOT = Path(__file__).parent.parent
 OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*")
-FOREIGN = {"--version", "--ppid"}
+FOREIGN = {"--version"}
 """Options of other programs, as they are called with."""
-LATER = ("pipeline", "cluster", "release/card.py")
+LATER = ("release/card.py",)
 """Rooms under change."""
 LIBRARY = [
     path
     for folder in ("rnnzoo", "zoo_builder", "loaders")
     for path in sorted((ROOT / folder).rglob("*.py"))
-    if "cli" not in (path.stem, path.parent.stem) and not any(room in str(path) for room in LATER)
+    if not {path.stem, path.parent.stem} & {"cli", "ray_options"} and not any(room in str(path) for room in LATER)
 ]
 
 

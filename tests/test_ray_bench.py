@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rnnzoo.loaders.benchmark import Request, read_result, run_benchmark
-from rnnzoo.zoo_builder.cluster.option import fill_in_address
+from rnnzoo.ray_options import fill_in_address
 from rnnzoo.zoo_builder.errors import RnnzooError
 
 SHORT = (("steps", 6), ("validate_every", 3), ("models", 8), ("emulator_hidden", 8))
@@ -71,7 +71,7 @@ def test_without_ray_it_says_what_to_install(language_zoo, tmp_path):
     arguments = ["run", "--zoo", language_zoo, "--encoder", "weight_norm", "--out", tmp_path, "--ray"]
     done = subprocess.run([sys.executable, "-c", program, *map(str, arguments)], capture_output=True, text=True)
     assert done.returncode == 2, done.stderr
-    assert "ray: Ray is not installed" in done.stderr
+    assert "zoo-bench: --ray: Ray is not installed" in done.stderr
     assert "pip install rnnzoo[ray]" in done.stderr
 
 

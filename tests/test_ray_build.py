@@ -153,7 +153,7 @@ def test_without_ray_it_says_what_to_install(tmp_path):
     arguments = ["build", "formal_languages", "--ray", "--out", str(tmp_path / "zoo")]
     done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
     assert done.returncode == 2, done.stderr
-    assert "ray: Ray is not installed" in done.stderr
+    assert "zoo-builder: --ray: Ray is not installed" in done.stderr
     assert "pip install rnnzoo[ray]" in done.stderr
     assert not (tmp_path / "zoo").exists()
 
@@ -163,5 +163,5 @@ def test_no_cluster_at_the_address(tmp_path):
     arguments = ["build", "formal_languages", "--ray", "127.0.0.1:1", "--out", str(tmp_path / "zoo")]
     done = subprocess.run([sys.executable, "-m", "rnnzoo.zoo_builder", *arguments], capture_output=True, text=True)
     assert done.returncode == 2, done.stderr
-    assert "ray: found '127.0.0.1:1', but no Ray cluster was reached there" in done.stderr
+    assert "--ray: found '127.0.0.1:1', but no Ray cluster was reached there" in done.stderr
     assert "Traceback" not in done.stderr

@@ -10,8 +10,8 @@ import typer
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from rnnzoo.command_line import Interrupted
-from rnnzoo.zoo_builder import pipeline
+from rnnzoo import command_line
+from rnnzoo.ray_options import ClusterCommand, GpusOption, RayOption
 from rnnzoo.zoo_builder.cli.app import (
     DeviceOption,
     KernelOption,
@@ -23,9 +23,8 @@ from rnnzoo.zoo_builder.cli.app import (
 )
 from rnnzoo.zoo_builder.cli.execution import ExecutionOptions
 from rnnzoo.zoo_builder.cli.progress_bar import ProgressBar
-from rnnzoo.zoo_builder.cluster import ClusterCommand, GpusOption, RayOption
 from rnnzoo.zoo_builder.errors import RnnzooError
-from rnnzoo.zoo_builder.pipeline import ZooPlan
+from rnnzoo.zoo_builder.pipeline import Interrupted, ZooPlan
 from rnnzoo.zoo_builder.pipeline.build import build_plan, count_runs
 from rnnzoo.zoo_builder.pipeline.folder.opening import finished_zoo
 from rnnzoo.zoo_builder.pipeline.merge import config_of_parts, merge_parts
@@ -126,9 +125,9 @@ def _build(
         try:
             with logging_redirect_tqdm(), ProgressBar(runs, config.steps) as bar:
                 return build_plan(plan, out, executor, bar, part)
-        except pipeline.Interrupted:
+        except Interrupted:
             saved = "stopped; everything is saved, and the same command goes on from here"
-            raise Interrupted(saved) from None
+            raise command_line.Interrupted(saved) from None
 
 
 @app.command()

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from rnnzoo.zoo_builder.cluster import Resources, connect
-from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.errors import ParameterError
 from rnnzoo.zoo_builder.pipeline.build import Executor
 from rnnzoo.zoo_builder.pipeline.local.in_process import InProcess
 from rnnzoo.zoo_builder.pipeline.local.workers import Workers
@@ -49,4 +49,4 @@ class ExecutionOptions:
 
     def _refuse(self, parameter: str, value: object, how: str) -> None:
         if value is not None:
-            raise RnnzooError(f"{parameter}: found {value} {how} ray")
+            raise ParameterError(parameter, f"found {value} {how} ray")

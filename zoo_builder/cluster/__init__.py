@@ -1,18 +1,15 @@
-"""Work on a Ray cluster: `connection.py` reaches one, `tasks.py` runs tasks there, `option.py` has the options.
+"""Work on a Ray cluster: `connection.py` reaches one, `tasks.py` runs tasks there.
 
 Ray is an extra (`pip install rnnzoo[ray]`), and imported only when it is asked for.
 """
 
-from rnnzoo.zoo_builder.cluster.connection import DEATHS, Cluster, connect
-from rnnzoo.zoo_builder.cluster.option import ClusterCommand, GpusOption, RayOption
+from rnnzoo.zoo_builder.cluster.connection import DEATHS, LOCAL, Cluster, connect
 from rnnzoo.zoo_builder.cluster.tasks import Resources, TaskEnvironment, as_finished, check_shared
 
 __all__ = [
     "DEATHS",
+    "LOCAL",
     "Cluster",
-    "ClusterCommand",
-    "GpusOption",
-    "RayOption",
     "Resources",
     "TaskEnvironment",
     "as_finished",

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from rnnzoo.zoo_builder.cluster.option import LOCAL
-from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
+
+LOCAL = "local"
+"""The address of a cluster that is started on this machine."""
 
 OBJECT_STORE_BYTES = 256 * 2**20
 """Shared memory of a cluster started here: room for the images of a zoo, which is all that goes there."""
@@ -57,12 +59,12 @@ class Cluster:
             return
         most = max((node.get("CPU", 0) for node in nodes), default=0)
         message = (
-            f"ray: no node has room for a task of {cpus:g} CPUs (threads) and {gpus:g} GPUs; "
+            f"no node has room for a task of {cpus:g} CPUs (threads) and {gpus:g} GPUs; "
             f"found {len(nodes)} nodes, of {most:g} CPUs at most, and {sum(n.get('GPU', 0) for n in nodes):g} GPUs"
         )
         if self.started:
-            raise RnnzooError(message)
-        logging.getLogger(__name__).warning("%s; waiting for one that has", message)
+            raise ParameterError("ray", message)
+        logging.getLogger(__name__).warning("ray: %s; waiting for one that has", message)
 
     def get(self, reference: Any, name: str = "this process") -> Any:
         """The result of a task of this name. Raises RnnzooError where the user can mend what went wrong."""
@@ -80,7 +82,7 @@ class Cluster:
             if isinstance(error, exceptions.RayTaskError):
                 raise
             last = str(error).strip().partition("\n")[0]
-            raise RnnzooError(f"ray: {name}: given up after {DEATHS + 1} deaths: {last}") from error
+            raise ParameterError("ray", f"{name}: given up after {DEATHS + 1} deaths: {last}") from error
 
 
 @contextlib.contextmanager
@@ -101,7 +103,7 @@ def connect(address: str) -> Iterator[Cluster]:
             _knock(address)
             ray.init(address=address, **UNHEARD)
     except Exception as error:  # Ray raises exceptions of many kinds here, also plain ones
-        raise RnnzooError(f"ray: found {address!r}, but no Ray cluster was reached there: {error}") from error
+        raise ParameterError("ray", f"found {address!r}, but no Ray cluster was reached there: {error}") from error
     try:
         yield Cluster(ray, started=address == LOCAL, borrowed=False)
     finally:
@@ -132,5 +134,5 @@ def _import_ray() -> ModuleType:
     try:
         import ray
     except ImportError as error:
-        raise RnnzooError(f"ray: Ray is not installed ({error}); pip install rnnzoo[ray]") from error
+        raise ParameterError("ray", f"Ray is not installed ({error}); pip install rnnzoo[ray]") from error
     return ray

@@ -14,7 +14,7 @@ import torch
 
 import rnnzoo
 from rnnzoo.zoo_builder.cluster.connection import DEATHS, Cluster
-from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.errors import ParameterError
 
 Item = TypeVar("Item")
 
@@ -42,11 +42,11 @@ class Resources:
     def asked_for(cls, threads: int | None, device: str, gpus: float | None) -> Resources:
         """From threads (default 1), device and GPUs a task (default: 1 with device cuda, else none)."""
         if device not in SHARES:
-            raise RnnzooError(f"device: found {device!r}, expected one of {', '.join(SHARES)}")
+            raise ParameterError("device", f"found {device!r}, expected one of {', '.join(SHARES)}")
         gpus = float(device == "cuda") if gpus is None else gpus
         least, most, expected = SHARES[device]
         if not least <= gpus <= most:
-            raise RnnzooError(f"gpus_per_task: found {gpus:g} with device {device}, expected {expected}")
+            raise ParameterError("gpus_per_task", f"found {gpus:g} with device {device}, expected {expected}")
         return cls(threads or 1, gpus)
 
     @property
@@ -74,8 +74,8 @@ class TaskEnvironment:
     def take_over(self) -> None:
         """Use its number of threads, and stand where it stands, so that relative paths mean the same."""
         if self.version != rnnzoo.__version__:
-            raise RnnzooError(
-                f"ray: node {platform.node()} has rnnzoo {rnnzoo.__version__}, expected {self.version}"
+            raise ParameterError(
+                "ray", f"node {platform.node()} has rnnzoo {rnnzoo.__version__}, expected {self.version}"
             )
         torch.set_num_threads(self.threads)
         if self.folder.is_dir():
@@ -85,9 +85,10 @@ class TaskEnvironment:
 def check_shared(path: Path, parameter: str) -> None:
     """In a task: raise RnnzooError, naming a parameter, unless this node sees what its sender left at `path`."""
     if not path.exists():
-        raise RnnzooError(
-            f"{parameter}: node {platform.node()} finds no {path.absolute()}, which its sender has just written; "
-            "expected a folder that all nodes share"
+        raise ParameterError(
+            parameter,
+            f"node {platform.node()} finds no {path.absolute()}, which its sender has just written; "
+            "expected a folder that all nodes share",
         )
 
 

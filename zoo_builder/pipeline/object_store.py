@@ -16,7 +16,7 @@ from typing import Any
 
 import fsspec
 
-from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.errors import ParameterError
 from rnnzoo.zoo_builder.pipeline.folder.opening import check_same_config, parse_config, plan_path
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ShardPlan
 from rnnzoo.zoo_builder.pipeline.shard.record import RECORD_SUFFIX, record_path, shard_files
@@ -48,9 +48,10 @@ class ObjectStore:
         """Raise RnnzooError unless this store holds a build of this config."""
         found = self._plan()
         if found is None:
-            raise RnnzooError(
-                f"store: {self.url}: node {platform.node()} finds no {_PLAN} there, which this build has just "
-                "written; expected a store that all nodes reach"
+            raise ParameterError(
+                "store",
+                f"{self.url}: node {platform.node()} finds no {_PLAN} there, which this build has just "
+                "written; expected a store that all nodes reach",
             )
         check_same_config(config, found, f"store: {self.url}")
 
@@ -126,7 +127,7 @@ class ObjectStore:
         try:
             yield
         except (OSError, ImportError, ValueError) as error:
-            raise RnnzooError(f"store: {self.url}: {error}") from error
+            raise ParameterError("store", f"{self.url}: {error}") from error
 
 
 _NOWHERE = Path()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ZooPlan
 from rnnzoo.zoo_builder.pipeline.progress import ShardProgress
 from rnnzoo.zoo_builder.training.kernels import Kernel
@@ -66,10 +67,11 @@ class Outcome(Enum):
 
 @dataclass(frozen=True)
 class Ended:
-    """To the driver: the worker's last words. text: the error's message, or the trace of an exception."""
+    """To the driver: the worker's last words. error: that it FAILED with. trace: of what it CRASHED with."""
 
     outcome: Outcome
-    text: str = ""
+    error: RnnzooError | None = None
+    trace: str = ""
 
 
 ToDriver = Ready | ShardProgress | LogMessage | Ended

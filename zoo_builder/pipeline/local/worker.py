@@ -83,7 +83,7 @@ def _do(job: Job, driver: DriverConnection) -> Ended:
     except Interrupted:
         return Ended(Outcome.STOPPED)
     except RnnzooError as error:
-        return Ended(Outcome.FAILED, str(error))
+        return Ended(Outcome.FAILED, error)
     except Exception:
-        return Ended(Outcome.CRASHED, traceback.format_exc())
+        return Ended(Outcome.CRASHED, trace=traceback.format_exc())
     return Ended(Outcome.DONE)

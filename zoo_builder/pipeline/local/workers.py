@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
 from rnnzoo.zoo_builder.pipeline.local.messages import (
     Ended,
     Job,
@@ -226,10 +226,10 @@ class _Crew:
         match worker.ended:
             case Ended(Outcome.DONE):
                 pass
-            case Ended(Outcome.FAILED, text):
-                self._fail(RnnzooError(text))
-            case Ended(Outcome.CRASHED, text):
-                self._fail(RuntimeError(f"a worker failed:\n{text}"))
+            case Ended(Outcome.FAILED, RnnzooError() as error):
+                self._fail(error)
+            case Ended(Outcome.CRASHED, trace=trace):
+                self._fail(RuntimeError(f"a worker failed:\n{trace}"))
             case _ if self._stopping:
                 self._interrupted = True
             case Ended(Outcome.STOPPED):  # somebody asked this one alone
@@ -246,7 +246,7 @@ class _Crew:
             return
         died = f"workers died {MOST_DEATHS} times at {where}, the last one {how}"
         question = f"is there memory for {len(self._jobs)} of them?"
-        self._fail(RnnzooError(f"workers: {worker.job.folder}: {died}; expected them to get on: {question}"))
+        self._fail(ParameterError("workers", f"{worker.job.folder}: {died}; expected them to get on: {question}"))
 
 
 @contextlib.contextmanager

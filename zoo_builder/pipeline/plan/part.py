@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.errors import ParameterError
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ShardPlan
 
 
@@ -21,7 +21,7 @@ class Part:
     def parse(cls, text: str) -> Part:
         found = re.fullmatch(r"([1-9]\d{0,5})/([1-9]\d{0,5})", text, re.ASCII)
         if not found or int(found[1]) > int(found[2]):
-            raise RnnzooError(f"part: found {text!r}, expected i/n with i from 1 to n, as 2/8")
+            raise ParameterError("part", f"found {text!r}, expected i/n with i from 1 to n, as 2/8")
         return cls(int(found[1]), int(found[2]))
 
     def choose(self, shards: Sequence[ShardPlan]) -> list[ShardPlan]:

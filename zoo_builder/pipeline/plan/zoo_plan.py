@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.errors import ParameterError
 from rnnzoo.zoo_builder.rnn import RNNSpec
 from rnnzoo.zoo_builder.splits import SPLITS, Splits, assign_splits
 from rnnzoo.zoo_builder.storage.schema import shard_name
@@ -67,9 +67,10 @@ class ZooPlan:
                 group = runs[index * size : (index + 1) * size]
                 plans.append(ShardPlan(shard_name(split, index, count), split, group))
         if len(plans) > MOST_SHARDS:
-            raise RnnzooError(
-                f"runs_per_shard: found {size}, which makes {len(plans)} shards, expected at most {MOST_SHARDS}: "
-                "more runs in a shard make fewer"
+            raise ParameterError(
+                "runs_per_shard",
+                f"found {size}, which makes {len(plans)} shards, expected at most {MOST_SHARDS}: "
+                "more runs in a shard make fewer",
             )
         return plans
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnzoo.zoo_builder.cluster import DEATHS, Cluster, Resources, TaskEnvironment, as_finished
-from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.errors import ParameterError
 from rnnzoo.zoo_builder.pipeline.object_store import ObjectStore
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ShardPlan, ZooPlan
 from rnnzoo.zoo_builder.pipeline.progress import Interrupted, Observer, ShardProgress
@@ -131,9 +131,10 @@ class _ClusterBuild:
         self._store.discard(shard)
         self._fetches[shard.name] += 1
         if self._fetches[shard.name] == MOST_FETCHES:
-            raise RnnzooError(
-                f"store: {self._job.store}: shard {shard.name} came back broken {MOST_FETCHES} times, "
-                "expected what was put there"
+            raise ParameterError(
+                "store",
+                f"{self._job.store}: shard {shard.name} came back broken {MOST_FETCHES} times, "
+                "expected what was put there",
             )
         return False
 

@@ -1,4 +1,7 @@
-"""The options of work on a cluster. The value of `--ray [ADDRESS]` may be left out, which Typer does not know."""
+"""The options of work on a Ray cluster, for both commands.
+
+The value of `--ray [ADDRESS]` may be left out, which Typer does not know.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from rnnzoo.zoo_builder.cluster import LOCAL
+
 OPTION = "--ray"
-LOCAL = "local"
 
 RayOption = Annotated[
     str | None,
