@@ -60,6 +60,18 @@ def load_library(source: Path, definitions: Mapping[str, str]) -> ctypes.CDLL:
         raise KernelUnavailable(f"{library}: compiled, but does not load: {error}") from error
 
 
+def cell_definition(cell: str) -> dict[str, str]:
+    """The definition that makes a source compute this cell, which has a header of its name.
+
+    Raises KernelUnavailable for a cell without one.
+    """
+    header = HEADERS / "cells" / f"{cell}.h"
+    if not header.is_file():
+        known = sorted(path.stem for path in header.parent.glob("*.h"))
+        raise KernelUnavailable(f"cell: found {cell!r}, expected one that is written in C++: {', '.join(known)}")
+    return {"RNNZOO_CELL": f'"cells/{cell}.h"'}
+
+
 def find_compiler() -> tuple[str, ...]:
     """The command of the C++ compiler: `CXX`, which may hold options, or the first of `COMPILERS` there is."""
     chosen = os.environ.get("CXX")
@@ -90,7 +102,7 @@ def cache_folder() -> Path:
 def _fingerprint(compiler: tuple[str, ...], flags: list[str], source: Path) -> str:
     parts = [shlex.join(compiler), _compiler_version(compiler), _cpu(), *flags]
     digest = hashlib.sha256("\n".join(parts).encode())
-    for path in (source, *sorted({*source.parent.glob("*.h"), *HEADERS.glob("*.h")})):
+    for path in (source, *sorted({*source.parent.glob("*.h"), *HEADERS.rglob("*.h")})):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:32]
 

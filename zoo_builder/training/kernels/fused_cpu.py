@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from rnnzoo.zoo_builder.compiled.compiler import KernelUnavailable, load_library
+from rnnzoo.zoo_builder.compiled.compiler import cell_definition, load_library
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import RNNSpec
 from rnnzoo.zoo_builder.tasks.data import Data
@@ -131,11 +131,10 @@ def available_cores() -> int:
 @cache
 def _library(spec: RNNSpec, tokens: bool) -> ctypes.CDLL:
     """The library for one shape, with the types of its functions declared."""
-    if spec.cell != "lstm":
-        raise KernelUnavailable(f"cell: found {spec.cell!r}, expected 'lstm', the one the fused kernel computes")
     library = load_library(
         SOURCE,
         {
+            **cell_definition(spec.cell),
             "RNNZOO_INPUTS": str(spec.input_size),
             "RNNZOO_HIDDEN": str(spec.hidden_size),
             "RNNZOO_OUTPUTS": str(spec.output_size),

@@ -1,0 +1,27 @@
+// The cell of an RNN, fixed when code is compiled: RNNZOO_CELL names its header, "cells/lstm.h".
+//
+// A cell's header defines `struct Cell`, all that is special about it:
+//
+//   kGates        blocks of rows in PyTorch's weight matrices and biases
+//   kSums         pre-activations of a unit, side by side in one row: the first kGates of them take what W_ih and
+//                 b_ih give, the last kGates what W_hh and b_hh give; where the two overlap, they add up
+//   input_place   where in that row a gate of W_ih and b_ih stands; those of W_hh and b_hh stand in PyTorch's order
+//   kHasMemory    whether a unit has a second state variable, which no weights read (c of an LSTM)
+//   kKeepsSums    whether the way back needs what `step` leaves in the sums
+//   kCarries      whether a step's state acts on the next one by another way than W_hh
+//   step          from the pre-activations of some rows, which it replaces by what `step_back` needs, and the
+//                 state before: the state after
+//   step_back     replaces what `step` left by the gradients of the pre-activations. d_hidden: the gradient of h,
+//                 of all ways but the carried one; carried: that of what the cell carries, from the step after
+//                 this one, replaced by that for the step before.
+
+#pragma once
+
+#include "simd.h"
+
+// Of one vector of units.
+struct State {
+    Vec hidden, memory;  // h, and zero in a cell without a memory
+};
+
+#include RNNZOO_CELL
