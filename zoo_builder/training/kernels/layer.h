@@ -5,6 +5,7 @@
 
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 
 #include "products.h"
@@ -30,12 +31,11 @@ struct LayerWeights {
 constexpr size_t kStateSize = kRows * kUnits;
 constexpr size_t kSumsSize = kRows * kSumRow;
 
-// The tile of a step that stays in registers: the sums of so many rows and vectors of units, of which as many as
-// the cell has gates grow at a time, out of 16 or of 32 registers.
-constexpr int kTileUnits = 4 / Cell::kSums < kVectors ? 4 / Cell::kSums : kVectors;
-constexpr int kGrowingSums = kAccumulators < 16 ? 12 : kAccumulators;
-constexpr int power_of_two_within(int most) { return most < 2 ? 1 : 2 * power_of_two_within(most / 2); }
-constexpr int kTileRows = power_of_two_within(kGrowingSums / (kTileUnits * Cell::kGates));
+// The tile of a step that stays in registers: the sums of so many rows and vectors of units. At a time as many of
+// them grow as the cell has gates; beside those there must be room for a row of weights and for the sums that wait.
+constexpr int kTileUnits = Cell::kSums == 1 && kVectors > 1 ? 2 : 1;
+constexpr int kGrowingSums = kAccumulators < 16 ? 10 : 24;
+constexpr int kTileRows = std::min(4, kGrowingSums / (Cell::kGates * kTileUnits));
 
 // sum[r * Units + u][First + g] += sum_k a[r, k] b[k, gate g, vector u of units]
 template <int Rows, int Units, int First>
@@ -96,10 +96,11 @@ INLINE void forward_tile(const LayerWeights& weights, const LayerTrace& trace, i
 template <int Width, class Input>
 INLINE void forward_step(const LayerWeights& weights, const LayerTrace& trace, int t, const Input* inputs,
                          int input_row) {
-    for (int row = 0; row < kRows; row += kTileRows)
+    for_tiles<kRows, kTileRows>([&](int row, auto rows) {
         for_tiles<kVectors, kTileUnits>([&](int vector, auto units) {
-            forward_tile<Width, kTileRows, units>(weights, trace, t, row, vector * kLanes, inputs, input_row);
+            forward_tile<Width, rows, units>(weights, trace, t, row, vector * kLanes, inputs, input_row);
         });
+    });
 }
 
 // Turns what the cell left in the sums of step t into the sums' gradients. The gradient of h is that from above and
