@@ -13,10 +13,11 @@ from compilers import needs_compiler
 
 from rnnzoo.zoo_builder.compiled import compiler
 from rnnzoo.zoo_builder.compiled.compiler import KernelUnavailable
-from rnnzoo.zoo_builder.rnn import RNNSpec
+from rnnzoo.zoo_builder.rnn import CELLS, RNNSpec
 from rnnzoo.zoo_builder.training.kernels.fused_cpu import SOURCE
 
 SMALL = {
+    **compiler.cell_definition("lstm"),
     "RNNZOO_INPUTS": "2",
     "RNNZOO_HIDDEN": "2",
     "RNNZOO_OUTPUTS": "2",
@@ -49,6 +50,13 @@ def test_processes_that_race_and_a_damaged_library(tmp_path: Path) -> None:
     library.write_bytes(whole[: len(whole) // 2])
     assert load_elsewhere(tmp_path).communicate()[0] == expected
     assert library.stat().st_size == len(whole)
+
+
+def test_every_cell_of_the_product_has_a_header() -> None:
+    for cell in CELLS:
+        assert compiler.cell_definition(cell) == {"RNNZOO_CELL": f'"cells/{cell}.h"'}
+    with pytest.raises(KernelUnavailable, match="cell: found 'liquid', expected one that is written in C"):
+        compiler.cell_definition("liquid")
 
 
 def test_no_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The fused CPU kernel against `rnn_forward`, autograd and `torch.optim.AdamW`."""
+"""The fused CPU kernel of every cell against `rnn_forward`, autograd and `torch.optim.AdamW`."""
 
 from __future__ import annotations
 
@@ -12,9 +12,14 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot, softmax
 
 from rnnzoo.zoo_builder.errors import RnnzooError
+<<<<<<< HEAD
 from rnnzoo.zoo_builder.rnn import RNNSpec, rnn_forward, unflatten_weights
 from rnnzoo.zoo_builder.tasks.data import Data
 from rnnzoo.zoo_builder.tasks.encodings import TileEncoding, TokenEncoding
+=======
+from rnnzoo.zoo_builder.rnn import CELLS, RNNSpec, rnn_forward, unflatten_weights
+from rnnzoo.zoo_builder.tasks.base import Data, TileEncoding, TokenEncoding
+>>>>>>> fa0b6be (The fused kernel is tested for every cell, at widths of whole vectors and not)
 from rnnzoo.zoo_builder.training.kernels.base import BETA1, TrainState
 from rnnzoo.zoo_builder.training.kernels.fused_cpu import FusedCpuKernel
 
@@ -49,12 +54,21 @@ class Case:
         return Data(encoding, items, None if self.tokens else labels, views if self.views else None)
 
 
-LANGUAGES = Case(RNNSpec(6, 32, 6, num_layers=2), steps=11)
-ODD_LANGUAGES = Case(RNNSpec(5, 20, 5, num_layers=1), steps=4, views=True)
-IMAGES = Case(RNNSpec(7, 32, 10, num_layers=3), steps=6, views=True)
-PLAIN_IMAGES = Case(RNNSpec(7, 32, 10, num_layers=3), steps=3)
-CASES = {"languages": LANGUAGES, "odd": ODD_LANGUAGES, "images": IMAGES, "plain-images": PLAIN_IMAGES}
+def cases_of(cell: str, odd_width: int) -> dict[str, Case]:
+    """Of one cell: one, two and three layers, of whole vectors and not."""
+    cases = {
+        "languages": Case(RNNSpec(6, 32, 6, 2, cell), steps=11),
+        "odd": Case(RNNSpec(5, odd_width, 5, 1, cell), steps=4, views=True),
+        "images": Case(RNNSpec(7, 33, 10, 3, cell), steps=6, views=True),
+        "plain-images": Case(RNNSpec(7, 33, 10, 3, cell), steps=3),
+    }
+    return {f"{cell}-{name}": case for name, case in cases.items()}
+
+
+CASES = {**cases_of("lstm", 20), **cases_of("gru", 4), **cases_of("tanh", 64)}
+LANGUAGES, IMAGES = CASES["lstm-languages"], CASES["lstm-images"]
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+every_cell = pytest.mark.parametrize("cell", CELLS)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -137,6 +151,12 @@ class TestTraining:
             scale = named[name].abs().max()
             assert (found - named[name]).abs().max() < 1e-5 * scale, name
 
+    @pytest.mark.slow
+    @every_cell
+    @pytest.mark.parametrize(("width", "layers"), [(1, 1), (4, 3), (24, 2), (33, 1), (64, 2)])
+    def test_gradients_of_other_widths_and_depths(self, cell: str, width: int, layers: int) -> None:
+        self.test_gradients_equal_autograd(Case(RNNSpec(7, width, 10, layers, cell), steps=6, views=True), 20)
+
     @every_case
     def test_trajectory_of_200_steps(self, case: Case) -> None:
         """Weights within 5e-5 and losses within 5e-6: ten times what was found, as far as torch's float32 is
@@ -196,10 +216,11 @@ class TestTraining:
             assert torch.equal(losses[neighbour], calm_losses[neighbour])
             assert torch.equal(state.weights[neighbour], calm.weights[neighbour])
 
+    @every_cell
     @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-    def test_any_weight_that_is_not_finite_shows_in_the_loss(self, bad: float) -> None:
+    def test_any_weight_that_is_not_finite_shows_in_the_loss(self, cell: str, bad: float) -> None:
         """Model n has one in parameter n."""
-        spec = LANGUAGES.spec
+        spec = CASES[f"{cell}-languages"].spec
         models = len(spec.parameters)
         state = TrainState.initial(spec, [0] * models)
         for n, parameter in enumerate(spec.parameters):
@@ -236,10 +257,11 @@ class TestScoring:
 
 @needs_compiler
 class TestSampling:
-    def test_strings_equal_reference(self) -> None:
+    @every_cell
+    def test_strings_equal_reference(self, cell: str) -> None:
         """At every position whose past both agree on, the token is the reference's, unless the number drawn is
         within 1e-5 of where the reference's choice changes."""
-        spec, begin, (models, strings, steps) = LANGUAGES.spec, 3, (2, 100, 30)
+        spec, begin, (models, strings, steps) = CASES[f"{cell}-languages"].spec, 3, (2, 100, 30)
         weights = 4 * TrainState.initial(spec, [0, 1]).weights
         uniforms = torch.rand(models, strings, steps, generator=torch.Generator().manual_seed(2))
         written = FusedCpuKernel().sample_strings(spec, weights, begin, uniforms)
