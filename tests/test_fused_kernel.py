@@ -12,14 +12,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot, softmax
 
 from rnnzoo.zoo_builder.errors import RnnzooError
-<<<<<<< HEAD
-from rnnzoo.zoo_builder.rnn import RNNSpec, rnn_forward, unflatten_weights
+from rnnzoo.zoo_builder.rnn import CELLS, RNNSpec, rnn_forward, unflatten_weights
 from rnnzoo.zoo_builder.tasks.data import Data
 from rnnzoo.zoo_builder.tasks.encodings import TileEncoding, TokenEncoding
-=======
-from rnnzoo.zoo_builder.rnn import CELLS, RNNSpec, rnn_forward, unflatten_weights
-from rnnzoo.zoo_builder.tasks.base import Data, TileEncoding, TokenEncoding
->>>>>>> fa0b6be (The fused kernel is tested for every cell, at widths of whole vectors and not)
 from rnnzoo.zoo_builder.training.kernels.base import BETA1, TrainState
 from rnnzoo.zoo_builder.training.kernels.fused_cpu import FusedCpuKernel
 
@@ -334,3 +329,14 @@ class TestChecks:
                 Data(TileEncoding(7, 1.0, 0.0), torch.zeros(3, 14, dtype=torch.uint8)),
                 torch.zeros(1, 2, dtype=torch.int32),
             )
+
+    def test_steps_of_the_compiled_form(self) -> None:
+        class Pairs(TokenEncoding):
+            def steps(self, item_bytes: int) -> int:
+                return item_bytes // 2
+
+        items = torch.zeros(1, 12, dtype=torch.uint8)
+        with pytest.raises(RnnzooError, match="items: found 6 steps in 12 bytes, expected at least 1, and 11 by"):
+            self.score(data=Data(Pairs(6, 0), items))
+        with pytest.raises(RnnzooError, match="items: found 0 steps in 1 bytes, expected at least 1"):
+            self.score(data=Data(TokenEncoding(6, 0), items[:, :1].contiguous()))

@@ -1,11 +1,14 @@
 """Which kernel a build gets, and what it says when it cannot get the fast one."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from rnnzoo.zoo_builder.compiled.compiler import KernelUnavailable
 from rnnzoo.zoo_builder.errors import RnnzooError
-from rnnzoo.zoo_builder.rnn import RNNSpec
+from rnnzoo.zoo_builder.rnn import CELLS, RNNSpec
+from rnnzoo.zoo_builder.tasks.encodings import TokenEncoding
 from rnnzoo.zoo_builder.tasks.formal_languages.family import FormalLanguages
 from rnnzoo.zoo_builder.training.kernels import TorchKernel, choice, choose_kernel, runs_that_fit
 
@@ -36,6 +39,20 @@ def test_asking_for_what_cannot_be_had_is_an_error(no_compiler):
         choose_kernel(SPEC, ENCODING, device="cuda")
     with pytest.raises(RnnzooError, match="kernel: found 'magic', expected one of auto, fused, torch"):
         choose_kernel(SPEC, ENCODING, kernel="magic")
+
+
+def test_what_no_compiled_kernel_knows_goes_to_torch(monkeypatch, caplog):
+    class Backwards(TokenEncoding):
+        def compiled_form(self):
+            return None
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setitem(CELLS, "liquid", replace(CELLS["tanh"], name="liquid"))
+    assert choose_kernel(SPEC, Backwards(6, 0)).name == "torch-cpu"
+    assert choose_kernel(replace(SPEC, cell="liquid"), ENCODING).name == "torch-cpu"
+    encoding, cell = (record.message for record in caplog.records)
+    assert "encoding: found 'tokens', which has no compiled form" in encoding
+    assert "cell: found 'liquid', expected one that is written in C++: gru, lstm, tanh" in cell
 
 
 def test_torch_is_taken_where_it_is_asked_for():

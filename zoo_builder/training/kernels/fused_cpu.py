@@ -14,11 +14,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from rnnzoo.zoo_builder.compiled.compiler import cell_definition, load_library
+from rnnzoo.zoo_builder.compiled.compiler import KernelUnavailable, cell_definition, load_library
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import RNNSpec
 from rnnzoo.zoo_builder.tasks.data import Data
-from rnnzoo.zoo_builder.tasks.encodings import Encoding, TileEncoding, TokenEncoding
+from rnnzoo.zoo_builder.tasks.encodings import CompiledForm, Encoding
 from rnnzoo.zoo_builder.training.kernels.base import TrainState
 
 SOURCE = Path(__file__).with_name("fused.cpp")
@@ -57,7 +57,7 @@ class FusedCpuKernel:
 
     def prepare(self, spec: RNNSpec, encoding: Encoding) -> None:
         """Compile (or find in the cache) what this shape needs. Raises KernelUnavailable."""
-        _library(spec, isinstance(encoding, TokenEncoding))
+        _library(spec, _form(encoding).next_token)
 
     def train_steps(
         self, state: TrainState, data: Data, item_ids: Tensor, learning_rates: Tensor, weight_decays: Tensor
@@ -71,7 +71,7 @@ class FusedCpuKernel:
             _check(name, getattr(state, name), torch.float32, (models, spec.num_parameters))
         if sequences == 0:
             raise RnnzooError("item_ids: found batches of 0 items, expected at least 1")
-        library = _library(spec, isinstance(data.encoding, TokenEncoding))
+        library = _library(spec, _form(data.encoding).next_token)
         losses = torch.empty(models, train_steps)
         status = library.rnnzoo_train(
             _data(spec, data, item_ids),
@@ -87,7 +87,7 @@ class FusedCpuKernel:
         """See `Kernel.score_items`."""
         models, sequences = _check("item_ids", item_ids, torch.int32, (None, None))
         _check("weights", weights, torch.float32, (models, spec.num_parameters))
-        library = _library(spec, isinstance(data.encoding, TokenEncoding))
+        library = _library(spec, _form(data.encoding).next_token)
         losses = torch.empty(models, sequences)
         correct = torch.empty(models, sequences, dtype=torch.bool)
         status = library.rnnzoo_score(
@@ -149,10 +149,18 @@ def _library(spec: RNNSpec, tokens: bool) -> ctypes.CDLL:
     return library
 
 
+def _form(encoding: Encoding) -> CompiledForm:
+    """How the C++ code is to read items."""
+    form = encoding.compiled_form()
+    if form is None:
+        raise KernelUnavailable(f"encoding: found {encoding.kind!r}, which has no compiled form")
+    return form
+
+
 def _data(spec: RNNSpec, data: Data, item_ids: Tensor) -> _Data:
     """`data` for the C++ code, after making sure that no index leaves its table."""
     items, labels, views = data.items, data.labels, data.views
-    encoding = data.encoding
+    encoding, form = data.encoding, _form(data.encoding)
     count, item_bytes = _check("items", items, torch.uint8, (None, None))
     view_bytes = item_bytes
     if views is not None:
@@ -161,22 +169,25 @@ def _data(spec: RNNSpec, data: Data, item_ids: Tensor) -> _Data:
     _check_range("item_ids", item_ids, 0, count)
     if encoding.input_size != spec.input_size:
         raise RnnzooError(f"encoding: found {encoding.input_size} inputs, expected the spec's {spec.input_size}")
-    if isinstance(encoding, TokenEncoding):
+    if form.next_token:
         _check_range("items", items, 0, min(spec.input_size, spec.output_size))
         labels = None
     else:
         if labels is None:
-            raise RnnzooError("labels: found none, expected one an item, for a tile encoding")
+            raise RnnzooError("labels: found none, expected one an item: they are what the RNN answers")
         _check("labels", labels, torch.uint8, (count,))
         _check_range("labels", labels, 0, spec.output_size)
-    if encoding.steps(view_bytes) < 1:
-        raise RnnzooError(f"items: found {view_bytes} bytes an item, expected enough for one step")
-    scale, shift = (encoding.scale, encoding.shift) if isinstance(encoding, TileEncoding) else (1.0, 0.0)
+    steps = view_bytes - 1 if form.next_token else 1 + view_bytes // spec.input_size
+    if steps < 1 or encoding.steps(view_bytes) != steps:
+        raise RnnzooError(
+            f"items: found {encoding.steps(view_bytes)} steps in {view_bytes} bytes, expected at least 1, and "
+            f"{steps} by the encoding's compiled form"
+        )
     return _Data(
         _address(items),
         None if labels is None else _address(labels),
         None if views is None else _address(views),
-        *(item_bytes, view_bytes, data.steps, scale, shift),
+        *(item_bytes, view_bytes, steps, form.scale, form.shift),
     )
 
 

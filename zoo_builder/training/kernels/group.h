@@ -7,7 +7,7 @@
 
 #include "model.h"
 
-// Mirrors `_Data` in fused_cpu.py; zoo_builder/tasks/base.py says what the fields mean.
+// Mirrors `_Data` in fused_cpu.py; tasks/data.py and `CompiledForm` say what the fields mean.
 struct Data {
     const uint8_t* items;   // [I, item_bytes]
     const uint8_t* labels;  // [I], or null
