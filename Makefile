@@ -33,7 +33,7 @@ export OPEN_ZOO
 	mkdir -p $@/rnnzoo
 	ln -s ../../rnnzoo/__init__.py ../../rnnzoo/py.typed ../../zoo_builder ../../loaders ../../dataset_cards $@/rnnzoo
 
-.PHONY: demo test test-slow test-cuda clean
+.PHONY: demo lint test test-fast test-slow test-cuda clean
 
 $(INSTALLED): pyproject.toml setup.py
 	$(PYTHON) -m venv $(VENV)
@@ -61,11 +61,15 @@ demo: $(INSTALLED)
 	echo; echo "== the benchmark's report"; \
 	$(BIN)/zoo-bench report $(DEMO)/results
 
-test: $(INSTALLED) .typing
+test: lint test-fast
+
+lint: $(INSTALLED) .typing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "not slow and not cuda"
+
+test-fast: $(INSTALLED)
+	$(BIN)/python -m pytest -m "not slow and not cuda" --cov
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m "slow and not cuda"

@@ -71,9 +71,10 @@ def load_zoo(
     Raises:
         RnnzooError: An argument does not fit the zoo, or a file does not fit its manifest.
 
-    >>> train = load_zoo("zoo", "train", filters=[("step", "==", 2000)])
-    >>> for batch in train.shuffle(seed=0).iter(batch_size=64):
-    ...     batch["lstm.weight_hh_l0"]  # float32 [64, 128, 32]
+    >>> train = load_zoo("zoo", "train", filters=[("step", ">", 0)])
+    >>> batch = next(train.shuffle(seed=0).iter(batch_size=4))
+    >>> batch["lstm.weight_hh_l0"].shape
+    torch.Size([4, 128, 32])
 
     A `DataLoader` reads blocks too when its sampler hands out whole batches:
     `DataLoader(train, sampler=BatchSampler(RandomSampler(train), 64, False), batch_size=None)`.
@@ -100,8 +101,9 @@ class Zoo:
 
     >>> zoo = Zoo("zoo")
     >>> best = zoo.metadata.to_pandas().nlargest(3, "accuracy")["checkpoint_id"]
-    >>> zoo.model(best.iloc[0])  # a live torch module
-    >>> zoo.batch(best)["lstm.weight_hh_l0"]  # float32 [3, 128, 32]
+    >>> model = zoo.model(best.iloc[0])  # a live torch module
+    >>> zoo.batch(best)["lstm.weight_hh_l0"].shape
+    torch.Size([3, 128, 32])
     """
 
     def __init__(self, path_or_repo: str | Path, revision: str | None = None) -> None:
