@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rnnzoo.loaders.benchmark.baseline_files import baseline_path, read_baseline
 from rnnzoo.loaders.benchmark.results import (
     EMULATION,
     LEAKAGE,
@@ -104,27 +105,45 @@ def key_of(file: Result | Emulation) -> tuple[str, str]:
 
 def _read_board(board: Path) -> Board:
     rows = read_rows(board)
-    results: list[Result] = []
+    leakage = read_leakage(board) if (board / LEAKAGE).exists() else None
+    if leakage is not None:
+        _check_zoo(board / LEAKAGE, leakage.zoo_digest, rows)
+    results: dict[Path, Result] = {}
     emulations: list[Emulation] = []
-    leakage = None
     for path in sorted(board.rglob("*.json")):
-        if path == board / ROWS:
+        if path in (board / ROWS, board / LEAKAGE):
             continue
-        if path == board / LEAKAGE:
-            leakage = read_leakage(board)
-            _check_zoo(path, leakage.zoo_digest, rows)
-        elif path.parent.name == EMULATION:
-            emulation = read_emulation(path)
-            _check_zoo(path, emulation.zoo_digest, rows)
-            _check_place(path, emulation_path(board, emulation.encoder, emulation.seed))
-            emulations.append(emulation)
-        else:
-            result = read_result(path)
-            _check_zoo(path, result.zoo_digest, rows)
-            _check_place(path, result_path(board, result.encoder, result.track, result.target, result.seed))
-            _check_result(path, result, rows)
-            results.append(result)
-    return Board(rows, tuple(results), tuple(emulations), leakage)
+        for file in _read_results_file(board, path):
+            _check_zoo(path, file.zoo_digest, rows)
+            if isinstance(file, Emulation):
+                emulations.append(file)
+                continue
+            _check_result(path, file, rows)
+            place = result_path(board, file.encoder, file.track, file.target, file.seed)
+            if place in results:
+                raise RnnzooError(f"{path}: found a second {place.relative_to(board)}, expected one")
+            results[place] = file
+    return Board(rows, tuple(results[place] for place in sorted(results)), tuple(emulations), leakage)
+
+
+def _read_results_file(board: Path, path: Path) -> list[Result | Emulation]:
+    """What is in a file, one result or a baseline's many, if the file is in its place."""
+    found: list[Result | Emulation]
+    if path.parent == board:
+        results, emulations = read_baseline(path)
+        found = [*results, *emulations]
+        places = [baseline_path(board, result.encoder, result.track) for result in results]
+        places += [baseline_path(board, emulation.encoder, "frozen") for emulation in emulations]
+    elif path.parent.name == EMULATION:
+        emulation = read_emulation(path)
+        found, places = [emulation], [emulation_path(board, emulation.encoder, emulation.seed)]
+    else:
+        result = read_result(path)
+        found, places = [result], [result_path(board, result.encoder, result.track, result.target, result.seed)]
+    for place in places:
+        if place != path:
+            raise RnnzooError(f"{path}: found a file in the wrong place, expected it at {place}")
+    return found
 
 
 def _check_zoo(path: Path, digest: str, rows: Rows) -> None:
@@ -133,11 +152,6 @@ def _check_zoo(path: Path, digest: str, rows: Rows) -> None:
             f"{path}: zoo_digest: found {digest[:12]}, expected {rows.zoo_digest[:12]} as in {ROWS}: "
             "results of another zoo or version mixed in"
         )
-
-
-def _check_place(path: Path, expected: Path) -> None:
-    if path != expected:
-        raise RnnzooError(f"{path}: found a file in the wrong place, expected it at {expected}")
 
 
 def _check_result(path: Path, result: Result, rows: Rows) -> None:

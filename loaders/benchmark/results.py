@@ -61,11 +61,13 @@ Performance = Annotated[dict[str, Any], BeforeValidator(_rounded)]
 """Accuracy on a split: the means "original" and "emulated", and a list "per checkpoint"."""
 
 
-class _File(BaseModel):
+class ResultsFile(BaseModel):
+    """A file of this format: unknown keys and numbers that are not finite are errors."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class SplitRows(_File):
+class SplitRows(ResultsFile):
     """Checkpoints of one split, in the order of all predictions: run, task, step, and the truth of targets."""
 
     run: list[str]
@@ -87,7 +89,7 @@ class SplitRows(_File):
         return self
 
 
-class Rows(_File):
+class Rows(ResultsFile):
     """The checkpoints a board reports on. zoo_digest: names the zoo's config. splits: test and ood, or ood."""
 
     format: Literal[1] = 1
@@ -98,14 +100,14 @@ class Rows(_File):
     splits: dict[str, SplitRows]
 
 
-class Readout(_File):
+class Readout(ResultsFile):
     """One kind of readout. validation: its distance on the validation split, by which readouts are chosen."""
 
     validation: Value
     scores: Scores
 
 
-class CurvePoint(_File):
+class CurvePoint(ResultsFile):
     """Losses at a step of training; None where one was not measured or not finite."""
 
     step: int
@@ -113,7 +115,7 @@ class CurvePoint(_File):
     validation_loss: Value
 
 
-class Result(_File):
+class Result(ResultsFile):
     """One encoder, track, target and seed.
 
     encoder: as typed, with options. readout: the chosen one ("end to end" for the supervised track).
@@ -146,7 +148,7 @@ class Result(_File):
     command: str
 
 
-class Emulation(_File):
+class Emulation(ResultsFile):
     """One training by emulation.
 
     losses: split -> emulation loss. performance: split -> how well the emulator does the RNNs' task.
@@ -172,7 +174,7 @@ class Emulation(_File):
     command: str
 
 
-class Leakage(_File):
+class Leakage(ResultsFile):
     """The same readout of the same features under three ways to split: "checkpoint", "run" and "task" -> score."""
 
     format: Literal[1] = 1
@@ -183,7 +185,7 @@ class Leakage(_File):
     scores: Scores
 
 
-AnyFile = TypeVar("AnyFile", bound=_File)
+AnyFile = TypeVar("AnyFile", bound=ResultsFile)
 
 
 def board_folder(results: Path, zoo: str, protocol: str) -> Path:
@@ -229,29 +231,30 @@ def write_leakage(board: Path, leakage: Leakage) -> Path:
 
 
 def read_rows(board: Path) -> Rows:
-    return _read(board / ROWS, Rows)
+    return read_file(board / ROWS, Rows)
 
 
 def read_result(path: Path) -> Result:
-    return _read(path, Result)
+    return read_file(path, Result)
 
 
 def read_emulation(path: Path) -> Emulation:
-    return _read(path, Emulation)
+    return read_file(path, Emulation)
 
 
 def read_leakage(board: Path) -> Leakage:
-    return _read(board / LEAKAGE, Leakage)
+    return read_file(board / LEAKAGE, Leakage)
 
 
-def _write(path: Path, file: _File) -> Path:
+def _write(path: Path, file: ResultsFile) -> Path:
     """One key a line: people can read it, and long lists of numbers stay on one line."""
     lines = [f" {json.dumps(key)}: {json.dumps(value)}" for key, value in file.model_dump().items()]
     write_file(path, ("{\n" + ",\n".join(lines) + "\n}\n").encode())
     return path
 
 
-def _read(path: Path, kind: type[AnyFile]) -> AnyFile:
+def read_file(path: Path, kind: type[AnyFile]) -> AnyFile:
+    """The content of a file. Raises RnnzooError for one that is broken or of another format."""
     values = read_json(file_in(path.parent, path.name))
     if not isinstance(values, dict) or "format" not in values:
         raise RnnzooError(f'{path}: found no entry "format", expected a file of zoo-bench')

@@ -1,18 +1,22 @@
-"""What a card says of the baselines: the committed results of a zoo in one short table.
+"""The baselines beside a zoo's card: results as few files, and one short table of them.
 
-python -m rnnzoo.loaders.benchmark.report.baselines    # writes dataset_cards/<zoo>/baselines.md anew
+dataset_cards/<zoo>/results/<protocol>/     rows.json, leakage.json, <encoder>-<track>.json
+dataset_cards/<zoo>/baselines.md
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from rnnzoo.loaders.benchmark.baseline_files import write_baseline
 from rnnzoo.loaders.benchmark.boards import Board, read_results
 from rnnzoo.loaders.benchmark.protocol import PROTOCOLS
 from rnnzoo.loaders.benchmark.report import COMMITTED
 from rnnzoo.loaders.benchmark.report.tables import EmulationLine, Line, TargetTable, emulation_lines, target_tables
 from rnnzoo.loaders.benchmark.report.text import ARROWS, NOTE_DATA, Cells, markdown, marked, number
+from rnnzoo.loaders.benchmark.results import ROWS, Result, read_rows, write_leakage, write_rows
 from rnnzoo.loaders.benchmark.statistics import Estimate
+from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.storage.shards import write_file
 
 FILE = "baselines.md"
@@ -61,8 +65,33 @@ def _pair(*estimates: Estimate | None) -> str:
     return " / ".join(number(estimate.mean) for estimate in known)
 
 
-def write_baselines(cards: Path = COMMITTED) -> list[Path]:
-    """Write the table of every zoo with committed results; returns the files."""
+def commit_results(results: Path, cards: Path = COMMITTED) -> list[Path]:
+    """Put a folder of results beside the cards of its zoos, a file an encoder and track; returns the files.
+
+    A file of the same encoder and track is replaced; others stay.
+
+    Raises:
+        RnnzooError: for results that do not fit together, or that are about other checkpoints than the ones there.
+    """
+    written: list[Path] = []
+    for board in read_results(results):
+        folder = cards / board.rows.zoo / "results" / board.rows.protocol
+        if (folder / ROWS).exists() and read_rows(folder) != board.rows:
+            raise RnnzooError(f"{folder / ROWS}: found other checkpoints or targets than in {results}")
+        written.append(write_rows(folder, board.rows))
+        if board.leakage is not None:
+            written.append(write_leakage(folder, board.leakage))
+        groups: dict[tuple[str, str], list[Result]] = {}
+        for result in board.results:
+            groups.setdefault((result.encoder, result.track), []).append(result)
+        for (encoder, track), group in groups.items():
+            trained = [one for one in board.emulations if one.encoder == encoder and track == "frozen"]
+            written.append(write_baseline(folder, group, trained))
+    return written
+
+
+def write_tables(cards: Path = COMMITTED) -> list[Path]:
+    """Write baselines.md of every zoo with committed results; returns the files."""
     written = []
     for results in sorted(cards.glob("*/results")):
         for board in read_results(results):
@@ -70,8 +99,3 @@ def write_baselines(cards: Path = COMMITTED) -> list[Path]:
                 written.append(results.parent / FILE)
                 write_file(written[-1], baselines_markdown(board).encode())
     return written
-
-
-if __name__ == "__main__":
-    for path in write_baselines():
-        print(path)

@@ -1,0 +1,103 @@
+"""Baselines: the results of a run become one file an encoder and track, and say the same."""
+
+import json
+import shutil
+
+import pytest
+from synthetic_results import make_rows, write_results
+
+from rnnzoo.loaders.benchmark.baseline_files import read_baseline
+from rnnzoo.loaders.benchmark.boards import read_results
+from rnnzoo.loaders.benchmark.report import COMMITTED, make_report
+from rnnzoo.loaders.benchmark.report.baselines import commit_results, write_tables
+from rnnzoo.loaders.benchmark.results import write_rows
+from rnnzoo.zoo_builder.errors import RnnzooError
+
+ZOO = "formal_languages"
+ENCODERS = ("noninteractive_probing", "probe_generator", "greedy_decode", "my_encoder:Mine")
+FILES = {
+    "greedy_decode-features.json",
+    "leakage.json",
+    "my_encoder.Mine-frozen.json",
+    "noninteractive_probing-frozen.json",
+    "probe_generator-supervised.json",
+    "rows.json",
+}
+
+
+@pytest.fixture
+def results(tmp_path):
+    """The folder of a run's results."""
+    write_results(tmp_path / "results", ZOO, seeds=2, encoders=ENCODERS)
+    return tmp_path / "results"
+
+
+@pytest.fixture
+def committed(results, tmp_path):
+    """The folder of the same results beside a card."""
+    commit_results(results, tmp_path / "cards")
+    return tmp_path / "cards" / ZOO / "results"
+
+
+def test_few_files_say_the_same(results, committed, tmp_path):
+    assert {path.name for path in committed.rglob("*.json")} == FILES
+    (before,), (after,) = read_results(results), read_results(committed)
+    assert after == before
+    assert len(before.results) == 2 * 2 * 4
+    assert len(before.emulations) == 2 * 2
+    reports = [make_report(folder, tmp_path / "out", baselines=False) for folder in (results, committed)]
+    assert reports[0] == reports[1]
+
+
+def test_what_results_share_stands_there_once(committed):
+    text = (committed / "strict/noninteractive_probing-frozen.json").read_text()
+    assert text.count('"zoo_digest"') == 1
+    assert text.count('"predictions"') == 2 * 2
+    assert len(text.splitlines()) < 40
+
+
+def test_a_second_commit_replaces_an_encoder_and_keeps_the_others(committed, tmp_path):
+    kept = (committed / "strict/greedy_decode-features.json").read_bytes()
+    write_results(tmp_path / "more", ZOO, seeds=3, encoders=("probe_generator",))
+    written = commit_results(tmp_path / "more", tmp_path / "cards")
+    assert committed / "strict/probe_generator-supervised.json" in written
+    found, _ = read_baseline(committed / "strict/probe_generator-supervised.json")
+    assert {result.seed for result in found} == {0, 1, 2}
+    assert (committed / "strict/greedy_decode-features.json").read_bytes() == kept
+    assert write_tables(tmp_path / "cards") == [tmp_path / "cards" / ZOO / "baselines.md"]
+
+
+def test_results_about_other_checkpoints_are_refused(committed, results, tmp_path):
+    other = write_results(tmp_path / "other", ZOO, seeds=1, encoders=("greedy_decode",))
+    shutil.rmtree(other / "greedy_decode")
+    write_rows(other, make_rows(ZOO, runs=14))
+    with pytest.raises(RnnzooError, match=r"rows.json: found other checkpoints or targets than in"):
+        commit_results(tmp_path / "other", tmp_path / "cards")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda file: file["results"].clear(), "results: found none, expected at least one"),
+        (lambda file: file["results"][1].pop("seed"), r"results.1: seed: found nothing"),
+        (lambda file: file["results"][0].update(seed=1), "found a second greedy_decode/features/.*-seed1.json"),
+        (lambda file: file["results"][0].update(colour="red"), r"results.0: colour: found 'red'"),
+        (lambda file: file["shared"].update(encoder="other"), "wrong place, expected it at .*other-features.json"),
+        (lambda file: file["shared"].update(zoo_digest="x"), "zoo_digest: found x"),
+        (lambda file: file["results"][0]["predictions"].update(ood=[1.0]), "predictions.ood: found shape"),
+        (lambda file: file.update(format=2), "format: found 2, expected 1"),
+    ],
+)
+def test_a_broken_baseline_is_named(committed, change, message):
+    path = committed / "strict/greedy_decode-features.json"
+    file = json.loads(path.read_text())
+    change(file)
+    path.write_text(json.dumps(file))
+    with pytest.raises(RnnzooError, match=f"greedy_decode-features.json: .*{message}"):
+        read_results(committed)
+
+
+def test_the_committed_results_are_few_files():
+    for results in COMMITTED.glob("*/results"):
+        for board in results.iterdir():
+            assert [path.name for path in board.iterdir() if path.is_dir()] == []
