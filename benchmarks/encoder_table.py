@@ -5,13 +5,14 @@ python -m benchmarks.encoder_table    # prints what docs/encoders.md shows
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Any, cast, get_args
 
 from torch import nn
 
 from benchmarks.encoders import fitting, populations
-from rnnzoo.loaders.encoders import ENCODERS, Encoder
-from rnnzoo.loaders.encoders.base import Symmetry
+from rnnzoo.loaders.encoders import ENCODERS
+from rnnzoo.loaders.encoders.base import Encoder, Symmetry, find_encoder
+from rnnzoo.loaders.encoders.names import describe_encoder
 
 HEADER = ("encoder", "looks at", "parameters: languages", "images")
 
@@ -22,11 +23,11 @@ def overview() -> str:
     rows = [[*HEADER, *(name.replace("_", " ") for name in symmetries)], ["---", "---", "--:", "--:"]]
     rows[1] += [":-:"] * len(symmetries)
     made = [fitting(population) for population in populations().values()]
-    for name, make in ENCODERS.items():
-        group, published = make.group, make.published  # type: ignore[attr-defined]
-        row = [f"`{name}`{' ¹' if published else ''}", group]
+    for name, location in ENCODERS.items():
+        said, made_by = describe_encoder(location), cast(Any, find_encoder(name))
+        row = [f"`{name}`{' ¹' if said.published else ''}", said.group]
         row += [_parameters(encoders[name]) if name in encoders else "cannot" for encoders in made]
-        stands = make.invariant_to  # type: ignore[attr-defined]
+        stands = made_by.invariant_to
         rows.append([*row, *("yes" if symmetry in stands else "" for symmetry in symmetries)])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
 

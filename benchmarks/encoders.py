@@ -22,7 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from rnnzoo.loaders.encoders import ENCODERS, Encoder, declared, is_learned, load_encoder
+from rnnzoo.loaders.encoders import ENCODERS
+from rnnzoo.loaders.encoders.base import Encoder, declared, is_learned, load_encoder
 from rnnzoo.loaders.encoders.probing.base import READER_SIZE, centred, read_logits
 from rnnzoo.loaders.encoders.probing.interactive_probing import InteractiveProbing
 from rnnzoo.loaders.encoders.probing.noninteractive_probing import NoninteractiveProbing
@@ -126,7 +127,7 @@ def fitting(population: Population) -> dict[str, Encoder]:
     made = {}
     for name in ENCODERS:
         with suppress(RnnzooError):
-            made[name] = load_encoder(name, ENCODERS, population)
+            made[name] = load_encoder(name, population)
     return made
 
 
@@ -135,7 +136,7 @@ def contestants(names: Sequence[str], population: Population, models: int, devic
     weights = unflatten_weights(population.spec, init_parameters(population.spec, range(models)).to(device))
     found: dict[str, Contestant] = {}
     for name in names:
-        encoder = load_encoder(name, ENCODERS, population)
+        encoder = load_encoder(name, population)
         if not (isinstance(encoder, nn.Module) and is_learned(encoder)):
             continue
         encoder.to(device)

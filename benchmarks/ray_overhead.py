@@ -43,7 +43,7 @@ def steps_for(seconds: float) -> int:
 def time_build(folder: Path, runs: int, steps: int, *options: str) -> float:
     """Seconds that the command takes."""
     command = [sys.executable, "-m", "rnnzoo.zoo_builder", "build", ZOO, "--out", str(folder), "--runs", str(runs)]
-    command += ["--steps", str(steps), "--runs-per-shard", str(RUNS_PER_SHARD), "--threads", "1", *options]
+    command += ["--steps", str(steps), "--set", f"runs_per_shard={RUNS_PER_SHARD}", "--threads", "1", *options]
     began = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return time.perf_counter() - began

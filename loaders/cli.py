@@ -1,33 +1,29 @@
-"""The command `zoo-bench`: how much encoders see in weights."""
+"""The command `zoo-bench`: how much encoders see in weights.
+
+Every command imports what it works with when it runs: torch takes seconds, which `list`, `--help` and a mistyped
+word should not.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from textwrap import fill
+from typing import Annotated
 
 import typer
 
 from rnnzoo import command_line
-from rnnzoo.command_line import Commands
-from rnnzoo.loaders.benchmark import TARGETS, Request, format_table, make_report, read_result, run_benchmark
-from rnnzoo.loaders.benchmark.run import PRESETS, TRACKS
-from rnnzoo.loaders.encoders import ENCODERS
-from rnnzoo.loaders.training import TrainingConfig
+from rnnzoo.command_line import SettingsOption, VersionOption, make_app
 from rnnzoo.ray_options import ClusterCommand, GpusOption, RayOption
-from rnnzoo.zoo_builder.errors import ParameterError
 
-app = typer.Typer(
-    cls=Commands,
-    help="Benchmark encoders of RNN weights.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-FIELDS = {field.name: field.type for field in dataclasses.fields(TrainingConfig)}
-CASTS = {"int": int, "float": float}
+app = make_app("Benchmark encoders of RNN weights.")
+
+
+@app.callback()
+def _main(version: VersionOption = False) -> None:
+    pass
 
 
 @app.command(cls=ClusterCommand)
@@ -38,7 +34,9 @@ def run(
     ],
     track: Annotated[
         str | None,
-        typer.Option(help=f"{', '.join(TRACKS)}; default: features if nothing is to be trained, else frozen."),
+        typer.Option(
+            help="features, frozen or supervised; default: features if nothing is to be trained, else frozen."
+        ),
     ] = None,
     target: Annotated[
         list[str] | None, typer.Option(help="What to predict, again for more; default: all.")
@@ -46,10 +44,7 @@ def run(
     protocol: Annotated[str, typer.Option(help="strict, or paper for the paper's splits.")] = "strict",
     seeds: Annotated[int, typer.Option(help="How many seeds, from 0.")] = 5,
     preset: Annotated[str, typer.Option(help="Training: quick (minutes on 2 cores) or paper.")] = "quick",
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the training; again for more."),
-    ] = None,
+    settings: SettingsOption = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the results.")] = Path("results"),
     workers: Annotated[int, typer.Option(min=1, help="Processes that share the seeds.")] = 1,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of each; default: all cores.")] = None,
@@ -57,10 +52,20 @@ def run(
     ray: RayOption = None,
     gpus_per_task: GpusOption = None,
 ) -> None:
-    """Train or fit an encoder on a zoo's training tasks and score it on unseen ones.
+    """Train or fit an encoder, and score it.
 
-    The same command goes on after an interruption, and does what more targets or seeds add.
+    It sees a zoo's training tasks, and is scored on unseen ones. The same command goes on after an interruption,
+    and does what more targets or seeds add.
     """
+    from rnnzoo.loaders.encoders.names import encoder_location, parse_encoder_name
+    from rnnzoo.loaders.training_config import TrainingConfig
+    from rnnzoo.settings import read_settings
+
+    encoder_location(parse_encoder_name(encoder)[0])
+    overrides = read_settings(settings or [], TrainingConfig)
+
+    from rnnzoo.loaders.benchmark import Request, format_table, read_result, run_benchmark
+
     request = Request(
         zoo=zoo,
         encoder=encoder,
@@ -70,7 +75,7 @@ def run(
         targets=tuple(target or ()),
         seeds=seeds,
         preset=preset,
-        overrides=tuple(_override(text) for text in set_ or ()),
+        overrides=tuple(overrides.items()),
         workers=workers,
         threads=threads,
         device=device,
@@ -96,36 +101,59 @@ def report(
         bool, typer.Option("--baselines/--no-baselines", help="Add the committed results on the same zoo.")
     ] = True,
 ) -> None:
-    """Print all results in tables with intervals, and write them as Markdown and as one self-contained page."""
+    """Print results in tables with intervals.
+
+    They are also written as Markdown and as one self-contained page.
+    """
+    from rnnzoo.loaders.benchmark import make_report
+
     folder = out or results
     typer.echo(make_report(results, folder, against, baselines))
     typer.echo(f"\nreport: {folder / 'report.html'} and {folder / 'report.md'}")
 
 
+@app.command()
+def commit(
+    results: Annotated[
+        Path | None, typer.Argument(metavar="RESULTS", help="Folder that `zoo-bench run` wrote; default: none.")
+    ] = None,
+    cards: Annotated[
+        Path,
+        typer.Option(
+            exists=True, file_okay=False, metavar="DIR", help="Folder with a folder for each zoo's card."
+        ),
+    ] = Path("dataset_cards"),
+) -> None:
+    """Put results beside the zoos' cards, as baselines.
+
+    A file an encoder and track goes to DIR/<zoo>/results, in place of one that is there. The table on the card,
+    baselines.md, is written anew.
+    """
+    from rnnzoo.loaders.benchmark.report.baselines import commit_results, write_tables
+
+    for path in [*([] if results is None else commit_results(results, cards)), *write_tables(cards)]:
+        typer.echo(path)
+
+
 @app.command("list")
 def list_names() -> None:
     """List encoders, targets, tracks and presets."""
-    for name, make in ENCODERS.items():
-        group = f"{getattr(make, 'group', '')}{', of the paper' if getattr(make, 'published', False) else ''}"
-        summary = (make.__doc__ or "").strip().splitlines()[0]
-        typer.echo(f"{name:24} {group:26} {summary}")
+    from rnnzoo.loaders.encoders.names import describe_encoder, encoder_names
+    from rnnzoo.loaders.training_config import PRESETS, TRACKS
+
+    for name, location in encoder_names().items():
+        said = describe_encoder(location)
+        typer.echo(f"{name:24}{said.group}{', of the paper' if said.published else ''}")
+        typer.echo(fill(said.summary, 80, initial_indent="    ", subsequent_indent="    "))
+    from rnnzoo.loaders.benchmark.targets import TARGETS
+
     typer.echo(f"\ntargets: {', '.join(TARGETS)}")
     typer.echo(f"tracks:  {', '.join(TRACKS)}")
     for track, presets in PRESETS.items():
         for name, config in presets.items():
-            typer.echo(f"preset {name} of {track}: {config.to_dict()}")
-
-
-def _override(text: str) -> tuple[str, Any]:
-    """'steps=100' -> ("steps", 100), as the field's type says."""
-    name, sign, value = text.partition("=")
-    if not sign or name not in FIELDS:
-        raise ParameterError("set_", f"found {text!r}, expected FIELD=VALUE with a field of {', '.join(FIELDS)}")
-    cast: Any = CASTS.get(str(FIELDS[name]), str)
-    try:
-        return name, cast(value)
-    except ValueError as error:
-        raise ParameterError("set_", f"{name}: found {value!r}, expected {FIELDS[name]}") from error
+            fields = " ".join(f"{field}={value}" for field, value in config.to_dict().items())
+            typer.echo(f"\npreset {name} of {track}:")
+            typer.echo(fill(fields, 80, initial_indent="    ", subsequent_indent="    "))
 
 
 def main() -> None:

@@ -6,69 +6,21 @@ a generator has to be kept, and a training that was stopped goes on with the sam
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from rnnzoo.loaders.training_config import TrainingConfig
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.storage.writing import replacing
 
 SAVE_SECONDS = 30.0
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """Everything about a training apart from encoder, data and seed.
-
-    steps: optimiser steps. models: RNNs a step; rollouts: sequences of each a step (emulation).
-    learning_rate: its peak, after `warmup` steps; then held ("constant") or taken to zero ("cosine").
-    clip: largest norm of the gradient. loss, emulator_hidden, emulator_layers: of the emulation.
-    validate_every: steps between validations, each on `validation_rollouts` sequences an RNN.
-    """
-
-    steps: int
-    learning_rate: float
-    models: int = 64
-    rollouts: int = 1
-    weight_decay: float = 0.01
-    clip: float = 0.1
-    warmup: int = 0
-    decay: Literal["constant", "cosine"] = "constant"
-    loss: str = "total_variation"
-    emulator_hidden: int = 256
-    emulator_layers: int = 2
-    validate_every: int = 1000
-    validation_rollouts: int = 8
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "models", "rollouts", "emulator_hidden", "emulator_layers", "validate_every"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise RnnzooError(f"{name}: found {getattr(self, name)!r}, expected a whole number of at least 1")
-        for name in ("learning_rate", "clip"):
-            if not getattr(self, name) > 0:
-                raise RnnzooError(f"{name}: found {getattr(self, name)!r}, expected a number above 0")
-        if self.decay not in ("constant", "cosine"):
-            raise RnnzooError(f"decay: found {self.decay!r}, expected constant or cosine")
-
-    def rate(self, step: int) -> float:
-        """The learning rate of the update that follows `step` updates."""
-        if step < self.warmup:
-            return self.learning_rate * (step + 1) / self.warmup
-        if self.decay == "constant":
-            return self.learning_rate
-        progress = (step - self.warmup) / max(1, self.steps - self.warmup)
-        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
-
-    def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
 
 
 class TrainingObserver(Protocol):

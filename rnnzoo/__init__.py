@@ -10,12 +10,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rnnzoo.loaders import Zoo, load_zoo
+    from rnnzoo.loaders.zoo import Zoo, load_zoo
 
 __version__ = "0.1.0"
 __all__ = ["Zoo", "__version__", "load_zoo"]
 
-_HOME = {"Zoo": "rnnzoo.loaders", "load_zoo": "rnnzoo.loaders"}
+_HOME = {"Zoo": "rnnzoo.loaders.zoo", "load_zoo": "rnnzoo.loaders.zoo"}
 """Public name -> the module that has it."""
 
 

@@ -1,14 +1,20 @@
-"""What the two commands share: errors that name options, and exit codes."""
+"""What the two commands share: errors that name options, exit codes, `--version` and `--set`."""
 
 from __future__ import annotations
 
 import sys
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+import rnnzoo
+from rnnzoo.settings import setting_text
 from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
+
+DAILY_FIELDS = ("runs", "steps", "seed", "cell", "hidden_size", "num_layers")
+"""Fields of a zoo's config with an option of their own; `--set` changes the others."""
 
 
 class Interrupted(Exception):
@@ -29,6 +35,18 @@ class Commands(TyperGroup):
             raise Interrupted("stopped; the same command goes on from the last saved state") from None
 
 
+def make_app(help: str) -> typer.Typer:
+    """An app of `Commands`, in plain text: boxes and columns leave no room for words in 80 columns."""
+    return typer.Typer(
+        cls=Commands,
+        help=help,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+
+
 def run(app: typer.Typer, name: str) -> None:
     """Run an app of `Commands`; bad input exits with 2, an interruption with 130."""
     try:
@@ -41,6 +59,31 @@ def run(app: typer.Typer, name: str) -> None:
         sys.exit(130)
 
 
+def build_command(zoo: str, preset: str, changes: Mapping[str, Any]) -> str:
+    """The command that builds a zoo with some fields of its preset changed."""
+    words = [f"zoo-builder build {zoo} --preset {preset} --out FOLDER"]
+    for name, value in changes.items():
+        text = setting_text(value)
+        words.append(f"--{name.replace('_', '-')} {text}" if name in DAILY_FIELDS else f"--set {name}={text}")
+    return " ".join(words)
+
+
 def _options(command: Any) -> dict[str, str]:
     """Parameter of a command -> the option that gives it."""
     return {each.name: each.opts[0] for each in command.params if each.param_type_name == "option"}
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"rnnzoo {rnnzoo.__version__}")
+        raise typer.Exit
+
+
+VersionOption = Annotated[
+    bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version and exit.")
+]
+
+SettingsOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="FIELD=VALUE", help="Set a field of the config; again for more."),
+]

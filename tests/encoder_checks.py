@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from rnnzoo.loaders.encoders import declared
+from rnnzoo.loaders.encoders.base import declared
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.rnn import RNNSpec, Weights, init_parameters, rnn_forward, unflatten_weights
 from rnnzoo.zoo_builder.rnn.symmetry import flip_units, permute_units, split_biases

@@ -35,7 +35,8 @@ def test_list_names_everything(bench):
     assert all(name in out for name in ENCODERS)
     assert "exact task" not in out
     assert "supervised" in out
-    assert "'steps': 100000" in out
+    assert "steps=100000" in out
+    assert max(map(len, out.splitlines())) <= 80
 
 
 def test_run_then_report(bench, language_zoo, tmp_path):
@@ -61,7 +62,7 @@ def test_run_then_report(bench, language_zoo, tmp_path):
     [
         (["--set", "steps"], "--set: found 'steps', expected FIELD=VALUE"),
         (["--set", "speed=3"], "with a field of steps, learning_rate"),
-        (["--set", "steps=many"], "--set: steps: found 'many', expected int"),
+        (["--set", "steps=many"], "--set: steps: found 'many': Input should be a valid integer"),
         (["--encoder", "no_such"], "--encoder: found 'no_such'"),
         (["--encoder", "no_such_module:Encoder"], "could not be imported"),
         (["--zoo", "nowhere"], "nowhere: there is no such folder"),

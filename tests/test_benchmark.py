@@ -16,8 +16,8 @@ from rnnzoo.loaders.benchmark.readout import fit_readout
 from rnnzoo.loaders.benchmark.report.tables import target_tables
 from rnnzoo.loaders.benchmark.results import read_emulation, read_leakage, read_rows
 from rnnzoo.loaders.benchmark.targets import score_angle
-from rnnzoo.loaders.encoders import ENCODERS, check_encoder, load_encoder
-from rnnzoo.loaders.encoders.base import parse_encoder_name
+from rnnzoo.loaders.encoders import ENCODERS
+from rnnzoo.loaders.encoders.base import check_encoder, find_encoder, load_encoder, parse_encoder_name
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.errors import RnnzooError
@@ -127,7 +127,7 @@ def test_a_learned_encoder_from_training_to_results(name, track, tmp_path, reque
         result = read_result(path)
         assert result.training["steps"] == 6
         assert result.parameters == sum(
-            p.numel() for p in ENCODERS["flat_mlp"](LoadedZoo(zoo).population).parameters()
+            p.numel() for p in find_encoder("flat_mlp")(LoadedZoo(zoo).population).parameters()
         )
         trained_only = TARGETS[result.target].trained_only
         for split, predictions in result.predictions.items():
@@ -285,7 +285,7 @@ def test_every_encoder_keeps_its_word(name, language_zoo, digits_zoo):
         population = LoadedZoo(zoo).population
         if name in ("greedy_decode", "completion_probing") and not population.reads_tokens:
             continue
-        first, again = (load_encoder(name, ENCODERS, population, seed=1) for _ in range(2))
+        first, again = (load_encoder(name, population, seed=1) for _ in range(2))
         assert check_encoder(first, population) > 0
         for one, other in zip(first.state_dict().values(), again.state_dict().values(), strict=True):
             assert torch.equal(one, other)  # made from its seed

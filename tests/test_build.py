@@ -170,7 +170,7 @@ def test_what_a_kill_left_half_written_is_cleared_away(uninterrupted, tmp_path):
 def test_a_full_disk_is_said_and_loses_nothing(tmp_path):
     """A limit on file sizes stands in for a full disk: a write fails half-way."""
     arguments = ["build", "formal_languages", "--out", str(tmp_path / "zoo"), "--kernel", "torch"]
-    arguments += ["--runs", "4", "--steps", "2", "--sampled-strings", "20", "--runs-per-shard", "4"]
+    arguments += ["--runs", "4", "--steps", "2", "--set", "sampled_strings=20", "--set", "runs_per_shard=4"]
     program = (
         "import resource, signal, sys\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"

@@ -111,7 +111,7 @@ def test_the_committed_columns_are_not_stale(zoo_name):
 def test_the_committed_baselines_are_those_of_the_results(zoo_name):
     (board,) = read_results(TEMPLATES / zoo_name / "results")
     committed = (TEMPLATES / zoo_name / "baselines.md").read_text()
-    assert committed == baselines_markdown(board), "run python -m rnnzoo.loaders.benchmark.report.baselines again"
+    assert committed == baselines_markdown(board), "run `zoo-bench commit`"
 
 
 def test_baselines_stand_on_the_card_of_their_zoo_alone(language_zoo, digits_zoo):
@@ -143,12 +143,12 @@ def test_a_table_of_baselines_says_what_the_results_do(tmp_path):
 def test_the_build_command_is_the_one_that_was_given():
     config = resolve_config("formal_languages", "smoke", {"runs": 5, "checkpoints": (0, 10), "steps": 10})
     assert build_command(config.to_dict()) == (
-        "zoo-builder build formal_languages --preset smoke --out FOLDER --runs 5 --steps 10 --checkpoints 0,10"
+        "zoo-builder build formal_languages --preset smoke --out FOLDER --runs 5 --steps 10 --set checkpoints=0,10"
     )
     knots = {"learning_rate": ((0, 0.1), (1, 0.01)), "learning_rate_scales": (0.5, 1.0)}
     command = build_command(resolve_config("sequential_digits", "smoke", knots).to_dict())
-    assert "--learning-rate 0:0.1,1:0.01" in command
-    assert "--learning-rate-scales 0.5,1.0" in command
+    assert "--set learning_rate=0:0.1,1:0.01" in command
+    assert "--set learning_rate_scales=0.5,1.0" in command
 
 
 def test_the_command_lines(language_zoo, tmp_path, monkeypatch, capsys):

@@ -9,7 +9,7 @@ from rnnzoo.zoo_builder.tasks import ZOOS
 from rnnzoo.zoo_builder.zoos import PRESETS, config_of, resolve_config
 
 LANGUAGES = ["build", "formal_languages", "--out", "x"]
-QUICK = ["--runs", "4", "--steps", "3", "--sampled-strings", "10", "--hidden-size", "4", "--kernel", "torch"]
+QUICK = ["--runs", "4", "--steps", "3", "--set", "sampled_strings=10", "--hidden-size", "4", "--kernel", "torch"]
 
 
 @pytest.fixture
@@ -85,14 +85,23 @@ def test_a_broken_zoo_fails_verify_with_2(builder, copied):
         ),
         ([*LANGUAGES, "--colour", "red"], "No such option: --colour"),
         (["build", "formal_languages"], "Missing option '--out'"),
-        ([*LANGUAGES, "--runs", "0"], "config: runs: found 0"),
+        ([*LANGUAGES, "--runs", "0"], "--runs: found 0: Input should be greater"),
         ([*LANGUAGES, "--runs", "many"], "Invalid value for '--runs'"),
-        ([*LANGUAGES, "--learning-rate", "fast"], "--learning-rate: found 'fast'"),
-        ([*LANGUAGES, "--learning-rate", "0.5:1"], "expected rising fractions"),
         (
-            [*LANGUAGES, "--checkpoints", "0,7"],
-            "expected rising steps that end at 1000",
+            [*LANGUAGES, "--set", "learning_rate"],
+            "--set: found 'learning_rate', expected FIELD=VALUE with a field of",
         ),
+        ([*LANGUAGES, "--set", "colour=red"], "expected FIELD=VALUE with a field of zoo, preset, family, "),
+        (
+            [*LANGUAGES, "--set", "learning_rate=fast"],
+            "--set: learning_rate: found 'fast': Input should be a valid",
+        ),
+        ([*LANGUAGES, "--set", "learning_rate=0.5:1"], "learning_rate: found knots at [0.5], expected rising"),
+        ([*LANGUAGES, "--set", "checkpoints=0,7"], "expected rising steps that end at 1000"),
+        ([*LANGUAGES, "--set", "batch_size=0"], "--set: batch_size: found '0': Input should be greater"),
+        ([*LANGUAGES, "--set", "batch_size=2", "--set", "batch_size=3"], "--set: found 'batch_size' twice"),
+        ([*LANGUAGES, "--runs", "3", "--set", "runs=4"], "--runs: found 3 here and 4 set, expected one of them"),
+        ([*LANGUAGES, "--cell", "elman"], "--cell: found 'elman', expected one of"),
         (
             [*LANGUAGES, "--device", "tpu"],
             "--device: found 'tpu', expected one of auto",

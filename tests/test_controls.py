@@ -18,7 +18,7 @@ from encoder_checks import (
 )
 from PIL import Image
 
-from rnnzoo.loaders.encoders import check_encoder
+from rnnzoo.loaders.encoders.base import check_encoder
 from rnnzoo.loaders.encoders.behaviour_statistics import (
     ANGLES,
     BehaviourStatistics,

@@ -15,9 +15,10 @@ from rnnzoo.loaders.emulation import (
     emulation_losses,
     train_emulation,
 )
-from rnnzoo.loaders.encoders import ENCODERS
+from rnnzoo.loaders.encoders.base import find_encoder
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
-from rnnzoo.loaders.training import TrainingConfig, train
+from rnnzoo.loaders.training import train
+from rnnzoo.loaders.training_config import TrainingConfig
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import rnn_forward
 
@@ -51,7 +52,7 @@ def rows_of(loaded):
 def trained(loaded, path, config=CONFIG, stop=None, name="flat_mlp"):
     torch.manual_seed(0)
     watcher = Watcher(stop)
-    encoder = ENCODERS[name](loaded.population)
+    encoder = find_encoder(name)(loaded.population)
     emulation, curve = train_emulation(loaded, encoder, rows_of(loaded), config, 3, path, watcher)
     return emulation, curve, watcher
 
@@ -122,7 +123,7 @@ def test_a_stopped_training_goes_on_exactly(loaded, tmp_path, monkeypatch, name)
 
 def test_a_training_does_not_touch_the_global_generator(language_zoo, tmp_path):
     loaded = LoadedZoo(language_zoo)
-    encoder = ENCODERS["flat_mlp"](loaded.population)
+    encoder = find_encoder("flat_mlp")(loaded.population)
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)

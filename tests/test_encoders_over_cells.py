@@ -16,8 +16,9 @@ from encoder_checks import (
 )
 from toy_cell import RELU
 
-from rnnzoo.loaders.encoders import ENCODERS, check_encoder, is_learned
+from rnnzoo.loaders.encoders import ENCODERS
 from rnnzoo.loaders.encoders.augmentation import augment_units
+from rnnzoo.loaders.encoders.base import check_encoder, find_encoder, is_learned
 from rnnzoo.loaders.encoders.flat_mlp import FlatMLP
 from rnnzoo.loaders.encoders.invariant_statistics import fix_gauges
 from rnnzoo.loaders.encoders.probing.frozen_rnn import FrozenRNNs
@@ -53,7 +54,7 @@ def cell(population):
 @pytest.mark.parametrize("name", ENCODERS)
 def test_an_encoder_keeps_its_promises(population, cell, name):
     torch.manual_seed(0)
-    encoder = ENCODERS[name](population, **QUICK.get(name, {}))
+    encoder = find_encoder(name)(population, **QUICK.get(name, {}))
     assert check_encoder(encoder, population) > 0
     assert_alone_equals_together(encoder, population)
     if is_learned(encoder):
@@ -70,14 +71,14 @@ def test_an_encoder_keeps_its_promises(population, cell, name):
 @pytest.mark.parametrize("name", ["invariant_statistics", "graph_network", "universal_functional"])
 def test_half_a_permutation_moves_the_embedding(population, name):
     torch.manual_seed(0)
-    assert_moved(ENCODERS[name](population), population, "half_permutation")
+    assert_moved(find_encoder(name)(population), population, "half_permutation")
 
 
 def test_near_misses_of_the_sign_flip_move_the_graph_network(population, cell):
     if not cell.odd_gates:
         pytest.skip("no sign flip leaves such RNNs in place")
     torch.manual_seed(0)
-    encoder = ENCODERS["graph_network"](population).double()
+    encoder = find_encoder("graph_network")(population).double()
     weights = fresh_weights(population.spec, 3)
     signs = torch.ones(3, population.spec.hidden_size).double()
     signs[:, ::2] = -1

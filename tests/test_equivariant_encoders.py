@@ -17,7 +17,7 @@ from encoder_checks import (
     fresh_weights,
 )
 
-from rnnzoo.loaders.encoders import EMBEDDING_SIZE, check_encoder
+from rnnzoo.loaders.encoders.base import EMBEDDING_SIZE, check_encoder
 from rnnzoo.loaders.encoders.graph_network import EdgeFeatures, GraphNetwork, parameter_graph
 from rnnzoo.loaders.encoders.universal_functional import (
     EquivariantLayer,

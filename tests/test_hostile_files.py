@@ -24,7 +24,8 @@ from safetensors.numpy import save
 
 from rnnzoo.loaders import Zoo, load_zoo
 from rnnzoo.loaders.source.revisions import Repository, newest_release
-from rnnzoo.loaders.training import TrainingConfig, train
+from rnnzoo.loaders.training import train
+from rnnzoo.loaders.training_config import TrainingConfig
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.storage.files import file_in, parse_json
 from rnnzoo.zoo_builder.storage.manifest import parse_manifest, read_splits

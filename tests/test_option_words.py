@@ -13,13 +13,12 @@ ROOT = Path(__file__).parent.parent
 OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*")
 FOREIGN = {"--version"}
 """Options of other programs, as they are called with."""
-LATER = ("release/card.py",)
-"""Rooms under change."""
+COMMAND_LINES = {"cli", "command_line", "ray_options", "settings"}
 LIBRARY = [
     path
     for folder in ("rnnzoo", "zoo_builder", "loaders")
     for path in sorted((ROOT / folder).rglob("*.py"))
-    if not {path.stem, path.parent.stem} & {"cli", "ray_options"} and not any(room in str(path) for room in LATER)
+    if not {path.stem, path.parent.stem} & COMMAND_LINES
 ]
 
 

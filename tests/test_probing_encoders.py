@@ -21,7 +21,8 @@ from encoder_checks import (
 from torch.nn.functional import one_hot
 
 from benchmarks.encoders import PER_MODEL, contestants, fitting, populations, run
-from rnnzoo.loaders.encoders import ENCODERS, check_encoder
+from rnnzoo.loaders.encoders import ENCODERS
+from rnnzoo.loaders.encoders.base import check_encoder
 from rnnzoo.loaders.encoders.probing.base import Reader, centred
 from rnnzoo.loaders.encoders.probing.closed_loop import ClosedLoop, closed_loop_reference
 from rnnzoo.loaders.encoders.probing.completion_probing import CompletionProbing

@@ -283,7 +283,7 @@ def test_the_text_has_every_encoder_sorted_by_unseen_tasks(report):
 def test_the_baseline_can_be_named(board, tmp_path):
     text = make_report(board.parent.parent, tmp_path / "out", against="greedy_decode", baselines=False)
     assert "ood less greedy_decode" in text
-    with pytest.raises(RnnzooError, match="--against: found 'nobody', expected one of greedy_decode, nonint"):
+    with pytest.raises(RnnzooError, match="against: found 'nobody', expected one of greedy_decode, nonint"):
         make_report(board.parent.parent, tmp_path / "out", against="nobody", baselines=False)
 
 

@@ -165,7 +165,7 @@ def test_mnist_out_of_reach_says_both_ways(monkeypatch):
         raise ConnectionError("no network")
 
     monkeypatch.setattr(images, "_hub_file", nowhere)
-    with pytest.raises(RnnzooError, match=r"--mnist DIR.*RNNZOO_MNIST_DIR.*ylecun/mnist"):
+    with pytest.raises(RnnzooError, match=r"Name a folder.*RNNZOO_MNIST_DIR.*ylecun/mnist"):
         load_images("mnist")
 
 

@@ -18,8 +18,8 @@ from encoder_checks import (
 )
 from torch import nn
 
-from rnnzoo.loaders.encoders import EMBEDDING_SIZE, check_encoder
 from rnnzoo.loaders.encoders.augmentation import augment_units
+from rnnzoo.loaders.encoders.base import EMBEDDING_SIZE, check_encoder
 from rnnzoo.loaders.encoders.flat_mlp import FlatMLP
 from rnnzoo.loaders.encoders.layer_statistics import LayerStatistics
 from rnnzoo.loaders.encoders.neural_functional import EquivariantLinear, NeuralFunctional, parameter_spaces

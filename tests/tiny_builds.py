@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+from rnnzoo.settings import setting_text
 from rnnzoo.zoo_builder.pipeline import ProgressTracker
 from rnnzoo.zoo_builder.zoos import resolve_config
 
@@ -52,8 +53,8 @@ def build_command(out, *more, kernel="torch", **settings):
     """The command line that builds the tiny zoo."""
     command = [sys.executable, "-m", "rnnzoo.zoo_builder", "build", "formal_languages", "--out", str(out)]
     for name, value in (TINY | settings).items():
-        text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-        command += [f"--{name.replace('_', '-')}", text]
+        text = setting_text(value)
+        command += ["--set", f"{name}={text}"]
     return [*command, "--kernel", kernel, *more]
 
 

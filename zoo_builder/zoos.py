@@ -6,25 +6,27 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, overload
+from typing import TYPE_CHECKING, Annotated, Any, overload
 
 import numpy as np
 import pyarrow as pa
 from annotated_types import Ge, Gt, Lt
 from numpy.typing import NDArray
-from pydantic import ConfigDict, ValidationError, model_validator
+from pydantic import BeforeValidator, ConfigDict, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
 from rnnzoo.zoo_builder.columns import column
-from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
 from rnnzoo.zoo_builder.random_streams import Stream, below, bits
-from rnnzoo.zoo_builder.rnn import RNNSpec
-from rnnzoo.zoo_builder.rollouts import EvaluationSettings
 from rnnzoo.zoo_builder.storage.schema import metadata_schema
 from rnnzoo.zoo_builder.tasks import ZOOS, find_family
 from rnnzoo.zoo_builder.tasks.encodings import Encoding
 from rnnzoo.zoo_builder.tasks.family import Task, TaskFamily
-from rnnzoo.zoo_builder.training.loop import Run, Schedule
+
+if TYPE_CHECKING:  # torch takes seconds; the names of zoos and the fields of a config are asked for without it
+    from rnnzoo.zoo_builder.rnn import RNNSpec
+    from rnnzoo.zoo_builder.rollouts import EvaluationSettings
+    from rnnzoo.zoo_builder.training.loop import Run, Schedule
 
 PAPER_CHECKPOINTS = (0, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000)
 """The steps at which the paper keeps weights; a shorter build keeps those before its last, and its last."""
@@ -36,12 +38,20 @@ Count = Annotated[int, Ge(1)]
 Seed = Annotated[int, Ge(0), Lt(2**63)]
 
 
+def _constant_rate(value: Any) -> Any:
+    """A rate stands for the schedule that keeps it."""
+    return ((0, value), (1, value)) if isinstance(value, int | float | str) else value
+
+
+Knots = Annotated[tuple[tuple[float, Annotated[float, Ge(0)]], ...], BeforeValidator(_constant_rate)]
+
+
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class ZooConfig:
     """Everything that a zoo's bytes depend on, apart from the arithmetic of the machine that builds it.
 
     family: see `rnnzoo.zoo_builder.tasks`. source: which of its items, for a family that has several.
-    learning_rate: (fraction of `steps`, rate) knots of a piecewise linear schedule.
+    learning_rate: (fraction of `steps`, rate) knots of a piecewise linear schedule; a number is a constant rate.
     learning_rate_scales, weight_decays: a run draws one of each from its seed.
     checkpoints: updates taken when weights are kept; 0 is the initialisation, the last equals `steps`.
     runs_per_shard: how many runs of a split share a file (a shard has runs_per_shard * checkpoints rows).
@@ -56,7 +66,7 @@ class ZooConfig:
     steps: Count
     checkpoints: tuple[Annotated[int, Ge(0)], ...]
     weight_decays: tuple[Annotated[float, Ge(0)], ...]
-    learning_rate: tuple[tuple[float, Annotated[float, Ge(0)]], ...] = ((0, 0.01), (0.5, 0.003), (1, 0.0003))
+    learning_rate: Knots = ((0, 0.01), (0.5, 0.003), (1, 0.0003))
     learning_rate_scales: tuple[Annotated[float, Gt(0)], ...] = (1.0,)
     batch_size: Count = 32
     seed: Seed = 0
@@ -88,10 +98,14 @@ class ZooConfig:
 
     @property
     def schedule(self) -> Schedule:
+        from rnnzoo.zoo_builder.training.loop import Schedule
+
         return Schedule(self.steps, self.batch_size, self.checkpoints, self.learning_rate)
 
     @property
     def evaluation(self) -> EvaluationSettings:
+        from rnnzoo.zoo_builder.rollouts import EvaluationSettings
+
         return EvaluationSettings(self.evaluation_items, self.sampled_strings, self.rollouts)
 
     def to_dict(self) -> dict[str, Any]:
@@ -111,6 +125,8 @@ class ZooConfig:
 
     @property
     def spec(self) -> RNNSpec:
+        from rnnzoo.zoo_builder.rnn import RNNSpec
+
         return RNNSpec(
             input_size=self.encoding.input_size,
             hidden_size=self.hidden_size,
@@ -140,7 +156,7 @@ def resolve_config(zoo: str, preset: str, overrides: Mapping[str, Any] | None = 
     """
     for kind, name, known in (("zoo", zoo, ZOOS), ("preset", preset, PRESETS)):
         if name not in known:
-            raise RnnzooError(f"{kind}: found {name!r}, expected one of {', '.join(known)}")
+            raise ParameterError(kind, f"found {name!r}, expected one of {', '.join(known)}")
     family, named = ZOOS[zoo]
     values: dict[str, Any] = {"zoo": zoo, "preset": preset, "family": family.name, "source": named.source}
     values |= {**named.defaults, **PRESETS[preset], **(overrides or {})}
@@ -150,24 +166,37 @@ def resolve_config(zoo: str, preset: str, overrides: Mapping[str, Any] | None = 
     if "rollouts" not in values:
         evaluated = "sampled_strings" if family.generates else "evaluation_items"
         values["rollouts"] = min(100, values.get(evaluated, 100))
-    return config_of(values, "config")
+    _check_names(values, "config")
+    try:
+        return ZooConfig(**values)
+    except ValidationError as error:
+        raise ParameterError(*_first_mistake(error)) from error
 
 
 def config_of(values: Mapping[str, Any], where: str) -> ZooConfig:
     """A config from plain values, such as the JSON of a manifest; `where` goes into the error."""
+    _check_names(values, where)
+    try:
+        return ZooConfig(**values)
+    except ValidationError as error:
+        raise RnnzooError(f"{where}: {': '.join(filter(None, _first_mistake(error)))}") from error
+
+
+def _check_names(values: Mapping[str, Any], where: str) -> None:
     known = {field.name for field in dataclasses.fields(ZooConfig)}
     unknown = sorted(values.keys() - known)
     if unknown:
         raise RnnzooError(f"{where}: found unknown field {unknown[0]!r}, expected one of {sorted(known)}")
-    try:
-        return ZooConfig(**values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"]))
-        message = first["msg"].removeprefix("Value error, ")
-        raise RnnzooError(
-            f"{where}: {field}: found {first['input']!r}: {message}" if field else f"{where}: {message}"
-        ) from error
+
+
+def _first_mistake(error: ValidationError) -> tuple[str, str]:
+    """The field, which may have a place in it, and what is wrong with it."""
+    first = error.errors()[0]
+    message = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:  # of the whole config: the message begins with a field
+        field, _, problem = message.partition(": ")
+        return field, problem
+    return ".".join(map(str, first["loc"])), f"found {first['input']!r}: {message}"
 
 
 def metadata_columns(config: Mapping[str, Any]) -> pa.Schema:
@@ -180,7 +209,7 @@ def metadata_columns(config: Mapping[str, Any]) -> pa.Schema:
     return metadata_schema(pa.schema([*family.columns(), *extra]))
 
 
-class Runs(Sequence[Run]):
+class Runs(Sequence["Run"]):
     """Some runs of a zoo, each made anew when it is asked for: a million of them are two arrays and a list.
 
     tasks, seeds: of all runs of the zoo. numbers: which of them stand here, and in which order. A `Runs` pickles
@@ -226,6 +255,8 @@ class Runs(Sequence[Run]):
         return run if run is not None and run.run_id == run_id else None
 
     def _run(self, number: int) -> Run:
+        from rnnzoo.zoo_builder.training.loop import Run
+
         seed = int(self._seeds[number])
         scale, decay = (
             choices[int(below(seed, Stream.RUN_SETTINGS, block, 1, len(choices))[0])]

@@ -31,9 +31,9 @@ from rnnzoo.loaders.benchmark.supervised import train_supervised
 from rnnzoo.loaders.benchmark.targets import TARGETS, Target
 from rnnzoo.loaders.emulation import Emulation as EmulationModule
 from rnnzoo.loaders.emulation import Emulator, emulated_performance, emulation_losses, train_emulation
-from rnnzoo.loaders.encoders import ENCODERS, Encoder, load_encoder
+from rnnzoo.loaders.encoders.base import Encoder, load_encoder
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
-from rnnzoo.loaders.training import TrainingConfig
+from rnnzoo.loaders.training_config import TrainingConfig
 from rnnzoo.zoo_builder.errors import RnnzooError
 
 MODELS_AT_ONCE = 128
@@ -96,7 +96,7 @@ def run_job(loaded: LoadedZoo, setting: Setting, job: Job, quiet: bool = False) 
         return
     began = time.perf_counter()
     if setting.track == "features":
-        encoder = load_encoder(setting.encoder, ENCODERS, loaded.population, job.seed)
+        encoder = load_encoder(setting.encoder, loaded.population, job.seed)
     else:
         encoder = _emulated_encoder(loaded, setting, job.seed, quiet)
     features = _embed_parts(loaded, setting, encoder)
@@ -220,7 +220,7 @@ def _run_supervised(loaded: LoadedZoo, setting: Setting, job: Job, quiet: bool) 
         target, began = TARGETS[name], time.perf_counter()
         path = job.path(setting, name)
         state = path.with_suffix(".pt")
-        encoder = load_encoder(setting.encoder, ENCODERS, loaded.population, job.seed)
+        encoder = load_encoder(setting.encoder, loaded.population, job.seed)
         assert isinstance(encoder, nn.Module)
         with Bar(f"{name}, seed {job.seed}", setting.training.steps, quiet) as bar:
             found = train_supervised(
@@ -256,7 +256,7 @@ def _emulated_encoder(loaded: LoadedZoo, setting: Setting, seed: int, quiet: boo
     training = setting.training
     path = emulation_path(setting.board, setting.encoder, seed)
     state, kept = path.with_suffix(".pt"), path.with_suffix(".safetensors")
-    encoder = load_encoder(setting.encoder, ENCODERS, loaded.population, seed)
+    encoder = load_encoder(setting.encoder, loaded.population, seed)
     assert isinstance(encoder, nn.Module)
     if path.exists() and kept.exists():
         found = read_emulation(path)

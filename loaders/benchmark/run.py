@@ -36,17 +36,12 @@ from rnnzoo.loaders.benchmark.results import (
     write_leakage,
     write_rows,
 )
-from rnnzoo.loaders.benchmark.supervised import SUPERVISED_PRESETS
 from rnnzoo.loaders.benchmark.targets import Target
-from rnnzoo.loaders.emulation import EMULATION_PRESETS
-from rnnzoo.loaders.encoders import ENCODERS, check_encoder, declared, is_learned, load_encoder
+from rnnzoo.loaders.encoders.base import check_encoder, declared, is_learned, load_encoder
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
-from rnnzoo.loaders.training import TrainingConfig
+from rnnzoo.loaders.training_config import PRESETS, TRACKS, TrainingConfig
 from rnnzoo.zoo_builder.cluster import Resources, connect
 from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
-
-TRACKS = ("features", "frozen", "supervised")
-PRESETS = {"frozen": EMULATION_PRESETS, "supervised": SUPERVISED_PRESETS}
 
 
 @dataclass(frozen=True)
@@ -137,7 +132,7 @@ def choose_device(name: str) -> str:
 
 def _resolve(request: Request, loaded: LoadedZoo) -> tuple[Setting, list[Target]]:
     """Check a request against its zoo and encoder, and fill in what it leaves open."""
-    encoder = load_encoder(request.encoder, ENCODERS, loaded.population)
+    encoder = load_encoder(request.encoder, loaded.population)
     width = check_encoder(encoder, loaded.population)
     learned = is_learned(encoder)
     track = request.track or ("frozen" if learned else "features")

@@ -14,15 +14,10 @@ from rnnzoo.loaders.benchmark.heads import TargetHead
 from rnnzoo.loaders.benchmark.protocol import Partition, truth_of, used_rows
 from rnnzoo.loaders.benchmark.targets import Target
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
-from rnnzoo.loaders.training import TrainingConfig, TrainingObserver, train
+from rnnzoo.loaders.training import TrainingObserver, train
+from rnnzoo.loaders.training_config import TrainingConfig
 
 HIDDEN = 128
-SUPERVISED_PRESETS = {
-    "quick": TrainingConfig(
-        steps=400, learning_rate=2e-3, models=32, warmup=40, decay="cosine", clip=1.0, validate_every=50
-    ),
-    "paper": TrainingConfig(steps=20_000, learning_rate=1e-4),
-}
 MODELS_AT_ONCE = 128
 
 

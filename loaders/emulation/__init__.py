@@ -6,10 +6,9 @@ and the RNN's inputs, and must reproduce its outputs.
 
 from rnnzoo.loaders.emulation.emulator import LOSSES, Emulation, Emulator
 from rnnzoo.loaders.emulation.performance import emulated_performance
-from rnnzoo.loaders.emulation.training import EMULATION_PRESETS, emulation_losses, train_emulation
+from rnnzoo.loaders.emulation.training import emulation_losses, train_emulation
 
 __all__ = [
-    "EMULATION_PRESETS",
     "LOSSES",
     "Emulation",
     "Emulator",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from rnnzoo.loaders.encoders import EMBEDDING_SIZE
+from rnnzoo.loaders.encoders.base import EMBEDDING_SIZE
 from rnnzoo.zoo_builder.rnn import RNNSpec, Weights
 
 FORGET_BIAS = 2.0

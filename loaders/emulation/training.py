@@ -13,26 +13,10 @@ from torch import Tensor, nn
 from rnnzoo.loaders.emulation.emulator import LOSSES, Emulation, Emulator
 from rnnzoo.loaders.encoders.probing.frozen_rnn import run_frozen
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
-from rnnzoo.loaders.training import TrainingConfig, TrainingObserver, train
+from rnnzoo.loaders.training import TrainingObserver, train
+from rnnzoo.loaders.training_config import TrainingConfig
 from rnnzoo.zoo_builder.errors import RnnzooError
 
-EMULATION_PRESETS = {
-    "quick": TrainingConfig(
-        steps=1000,
-        learning_rate=1.5e-3,
-        models=32,
-        rollouts=4,
-        warmup=50,
-        decay="cosine",
-        clip=1.0,
-        loss="cross_entropy",
-        emulator_hidden=64,
-        validate_every=100,
-    ),
-    "paper": TrainingConfig(steps=100_000, learning_rate=1e-4),
-}
-"""`quick` trains on the cross-entropy: while the emulator knows little, total variation pulls it towards the
-likeliest token of the average RNN, and it takes many times the steps to leave that."""
 MODELS_AT_ONCE = 64
 
 

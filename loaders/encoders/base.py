@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
 import sys
 from collections.abc import Callable, Mapping
@@ -12,6 +11,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
+from rnnzoo.loaders.encoders.names import encoder_location, parse_encoder_name
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
 from rnnzoo.zoo_builder.rnn import Weights, init_parameters, unflatten_weights
@@ -84,53 +84,33 @@ def is_learned(encoder: Encoder) -> bool:
     return isinstance(encoder, nn.Module) and any(p.requires_grad for p in encoder.parameters())
 
 
-def parse_encoder_name(text: str) -> tuple[str, dict[str, Any]]:
-    """'name' or 'name(option=value, ...)' -> name, options; values are Python literals.
+def load_encoder(text: str, population: Population, seed: int = 0) -> Encoder:
+    """An encoder by its name, with its options: "name(option=value)" of an installed one, or "module:Class".
 
-    >>> parse_encoder_name("interactive_probing(probes=4, length=12)")
-    ('interactive_probing', {'probes': 4, 'length': 12})
-    """
-    name, bracket, rest = text.partition("(")
-    if not bracket:
-        return text.strip(), {}
-    try:
-        call = ast.parse(f"f({rest}", mode="eval").body
-        assert isinstance(call, ast.Call)
-        assert not call.args
-        options = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
-    except (SyntaxError, ValueError, AssertionError) as error:
-        raise ParameterError(
-            "encoder", f"found {text!r}, expected name or name(option=value, option=value)"
-        ) from error
-    return name.strip(), options
+    Args:
+        text: the name and options.
+        population: what it is made from.
+        seed: its parameters are initialised from it; torch's global generator is left as it was.
 
-
-def load_encoder(
-    text: str, registry: Mapping[str, Callable[..., Encoder]], population: Population, seed: int = 0
-) -> Encoder:
-    """The encoder called `text` in the registry, or the class of a user's own "module:Class", with its options.
-
-    Its parameters are initialised from `seed`; torch's global generator is left as it was.
+    Raises:
+        ParameterError: for an unknown name, an import that fails, or options that do not fit.
     """
     name, options = parse_encoder_name(text)
-    make = registry[name] if name in registry else _import_encoder(name, registry)
+    make = find_encoder(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
             return make(population, **options)
         except TypeError as error:
-            raise ParameterError(
-                "encoder", f"found {text!r}, which could not be made from a population: {error}"
-            ) from error
+            raise ParameterError("encoder", f"found {text!r}, which could not be made: {error}") from error
 
 
-def _import_encoder(name: str, registry: Mapping[str, Callable[..., Encoder]]) -> Callable[..., Encoder]:
-    module_name, colon, class_name = name.partition(":")
-    if not colon:
-        raise ParameterError("encoder", f"found {name!r}, expected one of {', '.join(registry)}, or module:Class")
+def find_encoder(name: str) -> Callable[..., Encoder]:
+    """The class of an encoder: of an installed one by its name, or a user's own by "module:Class"."""
+    module, _, attribute = encoder_location(name).partition(":")
     sys.path.insert(0, "")  # a user's encoder is a file in the folder they stand in
     try:
-        return getattr(importlib.import_module(module_name), class_name)
+        return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise ParameterError("encoder", f"found {name!r}, which could not be imported: {error}") from error
     finally:

@@ -34,7 +34,8 @@ from fuzz.mutations import (
 from rnnzoo.loaders import Zoo, load_zoo
 from rnnzoo.loaders.benchmark.boards import read_results
 from rnnzoo.loaders.source.ranges import read_extents
-from rnnzoo.loaders.training import TrainingConfig, train
+from rnnzoo.loaders.training import train
+from rnnzoo.loaders.training_config import TrainingConfig
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.overview import summarize
 from rnnzoo.zoo_builder.pipeline import Interrupted, ZooPlan, build_zoo

@@ -9,21 +9,14 @@ from typing import Annotated
 
 import typer
 
-from rnnzoo.command_line import Commands
-from rnnzoo.zoo_builder.tasks.sequential_images.images import MNIST_VARIABLE
+from rnnzoo.command_line import VersionOption, make_app
 
-app = typer.Typer(
-    cls=Commands,
-    help="Build model zoos of recurrent networks, verify them, look at them, and publish them.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+app = make_app("Build model zoos of recurrent networks, verify them, look at them, and publish them.")
 
 ZooArgument = Annotated[Path, typer.Argument(metavar="ZOO", help="Folder of a finished zoo.")]
 MnistOption = Annotated[
     Path | None,
-    typer.Option("--mnist", metavar="DIR", envvar=MNIST_VARIABLE, help="Folder with MNIST's IDX files."),
+    typer.Option("--mnist", metavar="DIR", envvar="RNNZOO_MNIST_DIR", help="Folder with MNIST's IDX files."),
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 KernelOption = Annotated[str, typer.Option(help="auto, fused (compiled for this CPU) or torch.")]
@@ -31,7 +24,7 @@ ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads; def
 
 
 @app.callback()
-def _main() -> None:
+def _main(version: VersionOption = False) -> None:
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("rnnzoo").setLevel(logging.INFO)  # the hub's client would tell of every request
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from tqdm import tqdm
 
 from rnnzoo.zoo_builder.cli.app import (
     DeviceOption,
@@ -19,10 +18,6 @@ from rnnzoo.zoo_builder.cli.app import (
     draw_without_a_screen,
 )
 from rnnzoo.zoo_builder.errors import ParameterError
-from rnnzoo.zoo_builder.storage.manifest import read_manifest
-from rnnzoo.zoo_builder.storage.shards import write_file
-from rnnzoo.zoo_builder.tasks.encodings import encoding_of
-from rnnzoo.zoo_builder.training.kernels import choose_kernel
 
 
 @app.command()
@@ -35,9 +30,17 @@ def release(
     kernel: KernelOption = "auto",
     threads: ThreadsOption = None,
 ) -> None:
-    """Verify a zoo and make the folder of its dataset repository: Parquet files, card, figures."""
+    """Make the dataset repository of a zoo.
+
+    The zoo is verified first. The folder has Parquet files, a card and figures.
+    """
     draw_without_a_screen()
+    from tqdm import tqdm
+
     from rnnzoo.zoo_builder.release import release_zoo
+    from rnnzoo.zoo_builder.storage.manifest import read_manifest
+    from rnnzoo.zoo_builder.tasks.encodings import encoding_of
+    from rnnzoo.zoo_builder.training.kernels import choose_kernel
 
     manifest = read_manifest(zoo)
     worker = choose_kernel(manifest.rnn_spec(), encoding_of(manifest.encoding), device, kernel, threads)
@@ -62,6 +65,7 @@ def card(
     """Render the card of a zoo from its own numbers."""
     draw_without_a_screen()
     from rnnzoo.zoo_builder.release import render_card
+    from rnnzoo.zoo_builder.storage.shards import write_file
 
     text = render_card(zoo)
     if out is None:
@@ -82,7 +86,10 @@ def push(
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be uploaded.")] = False,
 ) -> None:
-    """Upload a release to the hub and tag it; the token is that of `hf auth login` or HF_TOKEN."""
+    """Upload a release to the hub and tag it.
+
+    The token is that of `hf auth login` or HF_TOKEN.
+    """
     draw_without_a_screen()
     from rnnzoo.zoo_builder.release import push_release
 
@@ -104,7 +111,12 @@ def import_(
     published: Annotated[Path, typer.Argument(metavar="PUBLISHED", help="Folder with the published arrays.")],
     out: Annotated[Path, typer.Option(help="New folder for the zoo.")],
 ) -> None:
-    """Turn the arrays of the original release (parameters.npy, ...) into a zoo, and check their outputs."""
+    """Make a zoo of published arrays.
+
+    They are those of the original release (parameters.npy, ...); their outputs are checked.
+    """
+    from tqdm import tqdm
+
     from rnnzoo.zoo_builder.published import import_published
 
     with tqdm(unit="row", dynamic_ncols=True) as bar:
@@ -120,11 +132,16 @@ def export(
     out: Annotated[Path, typer.Option(help="New folder for the arrays.")],
     format: Annotated[str, typer.Option(help="npy: the arrays of the original release.")] = "npy",
 ) -> None:
-    """Write a zoo as the arrays of the original release, for code that was written for those."""
-    from rnnzoo.zoo_builder.published import export_zoo
+    """Write a zoo as arrays.
 
+    They have the form of the original release, for code that was written for it.
+    """
     if format != "npy":
         raise ParameterError("format", f"found {format!r}, expected npy")
+    from tqdm import tqdm
+
+    from rnnzoo.zoo_builder.published import export_zoo
+
     with tqdm(unit="row", dynamic_ncols=True) as bar:
         rows = export_zoo(zoo, out, bar.update)
     typer.echo(f"finished: {out}, {rows} rows")

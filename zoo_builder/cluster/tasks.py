@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
-
 import rnnzoo
 from rnnzoo.zoo_builder.cluster.connection import DEATHS, Cluster
 from rnnzoo.zoo_builder.errors import ParameterError
@@ -77,6 +75,8 @@ class TaskEnvironment:
             raise ParameterError(
                 "ray", f"node {platform.node()} has rnnzoo {rnnzoo.__version__}, expected {self.version}"
             )
+        import torch  # the commands import this room before they need torch
+
         torch.set_num_threads(self.threads)
         if self.folder.is_dir():
             os.chdir(self.folder)

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from rnnzoo import command_line
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.release.parquet import FOLDERS, ZooTables
 from rnnzoo.zoo_builder.splits import SPLITS
@@ -207,17 +208,8 @@ def build_command(config: dict[str, Any]) -> str:
     """The command that builds a zoo of this config: its preset, and the fields that differ from it."""
     wanted = config_of(config, "config").to_dict()
     preset = resolve_config(config["zoo"], config["preset"]).to_dict()
-    words = [f"zoo-builder build {config['zoo']} --preset {config['preset']} --out FOLDER"]
-    for name, value in wanted.items():
-        if value != preset[name]:
-            words.append(f"--{name.replace('_', '-')} {_option(value)}")
-    return " ".join(words)
-
-
-def _option(value: Any) -> str:
-    if not isinstance(value, (tuple, list)):
-        return str(value)
-    return ",".join(":".join(map(str, part)) if isinstance(part, (tuple, list)) else str(part) for part in value)
+    changes = {name: value for name, value in wanted.items() if value != preset[name]}
+    return command_line.build_command(config["zoo"], config["preset"], changes)
 
 
 def _size_category(rows: int) -> str:

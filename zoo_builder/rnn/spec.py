@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
 from rnnzoo.zoo_builder.rnn.cells import CELLS
 
 AxisKind = Literal["hidden", "input", "output"]
@@ -66,7 +66,7 @@ class RNNSpec:
 
     def __post_init__(self) -> None:
         if not isinstance(self.cell, str) or self.cell not in CELLS:
-            raise RnnzooError(f"cell: found {self.cell!r}, expected one of {sorted(CELLS)}")
+            raise ParameterError("cell", f"found {self.cell!r}, expected one of {', '.join(CELLS)}")
         for name in ("input_size", "hidden_size", "output_size", "num_layers"):
             value = getattr(self, name)
             if type(value) is not int or not 1 <= value <= LARGEST_SIZE:

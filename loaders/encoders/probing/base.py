@@ -33,7 +33,6 @@ class ProbingEncoder(RegisteredEncoder):
     shift of all logits. length: T', by default 22 for tokens and 50 for images.
     """
 
-    group = "functionalist"
     invariant_to = frozenset({"permutation", "sign_flip", "bias_split", "head_gauge"})
 
     def __init__(self, population: Population, probes: int, length: int | None) -> None:

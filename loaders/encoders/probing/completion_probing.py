@@ -32,6 +32,7 @@ class CompletionProbing(ProbingEncoder):
     that do not read what they write.
     """
 
+    group = "functionalist"
     readouts = ("linear",)
     lengths: Tensor
 

@@ -44,6 +44,8 @@ class HiddenProbing(ProbingEncoder):
     For the other probing encoders an RNN is a black box; this one looks inside.
     """
 
+    group = "functionalist"
+
     def __init__(self, population: Population, probes: int = 4, length: int | None = None) -> None:
         super().__init__(population, probes, length)
         spec = population.spec

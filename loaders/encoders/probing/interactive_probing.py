@@ -20,6 +20,7 @@ class InteractiveProbing(ProbingEncoder):
     closes it as far as that helps.
     """
 
+    group = "functionalist"
     published = True
 
     def __init__(self, population: Population, probes: int = 8, length: int | None = None) -> None:

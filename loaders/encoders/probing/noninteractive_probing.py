@@ -16,6 +16,7 @@ class NoninteractiveProbing(ProbingEncoder):
     (Herrmann et al. 2024.)
     """
 
+    group = "functionalist"
     published = True
 
     def __init__(self, population: Population, probes: int = 8, length: int | None = None) -> None:

@@ -61,6 +61,8 @@ class ProbeGenerator(ProbingEncoder):
     free: probes are free parameters; the ablation that shows what the generator is worth.
     """
 
+    group = "functionalist"
+
     def __init__(
         self, population: Population, probes: int = 8, length: int | None = None, free: bool = False
     ) -> None:

@@ -1,0 +1,84 @@
+"""Names of encoders, and what is to be said of each, found without importing one: torch alone takes seconds."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from rnnzoo.loaders.encoders import ENCODERS
+from rnnzoo.zoo_builder.errors import ParameterError
+
+ENTRY_POINTS = "rnnzoo.encoders"
+
+
+def encoder_names() -> dict[str, str]:
+    """All encoders that are installed: name -> module:class. The product's own cannot be replaced."""
+    return {point.name: point.value for point in entry_points(group=ENTRY_POINTS)} | ENCODERS
+
+
+def parse_encoder_name(text: str) -> tuple[str, dict[str, Any]]:
+    """'name' or 'name(option=value, ...)' -> name, options; values are Python literals.
+
+    >>> parse_encoder_name("interactive_probing(probes=4, length=12)")
+    ('interactive_probing', {'probes': 4, 'length': 12})
+
+    Raises:
+        ParameterError: for a text of another form.
+    """
+    name, bracket, rest = text.partition("(")
+    if not bracket:
+        return text.strip(), {}
+    try:
+        call = ast.parse(f"f({rest}", mode="eval").body
+        if not isinstance(call, ast.Call) or call.args:
+            raise ValueError("no call with named options")
+        options = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
+    except (SyntaxError, ValueError) as error:
+        raise ParameterError(
+            "encoder", f"found {text!r}, expected name or name(option=value, option=value)"
+        ) from error
+    return name.strip(), options
+
+
+def encoder_location(name: str) -> str:
+    """The module:class of a name: that of an installed encoder, or itself for a user's own "module:class".
+
+    Raises:
+        ParameterError: for a name that is neither.
+    """
+    known = encoder_names()
+    if name not in known and ":" not in name:
+        raise ParameterError("encoder", f"found {name!r}, expected one of {', '.join(known)}, or module:Class")
+    return known.get(name, name)
+
+
+@dataclass(frozen=True)
+class Description:
+    """What an encoder's class says of itself, see `RegisteredEncoder`, and the first line of its docstring."""
+
+    group: str
+    published: bool
+    summary: str
+
+
+def describe_encoder(location: str) -> Description:
+    """The description of the encoder at a "module:class", read from its source."""
+    module, _, name = location.partition(":")
+    spec = importlib.util.find_spec(module)
+    tree = ast.parse(Path(spec.origin).read_text()) if spec is not None and spec.origin else ast.Module([], [])
+    found = next((node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name), None)
+    if found is None:
+        return Description("user", False, f"of {location}")
+    values = {
+        target.id: node.value.value
+        for node in found.body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    summary = (ast.get_docstring(found) or "").partition("\n")[0]
+    return Description(str(values.get("group", "user")), bool(values.get("published", False)), summary)

@@ -1,0 +1,77 @@
+"""Texts `field=value` to the fields of a config: what both commands do with `--set`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import NoneType
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from rnnzoo.zoo_builder.errors import ParameterError
+
+
+def read_settings(texts: Sequence[str], config: type, parameter: str = "settings") -> dict[str, Any]:
+    """The values that some texts give to the fields of a dataclass.
+
+    A field's type says how its text is read: `64`, `0,100,1000` for a list, `0:0.01,1:0.001` for a list of pairs,
+    `none` where None is possible.
+
+    Args:
+        texts: "field=value" each.
+        config: the dataclass; pydantic checks the values by its annotations.
+        parameter: what errors name.
+
+    Returns:
+        Field -> value.
+
+    Raises:
+        ParameterError: for a text of another form, an unknown field, one that is set twice, or a value that does
+            not fit.
+    """
+    hints = get_type_hints(config, include_extras=True)
+    values: dict[str, Any] = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        if not sign or name not in hints:
+            expected = f"FIELD=VALUE with a field of {', '.join(hints)}"
+            raise ParameterError(parameter, f"found {text!r}, expected {expected}")
+        if name in values:
+            raise ParameterError(parameter, f"found {name!r} twice, expected it once")
+        values[name] = _read(parameter, name, value, hints[name])
+    return values
+
+
+def _read(parameter: str, name: str, text: str, hint: Any) -> Any:
+    try:
+        return TypeAdapter(hint).validate_python(_split(text, hint))
+    except ValidationError as error:
+        message = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise ParameterError(parameter, f"{name}: found {text!r}: {message}") from error
+
+
+def _split(text: str, hint: Any) -> Any:
+    """A text as nested lists of texts, as deep as the type is; pydantic makes numbers of them."""
+    if get_origin(hint) is Annotated:
+        return _split(text, get_args(hint)[0])
+    if text == "none" and NoneType in get_args(hint):
+        return None
+    if get_origin(hint) is not tuple:
+        return text
+    parts = text.split(",") if text else []
+    if get_origin(get_args(hint)[0]) is not tuple:
+        return parts
+    return [part.split(":") for part in parts] if ":" in text else text
+
+
+def setting_text(value: Any) -> str:
+    """The text that `read_settings` takes for a value.
+
+    >>> setting_text(((0, 0.01), (1, 0.001))), setting_text((0, 100)), setting_text(None)
+    ('0:0.01,1:0.001', '0,100', 'none')
+    """
+    if value is None:
+        return "none"
+    if not isinstance(value, tuple | list):
+        return str(value)
+    return ",".join(":".join(map(str, part)) if isinstance(part, tuple | list) else str(part) for part in value)
