@@ -4,11 +4,13 @@
 #   TORCH   what to install as torch, e.g. TORCH="torch --index-url ..." for another build
 #   MNIST   a folder with MNIST's IDX files (or set RNNZOO_MNIST_DIR)
 #   DEMO    where the demo's zoos go
+#   JOBS    how many processes run the fast tests side by side
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 VENV ?= .venv
 DEMO ?= demo
+JOBS ?= 2
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 MNIST ?= $(RNNZOO_MNIST_DIR)
@@ -69,7 +71,7 @@ lint: $(INSTALLED) .typing
 	$(BIN)/mypy
 
 test-fast: $(INSTALLED)
-	$(BIN)/python -m pytest -m "not slow and not cuda" --cov
+	$(BIN)/python -m pytest -m "not slow and not cuda" --numprocesses $(JOBS) --dist loadgroup --cov
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m "slow and not cuda"

@@ -1,5 +1,6 @@
 """Two tiny zoos, built once a session by the real builder, and one thread for all that computes.
 
+Under pytest-xdist what is slow to make is made by one worker and used by all, and a file's tests stay together.
 Tiny tensors gain nothing from threads, and on a busy machine threads that wait for each other cost many times the
 work. The variable reaches torch here, if it is set before torch is imported, and every process that tests start.
 """
@@ -9,13 +10,17 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import shutil
+from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from rnnzoo.zoo_builder.pipeline import Unwatched, build_zoo
+from rnnzoo.zoo_builder.release import release_zoo
 from rnnzoo.zoo_builder.training.kernels import TorchKernel
-from rnnzoo.zoo_builder.zoos import resolve_config
+from rnnzoo.zoo_builder.zoos import ZooConfig, resolve_config
 
 TINY = {
     "runs": 12,
@@ -29,35 +34,64 @@ TINY = {
 }
 
 
-def build(zoo: str, folder: Path) -> Path:
-    build_zoo(resolve_config(zoo, "smoke", TINY), folder, TorchKernel(), Unwatched())
-    return folder
+def pytest_collection_modifyitems(items):
+    """Which tests pytest-xdist leaves on one worker: those of a file, and all that need a Ray cluster."""
+    for item in items:
+        group = "ray" if "ray_cluster" in item.fixturenames else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
+def build(config: ZooConfig, folder: Path) -> None:
+    build_zoo(config, folder, TorchKernel(), Unwatched())
 
 
 @pytest.fixture(scope="session")
-def language_zoo(tmp_path_factory) -> Path:
-    """A finished zoo of formal languages: 12 runs, 3 checkpoints each, several shards. Not to be changed."""
-    return build("formal_languages", tmp_path_factory.mktemp("zoos") / "languages")
+def shared(tmp_path_factory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """A function: the folder or file of a name, made by whichever worker of the session needs it first."""
+    home = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        home = home.parent
+    home = home / "shared"
+    home.mkdir(exist_ok=True)
 
-
-@pytest.fixture(scope="session")
-def digits_zoo(tmp_path_factory) -> Path:
-    """Likewise of rotated digits."""
-    return build("sequential_digits", tmp_path_factory.mktemp("zoos") / "digits")
-
-
-@pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory):
-    """A function: the folder of a config's zoo, built by one process without a break, once in a session."""
-    folders = {}
-
-    def find(config) -> Path:
-        if config not in folders:
-            folders[config] = tmp_path_factory.mktemp("undisturbed") / "zoo"
-            build_zoo(config, folders[config], TorchKernel(), Unwatched())
-        return folders[config]
+    def find(name: str, make: Callable[[Path], object]) -> Path:
+        made = home / f"{name}.made"
+        with FileLock(home / f"{name}.lock"):
+            if not made.exists():
+                make(home / name)
+                made.touch()
+        return home / name
 
     return find
+
+
+@pytest.fixture(scope="session")
+def language_zoo(shared) -> Path:
+    """A finished zoo of formal languages: 12 runs, 3 checkpoints each, several shards. Not to be changed."""
+    return shared("languages", lambda folder: build(resolve_config("formal_languages", "smoke", TINY), folder))
+
+
+@pytest.fixture(scope="session")
+def digits_zoo(shared) -> Path:
+    """Likewise of rotated digits."""
+    return shared("digits", lambda folder: build(resolve_config("sequential_digits", "smoke", TINY), folder))
+
+
+@pytest.fixture(scope="session")
+def undisturbed(shared):
+    """A function: the folder of a config's zoo, built by one process without a break, once in a session."""
+
+    def find(config) -> Path:
+        name = sha256(repr(config).encode()).hexdigest()[:16]
+        return shared(f"undisturbed-{name}", lambda folder: build(config, folder))
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def language_release(language_zoo, shared) -> Path:
+    """A release of the zoo of languages. Not to be changed."""
+    return shared("release", lambda folder: release_zoo(language_zoo, folder, TorchKernel()))
 
 
 @pytest.fixture

@@ -14,9 +14,6 @@ import pyarrow.parquet as pq
 import pytest
 from loopback_hub import READ_TOKEN, WRITE_TOKEN, LoopbackHub
 
-from rnnzoo.zoo_builder.release import release_zoo
-from rnnzoo.zoo_builder.training.kernels import TorchKernel
-
 PRELUDE = """
 import json
 import hashlib
@@ -29,17 +26,10 @@ def sound(rows):
 SIZES = {"train": 24, "validation": 3, "test": 3, "ood": 6}
 
 
-@pytest.fixture(scope="module")
-def release(language_zoo, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("release") / "zoo"
-    release_zoo(language_zoo, folder, TorchKernel())
-    return folder
-
-
 @pytest.fixture
-def hub(release):
+def hub(language_release):
     with LoopbackHub() as hub:
-        hub.add_folder("org/zoo", release, tags=["v1.0.0"])
+        hub.add_folder("org/zoo", language_release, tags=["v1.0.0"])
         yield hub
 
 
@@ -53,7 +43,7 @@ def run(hub: LoopbackHub, home: Path, code: str, token: str | None = None) -> di
     return json.loads(done.stdout.rpartition("found: ")[2])
 
 
-def test_load_dataset(hub, tmp_path, release):
+def test_load_dataset(hub, tmp_path, language_release):
     """Every config; the faults are those that `datasets` itself gets over."""
     hub.fault("GET /lfs/", status=429, retry_after=0)
     found = run(
@@ -75,7 +65,9 @@ def test_load_dataset(hub, tmp_path, release):
     assert found["sound"]
     assert found["rollouts"] > 0
     for split, names in found["metadata"].items():
-        assert names == pq.read_table(release / "metadata" / f"{split}.parquet")["checkpoint_id"].to_pylist()
+        assert (
+            names == pq.read_table(language_release / "metadata" / f"{split}.parquet")["checkpoint_id"].to_pylist()
+        )
 
 
 def test_stream_shuffle_filter(hub, tmp_path):
@@ -109,17 +101,17 @@ def hashes(folder: Path) -> dict[str, str]:
     }
 
 
-def test_hf_download(hub, tmp_path, release):
+def test_hf_download(hub, tmp_path, language_release):
     """The command, and with a connection that is cut in the middle of a shard."""
     hub.fault("GET /lfs/", cut_after=5000)
     hf = Path(sys.executable).with_name("hf")
     command = [hf, "download", "org/zoo", "--repo-type", "dataset", "--revision", "v1.0.0", "--local-dir", "copy"]
     done = subprocess.run(command, env=hub.environment(tmp_path), cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert hashes(tmp_path / "copy") == hashes(release)
+    assert hashes(tmp_path / "copy") == hashes(language_release)
 
 
-def test_upload_and_download(tmp_path, release):
+def test_upload_and_download(tmp_path, language_release):
     """A folder goes up in parts, over cut connections and a busy hub, and comes down the same."""
     with LoopbackHub(part_bytes=200_000) as hub:
         hub.fault("PUT /lfs/[0-9a-f]+$", cut_after=1000)
@@ -132,7 +124,7 @@ def test_upload_and_download(tmp_path, release):
             from huggingface_hub import HfApi, snapshot_download
             api = HfApi()
             api.create_repo("org/new", repo_type="dataset", exist_ok=True)
-            api.upload_folder(repo_id="org/new", repo_type="dataset", folder_path={str(release)!r})
+            api.upload_folder(repo_id="org/new", repo_type="dataset", folder_path={str(language_release)!r})
             api.create_tag("org/new", tag="v1.0.0", repo_type="dataset")
             snapshot_download("org/new", repo_type="dataset", revision="v1.0.0", local_dir="copy")
             found = {{}}
@@ -143,7 +135,7 @@ def test_upload_and_download(tmp_path, release):
         assert any(request.path.endswith("/complete") for request in hub.requests("POST /lfs/"))
     found = hashes(tmp_path / "copy")
     found.pop(".gitattributes", None)
-    assert found == hashes(release)
+    assert found == hashes(language_release)
 
 
 def test_rights(hub, tmp_path):

@@ -18,16 +18,9 @@ from rnnzoo.zoo_builder.training.kernels import TorchKernel
 NAME = "org/zoo"
 
 
-@pytest.fixture(scope="module")
-def released(language_zoo, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("push") / "release"
-    release_zoo(language_zoo, folder, TorchKernel())
-    return folder
-
-
 @pytest.fixture
-def release(released, tmp_path):
-    return shutil.copytree(released, tmp_path / "release")
+def release(language_release, tmp_path):
+    return shutil.copytree(language_release, tmp_path / "release")
 
 
 @pytest.fixture
