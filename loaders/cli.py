@@ -10,7 +10,7 @@ import shlex
 import sys
 from pathlib import Path
 from textwrap import fill
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -26,7 +26,19 @@ def _main(version: VersionOption = False) -> None:
     pass
 
 
-@app.command(cls=ClusterCommand)
+class RunCommand(ClusterCommand):
+    """A command whose help ends with the fields of a training that can be set."""
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        from rnnzoo.loaders.training_config import PRESETS
+        from rnnzoo.settings import describe_fields
+
+        for track, presets in PRESETS.items():
+            formatter.write(f"\nFields for --set, and their values in the presets of the track {track}:\n")
+            formatter.write(describe_fields(presets) + "\n")
+
+
+@app.command(cls=RunCommand)
 def run(
     zoo: Annotated[str, typer.Option(metavar="ZOO", help="Folder of a zoo, or org/name on the hub.")],
     encoder: Annotated[

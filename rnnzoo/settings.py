@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
 from types import NoneType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -75,3 +76,26 @@ def setting_text(value: Any) -> str:
     if not isinstance(value, tuple | list):
         return str(value)
     return ",".join(":".join(map(str, part)) if isinstance(part, tuple | list) else str(part) for part in value)
+
+
+def describe_fields(presets: Mapping[str, Any], left_out: Collection[str] = ()) -> str:
+    """The fields that can be set, each with its value in every preset, in lines of at most 80 characters.
+
+    Args:
+        presets: name -> dataclass with the values.
+        left_out: fields not to show.
+    """
+    rows = {"field": list(presets)}
+    for field in dataclasses.fields(next(iter(presets.values()))):
+        if field.name not in left_out:
+            rows[field.name] = [setting_text(getattr(config, field.name)) for config in presets.values()]
+    lines = []
+    for name, values in rows.items():
+        if len(set(values)) == 1:
+            lines.append(f"  {name:21}{values[0]}")
+        elif max(map(len, values)) < 17:
+            lines.append(f"  {name:21}" + "".join(f"{value:17}" for value in values).rstrip())
+        else:
+            lines.append(f"  {name}")
+            lines += [f"    {preset:19}{value}" for preset, value in zip(presets, values, strict=True)]
+    return "\n".join(lines)

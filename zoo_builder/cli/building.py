@@ -29,9 +29,15 @@ class BuildCommand(ClusterCommand):
     """A command whose help ends with the zoos, the presets and the fields that can be set."""
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
-        from rnnzoo.zoo_builder.cli.fields import describe_fields
+        from rnnzoo.settings import describe_fields
+        from rnnzoo.zoo_builder.tasks import ZOOS
+        from rnnzoo.zoo_builder.zoos import PRESETS, resolve_config
 
-        formatter.write("\n" + describe_fields())
+        zoo = next(iter(ZOOS))
+        configs = {preset: resolve_config(zoo, preset) for preset in PRESETS}
+        fields = describe_fields(configs, left_out=("zoo", "preset", "family", "source"))
+        formatter.write(f"\nZoos: {', '.join(ZOOS)}\n\n")
+        formatter.write(f"Fields for --set, and their values in the presets of {zoo}:\n{fields}\n")
 
 
 @app.command(cls=BuildCommand, context_settings={"allow_interspersed_args": True})
