@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.gridspec import SubplotSpec
+from numpy.typing import NDArray
 
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import RNNModule
@@ -21,19 +21,19 @@ from rnnzoo.zoo_builder.storage import schema
 from rnnzoo.zoo_builder.storage.files import file_in
 from rnnzoo.zoo_builder.storage.manifest import Manifest, read_manifest, read_metadata
 from rnnzoo.zoo_builder.storage.shards import Shard, read_shard
-from rnnzoo.zoo_builder.tasks.encodings import TokenEncoding, encoding_of
-from rnnzoo.zoo_builder.tasks.formal_languages.language import FormalLanguage, decode_sequence, is_member
-from rnnzoo.zoo_builder.tasks.sequential_images.rotation import untile
+from rnnzoo.zoo_builder.tasks import find_family
+from rnnzoo.zoo_builder.tasks.data import Bytes
+from rnnzoo.zoo_builder.tasks.drawing import INK
+from rnnzoo.zoo_builder.tasks.encodings import Encoding, encoding_of
+from rnnzoo.zoo_builder.tasks.family import Example
 
 MOST_RUNS = 1000
 """Runs in the figure: more lines show no more, and take their time."""
-SUMMARY_COLUMNS = ("step", "accuracy", "eval_loss", "diverged", "run_id", "image_source")
-FIGURE_COLUMNS = ("run_id", "step", "accuracy", "shard", "row", "rollout_row")
+SUMMARY_COLUMNS = ("step", "accuracy", "eval_loss", "diverged", "run_id")
+FIGURE_COLUMNS = ("run_id", "task_id", "step", "accuracy", "shard", "row", "rollout_row")
 EXAMPLE_RUNS = 3
 EXAMPLE_STEPS = 4
-EXAMPLE_IMAGES = 6
-EXAMPLE_STRINGS = 4
-INK, MUTED, GOOD, BAD = "#1f4e79", "#9db4c8", "#2e7d32", "#c62828"
+MUTED = "#9db4c8"
 
 
 def summarize(folder: Path) -> str:
@@ -43,9 +43,9 @@ def summarize(folder: Path) -> str:
     config, spec = manifest.config, manifest.rnn_spec()
     size = sum(entry.bytes for entry in manifest.files.values())
     diverged = table.filter(table["diverged"])
-    sources = ", ".join(pc.unique(table["image_source"]).to_pylist())
+    items = config["source"] or "generated"
     lines = [
-        f"{folder}: zoo {manifest.zoo} (preset {config['preset']}, seed {config['seed']}, items: {sources})",
+        f"{folder}: zoo {manifest.zoo} (preset {config['preset']}, seed {config['seed']}, items: {items})",
         f"  {config['runs']} runs of {config['steps']} steps, {len(table)} checkpoints, {size / 1e6:.1f} MB, "
         f"format version {manifest.format_version}",
         f"  {spec.num_layers}-layer {spec.cell} with {spec.hidden_size} units, {spec.input_size} inputs, "
@@ -78,9 +78,9 @@ def draw_overview(folder: Path) -> Figure:
     Of a zoo of more than MOST_RUNS runs, the figure shows every n-th shard.
     """
     manifest = read_manifest(folder)
-    shards = _shards_to_draw(manifest)
-    writes = isinstance(encoding_of(manifest.encoding), TokenEncoding)
-    table = read_metadata(folder, manifest, [*FIGURE_COLUMNS, "offsets" if writes else "rotation_degrees"])
+    shards, encoding = _shards_to_draw(manifest), encoding_of(manifest.encoding)
+    family = find_family(manifest.config["family"])
+    table = read_metadata(folder, manifest, [*FIGURE_COLUMNS, *family.task_columns.names])
     count = len(table)
     table = table.filter(pc.is_in(table["shard"], pa.array(map(schema.weights_file, shards))))
     figure = plt.figure(figsize=(13, 10), layout="constrained")
@@ -94,10 +94,8 @@ def draw_overview(folder: Path) -> Figure:
     _draw_spread(figure.add_subplot(grid[0, 0]), steps, accuracy, "accuracy")
     table = table.append_column("weight_norm", pa.array(_weight_norms(folder, shards)))
     _draw_spread(figure.add_subplot(grid[0, 1]), steps, _by_run(table, "weight_norm", steps), "weight norm")
-    if writes:
-        _draw_strings(figure, grid[1, :], folder, table)
-    else:
-        _draw_images(figure, grid[1, :], folder, manifest, table)
+    examples = [[_example(folder, encoding, row) for row in rows] for rows in _examples(table)]
+    family.draw_examples(figure, grid[1, :], examples)
     return figure
 
 
@@ -139,7 +137,7 @@ def _draw_spread(axes: Axes, steps: Sequence[int], values: np.ndarray, label: st
 
 
 def _examples(table: pa.Table) -> list[list[dict[str, Any]]]:
-    """Checkpoints of a few runs: the least, the middle and the most accurate at the end; rows by step."""
+    """Rows of a few runs by step: the least, the middle and the most accurate at the end."""
     last = table.filter(pc.equal(table["step"], pc.max(table["step"]))).sort_by("accuracy")
     where = np.unique(np.linspace(0, len(last) - 1, EXAMPLE_RUNS).astype(int))
     examples = []
@@ -150,51 +148,17 @@ def _examples(table: pa.Table) -> list[list[dict[str, Any]]]:
     return examples
 
 
-def _draw_strings(figure: Figure, where: SubplotSpec, folder: Path, table: pa.Table) -> None:
-    """What some runs write as they learn, a column a run: members of the language in green."""
-    examples = _examples(table)
-    grid = where.subgridspec(1, len(examples))
-    for place, rows in enumerate(examples):
-        axes = figure.add_subplot(grid[place])
-        axes.axis("off")
-        language = FormalLanguage(tuple(rows[0]["offsets"]))
-        axes.set_title(f"{language.name}   ({rows[0]['run_id']})", loc="left", fontsize=11)
-        lines = []
-        for row in rows:
-            lines.append((f"step {row['step']}, accuracy {row['accuracy']:.2f}", "black"))
-            strings = _rollouts(folder, row)["inputs"][:EXAMPLE_STRINGS]
-            for string, member in zip(strings, is_member(language, strings), strict=True):
-                lines.append((f"  {decode_sequence(string)}", GOOD if member else BAD))
-        for number, (text, color) in enumerate(lines):
-            height = 1 - (number + 0.5) / len(lines)
-            axes.text(0, height, text, color=color, family="monospace", fontsize=9, va="center")
-    figure.supxlabel("green: in the language; $ ends a string", fontsize=9, color=INK)
+def _example(folder: Path, encoding: Encoding, row: dict[str, Any]) -> Example:
+    """A checkpoint to be drawn; its weights are read when its outputs are asked for."""
+    rollouts = _rollouts(folder, row)
 
-
-def _draw_images(figure: Figure, where: SubplotSpec, folder: Path, manifest: Manifest, table: pa.Table) -> None:
-    """Images as some runs see them at their last step, with their answers."""
-    examples = _examples(table)
-    grid = where.subgridspec(len(examples), EXAMPLE_IMAGES)
-    encoding = encoding_of(manifest.encoding)
-    for line, rows in enumerate(examples):
-        row = rows[-1]
-        rollouts = _rollouts(folder, row)
-        inputs = np.array(rollouts["inputs"][:EXAMPLE_IMAGES])
+    def outputs(items: Bytes) -> NDArray[np.float32]:
         model = RNNModule.of_weights(_weights(folder, row))
         with torch.no_grad():
-            logits, _ = model(encoding.inputs(torch.from_numpy(inputs)))
-        answers = logits[:, -1].argmax(dim=-1).tolist()
-        labels = rollouts.get("labels", [None] * len(inputs))[: len(inputs)]  # imported rollouts have none
-        for place, (image, label, answer) in enumerate(zip(untile(inputs), labels, answers, strict=True)):
-            axes = figure.add_subplot(grid[line, place])
-            axes.imshow(image, cmap="gray_r")
-            axes.set_xticks([])
-            axes.set_yticks([])
-            title = f"answers {answer}" if label is None else f"{label}: answers {answer}"
-            color = INK if label is None else GOOD if answer == label else BAD
-            axes.set_title(title, color=color, fontsize=10)
-            if place == 0:
-                axes.set_ylabel(f"{row['rotation_degrees']:.0f}°\naccuracy {row['accuracy']:.2f}", fontsize=10)
+            logits, _ = model(encoding.inputs(torch.from_numpy(items)))
+        return logits.log_softmax(dim=-1).numpy()
+
+    return Example(row, rollouts["inputs"], rollouts.get("labels"), outputs)
 
 
 def _shard(folder: Path, row: dict[str, Any], room: str) -> Shard:

@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.random_streams import Stream, below, uniform
 from rnnzoo.zoo_builder.rnn import RNNSpec
 from rnnzoo.zoo_builder.tasks.data import Bytes, Data
-from rnnzoo.zoo_builder.tasks.encodings import Encoding, TokenEncoding
+from rnnzoo.zoo_builder.tasks.encodings import Encoding
 from rnnzoo.zoo_builder.tasks.family import TaskFamily
 from rnnzoo.zoo_builder.training.kernels import Kernel
 from rnnzoo.zoo_builder.training.loop import Run, run_data
@@ -22,8 +23,8 @@ from rnnzoo.zoo_builder.training.loop import Run, run_data
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """evaluation_items: images for each of the two losses, drawn once a run (a language uses all its words).
-    sampled_strings: strings a language RNN writes for its accuracy. rollouts: sequences stored.
+    """evaluation_items: for each of the two losses, drawn once a run from a task's items where it has more.
+    sampled_strings: that an RNN writes for its accuracy, in a family that generates. rollouts: sequences stored.
     """
 
     evaluation_items: int
@@ -55,8 +56,8 @@ def evaluate(
     """Score N checkpoints (flat weights [N, P], run n's at `step`): a function of weights, seed and step.
 
     eval_loss and train_loss are mean cross-entropies over the run's evaluation and training items at these
-    weights; accuracy is the share of sampled strings in the language, or of evaluation images named rightly
-    at the last step; rollout_loss is the mean cross-entropy of the stored rollouts.
+    weights; accuracy is that of sampled strings, or of the answers to evaluation items at the last step;
+    rollout_loss is the mean cross-entropy of the stored rollouts.
     """
     data = run_data(family, [run.task for run in runs])
     eval_items = [evaluation_items(family, run, settings.evaluation_items) for run in runs]
@@ -97,11 +98,12 @@ def training_sample(family: TaskFamily[Any], run: Run, count: int) -> NDArray[np
 def rollout_items(
     family: TaskFamily[Any], runs: Sequence[Run], settings: EvaluationSettings
 ) -> tuple[Tensor, Tensor]:
-    """For a family that classifies: the runs' rollouts uint8 [N, R, F] and their labels uint8 [N, R]."""
+    """For a family that answers: the runs' rollouts uint8 [N, R, F] and their labels uint8 [N, R]."""
     data = run_data(family, [run.task for run in runs])
     chosen = [evaluation_items(family, run, settings.evaluation_items)[: settings.rollouts] for run in runs]
     ids = torch.from_numpy(np.stack(chosen))
-    assert data.labels is not None
+    if data.labels is None:
+        raise RnnzooError(f"family: found no labels of the items of {family.name!r}, expected one an item")
     return data.raw(ids), data.labels[ids.long()]
 
 
@@ -116,11 +118,12 @@ def sample_strings(
 ) -> Bytes:
     """What N models write at temperature 1, `count` strings each: uint8 [N, count, F]."""
     encoding = family.encoding
-    assert isinstance(encoding, TokenEncoding), "only token sequences can be written"
+    if encoding.opening is None:
+        raise RnnzooError(f"family: RNNs of {family.name!r} are to write, but {encoding} says no opening byte")
     steps = encoding.steps(family.items.shape[1])
     draws = [uniform(run.seed, Stream.STRINGS, step, count * steps).reshape(count, steps) for run in runs]
     uniforms = torch.from_numpy(np.stack(draws))
-    return kernel.sample_strings(spec, weights, encoding.begin, uniforms).numpy()
+    return kernel.sample_strings(spec, weights, encoding.opening, uniforms).numpy()
 
 
 def rollout_losses(

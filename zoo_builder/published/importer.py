@@ -189,7 +189,7 @@ class _Import:
                     "diverged": not np.isfinite(flat[number]).all(),
                     **spec.to_dict(),
                     "num_parameters": spec.num_parameters,
-                    "image_source": self.family.source,
+                    **self.family.source_value(),
                     "shard": schema.weights_file(name),
                     "row": number,
                     "rollout_row": number,

@@ -16,20 +16,17 @@ from rnnzoo import command_line
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.release.parquet import FOLDERS, ZooTables
 from rnnzoo.zoo_builder.splits import SPLITS
-from rnnzoo.zoo_builder.storage.manifest import read_manifest, read_splits
+from rnnzoo.zoo_builder.storage.manifest import Manifest, read_manifest, read_splits
 from rnnzoo.zoo_builder.storage.schema import metadata_file
+from rnnzoo.zoo_builder.tasks import find_family
+from rnnzoo.zoo_builder.tasks.family import NamedZoo
 from rnnzoo.zoo_builder.zoos import config_of, resolve_config
 
 TEMPLATES = Path(str(files("rnnzoo.dataset_cards")))
 """Beside the packages, in a checkout and where they are installed."""
-CARDS = {
-    "formal_languages": ("formal_languages", "RNN zoo, formal languages"),
-    "sequential_mnist": ("sequential_mnist", "RNN zoo, tiled sequential MNIST"),
-    "sequential_digits": ("sequential_mnist", "RNN zoo, tiled sequential digits"),
-}
-"""Zoo -> folder of its template, and title."""
+LICENSE = "cc-by-4.0"
 PAGE = "---\n{{ card_data }}\n---\n\n{{ body }}\n"
-TAGS = ["model-zoo", "weight-space-learning", "recurrent-neural-networks", "lstm"]
+TAGS = ["model-zoo", "weight-space-learning", "recurrent-neural-networks"]
 SIZES = [(1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M")]
 CITATION = """@inproceedings{herrmann2024learning,
   title     = {Learning Useful Representations of Recurrent Neural Network Weight Matrices},
@@ -45,11 +42,12 @@ def default_repo(zoo: str) -> str:
     return f"org/rnn-zoo-{zoo.replace('_', '-')}"
 
 
-def title_of(zoo: str) -> str:
-    """Raises RnnzooError for a zoo that has no card."""
-    if zoo not in CARDS:
-        raise RnnzooError(f"zoo: found {zoo!r}, expected one with a card: {', '.join(CARDS)}")
-    return CARDS[zoo][1]
+def named_zoo(manifest: Manifest) -> NamedZoo:
+    """What the family of a zoo says of it. Raises RnnzooError for a zoo that no installed family knows."""
+    known = find_family(manifest.config["family"]).zoos
+    if manifest.zoo not in known:
+        raise RnnzooError(f"zoo: found {manifest.zoo!r}, expected one of {', '.join(known)}")
+    return known[manifest.zoo]
 
 
 def render_card(zoo: Path, repo_id: str | None = None, release: Path | None = None) -> str:
@@ -65,29 +63,36 @@ def render_card(zoo: Path, repo_id: str | None = None, release: Path | None = No
     configs = ["default", "metadata", "rollouts"]
     if release is not None and (release / FOLDERS["outputs"]).is_dir():
         configs.append("outputs")
-    mnist = manifest.config["source"] == "mnist"
+    named = named_zoo(manifest)
     data = DatasetCardData(
-        license=["cc-by-4.0", "cc-by-sa-3.0"] if mnist else "cc-by-4.0",
-        pretty_name=title_of(manifest.zoo),
-        tags=[*TAGS, *(["mnist"] if mnist else [])],
+        license=[LICENSE, *named.licenses] if named.licenses else LICENSE,
+        pretty_name=named.title,
+        tags=[*TAGS, tables.spec.cell, *named.tags],
         size_categories=[_size_category(sum(map(len, tables.metadata.values())))],
         configs=[_config_entry(tables, config) for config in configs],
     )
     _add_dataset_info(data, tables, configs, release)
     facts = _facts(tables, repo_id or default_repo(manifest.zoo), configs)
-    facts["loading"] = render_template(TEMPLATES / "loading.md", facts)
+    facts["loading"] = render_template("loading.md", facts)
     facts["baselines"] = _baselines(manifest.zoo)
-    facts["numbers"] = render_template(TEMPLATES / "numbers.md", facts)
-    body = render_template(TEMPLATES / CARDS[manifest.zoo][0] / "card.md", facts)
+    facts["numbers"] = render_template("numbers.md", facts)
+    own = tables.family.card()
+    body = render_template("card.md", facts) if own is None else render(own, facts)
     return str(DatasetCard.from_template(data, template_str=PAGE, body=body)).rstrip() + "\n"
 
 
-def render_template(path: Path, facts: dict[str, Any]) -> str:
-    """A Jinja template with its facts; a fact that is not there is an error."""
+def render_template(name: str, facts: dict[str, Any]) -> str:
+    """A template of `dataset_cards` with its facts."""
+    path = TEMPLATES / name
     if not path.is_file():
         raise RnnzooError(f"{path}: this template is missing; reinstall rnnzoo")
-    template = jinja2.Template(path.read_text(), undefined=jinja2.StrictUndefined, trim_blocks=True)
-    return template.render(facts).strip()
+    return render(path.read_text(encoding="utf-8"), facts)
+
+
+def render(template: str, facts: dict[str, Any]) -> str:
+    """A Jinja template with its facts; a fact that is not there is an error."""
+    made = jinja2.Template(template, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    return made.render(facts).strip()
 
 
 def _baselines(zoo: str) -> str:
@@ -150,14 +155,16 @@ def _split_size(tables: ZooTables, config: str, split: str) -> tuple[int, int]:
 
 def _facts(tables: ZooTables, repo_id: str, configs: list[str]) -> dict[str, Any]:
     """What the templates may say."""
-    manifest, spec = tables.manifest, tables.spec
+    manifest, spec, named = tables.manifest, tables.spec, named_zoo(tables.manifest)
     everything = pa.concat_tables([tables.metadata[split] for split in tables.splits])
     kind = tables.kind("rollouts")
     return {
-        "title": title_of(manifest.zoo),
+        "title": named.title,
+        "notice": named.notice,
+        "family": tables.family.name,
         "repo_id": repo_id,
         "zoo": manifest.zoo,
-        "images": manifest.config["source"],
+        "source": manifest.config["source"],
         "config": manifest.config,
         "spec": spec,
         "configs": configs,

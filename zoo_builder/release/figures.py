@@ -14,7 +14,11 @@ from numpy.typing import NDArray
 from rnnzoo.zoo_builder.overview import draw_overview
 from rnnzoo.zoo_builder.release.parquet import ZooTables
 from rnnzoo.zoo_builder.storage.manifest import Manifest
+from rnnzoo.zoo_builder.tasks.family import Colouring
 
+BY_CHECKPOINT = Colouring("number of the checkpoint within its run", "step_index", "viridis")
+BY_ACCURACY = Colouring("accuracy", "accuracy", "viridis", limits=(0.0, 1.0))
+"""For a family that says nothing of how its tasks are told apart."""
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -35,15 +39,10 @@ def draw_map(tables: ZooTables) -> Figure:
     figure = Figure(figsize=(13, 5.5), layout="constrained")
     left, right = figure.subplots(1, 2)
     last = metadata["step"].to_numpy() == tables.manifest.config["checkpoints"][-1]
-    place = metadata["step_index"].to_numpy()
-    _scatter(figure, left, points, place, "viridis", "number of the checkpoint within its run")
+    _scatter(figure, left, points, _values(metadata, BY_CHECKPOINT), BY_CHECKPOINT)
     left.set_title("all checkpoints")
-    if "offsets" in metadata.column_names:
-        offsets = np.array(metadata["offsets"].to_pylist(), dtype=float)
-        _scatter(figure, right, points[last], offsets[last].sum(axis=1), "plasma", "sum of the language's offsets")
-    else:
-        angles = metadata["rotation_degrees"].to_numpy()[last]
-        _scatter(figure, right, points[last], angles, "hsv", "rotation in degrees")
+    by_task = tables.family.colouring or BY_ACCURACY
+    _scatter(figure, right, points[last], _values(metadata, by_task)[last], by_task)
     right.set_title("last checkpoints")
     for axes in (left, right):
         axes.set_xlabel(f"first component ({shares[0]:.0%} of the variance)")
@@ -79,8 +78,24 @@ def _shards(manifest: Manifest) -> list[str]:
     return [shard for entry in manifest.splits.values() for shard in entry.shards]
 
 
+def _values(metadata: pa.Table, colouring: Colouring) -> NDArray[np.number]:
+    return colouring.value(np.array(metadata[colouring.column].to_pylist()))
+
+
 def _scatter(
-    figure: Figure, axes: Axes, points: NDArray[np.float64], colors: NDArray[np.number], palette: str, label: str
+    figure: Figure, axes: Axes, points: NDArray[np.float64], values: NDArray[np.number], colouring: Colouring
 ) -> None:
-    drawn = axes.scatter(points[:, 0], points[:, 1], c=colors, cmap=palette, s=9, alpha=0.8, linewidths=0)
-    figure.colorbar(drawn, ax=axes, label=label, ticks=MaxNLocator(integer=True))
+    least, most = colouring.limits or (None, None)
+    drawn = axes.scatter(
+        points[:, 0],
+        points[:, 1],
+        c=values,
+        cmap=colouring.palette,
+        vmin=least,
+        vmax=most,
+        s=9,
+        alpha=0.8,
+        linewidths=0,
+    )
+    whole = MaxNLocator(integer=True) if len(values) and np.ptp(values) > 1 else None
+    figure.colorbar(drawn, ax=axes, label=colouring.label, ticks=whole)

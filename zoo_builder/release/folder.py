@@ -18,11 +18,10 @@ import rnnzoo
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.release.card import (
     CITATION,
-    TEMPLATES,
     default_repo,
+    named_zoo,
     render_card,
     render_template,
-    title_of,
 )
 from rnnzoo.zoo_builder.release.croissant import croissant
 from rnnzoo.zoo_builder.release.figures import draw_figures
@@ -54,7 +53,7 @@ def release_zoo(
     Raises RnnzooError for an unfinished or unsound zoo, and when a written file differs from the zoo.
     """
     manifest = read_manifest(zoo)
-    title_of(manifest.zoo)
+    named_zoo(manifest)
     if manifest.config.get("preset") == IMPORTED:
         raise RnnzooError(f"{zoo}: was imported from a published zoo; only a zoo that was built can be released")
     if out.exists():
@@ -92,14 +91,13 @@ def _write_release(zoo: Path, manifest: Manifest, folder: Path, outputs: bool, p
 def _write_texts(tables: ZooTables, folder: Path, repo_id: str) -> None:
     """Everything that is written for people, and for catalogues."""
     manifest = tables.manifest
-    title = title_of(manifest.zoo)
-    facts = {"title": title, "repo_id": repo_id, "images": manifest.config["source"]}
-    facts["version"] = rnnzoo.__version__
+    named = named_zoo(manifest)
+    facts = {"title": named.title, "repo_id": repo_id, "notice": named.notice, "version": rnnzoo.__version__}
     write_file(folder / "README.md", render_card(folder, repo_id, folder).encode())
     for name in ("LICENSE", "CITATION.cff"):
-        write_file(folder / name, (render_template(TEMPLATES / f"{name}.jinja", facts) + "\n").encode())
+        write_file(folder / name, (render_template(f"{name}.jinja", facts) + "\n").encode())
     version = f"{manifest.format_version}.0.0"
-    write_json(folder / "croissant.json", croissant(tables, repo_id, title, CITATION, version))
+    write_json(folder / "croissant.json", croissant(tables, repo_id, named.title, CITATION, version))
 
 
 def _contents(folder: Path, repo_id: str) -> dict[str, Any]:

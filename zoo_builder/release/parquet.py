@@ -30,6 +30,7 @@ from rnnzoo.zoo_builder.storage.files import file_in
 from rnnzoo.zoo_builder.storage.manifest import Manifest
 from rnnzoo.zoo_builder.storage.parquet import read_table
 from rnnzoo.zoo_builder.storage.shards import Shard, read_shard, row_sha256
+from rnnzoo.zoo_builder.tasks import find_family
 from rnnzoo.zoo_builder.tasks.encodings import encoding_of
 
 FOLDERS = {"default": "data", "rollouts": "data_rollouts", "outputs": "data_outputs"}
@@ -79,6 +80,7 @@ class ZooTables:
         self.folder = folder
         self.manifest = manifest
         self.spec = manifest.rnn_spec()
+        self.family = find_family(manifest.config["family"])
         self.metadata = {name: read_table(file_in(folder, schema.metadata_file(name))) for name in manifest.splits}
         self.splits = [name for name, table in self.metadata.items() if len(table)]
 
@@ -128,22 +130,20 @@ class ZooTables:
     def _rollouts(self) -> Kind:
         table = self.metadata[self.splits[0]]
         tensors = self.shard(Path(table["shard"][0].as_py()).stem, "rollouts").tensors
-        fields = [table.schema.field(name) for name in self._rollout_columns(table.schema.names)]
+        fields = [table.schema.field(name) for name in self._rollout_columns()]
         described = {
-            "inputs": "the sequences, one after the other: tokens, or pixels tile by tile",
-            "labels": "the digit of each sequence",
+            "inputs": f"the sequences, one after the other: {self.family.items_text}",
+            "labels": f"of each sequence: {self.family.labels_text}",
         }
         for name, tensor in tensors.items():
             fields.append(column(name, pa.list_(pa.uint8(), int(np.prod(tensor.shape[1:]))), described[name]))
         layout = {name: list(tensor.shape[1:]) for name, tensor in tensors.items()}
         return Kind(pa.schema(fields), self._rollout_lists, layout | {"encoding": self.manifest.encoding})
 
-    def _rollout_columns(self, names: Sequence[str]) -> list[str]:
+    def _rollout_columns(self) -> list[str]:
         """Who wrote or saw the sequences: a checkpoint, or a run; and the columns that tell its task."""
-        common = set(schema.metadata_schema(pa.schema([])).names)
-        task = [name for name in names if name not in common and name not in SCORES]
         who = ["run_id"] if self.rollouts_are_shared else ["checkpoint_id", "run_id", "step"]
-        return [*who, "task_id", *task]
+        return [*who, "task_id", *self.family.task_columns.names]
 
     def _rollout_lists(self, piece: Piece) -> Lists:
         where = piece.table["rollout_row"].to_numpy()
@@ -174,10 +174,6 @@ class ZooTables:
                 logits, _ = rnn_forward(weights, encoding.inputs(torch.from_numpy(seen)))
             found.append(logits.log_softmax(dim=-1).flatten(1).half().numpy())
         return {"log_probabilities": np.concatenate(found)}
-
-
-SCORES = ("count_accuracy", "finished", "generalization_gap")
-"""Columns of a task family that are about a checkpoint and not about its task."""
 
 
 def write_config(

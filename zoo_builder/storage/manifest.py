@@ -31,7 +31,7 @@ from rnnzoo.zoo_builder.tasks.encodings import encoding_of
 LONGEST_SPLITS = 256_000_000
 """Bytes of a splits.json: enough for three million tasks."""
 CONFIG_KINDS = {
-    **{"zoo": str, "preset": str, "family": str, "seed": int | None},
+    **{"zoo": str, "preset": str, "family": str, "source": str | None, "seed": int | None},
     **{"runs": int, "steps": int, "checkpoints": list | tuple},
 }
 """What the config of any zoo says, also of one that was imported."""
@@ -87,6 +87,7 @@ class Manifest(_Strict):
     @field_validator("config")
     @classmethod
     def _usual_config(cls, config: dict[str, Any]) -> dict[str, Any]:
+        config = current_names(config)
         for name, kind in CONFIG_KINDS.items():
             if name not in config or not isinstance(config[name], kind):
                 raise ValueError(f"its {name!r} is {config.get(name)!r:.80}")
@@ -95,7 +96,7 @@ class Manifest(_Strict):
             type(step) is int and 0 <= step < 2**31 for step in steps
         ):
             raise ValueError(f"its 'checkpoints' are {steps!r:.80}")
-        return current_names(config)
+        return config
 
     @field_validator("splits")
     @classmethod

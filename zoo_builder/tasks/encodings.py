@@ -46,6 +46,11 @@ class Encoding(ABC):
         """D, inputs a step."""
 
     @property
+    def opening(self) -> int | None:
+        """The byte that opens every sequence which an RNN writes; None where RNNs write nothing."""
+        return None
+
+    @property
     @abstractmethod
     def input_range(self) -> InputRange:
         """Which inputs make sense: real ones, and all between them."""
@@ -95,6 +100,10 @@ class TokenEncoding(Encoding):
     @property
     def input_size(self) -> int:
         return self.vocabulary
+
+    @property
+    def opening(self) -> int:
+        return self.begin
 
     @property
     def input_range(self) -> InputRange:

@@ -48,14 +48,16 @@ class NamedZoo:
     """A zoo that can be built by name.
 
     title: of its card. source: which items, for a family that has several, else None. defaults: fields of the
-    config that differ from a `ZooConfig`'s own. licenses: of the release, beside that of the weights. tags: on
-    the hub.
+    config that differ from a `ZooConfig`'s own. licenses: of the release, beside that of the weights, as the hub
+    calls them. notice: whose the items in a release are, and their licence; "" for items that nobody owns. tags:
+    on the hub.
     """
 
     title: str
     source: str | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict)
     licenses: tuple[str, ...] = ()
+    notice: str = ""
     tags: tuple[str, ...] = ()
 
 
@@ -98,12 +100,14 @@ class TaskFamily(ABC, Generic[TaskT]):
         they write, and a checkpoint's rollouts are such strings; else RNNs answer at the last step of given
         items, and rollouts are items, the same for all checkpoints of a run.
     task_columns: metadata that say the task, those of `Task.columns`. score_columns: further scores of a
-        checkpoint, those of `score_strings` or `score_answers`.
+        checkpoint, those of `score_strings` or `score_answers`. source_column: the metadata column that says
+        `source`, for a family that has several.
     targets: what can be predicted beside `COMMON_TARGETS`; the first is the task itself.
     colouring: how tasks are told apart in pictures.
     probing_length: T' of learned probes; None for as long as the items.
+    items_text: what the bytes of an item are, for people. labels_text: likewise of a label.
     items: uint8 [I, F], the raw material of every task. labels: uint8 [I], where an item has a label.
-    source: where the items come from, for the metadata.
+    source: where the items come from, for a family that has several sources.
     """
 
     name: ClassVar[str]
@@ -113,10 +117,13 @@ class TaskFamily(ABC, Generic[TaskT]):
     generates: ClassVar[bool]
     task_columns: ClassVar[pa.Schema]
     score_columns: ClassVar[pa.Schema] = pa.schema([])
+    source_column: ClassVar[pa.Field | None] = None
     targets: ClassVar[tuple[Target, ...]] = ()
     colouring: ClassVar[Colouring | None] = None
     probing_length: ClassVar[int | None] = None
-    source: str
+    items_text: ClassVar[str] = "bytes"
+    labels_text: ClassVar[str] = "what the RNN has to answer"
+    source: str | None = None
     items: Bytes
     labels: Bytes | None = None
 
@@ -143,6 +150,10 @@ class TaskFamily(ABC, Generic[TaskT]):
         """int16 [F']: which byte of an item stands at each place of the task's view of it; -1 for zero."""
         return None
 
+    def source_value(self) -> dict[str, Any]:
+        """The value of `source_column`, by its name."""
+        return {} if self.source_column is None else {self.source_column.name: self.source}
+
     @abstractmethod
     def training_items(self, task: TaskT) -> NDArray[np.int32]:
         """The numbers of the items that training draws from, uniformly."""
@@ -156,7 +167,8 @@ class TaskFamily(ABC, Generic[TaskT]):
     @classmethod
     def columns(cls) -> pa.Schema:
         """All its metadata columns."""
-        return pa.schema([*cls.task_columns, *cls.score_columns])
+        source = [] if cls.source_column is None else [cls.source_column]
+        return pa.schema([*cls.task_columns, *source, *cls.score_columns])
 
     @classmethod
     @abstractmethod

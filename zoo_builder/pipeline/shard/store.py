@@ -99,12 +99,12 @@ def _metadata_table(
                     "weight_decay": run.weight_decay,
                     **{name: getattr(plan.spec, name) for name in plan.spec.to_dict()},
                     "num_parameters": plan.spec.num_parameters,
-                    "image_source": plan.family.source,
                     "shard": schema.weights_file(shard.name),
                     "row": row,
                     "rollout_row": row if plan.family.generates else index,
                     "sha256": row_sha256(flat[row]),
                     **run.task.columns(),
+                    **plan.family.source_value(),
                     **{name: values[row] for name, values in scores.items()},
                 }
             )

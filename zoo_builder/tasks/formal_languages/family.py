@@ -44,8 +44,8 @@ class FormalLanguages(TaskFamily[FormalLanguage]):
     output_size = 6
     encoding = TokenEncoding(vocabulary=6, begin=BEGIN)
     generates = True
-    source = "generated"
     probing_length = 22
+    items_text = "tokens"
     task_columns = pa.schema(
         [
             column("language", pa.string(), "the language, readable"),

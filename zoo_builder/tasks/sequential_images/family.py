@@ -32,6 +32,12 @@ if TYPE_CHECKING:
 
 MEAN, STD = 0.1307, 0.3081
 """Of MNIST's training pixels, scaled to [0, 1]."""
+MNIST_NOTICE = """The pixels in rollouts/, data_rollouts/ and figures/ are those of the MNIST database of
+handwritten digits (Yann LeCun, Corinna Cortes, Christopher J. C. Burges), rotated, and licensed under the Creative
+Commons Attribution-ShareAlike 3.0 licence: https://creativecommons.org/licenses/by-sa/3.0/legalcode"""
+DIGITS_NOTICE = """The pixels in rollouts/, data_rollouts/ and figures/ are scaled and rotated from "Optical
+Recognition of Handwritten Digits" (E. Alpaydin, C. Kaynak; UCI Machine Learning Repository,
+https://doi.org/10.24432/C50P49), licensed under CC BY 4.0."""
 DEFAULTS = {"weight_decays": (0.0, 0.001, 0.01, 0.1)}
 
 
@@ -41,14 +47,26 @@ class SequentialImages(TaskFamily[Rotation]):
     name = "sequential_images"
     zoos = {  # noqa: RUF012
         "sequential_mnist": NamedZoo(
-            "RNN zoo, tiled sequential MNIST", "mnist", DEFAULTS, licenses=("cc-by-sa-3.0",), tags=("mnist",)
+            "RNN zoo, tiled sequential MNIST",
+            "mnist",
+            DEFAULTS,
+            licenses=("cc-by-sa-3.0",),
+            notice=MNIST_NOTICE,
+            tags=("mnist",),
         ),
-        "sequential_digits": NamedZoo("RNN zoo, tiled sequential digits", "digits", DEFAULTS),
+        "sequential_digits": NamedZoo(
+            "RNN zoo, tiled sequential digits", "digits", DEFAULTS, notice=DIGITS_NOTICE
+        ),
     }
     output_size = 10
+    items_text = "pixels, tile by tile"
+    labels_text = "the digit"
     encoding = TileEncoding(tile=TILE * TILE, scale=1 / (255 * STD), shift=-MEAN / STD)
     generates = False
-    task_columns = pa.schema([column("rotation_degrees", pa.float64(), "angle of the images, counter-clockwise")])
+    task_columns = pa.schema(
+        [column("rotation_degrees", pa.float64(), "angle of the images, counter-clockwise, in degrees")]
+    )
+    source_column = column("image_source", pa.string(), "where the images come from: mnist or digits")
     score_columns = pa.schema([column("generalization_gap", pa.float32(), "eval_loss - train_loss")])
     targets = (
         Target("rotation", "rotation_degrees", "angle", trained_only=True),
