@@ -14,6 +14,7 @@ from typing import Any
 from rnnzoo.zoo_builder.random_streams import Stream, permutation
 from rnnzoo.zoo_builder.tasks.family import Task, TaskFamily
 
+Family = TaskFamily[Any] | type[TaskFamily[Any]]
 SPLITS = ("train", "validation", "test", "ood")
 PAPER_SPLITS = ("train", "validation", "ood")
 RULE = (
@@ -31,7 +32,7 @@ class Splits:
     paper_split: dict[str, str]
 
 
-def assign_splits(family: TaskFamily[Any], tasks: Sequence[Task], seed: int) -> Splits:
+def assign_splits(family: Family, tasks: Sequence[Task], seed: int) -> Splits:
     """Split the distinct tasks of a zoo, a function of the set of tasks and the seed.
 
     Every split gets at least one task where there are at least four.
@@ -49,7 +50,7 @@ def assign_splits(family: TaskFamily[Any], tasks: Sequence[Task], seed: int) -> 
     return Splits(split, _paper_split(family, ids, seed))
 
 
-def _paper_split(family: TaskFamily[Any], ids: Mapping[Task, str], seed: int) -> dict[str, str]:
+def _paper_split(family: Family, ids: Mapping[Task, str], seed: int) -> dict[str, str]:
     ranked = [ids[task] for task in sorted(ids, key=family.paper_rank)]
     first_ood = int(0.85 * len(ranked))
     inner = _shuffled(sorted(ranked[:first_ood]), seed)

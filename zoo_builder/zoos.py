@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator, ConfigDict, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
-from rnnzoo.zoo_builder.columns import column
 from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
 from rnnzoo.zoo_builder.random_streams import Stream, below, bits
 from rnnzoo.zoo_builder.storage.schema import metadata_schema
@@ -65,7 +64,7 @@ class ZooConfig:
     runs: Count
     steps: Count
     checkpoints: tuple[Annotated[int, Ge(0)], ...]
-    weight_decays: tuple[Annotated[float, Ge(0)], ...]
+    weight_decays: tuple[Annotated[float, Ge(0)], ...] = (1e-4,)
     learning_rate: Knots = ((0, 0.01), (0.5, 0.003), (1, 0.0003))
     learning_rate_scales: tuple[Annotated[float, Gt(0)], ...] = (1.0,)
     batch_size: Count = 32
@@ -202,11 +201,8 @@ def _first_mistake(error: ValidationError) -> tuple[str, str]:
 def metadata_columns(config: Mapping[str, Any]) -> pa.Schema:
     """The metadata columns of the zoo with this config, which may be one that was imported."""
     family = find_family(config["family"])
-    published = column(
-        "published_accuracy", pa.float32(), "share of 1000 strings by the published rule, as released"
-    )
-    extra = [published] if config.get("preset") == IMPORTED and family.generates else []
-    return metadata_schema(pa.schema([*family.columns(), *extra]))
+    imported = family.published if config["preset"] == IMPORTED else None
+    return metadata_schema(pa.schema([*family.columns(), *(imported.columns if imported else [])]))
 
 
 class Runs(Sequence["Run"]):

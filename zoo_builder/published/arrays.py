@@ -2,12 +2,11 @@
 
     args.json               how it was trained
     parameters.npy          float32 [rows, P], in the order of `nn.LSTM(...).parameters()`, then the head
-    tasks.npy               languages: int64 [rows, 4], a zero and the offsets; images: float [rows, 1], degrees
-    sequences.npy           languages: int16 [rows, R, 42]; images: float16 [rows, R, 50, 16]
-    logits.npy              languages: float16 [rows, R, 41, 6], log-softmax; images: float16 [rows, R, 50, 10]
-    num_step_correct.npy    languages: int [rows, 3]: run, step, correct of 1000
-    num_step.npy            images: int [rows, 2]: run, step
-    accuracy_losses.npy     images: float [rows, 4]: evaluation accuracy, train loss, evaluation loss, weight decay
+    sequences.npy           [rows, R, ...]: its rollouts
+    logits.npy              float16 [rows, R, T, O]: what the RNN answers along them
+
+and arrays of tasks, numbers (run, step) and scores, which are another family's each: see the `published.py` of a
+family in `rnnzoo.zoo_builder.tasks`.
 
 The published "step k" has seen k + 1 updates. Where args.json says {"rnnzoo": {"step_counts": "updates"}}, as
 in an export of ours, it counts the updates themselves.
@@ -26,15 +25,11 @@ from numpy.typing import NDArray
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import RNNSpec
 from rnnzoo.zoo_builder.storage.files import file_in, read_json
-from rnnzoo.zoo_builder.tasks import find_family
-from rnnzoo.zoo_builder.tasks.formal_languages.family import FormalLanguages
-from rnnzoo.zoo_builder.tasks.formal_languages.language import SEQUENCE_BYTES
-from rnnzoo.zoo_builder.tasks.sequential_images.family import SequentialImages
-from rnnzoo.zoo_builder.tasks.sequential_images.images import SIDE
+from rnnzoo.zoo_builder.tasks import installed_families
+from rnnzoo.zoo_builder.tasks.family import TaskFamily
+from rnnzoo.zoo_builder.tasks.published import PublishedForm
 
 ARGS = "args.json"
-STRINGS_SCORED = 1000
-"""What the published number of correct strings is out of."""
 MOST_UNITS = 1024
 MOST_LAYERS = 64
 MOST_ROWS = 10_000_000
@@ -43,13 +38,15 @@ LIKELY_LAYERS = (2, 1, 3, 4)
 
 @dataclass(frozen=True)
 class PublishedArrays:
-    """Arrays mapped into memory. run, step: int64 [rows], step in updates taken.
+    """Arrays mapped into memory.
 
-    correct: int [rows], languages only. losses: float [rows, 4], images only.
+    run, step: int64 [rows], step in updates taken. numbers: int64 [rows, ...], run and step first.
+    scores: float64 [rows, ...], where the family has such an array.
     """
 
     folder: Path
-    family: str
+    family: type[TaskFamily[Any]]
+    form: PublishedForm
     args: dict[str, Any]
     spec: RNNSpec
     parameters: NDArray[np.float32]
@@ -58,8 +55,8 @@ class PublishedArrays:
     logits: NDArray[np.float16]
     run: NDArray[np.int64]
     step: NDArray[np.int64]
-    correct: NDArray[np.int64] | None
-    losses: NDArray[np.float64] | None
+    numbers: NDArray[np.int64]
+    scores: NDArray[np.float64] | None
 
 
 def open_published(folder: Path) -> PublishedArrays:
@@ -68,31 +65,27 @@ def open_published(folder: Path) -> PublishedArrays:
     Raises RnnzooError, naming the file, what was found and what was expected.
     """
     args = _read_args(folder)
-    languages = (folder / "num_step_correct.npy").exists()
-    if not languages and not (folder / "num_step.npy").exists():
-        raise RnnzooError(f"{folder}: found neither num_step_correct.npy (languages) nor num_step.npy (images)")
-    family = FormalLanguages.name if languages else SequentialImages.name
-    encoding, output_size = find_family(family).encoding, find_family(family).output_size
+    family, form = _find_family(folder)
+    encoding, output_size = family.encoding, family.output_size
     parameters = _open(folder, "parameters.npy", "f4", (None, None))
     rows = len(parameters)
-    if languages:
-        tasks = _open(folder, "tasks.npy", "i", (rows, 4))
-        sequences = _open(folder, "sequences.npy", "i", (rows, None, SEQUENCE_BYTES))
-        numbers = _open(folder, "num_step_correct.npy", "i", (rows, 3))
-        steps, losses = encoding.steps(SEQUENCE_BYTES), None
-    else:
-        tasks = _open(folder, "tasks.npy", "f", (rows, 1))
-        steps = encoding.steps(SIDE * SIDE)
-        sequences = _open(folder, "sequences.npy", "f", (rows, None, steps, encoding.input_size))
-        numbers = _open(folder, "num_step.npy", "i", (rows, 2))
-        losses = np.array(_open(folder, "accuracy_losses.npy", "f", (rows, 4)), np.float64)
+    tasks = _open(folder, form.tasks.file, form.tasks.kind, (rows, form.tasks.width))
+    shape = form.sequence_shape()
+    kind = np.dtype(form.sequence_type).kind
+    sequences = _open(folder, "sequences.npy", kind, (rows, None, *shape))
+    numbers = np.array(_open(folder, form.numbers.file, form.numbers.kind, (rows, form.numbers.width)), np.int64)
+    scores = None
+    if form.scores is not None:
+        found = _open(folder, form.scores.file, form.scores.kind, (rows, form.scores.width))
+        scores = np.array(found, np.float64)
+    steps = encoding.steps(form.item_bytes)
     logits = _open(folder, "logits.npy", "f2", (rows, sequences.shape[1], steps, output_size))
-    numbers = np.array(numbers, np.int64)
     ours = args.get("rnnzoo", {})
     counts_updates = isinstance(ours, dict) and ours.get("step_counts") == "updates"
     return PublishedArrays(
         folder=folder,
         family=family,
+        form=form,
         args=args,
         spec=_find_spec(folder, args, encoding.input_size, output_size, parameters.shape[1]),
         parameters=parameters,
@@ -101,9 +94,20 @@ def open_published(folder: Path) -> PublishedArrays:
         logits=logits,
         run=numbers[:, 0],
         step=numbers[:, 1] if counts_updates else numbers[:, 1] + 1,
-        correct=numbers[:, 2] if languages else None,
-        losses=losses,
+        numbers=numbers,
+        scores=scores,
     )
+
+
+def _find_family(folder: Path) -> tuple[type[TaskFamily[Any]], PublishedForm]:
+    """The family whose array of numbers is there."""
+    known = []
+    for family in installed_families():
+        if family.published is not None:
+            if (folder / family.published.numbers.file).exists():
+                return family, family.published
+            known.append(f"{family.published.numbers.file} ({family.name})")
+    raise RnnzooError(f"{folder}: found neither {' nor '.join(known)}")
 
 
 def _read_args(folder: Path) -> dict[str, Any]:

@@ -14,13 +14,15 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from rnnzoo.zoo_builder.errors import RnnzooError
-from rnnzoo.zoo_builder.published.arrays import ARGS, STRINGS_SCORED
+from rnnzoo.zoo_builder.published.arrays import ARGS
 from rnnzoo.zoo_builder.rnn import rnn_forward, unflatten_weights
 from rnnzoo.zoo_builder.storage.files import file_in
 from rnnzoo.zoo_builder.storage.manifest import Manifest, read_manifest, read_metadata, write_json
 from rnnzoo.zoo_builder.storage.schema import rollouts_of
 from rnnzoo.zoo_builder.storage.shards import read_shard
-from rnnzoo.zoo_builder.tasks.encodings import TokenEncoding, encoding_of
+from rnnzoo.zoo_builder.tasks import find_family
+from rnnzoo.zoo_builder.tasks.encodings import encoding_of
+from rnnzoo.zoo_builder.tasks.published import PublishedForm
 
 OUTPUT_MODELS = 16
 
@@ -29,9 +31,13 @@ def export_zoo(zoo: Path, out: Path, progress: Callable[[int], None] = lambda ro
     """Write the zoo in `zoo` as arrays to the new folder `out`; returns the number of rows.
 
     Rows are sorted by (run, step). A step counts the updates taken, as in the zoo, which args.json says.
-    Raises RnnzooError for what is no finished zoo, and for a folder that exists.
+    Raises RnnzooError for what is no finished zoo, for a folder that exists, and for a zoo of a family that the
+    original release does not have.
     """
     manifest = read_manifest(zoo)
+    form = find_family(manifest.config["family"]).published
+    if form is None:
+        raise RnnzooError(f"{zoo}: the original release has no zoo of the family {manifest.config['family']!r}")
     if out.exists():
         raise RnnzooError(f"{out}: exists; expected the name of a new folder")
     table = read_metadata(zoo, manifest).sort_by([("run_id", "ascending"), ("step", "ascending")])
@@ -40,15 +46,15 @@ def export_zoo(zoo: Path, out: Path, progress: Callable[[int], None] = lambda ro
         with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as workspace:
             folder = Path(workspace) / "arrays"
             folder.mkdir()
-            _write_tables(folder, manifest, table)
-            _write_shards(zoo, folder, manifest, table, progress)
+            _write_tables(folder, form, manifest, table)
+            _write_shards(zoo, folder, form, manifest, table, progress)
             folder.rename(out)
     except OSError as error:
         raise RnnzooError(f"{out}: the arrays could not be written: {error.strerror or error}") from error
     return len(table)
 
 
-def _write_tables(folder: Path, manifest: Manifest, table: pa.Table) -> None:
+def _write_tables(folder: Path, form: PublishedForm, manifest: Manifest, table: pa.Table) -> None:
     """args.json, the tasks, and the numbers of every row."""
     spec = manifest.rnn_spec()
     args = {"dataset": manifest.zoo, "hidden_size": spec.hidden_size, "num_layers": spec.num_layers}
@@ -56,21 +62,20 @@ def _write_tables(folder: Path, manifest: Manifest, table: pa.Table) -> None:
     write_json(folder / ARGS, args | {"rnnzoo": ours})
     runs = [int(run_id.removeprefix("run-")) for run_id in table["run_id"].to_pylist()]
     numbers = np.stack([np.array(runs), table["step"].to_numpy()], axis=1).astype(np.int64)
-    if "offsets" in table.column_names:
-        offsets = np.array(table["offsets"].to_pylist(), np.int64)
-        np.save(folder / "tasks.npy", np.pad(offsets, ((0, 0), (1, 0))))
-        measured = "published_accuracy" if "published_accuracy" in table.column_names else "count_accuracy"
-        correct = np.rint(np.nan_to_num(table[measured].to_numpy()) * STRINGS_SCORED).astype(np.int64)
-        np.save(folder / "num_step_correct.npy", np.column_stack([numbers, correct]))
-        return
-    np.save(folder / "tasks.npy", table["rotation_degrees"].to_numpy()[:, None])
-    np.save(folder / "num_step.npy", numbers)
-    columns = [table[name].to_numpy() for name in ("accuracy", "train_loss", "eval_loss", "weight_decay")]
-    np.save(folder / "accuracy_losses.npy", np.stack(columns, axis=1))
+    np.save(folder / form.tasks.file, form.write_tasks(table))
+    more, scores = form.write_scores(table)
+    np.save(folder / form.numbers.file, numbers if more is None else np.column_stack([numbers, more]))
+    if form.scores is not None and scores is not None:
+        np.save(folder / form.scores.file, scores)
 
 
 def _write_shards(
-    zoo: Path, folder: Path, manifest: Manifest, table: pa.Table, progress: Callable[[int], None]
+    zoo: Path,
+    folder: Path,
+    form: PublishedForm,
+    manifest: Manifest,
+    table: pa.Table,
+    progress: Callable[[int], None],
 ) -> None:
     """The large arrays, a shard at a time; each is written through a memory map."""
     spec, encoding = manifest.rnn_spec(), encoding_of(manifest.encoding)
@@ -78,14 +83,12 @@ def _write_shards(
     first = read_shard(file_in(zoo, rollouts_of(shards[0]))).tensors["inputs"]
     count, width = first.shape[1:]
     steps = encoding.steps(width)
-    tokens = isinstance(encoding, TokenEncoding)
-    shape: tuple[int, ...] = (rows, count, width) if tokens else (rows, count, steps, encoding.input_size)
 
     def new(name: str, dtype: Any, shape: tuple[int, ...]) -> NDArray[Any]:
         return open_memmap(folder / name, mode="w+", dtype=dtype, shape=shape)
 
     parameters = new("parameters.npy", np.float32, (rows, spec.num_parameters))
-    sequences = new("sequences.npy", np.int16 if tokens else np.float16, shape)
+    sequences = new("sequences.npy", form.sequence_type, (rows, count, *form.sequence_shape()))
     logits = new("logits.npy", np.float16, (rows, count, steps, spec.output_size))
     for shard in np.unique(shards):
         weights = read_shard(file_in(zoo, shard)).tensors
@@ -97,13 +100,13 @@ def _write_shards(
             flat = np.concatenate(
                 [weights[p.name][row].reshape(len(row), -1) for p in spec.parameters], axis=1, dtype=np.float32
             )
-            raw = torch.from_numpy(rollouts[rollout_row])
-            inputs = encoding.inputs(raw)
+            items = rollouts[rollout_row]
+            inputs = encoding.inputs(torch.from_numpy(items))
             with torch.no_grad():
                 outputs, _ = rnn_forward(unflatten_weights(spec, torch.from_numpy(flat)), inputs)
             parameters[where] = flat
-            sequences[where] = raw.numpy() if tokens else inputs.numpy()
-            logits[where] = (outputs.log_softmax(dim=-1) if tokens else outputs).numpy()
+            sequences[where] = form.write_items(items)
+            logits[where] = (outputs.log_softmax(dim=-1) if form.log_softmax else outputs).numpy()
             progress(len(where))
     for array in (parameters, sequences, logits):
         array.flush()  # type: ignore[attr-defined]

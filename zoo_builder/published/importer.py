@@ -1,8 +1,8 @@
 """Turns the arrays of the original release into a zoo.
 
-What the arrays do not say stays unknown: `seed` is null; learning rate, its scale and (languages) weight decay
-are NaN unless args.json has them; images have no labels, so their `rollout_loss` is NaN and their accuracy is
-the published one. The accuracies of languages are computed from the stored strings, the losses from all words.
+What the arrays do not say stays unknown: `seed` is null; learning rate and its scale are NaN, and so is the weight
+decay where neither args.json nor the family's arrays have it. Of RNNs that write, accuracies are computed from the
+stored strings, and losses from the items of their tasks; of others they are the published ones.
 """
 
 from __future__ import annotations
@@ -26,20 +26,14 @@ from numpy.typing import NDArray
 
 import rnnzoo
 from rnnzoo.zoo_builder.errors import RnnzooError
-from rnnzoo.zoo_builder.published.arrays import STRINGS_SCORED, PublishedArrays, open_published
+from rnnzoo.zoo_builder.published.arrays import PublishedArrays, open_published
 from rnnzoo.zoo_builder.rnn import rnn_forward, unflatten_weights
 from rnnzoo.zoo_builder.rollouts import rollout_losses
 from rnnzoo.zoo_builder.splits import RULE, SPLITS, Splits, assign_splits, count_tasks
 from rnnzoo.zoo_builder.storage import schema
 from rnnzoo.zoo_builder.storage.manifest import FileEntry, Manifest, SplitEntry, write_json, write_manifest
 from rnnzoo.zoo_builder.storage.shards import file_sha256, row_sha256, write_file, write_shard
-from rnnzoo.zoo_builder.tasks.encodings import TileEncoding, TokenEncoding
-from rnnzoo.zoo_builder.tasks.family import Task, TaskFamily
-from rnnzoo.zoo_builder.tasks.formal_languages.family import FormalLanguages
-from rnnzoo.zoo_builder.tasks.formal_languages.language import OFFSETS, FormalLanguage
-from rnnzoo.zoo_builder.tasks.sequential_images.family import SequentialImages
-from rnnzoo.zoo_builder.tasks.sequential_images.images import SIDE, Images
-from rnnzoo.zoo_builder.tasks.sequential_images.rotation import Rotation
+from rnnzoo.zoo_builder.tasks.family import Task
 from rnnzoo.zoo_builder.training.kernels import Kernel
 from rnnzoo.zoo_builder.zoos import IMPORTED, metadata_columns
 
@@ -50,8 +44,6 @@ OUTPUT_MODELS = 16
 SPLIT_SEED = 0
 TOLERANCE, RELATIVE_TOLERANCE = 0.05, 0.01
 """How far stored outputs, float16 from another machine, may lie from ours. Other weights lie far beyond."""
-PIXEL_TOLERANCE = 0.002
-"""In normalised units, in which float16 is exact to 0.001 and two grey levels lie 0.0127 apart."""
 Progress = Callable[[int], None]
 
 
@@ -92,7 +84,7 @@ class _Import:
 
     def __init__(self, arrays: PublishedArrays, folder: Path, kernel: Kernel, progress: Progress) -> None:
         self.arrays, self.folder, self.kernel, self.progress = arrays, folder, kernel, progress
-        self.family = _family(arrays.family)
+        self.family, self.form = arrays.family, arrays.form
         self.rows, self.steps = _runs(arrays)
         self.tasks = {run: _task(arrays, rows) for run, rows in self.rows.items()}
         self.splits: Splits = assign_splits(self.family, list(self.tasks.values()), SPLIT_SEED)
@@ -128,7 +120,11 @@ class _Import:
 
     @property
     def zoo(self) -> str:
-        return "formal_languages" if self.family.generates else "sequential_mnist"
+        return self.form.zoo
+
+    @property
+    def source(self) -> str | None:
+        return self.family.zoos[self.zoo].source
 
     def _config(self) -> dict[str, Any]:
         """What is known of how the zoo was made; it is no config that a build could repeat."""
@@ -136,7 +132,7 @@ class _Import:
             "zoo": self.zoo,
             "preset": IMPORTED,
             "family": self.family.name,
-            "source": None if self.family.generates else "mnist",
+            "source": self.source,
             "runs": len(self.rows),
             "steps": self.steps[-1],
             "checkpoints": self.steps,
@@ -173,7 +169,8 @@ class _Import:
         write_shard(self.folder / schema.weights_file(name), named, header)
         write_shard(self.folder / schema.rollouts_file(name), {"inputs": inputs}, header)
         known = [self._known(row) for row in where.tolist()]
-        scores = self._language_scores(runs, flat, inputs) if self.family.generates else [{}] * len(where)
+        scores = self._scores(runs, flat, inputs) if self.family.generates else [{}] * len(where)
+        column = self.family.source_column
         rows = []
         for number, (step, run) in enumerate((step, run) for step in self.steps for run in runs):
             task = self.tasks[run]
@@ -189,7 +186,7 @@ class _Import:
                     "diverged": not np.isfinite(flat[number]).all(),
                     **spec.to_dict(),
                     "num_parameters": spec.num_parameters,
-                    **self.family.source_value(),
+                    **({} if column is None else {column.name: self.source}),
                     "shard": schema.weights_file(name),
                     "row": number,
                     "rollout_row": number,
@@ -206,56 +203,34 @@ class _Import:
         """What the arrays say of a row besides weights and rollouts."""
         decay = self.arrays.args.get("weight_decay")
         unknown = {"seed": None, "learning_rate": np.nan, "learning_rate_scale": np.nan, "rollout_loss": np.nan}
-        if self.arrays.losses is None:
-            assert self.arrays.correct is not None
-            known = {"published_accuracy": self.arrays.correct[row] / STRINGS_SCORED}
-            return unknown | known | {"weight_decay": decay if isinstance(decay, float) else np.nan}
-        accuracy, train_loss, eval_loss, weight_decay = self.arrays.losses[row]
-        return unknown | {
-            "accuracy": accuracy,
-            "train_loss": train_loss,
-            "eval_loss": eval_loss,
-            "weight_decay": weight_decay,
-            "generalization_gap": eval_loss - train_loss,
-        }
+        known = {"weight_decay": decay if isinstance(decay, float) else np.nan}
+        scores = None if self.arrays.scores is None else self.arrays.scores[row]
+        return unknown | known | dict(self.form.read_scores(self.arrays.numbers[row], scores))
 
-    def _language_scores(
+    def _scores(
         self, runs: list[int], flat: NDArray[np.float32], inputs: NDArray[np.uint8]
     ) -> list[dict[str, float]]:
         """Accuracies of the stored strings, and losses; a row each, in the shard's order."""
-        spec, encoding = self.arrays.spec, self.family.encoding
+        spec, encoding, family = self.arrays.spec, self.family.encoding, self.family.load(self.source)
         weights = torch.from_numpy(flat)
         losses = rollout_losses(self.kernel, spec, encoding, weights, inputs)
         scores: list[dict[str, float]] = [{} for _ in flat]
         for place, run in enumerate(runs):
             task, mine = self.tasks[run], slice(place, None, len(runs))
-            words = self.family.items[self.family.evaluation_items(task)]
+            words = family.items[family.evaluation_items(task)]
             words = np.broadcast_to(words, (len(self.steps), *words.shape))
             eval_losses = rollout_losses(self.kernel, spec, encoding, weights[mine].contiguous(), words)
             for row, loss in zip(range(len(flat))[mine], eval_losses, strict=True):
                 scores[row] = {"eval_loss": loss, "train_loss": loss, "rollout_loss": losses[row]}
-                scores[row] |= self.family.score_strings(task, inputs[row])
+                scores[row] |= family.score_strings(task, inputs[row])
         return scores
 
     def _inputs(self, where: NDArray[np.int64]) -> NDArray[np.uint8]:
         """The stored sequences as bytes [N, R, F]."""
-        path = self.arrays.folder / "sequences.npy"
-        stored, encoding = np.array(self.arrays.sequences[where]), self.family.encoding
-        if isinstance(encoding, TokenEncoding):
-            if stored.min() < 0 or stored.max() >= encoding.vocabulary or (stored[..., 0] != encoding.begin).any():
-                raise RnnzooError(
-                    f"{path}: found tokens {stored.min()} to {stored.max()}, expected 0 to "
-                    f"{encoding.vocabulary - 1}, and {encoding.begin} first"
-                )
-            return stored.astype(np.uint8)
-        assert isinstance(encoding, TileEncoding)
-        pixels = np.rint((stored[..., 1:, :].astype(np.float32) - encoding.shift) / encoding.scale)
-        far = np.abs(pixels * encoding.scale + encoding.shift - stored[..., 1:, :]).max()
-        if not far <= PIXEL_TOLERANCE or pixels.min() < 0 or pixels.max() > 255 or stored[..., 0, :].any():
-            raise RnnzooError(
-                f"{path}: expected a step of zeros, then pixels normalised with MNIST's mean and std"
-            )
-        return pixels.astype(np.uint8).reshape(*stored.shape[:2], SIDE * SIDE)
+        try:
+            return self.form.read_items(np.array(self.arrays.sequences[where]))
+        except ValueError as error:
+            raise RnnzooError(f"{self.arrays.folder / 'sequences.npy'}: {error}") from error
 
     def _check_outputs(
         self, where: NDArray[np.int64], flat: NDArray[np.float32], inputs: NDArray[np.uint8]
@@ -266,7 +241,7 @@ class _Import:
             weights = unflatten_weights(self.arrays.spec, torch.from_numpy(flat[rows]))
             with torch.no_grad():
                 found, _ = rnn_forward(weights, self.family.encoding.inputs(torch.from_numpy(inputs[rows])))
-            outputs = (found.log_softmax(dim=-1) if self.family.generates else found).numpy()
+            outputs = (found.log_softmax(dim=-1) if self.form.log_softmax else found).numpy()
             stored = np.array(self.arrays.logits[where[rows]], np.float32)
             difference = np.abs(outputs - stored)
             difference[~np.isfinite(flat[rows]).all(axis=1)] = 0
@@ -279,13 +254,6 @@ class _Import:
                     f"away from those of the weights in parameters.npy, expected at most {TOLERANCE}"
                 )
             self.largest_difference = max(self.largest_difference, float(difference.max()))
-
-
-def _family(name: str) -> TaskFamily[Any]:
-    if name == FormalLanguages.name:
-        return FormalLanguages.load(None)
-    # Only the angles matter here: the images that a run was trained on are not needed.
-    return SequentialImages(Images(np.zeros((0, SIDE, SIDE), np.uint8), np.zeros(0, np.uint8), "mnist"))
 
 
 def _runs(arrays: PublishedArrays) -> tuple[dict[int, NDArray[np.int64]], list[int]]:
@@ -307,19 +275,13 @@ def _runs(arrays: PublishedArrays) -> tuple[dict[int, NDArray[np.int64]], list[i
 
 def _task(arrays: PublishedArrays, rows: NDArray[np.int64]) -> Task:
     """The task of a run, the same in all its rows."""
-    path, found = arrays.folder / "tasks.npy", np.array(arrays.tasks[rows])
+    path, found = arrays.folder / arrays.form.tasks.file, np.array(arrays.tasks[rows])
     if (found != found[0]).any():
         raise RnnzooError(f"{path}: rows {rows.tolist()} are of one run, found several tasks")
-    if arrays.family == SequentialImages.name:
-        if not 0 <= found[0][0] <= 360:
-            raise RnnzooError(f"{path}: row {rows[0]}: found {found[0][0]}, expected degrees from 0 to 360")
-        return Rotation(round(float(found[0][0]), 6) % 360)
-    zero, *offsets = found[0].tolist()
-    if zero != 0 or any(offset not in OFFSETS for offset in offsets):
-        raise RnnzooError(
-            f"{path}: row {rows[0]}: found {found[0].tolist()}, expected 0 and three offsets from -3 to 2"
-        )
-    return FormalLanguage((offsets[0], offsets[1], offsets[2]))
+    try:
+        return arrays.form.read_task(found[0])
+    except ValueError as error:
+        raise RnnzooError(f"{path}: row {rows[0]}: {error}") from error
 
 
 def _write_parquet(path: Path, table: pa.Table, note: dict[str, Any]) -> None:

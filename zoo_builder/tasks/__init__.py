@@ -8,6 +8,7 @@ A family of another package is found by an entry point of the group `rnnzoo.fami
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import import_module
@@ -16,6 +17,8 @@ from typing import Any
 
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.tasks.family import NamedZoo, TaskFamily
+
+log = logging.getLogger(__name__)
 
 FAMILIES: dict[str, str] = {
     "formal_languages": "rnnzoo.zoo_builder.tasks.formal_languages.family:FormalLanguages",
@@ -26,43 +29,47 @@ ENTRY_POINTS = "rnnzoo.families"
 
 
 def family_names() -> dict[str, str]:
-    """All families that are installed: name -> module:class. The product's own cannot be replaced."""
-    return {point.name: point.value for point in entry_points(group=ENTRY_POINTS)} | FAMILIES
-
-
-def find_family(name: str) -> type[TaskFamily[Any]]:
-    """The family of this name. Raises RnnzooError for one that is not installed, or cannot be imported."""
-    known = family_names()
-    if name not in known:
-        raise RnnzooError(f"family: found {name!r}, expected one of {', '.join(sorted(known))}")
-    return _import(name, known[name])
+    """All families that are installed: name -> module:class. The product's own come first, and stay its own."""
+    others = {point.name: point.value for point in entry_points(group=ENTRY_POINTS) if point.name not in FAMILIES}
+    return FAMILIES | others
 
 
 @cache
-def _import(name: str, location: str) -> type[TaskFamily[Any]]:
-    module, _, attribute = location.partition(":")
+def find_family(name: str) -> type[TaskFamily[Any]]:
+    """The family of this name. Raises RnnzooError for one that is not installed, or cannot be imported."""
+    known = FAMILIES if name in FAMILIES else family_names()
+    if name not in known:
+        raise RnnzooError(f"family: found {name!r}, expected one of {', '.join(known)}")
+    module, _, attribute = known[name].partition(":")
     try:
         family = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise RnnzooError(f"family: {name!r} could not be imported from {location}: {error}") from error
+    except Exception as error:  # whatever goes wrong in a module of somebody else
+        raise RnnzooError(f"family: {name!r} could not be imported from {known[name]}: {error}") from error
     if not (isinstance(family, type) and issubclass(family, TaskFamily)) or family.name != name:
-        raise RnnzooError(f"family: found {location} under the name {name!r}, expected a TaskFamily of that name")
+        raise RnnzooError(f"family: found {known[name]} under the name {name!r}, expected a TaskFamily so called")
     return family
+
+
+def installed_families() -> Iterator[type[TaskFamily[Any]]]:
+    """All families that can be imported; of each other one, a warning says why not."""
+    for name in family_names():
+        try:
+            yield find_family(name)
+        except RnnzooError as error:
+            log.warning("%s", error)
 
 
 class _Zoos(Mapping[str, tuple[type[TaskFamily[Any]], NamedZoo]]):
     """All zoos that can be built by name -> their family, and what it says of them."""
 
     def __getitem__(self, name: str) -> tuple[type[TaskFamily[Any]], NamedZoo]:
-        for known in family_names():
-            family = find_family(known)
+        for family in installed_families():
             if name in family.zoos:
                 return family, family.zoos[name]
         raise KeyError(name)
 
     def __iter__(self) -> Iterator[str]:
-        for known in family_names():
-            yield from find_family(known).zoos
+        return iter(dict.fromkeys(zoo for family in installed_families() for zoo in family.zoos))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

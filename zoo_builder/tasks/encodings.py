@@ -189,11 +189,24 @@ ENCODINGS: dict[str, type[Encoding]] = {made.kind: made for made in (TokenEncodi
 def encoding_of(values: Mapping[str, Any]) -> Encoding:
     """The encoding from what `to_dict` gave. Raises RnnzooError for anything else."""
     try:
-        encoding = ENCODINGS[values["kind"]](**{name: value for name, value in values.items() if name != "kind"})
+        made = _class_of(values["kind"])
+        encoding = made(**{name: value for name, value in values.items() if name != "kind"})
     except (KeyError, TypeError) as error:
-        raise RnnzooError(f"encoding: found {dict(values)!r:.200}, expected one of {list(ENCODINGS)}") from error
+        raise RnnzooError(
+            f"encoding: found {dict(values)!r:.200}, expected one of {', '.join(ENCODINGS)}, or that of a family "
+            "that is installed"
+        ) from error
     encoding.check_bounds()
     return encoding
+
+
+def _class_of(kind: str) -> type[Encoding]:
+    """Raises KeyError for a kind that is neither one of ENCODINGS nor that of an installed family."""
+    if kind in ENCODINGS:
+        return ENCODINGS[kind]
+    from rnnzoo.zoo_builder.tasks import installed_families
+
+    return {family.encoding.kind: type(family.encoding) for family in installed_families()}[kind]
 
 
 def check_items(

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.tasks.data import Bytes, LabelledItems
 from rnnzoo.zoo_builder.tasks.encodings import Encoding
+from rnnzoo.zoo_builder.tasks.published import PublishedForm
 from rnnzoo.zoo_builder.tasks.target import Target
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ class TaskFamily(ABC, Generic[TaskT]):
     targets: what can be predicted beside `COMMON_TARGETS`; the first is the task itself.
     colouring: how tasks are told apart in pictures.
     probing_length: T' of learned probes; None for as long as the items.
+    published: how the family stands in the arrays of the original release; None for one that is not in it.
     items_text: what the bytes of an item are, for people. labels_text: likewise of a label.
     items: uint8 [I, F], the raw material of every task. labels: uint8 [I], where an item has a label.
     source: where the items come from, for a family that has several sources.
@@ -121,6 +123,7 @@ class TaskFamily(ABC, Generic[TaskT]):
     targets: ClassVar[tuple[Target, ...]] = ()
     colouring: ClassVar[Colouring | None] = None
     probing_length: ClassVar[int | None] = None
+    published: ClassVar[PublishedForm | None] = None
     items_text: ClassVar[str] = "bytes"
     labels_text: ClassVar[str] = "what the RNN has to answer"
     source: str | None = None

@@ -27,6 +27,7 @@ from rnnzoo.zoo_builder.tasks.formal_languages.language import (
     encode_word,
     is_member,
 )
+from rnnzoo.zoo_builder.tasks.formal_languages.published import PublishedLanguages
 from rnnzoo.zoo_builder.tasks.target import Target
 
 if TYPE_CHECKING:
@@ -40,11 +41,12 @@ class FormalLanguages(TaskFamily[FormalLanguage]):
     """The family of the 216 languages, with a table of all their words up to n = 9."""
 
     name = "formal_languages"
-    zoos = {"formal_languages": NamedZoo("RNN zoo, formal languages", defaults={"weight_decays": (1e-4,)})}  # noqa: RUF012
+    zoos = {"formal_languages": NamedZoo("RNN zoo, formal languages")}  # noqa: RUF012
     output_size = 6
     encoding = TokenEncoding(vocabulary=6, begin=BEGIN)
     generates = True
     probing_length = 22
+    published = PublishedLanguages()
     items_text = "tokens"
     task_columns = pa.schema(
         [

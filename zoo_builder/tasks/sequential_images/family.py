@@ -23,6 +23,7 @@ from rnnzoo.zoo_builder.tasks.data import Bytes, LabelledItems
 from rnnzoo.zoo_builder.tasks.encodings import TileEncoding
 from rnnzoo.zoo_builder.tasks.family import Colouring, Example, NamedZoo, TaskFamily
 from rnnzoo.zoo_builder.tasks.sequential_images.images import SIDE, Images, load_images
+from rnnzoo.zoo_builder.tasks.sequential_images.published import PublishedImages
 from rnnzoo.zoo_builder.tasks.sequential_images.rotation import TILE, Rotation, rotation_map, tiles, turned
 from rnnzoo.zoo_builder.tasks.target import Target
 
@@ -63,6 +64,7 @@ class SequentialImages(TaskFamily[Rotation]):
     labels_text = "the digit"
     encoding = TileEncoding(tile=TILE * TILE, scale=1 / (255 * STD), shift=-MEAN / STD)
     generates = False
+    published = PublishedImages(encoding)
     task_columns = pa.schema(
         [column("rotation_degrees", pa.float64(), "angle of the images, counter-clockwise, in degrees")]
     )

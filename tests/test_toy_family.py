@@ -1,0 +1,221 @@
+"""Families of tasks from another package go through every command: nothing in the product knows them by name."""
+
+import logging
+import os
+import subprocess
+import sys
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+import toy_family
+from datasets import load_dataset
+from huggingface_hub import constants
+from loopback_hub import WRITE_TOKEN, LoopbackHub
+from toy_family.shifted import ShiftedSymbols
+from toy_family.words import CountingWords
+
+from rnnzoo.loaders import Zoo, load_zoo
+from rnnzoo.zoo_builder import cli
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.release import push_release
+from rnnzoo.zoo_builder.tasks import FAMILIES, ZOOS, family_names, find_family, installed_families
+from rnnzoo.zoo_builder.tasks.encodings import encoding_of
+
+BUILD = ["--runs", "10", "--steps", "40", "--checkpoints", "0,20,40", "--hidden-size", "6", "--num-layers", "1"]
+BUILD += ["--evaluation-items", "15", "--sampled-strings", "20", "--rollouts", "5", "--runs-per-shard", "3"]
+BUILD += ["--kernel", "torch"]
+FAMILY_OF = {"counting_words": CountingWords, "shifted_letters": ShiftedSymbols}
+COLUMNS = {"counting_words": {"multiple", "more", "stopped"}, "shifted_letters": {"places", "alphabet"}}
+both = pytest.mark.parametrize("name", FAMILY_OF)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def site(tmp_path_factory):
+    """A folder of installed packages that holds the toy families, for this process and those that it starts."""
+    folder = tmp_path_factory.mktemp("site-packages")
+    toy_family.install(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]))
+        yield folder
+
+
+def run(*arguments):
+    """The command `zoo-builder` in this process; returns the exit code."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["zoo-builder", *map(str, arguments)])
+        try:
+            cli.main()
+        except SystemExit as end:
+            return end.code or 0
+    return 0
+
+
+@pytest.fixture(scope="module")
+def toy_zoos(site, tmp_path_factory):
+    """Name -> folder of a finished zoo of a toy family. Not to be changed."""
+    folder = tmp_path_factory.mktemp("toy-zoos")
+    for name in FAMILY_OF:
+        assert run("build", name, "--out", folder / name, *BUILD) == 0
+    return {name: folder / name for name in FAMILY_OF}
+
+
+@pytest.fixture(scope="module")
+def toy_releases(toy_zoos, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("toy-releases")
+    for name, zoo in toy_zoos.items():
+        assert run("release", zoo, "--out", folder / name, "--outputs", "--kernel", "torch") == 0
+    return {name: folder / name for name in toy_zoos}
+
+
+# --- found by its entry point
+
+
+def test_a_new_process_finds_the_families():
+    command = [sys.executable, "-m", "rnnzoo.zoo_builder", "build", "no_such_zoo", "--out", "x"]
+    found = subprocess.run(command, capture_output=True, text=True)
+    assert found.returncode == 2
+    assert "expected one of formal_languages, sequential_mnist, sequential_digits, counting_words" in found.stderr
+
+
+BROKEN = """[rnnzoo.families]
+missing = toy_family.no_such_module:Family
+no_family = toy_family.words:Word
+formal_languages = toy_family.words:CountingWords
+counting_words = toy_family.words:CountingWords
+"""
+
+
+def test_a_broken_entry_point_leaves_the_others_alone(tmp_path, monkeypatch, caplog):
+    toy_family.install(tmp_path, BROKEN)
+    monkeypatch.syspath_prepend(tmp_path)
+    with caplog.at_level(logging.WARNING):
+        names = [family.name for family in installed_families()]
+    assert set(names) >= {*FAMILIES, "counting_words"}
+    assert not {"missing", "no_family"} & set(names)
+    assert "'missing' could not be imported from toy_family.no_such_module:Family" in caplog.text
+    assert find_family("formal_languages").__module__.startswith("rnnzoo.")  # the product's own stays its own
+    with pytest.raises(
+        RnnzooError, match=r"found toy_family.words:Word under the name 'no_family', expected a Task"
+    ):
+        find_family("no_family")
+    with pytest.raises(RnnzooError, match=r"found 'nothing', expected one of formal_languages, .*counting_words"):
+        find_family("nothing")
+
+
+def test_the_named_zoos_are_those_of_all_families():
+    assert set(FAMILY_OF) <= set(ZOOS)
+    assert len(ZOOS) == len(list(ZOOS))
+    assert {"counting_words", "shifted_symbols"} <= family_names().keys()
+    with pytest.raises(KeyError):
+        ZOOS["nothing"]
+
+
+def test_an_encoding_of_its_own_comes_back_from_a_manifest():
+    encoding = ShiftedSymbols.encoding
+    assert encoding_of(encoding.to_dict()) == encoding
+    with pytest.raises(RnnzooError, match="expected one of tokens, tiles, or that of a family"):
+        encoding_of({"kind": "nothing"})
+
+
+# --- the commands of zoo-builder
+
+
+@both
+def test_build_and_verify(toy_zoos, name, capsys):
+    assert run("verify", toy_zoos[name], "--kernel", "torch") == 0
+    out = capsys.readouterr().out
+    assert out.count("ok  ") == 6
+    assert "left out" not in out
+    table = pq.read_table(toy_zoos[name] / "metadata" / "train.parquet")
+    assert set(table.column_names) >= COLUMNS[name] | {"accuracy"}
+    for row in table.to_pylist():
+        assert FAMILY_OF[name].task_of(row).task_id == row["task_id"]
+
+
+def test_an_encoding_no_kernel_knows_is_trained_by_torch(tmp_path, caplog):
+    build = [argument for argument in BUILD if argument not in ("--kernel", "torch")]
+    with caplog.at_level(logging.WARNING):
+        assert run("build", "shifted_letters", "--out", tmp_path / "zoo", *build, "--device", "cpu") == 0
+    assert "training with torch, several times slower: encoding: found SymbolEncoding" in caplog.text
+
+
+@both
+def test_info(toy_zoos, name, capsys):
+    assert run("info", toy_zoos[name]) == 0
+    assert f"zoo {name} (preset smoke" in capsys.readouterr().out
+    assert (toy_zoos[name] / "overview.png").stat().st_size > 20_000
+
+
+@both
+def test_the_card_says_what_the_family_says(toy_releases, name):
+    card = (toy_releases[name] / "README.md").read_text()
+    _, named = ZOOS[name]
+    assert f"# {named.title}" in card
+    assert all(f"| `{column}` |" in card for column in COLUMNS[name])
+    assert all(f"- {tag}\n" in card for tag in named.tags)
+    assert named.notice in card
+    assert named.notice in (toy_releases[name] / "LICENSE").read_text()
+
+
+@both
+@pytest.mark.parametrize("config", ["default", "metadata", "rollouts", "outputs"])
+def test_stock_datasets_read_the_release(toy_releases, name, config, tmp_path):
+    rows = load_dataset(str(toy_releases[name]), config, cache_dir=str(tmp_path))
+    assert list(rows) == ["train", "validation", "test", "ood"]
+    row = rows["train"][0]
+    zoo = Zoo(toy_releases[name])
+    if config == "default":
+        assert len(row["weights"]) == zoo.spec.num_parameters
+    if config == "rollouts":
+        assert set(FAMILY_OF[name].task_columns.names) <= row.keys()
+        assert "stopped" not in row
+        assert len(row["inputs"]) == 5 * FAMILY_OF[name].load(None).items.shape[1]
+
+
+@both
+@pytest.mark.parametrize("streaming", [False, True])
+def test_load_zoo_gives_the_family_s_columns(toy_releases, name, streaming):
+    rows = load_zoo(toy_releases[name], split="train", streaming=streaming, rollouts=True)
+    row = next(iter(rows))
+    assert row.keys() >= COLUMNS[name] | {"inputs"}
+    assert row["lstm.weight_hh_l0"].shape == (24, 6)
+
+
+@both
+def test_zoo_runs_its_models(toy_zoos, name):
+    zoo, family = Zoo(toy_zoos[name]), FAMILY_OF[name]
+    last = zoo.metadata["checkpoint_id"].to_pylist()[-1]
+    items = torch.from_numpy(family.load(None).items[:3])
+    logits, _ = zoo.model(last)(zoo.encoding.inputs(items))
+    assert logits.shape == (3, zoo.encoding.steps(items.shape[1]), family.output_size)
+
+
+@both
+def test_push_and_load_from_the_hub(toy_releases, name, tmp_path, monkeypatch):
+    with LoopbackHub() as hub:
+        for variable, value in hub.environment(tmp_path / "home", WRITE_TOKEN).items():
+            monkeypatch.setenv(variable, value)
+        monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
+        template = hub.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "home" / "hub"))
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        push_release(toy_releases[name], "org/toy")
+        found = load_zoo("org/toy", split="ood", streaming=True)
+        expected = load_zoo(toy_releases[name], split="ood")
+        assert [row["checkpoint_id"] for row in found] == list(expected["checkpoint_id"])
+        assert Zoo("org/toy").metadata.equals(Zoo(toy_releases[name]).metadata)
+
+
+def test_a_zoo_opens_where_its_family_is_not_installed(toy_zoos, tmp_path):
+    program = "import sys; from rnnzoo import Zoo, load_zoo; print(Zoo(sys.argv[1]), load_zoo(sys.argv[1]))"
+    environment = os.environ | {"PYTHONPATH": ""}
+    command = [sys.executable, "-c", program, str(toy_zoos["counting_words"])]
+    found = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path)
+    assert found.returncode == 0, found.stderr
+    verified = [sys.executable, "-m", "rnnzoo.zoo_builder", "info", str(toy_zoos["counting_words"])]
+    found = subprocess.run(verified, env=environment, capture_output=True, text=True, cwd=tmp_path)
+    assert "family: found 'counting_words', expected one of formal_languages, sequential_images" in found.stderr
+    assert found.returncode == 2

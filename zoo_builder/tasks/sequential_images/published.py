@@ -1,0 +1,75 @@
+"""The images of the original release, those of MNIST.
+
+    tasks.npy               float [rows, 1]: degrees
+    sequences.npy           float16 [rows, R, 50, 16]: a step of zeros, then normalised pixels
+    logits.npy              float16 [rows, R, 50, 10]
+    num_step.npy            int [rows, 2]: run, step
+    accuracy_losses.npy     float [rows, 4]: evaluation accuracy, train loss, evaluation loss, weight decay
+
+The images have no labels: the `rollout_loss` of an imported zoo is NaN, and its accuracy is the published one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from rnnzoo.zoo_builder.tasks.data import Bytes
+from rnnzoo.zoo_builder.tasks.encodings import TileEncoding
+from rnnzoo.zoo_builder.tasks.published import ArrayForm, PublishedForm
+from rnnzoo.zoo_builder.tasks.sequential_images.images import SIDE
+from rnnzoo.zoo_builder.tasks.sequential_images.rotation import Rotation
+
+PIXEL_TOLERANCE = 0.002
+"""In normalised units, in which float16 is exact to 0.001 and two grey levels lie 0.0127 apart."""
+
+
+class PublishedImages(PublishedForm):
+    zoo = "sequential_mnist"
+    tasks = ArrayForm("tasks.npy", "f", 1)
+    numbers = ArrayForm("num_step.npy", "i", 2)
+    scores = ArrayForm("accuracy_losses.npy", "f", 4)
+    item_bytes = SIDE * SIDE
+    sequence_type = np.float16
+    log_softmax = False
+
+    def __init__(self, encoding: TileEncoding) -> None:
+        self.encoding = encoding
+
+    def sequence_shape(self) -> tuple[int, ...]:
+        return self.encoding.steps(self.item_bytes), self.encoding.input_size
+
+    def read_task(self, row: NDArray[Any]) -> Rotation:
+        if not 0 <= row[0] <= 360:
+            raise ValueError(f"found {row[0]}, expected degrees from 0 to 360")
+        return Rotation(round(float(row[0]), 6) % 360)
+
+    def write_tasks(self, table: pa.Table) -> NDArray[np.float64]:
+        return table["rotation_degrees"].to_numpy()[:, None]
+
+    def read_items(self, stored: NDArray[Any]) -> Bytes:
+        scale, shift = self.encoding.scale, self.encoding.shift
+        pixels = np.rint((stored[..., 1:, :].astype(np.float32) - shift) / scale)
+        far = np.abs(pixels * scale + shift - stored[..., 1:, :]).max()
+        if not far <= PIXEL_TOLERANCE or pixels.min() < 0 or pixels.max() > 255 or stored[..., 0, :].any():
+            raise ValueError("expected a step of zeros, then pixels normalised with MNIST's mean and std")
+        return pixels.astype(np.uint8).reshape(*stored.shape[:2], SIDE * SIDE)
+
+    def write_items(self, items: Bytes) -> NDArray[Any]:
+        import torch
+
+        return self.encoding.inputs(torch.from_numpy(items)).numpy()
+
+    def read_scores(self, numbers: NDArray[Any], scores: NDArray[Any] | None) -> dict[str, Any]:
+        if scores is None:
+            raise ValueError("found no scores, expected accuracy, losses and weight decay")
+        names = ("accuracy", "train_loss", "eval_loss", "weight_decay")
+        values: dict[str, Any] = dict(zip(names, scores, strict=True))
+        return values | {"generalization_gap": values["eval_loss"] - values["train_loss"]}
+
+    def write_scores(self, table: pa.Table) -> tuple[None, NDArray[Any]]:
+        columns = [table[name].to_numpy() for name in ("accuracy", "train_loss", "eval_loss", "weight_decay")]
+        return None, np.stack(columns, axis=1)
