@@ -43,7 +43,7 @@ def draw_sequences(
     for place, checkpoints in enumerate(runs):
         axes = figure.add_subplot(grid[place])
         axes.axis("off")
-        axes.set_title(title(checkpoints[0].row), loc="left", fontsize=11)
+        axes.set_title(title(checkpoints[0].row), loc="left", fontsize=11, parse_math=False)
         lines = []
         for number in np.unique(np.linspace(0, len(checkpoints) - 1, min(STEPS, len(checkpoints))).astype(int)):
             example = checkpoints[number]
@@ -54,7 +54,7 @@ def draw_sequences(
                 lines.append((f"  {describe(sequence)}", INK if is_good is None else GOOD if is_good else BAD))
         for number, (text, color) in enumerate(lines):
             height = 1 - (number + 0.5) / len(lines)
-            axes.text(0, height, text, color=color, family="monospace", fontsize=9, va="center")
+            axes.text(0, height, text, color=color, family="monospace", fontsize=9, va="center", parse_math=False)
     if legend is not None:
         figure.supxlabel(legend, fontsize=9, color=INK)
 
