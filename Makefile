@@ -45,10 +45,10 @@ $(INSTALLED): pyproject.toml setup.py
 	touch $@
 
 demo: $(INSTALLED)
-	@images=$$($(BIN)/zoo-builder images) || exit 1; \
-	echo "the zoo of images is $$images"; \
+	@zoos=$$($(BIN)/zoo-builder available --one-each) || exit 1; \
+	echo "the zoos that are built:" $$zoos; \
 	set -e; \
-	for zoo in formal_languages $$images; do \
+	for zoo in $$zoos; do \
 		echo; echo "== $$zoo: build, verify, look"; \
 		$(BIN)/zoo-builder build $$zoo --preset smoke --out $(DEMO)/$$zoo; \
 		$(BIN)/zoo-builder verify $(DEMO)/$$zoo; \

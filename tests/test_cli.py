@@ -117,7 +117,7 @@ def test_a_broken_zoo_fails_verify_with_2(builder, copied):
         (["merge", "--out", "x"], "Missing argument 'PART_FOLDER...'"),
         (["verify", "nowhere"], "nowhere: not a zoo"),
         (["info", "nowhere"], "nowhere: not a zoo"),
-        (["images", "--mnist", "nowhere"], "MNIST folder: nowhere is not a folder"),
+        (["available", "--mnist", "nowhere"], "MNIST folder: nowhere is not a folder"),
     ],
 )
 def test_bad_input_exits_with_2_and_leaves_nothing(builder, tmp_path, monkeypatch, arguments, message):

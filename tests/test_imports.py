@@ -1,9 +1,14 @@
 """Imports run one way: which room may know of which."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+from rnnzoo.zoo_builder.tasks import FAMILIES, find_family
+from rnnzoo.zoo_builder.tasks.encodings import ENCODINGS
 
 ROOT = Path(__file__).parent.parent
 BASIC = {"errors", "columns", "random_streams"}
@@ -87,3 +92,54 @@ def test_loaders(path):
         package, used, *_ = f"{name}.".split(".")
         if package == "zoo_builder":
             assert used in LOADERS_MAY_USE | BASIC | {""}, f"{path} imports {name}"
+
+
+def words_of_families() -> tuple[set[str], set[str]]:
+    """Strings that only a family says: its name, zoos and columns; and the classes of families and encodings."""
+    families = [find_family(name) for name in FAMILIES]
+    strings = {family.name for family in families} | {zoo for family in families for zoo in family.zoos}
+    strings |= {column for family in families for column in family.columns().names}
+    strings |= {column for family in families for column in family.published.columns.names}
+    return strings, {made.__name__ for made in (*families, *ENCODINGS.values())}
+
+
+STRINGS, CLASSES = words_of_families()
+
+
+def names_a_family(path: Path) -> list[str]:
+    """Where a file names a family, a column of one, or a class of encodings."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        words = set()
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            words = {node.value} & STRINGS
+        elif isinstance(node, ast.Name | ast.Attribute):
+            words = {node.id if isinstance(node, ast.Name) else node.attr} & CLASSES
+        elif isinstance(node, ast.ImportFrom):
+            words = {alias.name for alias in node.names} & CLASSES | set((node.module or "").split(".")) & STRINGS
+        found += [f"line {node.lineno}: {word}" for word in words]
+    return found
+
+
+OUTSIDE = [path for path in FILES if room(path) != "tasks"] + sorted((ROOT / "rnnzoo").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", OUTSIDE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_only_the_room_of_tasks_names_a_family(path):
+    assert not names_a_family(path)
+
+
+def test_a_module_that_names_a_family_is_found():
+    own = ROOT / "zoo_builder" / "tasks" / "formal_languages" / "family.py"
+    words = {line.split(": ")[1] for line in names_a_family(own)}
+    assert words >= {"formal_languages", "offsets", "TokenEncoding"}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_families_are_read_without_heavy_libraries(name):
+    program = (
+        "import sys; from rnnzoo.zoo_builder.tasks import find_family; find_family(sys.argv[1]);"
+        "print({'torch', 'matplotlib', 'sklearn', 'datasets'} & sys.modules.keys())"
+    )
+    found = subprocess.run([sys.executable, "-c", program, name], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "set()"

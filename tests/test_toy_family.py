@@ -22,8 +22,20 @@ from rnnzoo.zoo_builder.release import push_release
 from rnnzoo.zoo_builder.tasks import FAMILIES, ZOOS, family_names, find_family, installed_families
 from rnnzoo.zoo_builder.tasks.encodings import encoding_of
 
-BUILD = ["--runs", "10", "--steps", "40", "--checkpoints", "0,20,40", "--hidden-size", "6", "--num-layers", "1"]
-BUILD += ["--evaluation-items", "15", "--sampled-strings", "20", "--rollouts", "5", "--runs-per-shard", "3"]
+BUILD = [
+    "--runs",
+    "10",
+    "--steps",
+    "40",
+    "--set",
+    "checkpoints=0,20,40",
+    "--hidden-size",
+    "6",
+    "--num-layers",
+    "1",
+]
+BUILD += ["--set", "evaluation_items=15", "--set", "sampled_strings=20", "--set", "rollouts=5"]
+BUILD += ["--set", "runs_per_shard=3"]
 BUILD += ["--kernel", "torch"]
 FAMILY_OF = {"counting_words": CountingWords, "shifted_letters": ShiftedSymbols}
 COLUMNS = {"counting_words": {"multiple", "more", "stopped"}, "shifted_letters": {"places", "alphabet"}}

@@ -52,7 +52,7 @@ class _Reader:
     rollouts: dict[str, Shard]
 
 
-def verify_zoo(folder: Path, kernel: Kernel, mnist_folder: Path | None = None, sample: int = 48) -> list[Check]:
+def verify_zoo(folder: Path, kernel: Kernel, items_folder: Path | None = None, sample: int = 48) -> list[Check]:
     """Check the zoo in `folder` and return what was found, in order; a failed check ends the list.
 
     sample: how many checkpoints have their metrics recomputed from the weights. Raises RnnzooError where
@@ -83,7 +83,7 @@ def verify_zoo(folder: Path, kernel: Kernel, mnist_folder: Path | None = None, s
         and passed("splits", lambda: _check_splits(reader, everything))
         and passed("weights", lambda: _check_rows(reader, everything))
         and passed("rollout losses", lambda: _check_rollout_losses(reader, everything, kernel, sample))
-        and passed("metrics", lambda: _check_metrics(reader, everything, kernel, mnist_folder, sample))
+        and passed("metrics", lambda: _check_metrics(reader, everything, kernel, items_folder, sample))
     )
     return checks
 
@@ -207,14 +207,14 @@ def _check_rollout_losses(reader: _Reader, everything: pa.Table, kernel: Kernel,
 
 
 def _check_metrics(
-    reader: _Reader, everything: pa.Table, kernel: Kernel, mnist_folder: Path | None, sample: int
+    reader: _Reader, everything: pa.Table, kernel: Kernel, items_folder: Path | None, sample: int
 ) -> str:
     """All scores of a sample, from the weights and the task family's own items."""
     if reader.manifest.config.get("preset") == IMPORTED:
         return "left out: this zoo was imported, and its runs cannot be repeated"
     config = config_of(reader.manifest.config, schema.MANIFEST)
     try:
-        family = config.make_family(mnist_folder)
+        family = config.make_family(items_folder)
     except RnnzooError as error:
         return f"left out, for want of the zoo's items: {error}"
     plan = ZooPlan(config, family)

@@ -114,9 +114,9 @@ class ZooConfig:
         )
         return asdict(self) | {"learning_rate": knots}
 
-    def make_family(self, mnist_folder: Path | None = None) -> TaskFamily[Any]:
-        """The task family with its items."""
-        return find_family(self.family).load(self.source, mnist_folder)
+    def make_family(self, items_folder: Path | None = None) -> TaskFamily[Any]:
+        """The task family with its items; items_folder: where the user has them, if they are read from files."""
+        return find_family(self.family).load(self.source, items_folder)
 
     @property
     def encoding(self) -> Encoding:

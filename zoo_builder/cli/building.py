@@ -1,4 +1,4 @@
-"""The commands that build zoos and look at them: build, merge, verify, info, images.
+"""The commands that build zoos and look at them: build, merge, verify, info, available.
 
 Every command imports what it works with when it runs: torch takes seconds, which `--help` and a mistyped word
 should not.
@@ -167,19 +167,25 @@ def info(
 
 
 @app.command()
-def images(mnist: MnistOption = None) -> None:
-    """Say which zoo of images can be built here.
+def available(
+    mnist: MnistOption = None,
+    one_each: Annotated[bool, typer.Option("--one-each", help="Only the first of every family of tasks.")] = False,
+) -> None:
+    """List the zoos that can be built here.
 
-    That is sequential_mnist, or sequential_digits without MNIST.
+    Of each other one it says why not.
     """
-    from rnnzoo.zoo_builder.tasks.sequential_images.images import load_images
+    from rnnzoo.zoo_builder.tasks import installed_families
 
-    try:
-        load_images("mnist", mnist)
-    except RnnzooError as error:
-        if mnist is not None:  # a folder was named, so MNIST was meant: never pass over that in silence
-            raise
-        typer.echo(str(error), err=True)
-        typer.echo("sequential_digits")
-    else:
-        typer.echo("sequential_mnist")
+    for family in installed_families():
+        for zoo, named in family.zoos.items():
+            try:
+                family.load(named.source, mnist)
+            except RnnzooError as error:
+                if mnist is not None:  # who names a folder means its items
+                    raise
+                typer.echo(f"{zoo}: {error}", err=True)
+                continue
+            typer.echo(zoo)
+            if one_each:
+                break

@@ -43,7 +43,7 @@ def build_zoo(
     folder: Path,
     kernel: Kernel,
     observer: Observer,
-    mnist_folder: Path | None = None,
+    items_folder: Path | None = None,
     save_every: float = 120,
 ) -> Manifest:
     """Build the zoo of `config` in `folder` in this process, or finish one begun there.
@@ -53,7 +53,7 @@ def build_zoo(
     """
     finished = finished_zoo(config, folder)
     if finished is None:
-        plan = ZooPlan(config, config.make_family(mnist_folder))
+        plan = ZooPlan(config, config.make_family(items_folder))
         finished = build_plan(plan, folder, InProcess(kernel, save_every), observer)
     assert finished is not None, "no part is left to others"
     return finished

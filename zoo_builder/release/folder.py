@@ -44,7 +44,7 @@ def release_zoo(
     out: Path,
     kernel: Kernel,
     outputs: bool = False,
-    mnist_folder: Path | None = None,
+    items_folder: Path | None = None,
     progress: Progress = lambda what, rows: None,
 ) -> dict[str, Any]:
     """Verify the zoo in `zoo` and write its release to `out`, which must not be there yet.
@@ -59,7 +59,7 @@ def release_zoo(
     if out.exists():
         raise RnnzooError(f"{out}: exists; expected the name of a new folder")
     progress("verifying", 0)
-    failed = [check for check in verify_zoo(zoo, kernel, mnist_folder) if not check.passed]
+    failed = [check for check in verify_zoo(zoo, kernel, items_folder) if not check.passed]
     if failed:
         raise RnnzooError(f"{zoo}: not a sound zoo: {failed[0].name}: {failed[0].found}")
     try:
