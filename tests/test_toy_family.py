@@ -223,10 +223,11 @@ def test_push_and_load_from_the_hub(toy_releases, name, tmp_path, monkeypatch):
 
 WITHOUT = """
 import sys
+from pathlib import Path
 from rnnzoo import Zoo, load_zoo
 from rnnzoo.zoo_builder.overview import draw_overview
 print(Zoo(sys.argv[1]), load_zoo(sys.argv[1]))
-draw_overview(sys.argv[1])
+draw_overview(Path(sys.argv[1]))
 """
 
 
