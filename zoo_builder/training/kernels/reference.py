@@ -10,10 +10,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 from torch.func import functional_call
-from torch.nn.functional import cross_entropy, one_hot, softmax
+from torch.nn.functional import cross_entropy
 
 from rnnzoo.zoo_builder.rnn import RNNModule, RNNSpec, State, Weights, rnn_forward, unflatten_weights
-from rnnzoo.zoo_builder.rnn.functional import zero_state
+from rnnzoo.zoo_builder.rnn.sampling import write_tokens
 from rnnzoo.zoo_builder.tasks.data import Batch, Data
 from rnnzoo.zoo_builder.training.kernels.base import BETA1, BETA2, EPSILON, TrainState
 
@@ -82,14 +82,14 @@ class TorchKernel:
         written = torch.full((models, strings, steps + 1), begin, dtype=torch.uint8)
         for first, last in self._chunks(models):
             part = unflatten_weights(spec, weights[first:last].to(self.device))
-            draws = uniforms[first:last].to(self.device)
-            state = zero_state(spec, last - first, strings, part["head.bias"])
-            token = torch.full(draws.shape[:2], begin, device=self.device)
-            for t in range(steps):
-                inputs = one_hot(token, spec.input_size).float().unsqueeze(2)
-                logits, state = forward(spec, part, inputs, state)
-                token = draw_tokens(logits[:, :, 0], draws[:, :, t], begin)
-                written[first:last, :, t + 1] = token.cpu()
+
+            def step(inputs: Tensor, state: State | None, part: Weights = part) -> tuple[Tensor, State]:
+                logits, state = forward(spec, part, inputs.unsqueeze(2), state)
+                return logits[:, :, 0], state
+
+            tokens = write_tokens(step, begin, spec.input_size, uniforms[first:last].to(self.device))
+            for t, (token, _) in enumerate(tokens, start=1):
+                written[first:last, :, t] = token.cpu()
         return written
 
     def _chunks(self, models: int) -> Iterator[tuple[int, int]]:
@@ -120,13 +120,6 @@ def forward(spec: RNNSpec, weights: Weights, inputs: Tensor, state: State | None
 def sequence_losses(logits: Tensor, targets: Tensor) -> Tensor:
     """Mean cross-entropy over the positions of each sequence: [N, B, T, O], [N, B, T] -> [N, B]."""
     return cross_entropy(logits.flatten(0, 2), targets.flatten(), reduction="none").view(targets.shape).mean(-1)
-
-
-def draw_tokens(logits: Tensor, uniforms: Tensor, begin: int) -> Tensor:
-    """Inverse-CDF samples of softmax(logits [N, M, O]) from uniforms [N, M]; `begin` where not finite."""
-    cumulated = softmax(logits, dim=-1).cumsum(dim=-1)
-    token = (cumulated <= uniforms.unsqueeze(-1)).sum(dim=-1).clamp_max(logits.shape[-1] - 1)
-    return torch.where(logits.isfinite().all(dim=-1), token, begin)
 
 
 def train_step(state: TrainState, batch: Batch, learning_rates: Tensor, weight_decays: Tensor) -> Tensor:

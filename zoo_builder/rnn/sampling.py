@@ -1,0 +1,40 @@
+"""How RNNs write: each token is drawn from what the RNN gives, and read as its next input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+Step = Callable[[Tensor, Any], tuple[Tensor, Any]]
+"""One-hot inputs [..., D] and a state, None at the first step -> logits [..., O] and the next state."""
+
+
+def write_tokens(step: Step, begin: int, inputs: int, uniforms: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Sequences that RNNs write at temperature 1: the first input is `begin`, each later one the token before it.
+
+    Args:
+        step: a step of the RNNs, on all their sequences.
+        begin: the token that opens a sequence.
+        inputs: D, inputs a step.
+        uniforms: [..., T] in [0, 1), which decide the draws; inputs are of their type and on their device.
+
+    Yields:
+        For each of T steps the tokens drawn, int64 [...], and the logits [..., O] that they were drawn from.
+    """
+    token = torch.full(uniforms.shape[:-1], begin, device=uniforms.device)
+    state = None
+    for draws in uniforms.unbind(dim=-1):
+        logits, state = step(one_hot(token, inputs).to(uniforms), state)
+        token = draw_tokens(logits, draws, begin)
+        yield token, logits
+
+
+def draw_tokens(logits: Tensor, uniforms: Tensor, otherwise: int) -> Tensor:
+    """Inverse-CDF samples of softmax(logits [..., O]) from uniforms [...]; `otherwise` where not finite."""
+    cumulated = logits.softmax(dim=-1).cumsum(dim=-1)
+    token = (cumulated <= uniforms.unsqueeze(-1)).sum(dim=-1).clamp_max(logits.shape[-1] - 1)
+    return torch.where(logits.isfinite().all(dim=-1), token, otherwise)
