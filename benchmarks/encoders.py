@@ -1,7 +1,7 @@
 """How long encoders take: forward and backward of a batch of RNNs, every learned encoder of the registry.
 
-    python -m benchmarks.encoders                          # all, 64 RNNs of formal languages
-    python -m benchmarks.encoders --zoo-kind images --encoder interactive_probing
+    python -m benchmarks.encoders                          # all, 64 RNNs
+    python -m benchmarks.encoders --zoo sequential_digits --encoder interactive_probing
 
 The two probing encoders of the paper are also timed in a per-model form: `functional_call` of one RNN as a module,
 under `vmap`, with an `nn.LSTM` that reads. Contestants take turns; medians are printed, and ratios taken within a
@@ -27,27 +27,26 @@ from rnnzoo.loaders.encoders.base import Encoder, declared, is_learned, load_enc
 from rnnzoo.loaders.encoders.probing.base import READER_SIZE, centred, read_logits
 from rnnzoo.loaders.encoders.probing.interactive_probing import InteractiveProbing
 from rnnzoo.loaders.encoders.probing.noninteractive_probing import NoninteractiveProbing
-from rnnzoo.loaders.population import LabelledItems, Population
+from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import RNNModule, RNNSpec, Weights, init_parameters, unflatten_weights
-from rnnzoo.zoo_builder.tasks.encodings import TileEncoding, TokenEncoding
+from rnnzoo.zoo_builder.tasks import ZOOS
+from rnnzoo.zoo_builder.tasks.data import LabelledItems
 
 HIDDEN = 32
+REFERENCES = 256
 SUFFIX = ", per model"
 
 
-def populations() -> dict[str, Population]:
-    """RNNs of the paper's sizes; speed does not depend on what images show, so noise stands in for them."""
-    noise = torch.Generator().manual_seed(0)
-    reference = LabelledItems(
-        torch.randint(256, (256, 784), generator=noise, dtype=torch.uint8),
-        torch.randint(10, (256,), generator=noise, dtype=torch.uint8),
-    )
-    tiles = TileEncoding(16, 1 / 255 / 0.3081, -0.1307 / 0.3081)
-    return {
-        "languages": Population(RNNSpec(6, HIDDEN, 6), TokenEncoding(6, 4), steps=41),
-        "images": Population(RNNSpec(16, HIDDEN, 10), tiles, steps=50, reference=reference),
-    }
+def population_of(zoo: str) -> Population:
+    """RNNs of the paper's sizes on the items of a named zoo; speed does not depend on what these show."""
+    family, named = ZOOS[zoo]
+    made = family.load(named.source)
+    spec = RNNSpec(family.encoding.input_size, HIDDEN, family.output_size)
+    items = torch.from_numpy(made.items[:REFERENCES])
+    labels = None if made.labels is None else torch.from_numpy(made.labels[:REFERENCES])
+    steps = family.encoding.steps(items.shape[1])
+    return Population(spec, family.encoding, steps, LabelledItems(items, labels), family)
 
 
 def noninteractive_per_model(encoder: NoninteractiveProbing, weights: Weights) -> Tensor:
@@ -174,14 +173,16 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="turns (default 5)")
     parser.add_argument("--threads", type=int, default=2, help="of the CPU (default 2)")
     parser.add_argument("--encoder", nargs="+", help="names, with options as for zoo-bench; default: all learned")
-    parser.add_argument("--zoo-kind", choices=["languages", "images"], default="languages")
+    parser.add_argument("--zoo", default="formal_languages", help="a named zoo, whose items the RNNs read")
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
     arguments = parser.parse_args()
     if min(arguments.models, arguments.repeats, arguments.threads) < 1:
         parser.error("--models, --repeats, --threads: expected at least 1")
     torch.set_num_threads(arguments.threads)
-    population = populations()[arguments.zoo_kind]
+    if arguments.zoo not in ZOOS:
+        parser.error(f"--zoo: found {arguments.zoo!r}, expected one of {', '.join(ZOOS)}")
     try:
+        population = population_of(arguments.zoo)
         found = contestants(
             arguments.encoder or list(fitting(population)), population, arguments.models, arguments.device
         )
@@ -190,7 +191,7 @@ def main() -> None:
     if not found:
         parser.error("--encoder: found none that is learned")
     threads = f"{arguments.device}, {arguments.threads} threads, torch {torch.__version__}"
-    print(f"forward and backward of {arguments.models} RNNs ({arguments.zoo_kind}); {threads}")
+    print(f"forward and backward of {arguments.models} RNNs ({arguments.zoo}); {threads}")
     print_table(found, run(found, arguments.repeats))
 
 

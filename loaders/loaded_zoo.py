@@ -13,14 +13,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rnnzoo.loaders.population import LabelledItems, Population
+from rnnzoo.loaders.population import Population
 from rnnzoo.loaders.zoo import Zoo
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import unflatten_weights
-from rnnzoo.zoo_builder.tasks.encodings import TileEncoding
-from rnnzoo.zoo_builder.tasks.sequential_images.rotation import turned
+from rnnzoo.zoo_builder.tasks import family_names, find_family
+from rnnzoo.zoo_builder.tasks.data import LabelledItems
+from rnnzoo.zoo_builder.tasks.family import TaskFamily
 
 REFERENCES = 100
+"""Items that encoders may know of."""
 
 
 class LoadedZoo:
@@ -58,12 +60,23 @@ class LoadedZoo:
         return self._columns[name]
 
     @cached_property
+    def family(self) -> type[TaskFamily[Any]]:
+        """The family of the tasks. Raises RnnzooError for one that is not installed."""
+        name = self.zoo.manifest.config["family"]
+        if name not in family_names():
+            raise RnnzooError(
+                f"zoo {self.zoo.manifest.zoo}: found the family {name!r}, which is not installed; expected "
+                f"one of {', '.join(family_names())} (`load_zoo` and `Zoo` need none)"
+            )
+        return find_family(name)
+
+    @cached_property
     def rollout_group(self) -> Tensor:
-        """Which entry of `rollouts` is checkpoint m's, int64 [M]: rollouts of images stand once a run."""
-        groups = np.arange(len(self))
-        if isinstance(self.zoo.encoding, TileEncoding):
-            _, groups = np.unique(self.column("run_id"), return_inverse=True)
-        return torch.from_numpy(groups).to(self.device)
+        """Which entry of `rollouts` is checkpoint m's, int64 [M]: several checkpoints may share one."""
+        shard = self.metadata["shard"].combine_chunks().dictionary_encode().indices.to_numpy()
+        places = np.stack([shard, self.column("rollout_row")])
+        _, groups = np.unique(places, axis=1, return_inverse=True)
+        return torch.from_numpy(groups.reshape(-1)).to(self.device)
 
     @cached_property
     def rollouts(self) -> Tensor:
@@ -72,8 +85,8 @@ class LoadedZoo:
 
     @cached_property
     def rollout_labels(self) -> Tensor | None:
-        """Labels of the rollouts, uint8 [G, R], where inputs have labels."""
-        if not isinstance(self.zoo.encoding, TileEncoding):
+        """Labels of the rollouts, uint8 [G, R], where the encoding needs labels."""
+        if not self.zoo.encoding.needs_labels:
             return None
         return torch.from_numpy(self.zoo.rollout_tensor("labels", self._group_heads)).to(self.device)
 
@@ -82,8 +95,14 @@ class LoadedZoo:
         """What an encoder may know of this zoo."""
         encoding = self.zoo.encoding
         steps = encoding.steps(self.rollouts.shape[-1])
-        reference = self._upright_images() if isinstance(encoding, TileEncoding) else self._strings()
-        return Population(self.zoo.spec, encoding, steps, reference)
+        return Population(self.zoo.spec, encoding, steps, self._reference_items(), self.family)
+
+    def tasks(self, rows: NDArray[np.int64]) -> list[Any]:
+        """The tasks of some checkpoints. Raises RnnzooError for a zoo without the columns that say them."""
+        for name in self.family.task_columns.names:
+            if name not in self.metadata.column_names:
+                raise RnnzooError(f"zoo {self.zoo.manifest.zoo}: found no column {name!r}, which says the task")
+        return [self.family.task_of(row) for row in self.metadata.take(pa.array(rows)).to_pylist()]
 
     @cached_property
     def _group_heads(self) -> Sequence[int]:
@@ -91,26 +110,18 @@ class LoadedZoo:
         _, first = np.unique(self.rollout_group.cpu().numpy(), return_index=True)
         return [self._ids[row] for row in first]
 
-    def _strings(self) -> LabelledItems:
-        """One string of each of some training runs at their last step: [I, F]."""
-        steps = self.column("step")
-        rows = np.flatnonzero((self.column("split") == "train") & (steps == steps.max()))[:REFERENCES]
-        return LabelledItems(self.rollouts[self.rollout_group[rows], 0].cpu())
-
-    def _upright_images(self) -> LabelledItems:
-        """One image of each of some training runs, turned back by the run's angle: [I, F] with labels.
-
-        Turned twice by nearest neighbour they are a little rough, but need no other data than the zoo's.
-        """
-        groups, first = np.unique(self.rollout_group.cpu().numpy(), return_index=True)
-        training = self.column("split")[first] == "train"
-        angles = self.column("rotation_degrees")[first]
-        items, labels = [], []
-        assert self.rollout_labels is not None
-        for number in range(REFERENCES):
-            group = groups[training][number % training.sum()]
-            entry = number // int(training.sum()) % self.rollouts.shape[1]
-            angle = float(angles[training][number % training.sum()])
-            items.append(turned(self.rollouts[group, entry].cpu().numpy(), -angle))
-            labels.append(int(self.rollout_labels[group, entry]))
-        return LabelledItems(torch.from_numpy(np.stack(items)), torch.tensor(labels, dtype=torch.uint8))
+    def _reference_items(self) -> LabelledItems | None:
+        """Items of the training runs, each at its last checkpoint; None without training runs."""
+        runs, steps = self.column("run_id"), self.column("step")
+        training = np.flatnonzero(self.column("split") == "train")
+        ordered = training[np.lexsort((steps[training], runs[training]))]
+        last = ordered[np.append(runs[ordered][1:] != runs[ordered][:-1], True)] if len(ordered) else ordered
+        if not len(last):
+            return None
+        if self.family.generates:  # what RNNs wrote is in the order of checkpoints, items are in that of runs
+            last = np.sort(last)
+        groups = self.rollout_group[torch.from_numpy(last)]
+        labels = None if self.rollout_labels is None else self.rollout_labels[groups].cpu().numpy()
+        return self.family.reference_items(
+            self.tasks(last), self.rollouts[groups].cpu().numpy(), labels, REFERENCES
+        )

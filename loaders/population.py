@@ -3,36 +3,52 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from torch import Tensor
-
+from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import RNNSpec
-from rnnzoo.zoo_builder.tasks.encodings import Encoding, TokenEncoding
-
-
-@dataclass(frozen=True)
-class LabelledItems:
-    """Items any RNN of a zoo might be shown: uint8 [I, F], and their labels uint8 [I] where items have some."""
-
-    items: Tensor
-    labels: Tensor | None = None
+from rnnzoo.zoo_builder.tasks.data import LabelledItems
+from rnnzoo.zoo_builder.tasks.encodings import Encoding
+from rnnzoo.zoo_builder.tasks.family import TaskFamily
 
 
 @dataclass(frozen=True)
 class Population:
     """What an encoder knows of the RNNs it is made for.
 
-    spec: their sizes and parameters. encoding: what their inputs mean (tokens or tiles of an image).
-    steps: T of the sequences they were trained on. reference: for languages, strings that training RNNs wrote; for
-    images, upright images with labels.
+    spec: their sizes and parameters. encoding: what their inputs mean. steps: T of the sequences they were
+    trained on. reference: items that any of them might be shown, whatever its task.
+    family: of their tasks; None where it is not known.
     """
 
     spec: RNNSpec
     encoding: Encoding
     steps: int
     reference: LabelledItems | None = None
+    family: type[TaskFamily[Any]] | None = None
+
+    def __post_init__(self) -> None:
+        if self.family is not None and self.encoding != self.family.encoding:
+            raise RnnzooError(
+                f"population: found RNNs that read {self.encoding}, expected those of {self.family.name}, "
+                f"{self.family.encoding}"
+            )
 
     @property
-    def reads_tokens(self) -> bool:
-        """Whether inputs are one-hot tokens (formal languages), not numbers (images)."""
-        return isinstance(self.encoding, TokenEncoding)
+    def generates(self) -> bool:
+        """Whether RNNs write sequences themselves, reading what they wrote."""
+        return self.family is not None and self.family.generates
+
+    @property
+    def probing_length(self) -> int:
+        """T' of learned probes, where the user names none."""
+        named = None if self.family is None else self.family.probing_length
+        return self.steps if named is None else named
+
+    def known_family(self, encoder: str) -> type[TaskFamily[Any]]:
+        """The family, for an encoder that needs it. Raises RnnzooError where it is not known."""
+        if self.family is None:
+            raise RnnzooError(
+                f"{encoder}: found RNNs of no known family of tasks, expected one that describes them"
+            )
+        return self.family

@@ -11,11 +11,12 @@ from rnnzoo.loaders.encoders.base import declared
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.rnn import RNNSpec, Weights, init_parameters, rnn_forward, unflatten_weights
 from rnnzoo.zoo_builder.rnn.symmetry import flip_units, permute_units, split_biases
-from rnnzoo.zoo_builder.tasks.encodings import TileEncoding, TokenEncoding
+from rnnzoo.zoo_builder.tasks.formal_languages.family import FormalLanguages
+from rnnzoo.zoo_builder.tasks.sequential_images.family import SequentialImages
 
-SMALL = Population(RNNSpec(6, 8, 6, 2), TokenEncoding(6, 4), steps=9)
-LANGUAGES = Population(RNNSpec(6, 32, 6, 2), TokenEncoding(6, 4), steps=41)
-IMAGES = Population(RNNSpec(16, 32, 10, 2), TileEncoding(16, 1 / 255 / 0.3081, -0.1307 / 0.3081), steps=50)
+SMALL = Population(RNNSpec(6, 8, 6, 2), FormalLanguages.encoding, steps=9, family=FormalLanguages)
+LANGUAGES = Population(RNNSpec(6, 32, 6, 2), FormalLanguages.encoding, steps=41, family=FormalLanguages)
+IMAGES = Population(RNNSpec(16, 32, 10, 2), SequentialImages.encoding, steps=50, family=SequentialImages)
 
 SYMMETRIES = ("permutation", "sign_flip", "bias_split", "head_gauge")
 

@@ -19,26 +19,27 @@ from encoder_checks import (
 from PIL import Image
 
 from rnnzoo.loaders.encoders.base import check_encoder
-from rnnzoo.loaders.encoders.behaviour_statistics import (
-    ANGLES,
-    BehaviourStatistics,
-    describe_answers,
-    describe_strings,
-    labels_in_turn,
-    turn_images,
-    write_strings,
-)
-from rnnzoo.loaders.encoders.greedy_decode import GreedyDecode, decode_greedily, read_offsets
+from rnnzoo.loaders.encoders.behaviour_statistics import BehaviourStatistics
+from rnnzoo.loaders.encoders.greedy_decode import GreedyDecode
 from rnnzoo.loaders.encoders.invariant_statistics import InvariantStatistics, fix_gauges
 from rnnzoo.loaders.encoders.step_only import StepOnly
 from rnnzoo.loaders.encoders.weight_norm import WeightNorm
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
-from rnnzoo.loaders.population import LabelledItems, Population
+from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import RNNSpec, rnn_forward
+from rnnzoo.zoo_builder.tasks.data import LabelledItems
 from rnnzoo.zoo_builder.tasks.encodings import TokenEncoding
+from rnnzoo.zoo_builder.tasks.formal_languages.behaviour import describe_strings, write_strings
 from rnnzoo.zoo_builder.tasks.formal_languages.family import FormalLanguages
+from rnnzoo.zoo_builder.tasks.formal_languages.greedy import decode_greedily, read_offsets
 from rnnzoo.zoo_builder.tasks.formal_languages.language import FormalLanguage, encode_word
+from rnnzoo.zoo_builder.tasks.sequential_images.behaviour import (
+    ANGLES,
+    describe_answers,
+    labels_in_turn,
+    turn_images,
+)
 from rnnzoo.zoo_builder.tasks.sequential_images.images import bundled_digits
 from rnnzoo.zoo_builder.tasks.sequential_images.rotation import tiles
 
@@ -92,7 +93,7 @@ def test_a_half_applied_permutation_shows(name):
 def test_the_gauges_of_one_hot_inputs_are_fixed_without_changing_the_rnn():
     weights = fresh_weights(SMALL.spec, 3)
     inputs = torch.eye(6, dtype=torch.float64)[torch.arange(12).view(2, 6) % 6]
-    fixed = fix_gauges(SMALL.spec, weights, reads_tokens=True)
+    fixed = fix_gauges(SMALL.spec, weights, sums_to_one=True)
     before, after = (rnn_forward(w, inputs)[0].log_softmax(dim=-1) for w in (weights, fixed))
     assert torch.allclose(before, after, atol=1e-12)
     moved = {**weights, "lstm.weight_ih_l0": weights["lstm.weight_ih_l0"] + 1}
@@ -215,7 +216,7 @@ def test_on_the_checkpoints_of_a_zoo(language_zoo, digits_zoo):
     assert behaviour.uses_data
     assert not BehaviourStatistics(languages.population).uses_data
     assert embed(behaviour, digits.weights(slice(0, 2))).shape == (2, 60)
-    with pytest.raises(RnnzooError, match=r"greedy_decode.*formal languages"):
+    with pytest.raises(RnnzooError, match="greedy_decode: the family 'sequential_images' has no rule"):
         GreedyDecode(digits.population)
 
 
@@ -228,6 +229,8 @@ def test_rnns_of_another_task_are_refused():
         )
     other = Population(RNNSpec(7, 8, 7, 2), TokenEncoding(7, 0), 9)
     for encoder_class in (BehaviourStatistics, GreedyDecode):
-        with pytest.raises(RnnzooError, match=r"expected .*formal languages"):
+        with pytest.raises(RnnzooError, match="found RNNs of no known family of tasks"):
             encoder_class(other)
+    with pytest.raises(RnnzooError, match=r"vocabulary=7, begin=0\), expected those of formal_languages"):
+        replace(other, family=FormalLanguages)
     assert InvariantStatistics(other)(fresh_weights(other.spec, 2)).isfinite().all()

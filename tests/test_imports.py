@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "errors": set(),
     "random_streams": set(),
     "rnn": set(),
-    "tasks": set(),
+    "tasks": {"rnn"},
     "storage": {"rnn", "tasks"},
     "training": {"rnn", "tasks", "compiled"},
     "rollouts": {"rnn", "tasks", "training"},

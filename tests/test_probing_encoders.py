@@ -20,7 +20,7 @@ from encoder_checks import (
 )
 from torch.nn.functional import one_hot
 
-from benchmarks.encoders import PER_MODEL, contestants, fitting, populations, run
+from benchmarks.encoders import PER_MODEL, contestants, fitting, population_of, run
 from rnnzoo.loaders.encoders import ENCODERS
 from rnnzoo.loaders.encoders.base import check_encoder
 from rnnzoo.loaders.encoders.probing.base import Reader, centred
@@ -31,9 +31,10 @@ from rnnzoo.loaders.encoders.probing.hidden_probing import HiddenProbing
 from rnnzoo.loaders.encoders.probing.interactive_probing import InteractiveProbing
 from rnnzoo.loaders.encoders.probing.noninteractive_probing import NoninteractiveProbing
 from rnnzoo.loaders.encoders.probing.probe_generator import ProbeGenerator
-from rnnzoo.loaders.population import LabelledItems, Population
+from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import RNNSpec, rnn_forward
+from rnnzoo.zoo_builder.tasks.data import LabelledItems
 from rnnzoo.zoo_builder.tasks.encodings import TileEncoding
 from rnnzoo.zoo_builder.tasks.input_ranges import Interval, Simplex
 
@@ -207,7 +208,7 @@ def test_a_model_is_embedded_alone_as_together(make):
 
 @pytest.mark.parametrize("population", [SMALL, SMALL_IMAGES], ids=["tokens", "images"])
 def test_every_parameter_takes_a_gradient(make, population):
-    if make is MAKERS["completion"] and not population.reads_tokens:
+    if make is MAKERS["completion"] and not population.generates:
         pytest.skip("images are not completed")
     encoder = make(population)
     assert check_encoder(encoder, population) == 16
@@ -343,6 +344,6 @@ def test_the_benchmark_times_both_forms():
 
 
 def test_the_speed_benchmark_leaves_out_what_rnns_cannot_be_asked():
-    kinds = populations()
-    assert list(fitting(kinds["languages"])) == list(ENCODERS)
-    assert set(ENCODERS) - set(fitting(kinds["images"])) == {"completion_probing", "greedy_decode"}
+    assert list(fitting(population_of("formal_languages"))) == list(ENCODERS)
+    made = fitting(population_of("sequential_digits"))
+    assert set(ENCODERS) - set(made) == {"completion_probing", "greedy_decode"}

@@ -4,14 +4,14 @@
 and the RNN's inputs, and must reproduce its outputs.
 """
 
-from rnnzoo.loaders.emulation.emulator import LOSSES, Emulation, Emulator
+from rnnzoo.loaders.emulation.emulator import LOSSES, Emulator, EncoderEmulator
 from rnnzoo.loaders.emulation.performance import emulated_performance
 from rnnzoo.loaders.emulation.training import emulation_losses, train_emulation
 
 __all__ = [
     "LOSSES",
-    "Emulation",
     "Emulator",
+    "EncoderEmulator",
     "emulated_performance",
     "emulation_losses",
     "train_emulation",

@@ -11,6 +11,7 @@ from rnnzoo.loaders.encoders.base import EMBEDDING_SIZE
 from rnnzoo.zoo_builder.rnn import RNNSpec, Weights
 
 FORGET_BIAS = 2.0
+EmulatorState = tuple[Tensor, Tensor]
 
 
 class Emulator(nn.Module):
@@ -42,8 +43,8 @@ class Emulator(nn.Module):
         return self.head(hidden).log_softmax(dim=-1).unflatten(0, (models, rollouts))
 
     def step(
-        self, inputs: Tensor, state: tuple[Tensor, Tensor] | None, embedding: Tensor | None
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        self, inputs: Tensor, state: EmulatorState | None, embedding: Tensor | None
+    ) -> tuple[Tensor, EmulatorState]:
         """One step of M sequences: inputs [M, D] -> log-probabilities [M, O] and state.
 
         embedding: [M, E] at the first step, None later.
@@ -55,7 +56,7 @@ class Emulator(nn.Module):
         return self.head(hidden[:, 0]).log_softmax(dim=-1), state
 
 
-class Emulation(nn.Module):
+class EncoderEmulator(nn.Module):
     """An encoder and an emulator, trained as one."""
 
     def __init__(self, encoder: nn.Module, emulator: Emulator) -> None:

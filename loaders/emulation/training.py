@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rnnzoo.loaders.emulation.emulator import LOSSES, Emulation, Emulator
+from rnnzoo.loaders.emulation.emulator import LOSSES, Emulator, EncoderEmulator
 from rnnzoo.loaders.encoders.probing.frozen_rnn import run_frozen
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.loaders.training import TrainingObserver, train
@@ -28,7 +28,7 @@ def train_emulation(
     seed: int,
     state_path: Path,
     observer: TrainingObserver,
-) -> tuple[Emulation, list[dict[str, float]]]:
+) -> tuple[EncoderEmulator, list[dict[str, float]]]:
     """Train `encoder` and a fresh emulator on rows["train"], watching rows["validation"].
 
     A step takes `config.models` checkpoints, drawn with replacement, and `config.rollouts` rollouts of each.
@@ -39,7 +39,7 @@ def train_emulation(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         emulator = Emulator(loaded.zoo.spec, config.emulator_hidden, config.emulator_layers)
-    emulation = Emulation(encoder, emulator).to(loaded.device)
+    emulation = EncoderEmulator(encoder, emulator).to(loaded.device)
     training = torch.from_numpy(rows["train"])
     sequences = loaded.rollouts.shape[1]
 
@@ -56,7 +56,7 @@ def train_emulation(
     return emulation, curve
 
 
-def _losses(loaded: LoadedZoo, emulation: Emulation, rows: Tensor, rollouts: Tensor, loss: str) -> Tensor:
+def _losses(loaded: LoadedZoo, emulation: EncoderEmulator, rows: Tensor, rollouts: Tensor, loss: str) -> Tensor:
     """The loss of N checkpoints, rows [N], on rollouts [N, R] of theirs: [N, R, T]."""
     weights = loaded.weights(rows)
     items = loaded.rollouts[loaded.rollout_group[rows].unsqueeze(1), rollouts]
@@ -68,7 +68,7 @@ def _losses(loaded: LoadedZoo, emulation: Emulation, rows: Tensor, rollouts: Ten
 
 @torch.no_grad()
 def emulation_losses(
-    loaded: LoadedZoo, emulation: Emulation, rows: Sequence[int] | NDArray[np.int64], config: TrainingConfig
+    loaded: LoadedZoo, emulation: EncoderEmulator, rows: Sequence[int] | NDArray[np.int64], config: TrainingConfig
 ) -> NDArray[np.float64]:
     """Mean total variation of each checkpoint over its first `validation_rollouts` rollouts and all positions:
     [M].

@@ -34,12 +34,12 @@ class InvariantStatistics(RegisteredEncoder):
     def __init__(self, population: Population) -> None:
         super().__init__()
         self.spec = population.spec
-        self.reads_tokens = population.reads_tokens
+        self.sums_to_one = population.encoding.input_range.sums_to_one
 
     @torch.no_grad()
     def forward(self, weights: Weights) -> Tensor:
         """name -> [N, *shape] to [N, E]."""
-        fixed = fix_gauges(self.spec, weights, self.reads_tokens)
+        fixed = fix_gauges(self.spec, weights, self.sums_to_one)
         blocks = gate_blocks(self.spec, fixed)
         head = fixed["head.weight"]
         rows, columns = torch.triu_indices(*head.shape[1:2] * 2).unbind()
@@ -64,16 +64,16 @@ Blocks = Mapping[tuple[str, str], Tensor]
 """(tensor, gate) -> that gate's rows of N models, [N, H] or [N, H, columns]."""
 
 
-def fix_gauges(spec: RNNSpec, weights: Weights, reads_tokens: bool) -> dict[str, Tensor]:
+def fix_gauges(spec: RNNSpec, weights: Weights, sums_to_one: bool) -> dict[str, Tensor]:
     """The same RNNs with all of a split bias in bias_ih, the head centred over the outputs, and, for inputs that
-    are one-hot, weight_ih_l0 centred over the inputs, its mean moved into the bias.
+    sum to one, weight_ih_l0 centred over the inputs, its mean moved into the bias.
     """
     fixed = dict(weights)
     for layer in range(spec.num_layers):
         fixed = split_biases(spec, fixed, layer, fixed[f"{spec.cell}.bias_hh_l{layer}"])
     for name in ("head.weight", "head.bias"):
         fixed[name] = fixed[name] - fixed[name].mean(dim=1, keepdim=True)
-    if reads_tokens:
+    if sums_to_one:
         to_gates, bias = f"{spec.cell}.weight_ih_l0", f"{spec.cell}.bias_ih_l0"
         mean = fixed[to_gates].mean(dim=2)
         fixed[to_gates] = fixed[to_gates] - mean.unsqueeze(2)

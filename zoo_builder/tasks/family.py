@@ -41,6 +41,7 @@ class Task(Protocol):
         ...
 
 
+HEAT_MAP_CAPTION = "Time runs from left to right, one row an input; brighter is more."
 TaskT = TypeVar("TaskT", bound=Task)
 
 
@@ -106,6 +107,7 @@ class TaskFamily(ABC, Generic[TaskT]):
     targets: what can be predicted beside `COMMON_TARGETS`; the first is the task itself.
     colouring: how tasks are told apart in pictures.
     probing_length: T' of learned probes; None for as long as the items.
+    inputs_caption: what `draw_inputs` shows, a sentence or two for people.
     published: how the family stands in the arrays of the original release; None for one that is not in it.
     items_text: what the bytes of an item are, for people. labels_text: likewise of a label.
     items: uint8 [I, F], the raw material of every task. labels: uint8 [I], where an item has a label.
@@ -123,6 +125,7 @@ class TaskFamily(ABC, Generic[TaskT]):
     targets: ClassVar[tuple[Target, ...]] = ()
     colouring: ClassVar[Colouring | None] = None
     probing_length: ClassVar[int | None] = None
+    inputs_caption: ClassVar[str] = HEAT_MAP_CAPTION
     published: ClassVar[PublishedForm | None] = None
     items_text: ClassVar[str] = "bytes"
     labels_text: ClassVar[str] = "what the RNN has to answer"

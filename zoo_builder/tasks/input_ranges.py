@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 class InputRange(Protocol):
-    """Unbounded numbers [..., D] onto inputs; backward takes the gradient of the inputs to that of the numbers."""
+    """Unbounded numbers [..., D] onto inputs; backward takes the gradient of the inputs to that of the numbers.
+
+    sums_to_one: whether the D inputs of every step do: then a constant may move from weights to a bias.
+    """
+
+    sums_to_one: ClassVar[bool]
 
     def forward(self, scores: Tensor) -> Tensor: ...
 
@@ -24,6 +29,8 @@ class InputRange(Protocol):
 @dataclass(frozen=True)
 class Simplex:
     """A softmax: distributions over tokens, of which one-hot inputs are the corners."""
+
+    sums_to_one: ClassVar[bool] = True
 
     def forward(self, scores: Tensor) -> Tensor:
         return scores.softmax(dim=-1)
@@ -39,6 +46,8 @@ class Simplex:
 @dataclass(frozen=True)
 class Interval:
     """A sigmoid onto (least, least + width) in every input."""
+
+    sums_to_one: ClassVar[bool] = False
 
     least: float
     width: float

@@ -12,9 +12,8 @@ from rnnzoo.loaders.encoders.probing.recurrence import LSTMStack
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import Weights
+from rnnzoo.zoo_builder.tasks.input_ranges import InputRange
 
-TOKEN_LENGTH = 22
-IMAGE_LENGTH = 50
 READER_SIZE = 256
 STEP_FEATURES = 400
 """Numbers that the embedding is made of, shared by the steps of a probe."""
@@ -30,21 +29,21 @@ class ProbingEncoder(RegisteredEncoder):
     """Runs N RNNs over K probes of T' steps that it learns; sees their outputs after a log-softmax alone.
 
     (Herrmann et al. 2024.) What leaves the function in place leaves the embedding in place, and so does a
-    shift of all logits. length: T', by default 22 for tokens and 50 for images.
+    shift of all logits. length: T', by default the population's `probing_length`.
     """
 
     invariant_to = frozenset({"permutation", "sign_flip", "bias_split", "head_gauge"})
 
     def __init__(self, population: Population, probes: int, length: int | None) -> None:
         super().__init__()
-        default = TOKEN_LENGTH if population.reads_tokens else IMAGE_LENGTH
-        for name, value in (("probes", probes), ("length", default if length is None else length)):
+        length = population.probing_length if length is None else length
+        for name, value in (("probes", probes), ("length", length)):
             if not isinstance(value, int) or value < 1:
                 raise RnnzooError(f"{name}: found {value!r}, expected a whole number of at least 1")
         self.population = population
         self.probes = probes
-        self.length = default if length is None else length
-        self.input_range = population.encoding.input_range
+        self.length = length
+        self.input_range: InputRange = population.encoding.input_range
 
     def open_probes(self) -> Tensor:
         """Initial free probes [K, T', D], before `input_range`: real items, a little off; noise without any.
@@ -56,7 +55,7 @@ class ProbingEncoder(RegisteredEncoder):
         if self.population.reference is None:
             return PROBE_SPREAD * torch.randn(shape)
         items = self.population.reference.items
-        if self.population.reads_tokens:
+        if self.population.generates:
             length = (items != items[:, -1:]).sum(dim=-1)  # up to where a string only ends on
             items = items[length.argsort(descending=True)[: max(1, len(items) // 4)]]
         inputs = self.population.encoding.inputs(items)

@@ -12,7 +12,6 @@ from rnnzoo.loaders.encoders.probing.frozen_rnn import FrozenRNNs, Walk
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import Weights
-from rnnzoo.zoo_builder.tasks.encodings import TokenEncoding
 
 SOFTNESS = 0.02
 """Share of a beginning's token that is spread over all tokens: RNNs that count must not lose count."""
@@ -37,11 +36,11 @@ class CompletionProbing(ProbingEncoder):
     lengths: Tensor
 
     def __init__(self, population: Population, probes: int = 8, length: int | None = None) -> None:
-        encoding, spec = population.encoding, population.spec
-        if not isinstance(encoding, TokenEncoding) or spec.input_size != spec.output_size:
+        spec = population.spec
+        if not population.generates or spec.input_size != spec.output_size:
             raise RnnzooError(
-                f"completion_probing: found RNNs that read {encoding} and have {spec.output_size} outputs, "
-                "expected ones that read the tokens they write"
+                f"completion_probing: found RNNs that read {population.encoding} and have {spec.output_size} "
+                "outputs, expected ones that read the tokens they write"
             )
         super().__init__(population, probes, population.steps if length is None else length)
         items, lengths = self._beginnings()
@@ -66,10 +65,8 @@ class CompletionProbing(ProbingEncoder):
     def _beginnings(self) -> tuple[Tensor, Tensor]:
         """Tokens [K, T'] of which lengths [K] are beginnings, of the middle half of strings by length."""
         reference = self.population.reference
-        encoding = self.population.encoding
-        assert isinstance(encoding, TokenEncoding)
         if reference is None:
-            items = torch.randint(encoding.vocabulary, (self.probes, self.length))
+            items = torch.randint(self.population.spec.input_size, (self.probes, self.length))
             return items, torch.full((self.probes,), -(-self.length // 4))
         items = reference.items.long()
         changes = items[:, 2:] != items[:, 1:-1]  # after the token that opens every string, and the one after it

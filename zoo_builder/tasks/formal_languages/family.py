@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from rnnzoo.zoo_builder.columns import column
 from rnnzoo.zoo_builder.random_streams import Stream, permutation
-from rnnzoo.zoo_builder.tasks.data import Bytes
+from rnnzoo.zoo_builder.tasks.data import Bytes, LabelledItems
 from rnnzoo.zoo_builder.tasks.encodings import TokenEncoding
 from rnnzoo.zoo_builder.tasks.family import Colouring, Example, NamedZoo, TaskFamily
 from rnnzoo.zoo_builder.tasks.formal_languages.language import (
@@ -33,6 +33,7 @@ from rnnzoo.zoo_builder.tasks.target import Target
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.gridspec import SubplotSpec
+    from torch import nn
 
 LANGUAGES = [FormalLanguage((b, c, d)) for b, c, d in itertools.product(OFFSETS, repeat=3)]
 
@@ -46,6 +47,7 @@ class FormalLanguages(TaskFamily[FormalLanguage]):
     encoding = TokenEncoding(vocabulary=6, begin=BEGIN)
     generates = True
     probing_length = 22
+    inputs_caption = "Time runs from left to right, one row a token; brighter is more probable."
     published = PublishedLanguages()
     items_text = "tokens"
     task_columns = pa.schema(
@@ -124,6 +126,27 @@ class FormalLanguages(TaskFamily[FormalLanguage]):
         shifted = np.array([0, *task.offsets]) + 1 - min(0, *task.offsets)
         share = shifted / shifted.sum()
         return round(-float((share * np.log(share)).sum()), 12), task.offsets
+
+    @classmethod
+    def reference_items(
+        cls, tasks: Sequence[FormalLanguage], inputs: Bytes, labels: Bytes | None, count: int
+    ) -> LabelledItems:
+        """One string of each of some runs."""
+        return super().reference_items(tasks, inputs, labels, min(count, len(tasks)))
+
+    @classmethod
+    def behaviour_statistics(cls, steps: int, reference: LabelledItems | None) -> nn.Module:
+        """Of 64 strings that an RNN writes."""
+        from rnnzoo.zoo_builder.tasks.formal_languages.behaviour import WrittenStrings
+
+        return WrittenStrings(steps)
+
+    @classmethod
+    def task_reader(cls, steps: int) -> nn.Module:
+        """An RNN finishes a^n, n = 4 to 8, and its letters are counted."""
+        from rnnzoo.zoo_builder.tasks.formal_languages.greedy import GreedyReader
+
+        return GreedyReader(steps)
 
     @classmethod
     def describe(cls, sequence: Bytes) -> str:

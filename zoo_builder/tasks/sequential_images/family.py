@@ -30,6 +30,7 @@ from rnnzoo.zoo_builder.tasks.target import Target
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.gridspec import SubplotSpec
+    from torch import nn
 
 MEAN, STD = 0.1307, 0.3081
 """Of MNIST's training pixels, scaled to [0, 1]."""
@@ -74,6 +75,7 @@ class SequentialImages(TaskFamily[Rotation]):
         Target("rotation", "rotation_degrees", "angle", trained_only=True),
         Target("generalization_gap", "generalization_gap", "number"),
     )
+    inputs_caption = "The tiles of an image in the order they are shown."
     colouring = Colouring("rotation (degrees)", "rotation_degrees", "hsv", limits=(0.0, 360.0))
 
     def __init__(self, images: Images) -> None:
@@ -135,6 +137,13 @@ class SequentialImages(TaskFamily[Rotation]):
             turned(image, -tasks[number % len(tasks)].degrees) for number, image in enumerate(chosen.items.numpy())
         ]
         return replace(chosen, items=torch.from_numpy(np.stack(upright)))
+
+    @classmethod
+    def behaviour_statistics(cls, steps: int, reference: LabelledItems | None) -> nn.Module:
+        """Of the answers to ten labelled images, each turned to 24 angles: it uses data."""
+        from rnnzoo.zoo_builder.tasks.sequential_images.behaviour import TurnedImages
+
+        return TurnedImages(cls.encoding, reference)
 
     @classmethod
     def draw_examples(cls, figure: Figure, where: SubplotSpec, runs: Sequence[Sequence[Example]]) -> None:
