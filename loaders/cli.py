@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from textwrap import fill
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from rnnzoo import command_line
 from rnnzoo.command_line import SettingsOption, VersionOption, make_app
 from rnnzoo.ray_options import ClusterCommand, GpusOption, RayOption
+
+if TYPE_CHECKING:
+    from rnnzoo.zoo_builder.tasks.target import Target
 
 app = make_app("Benchmark encoders of RNN weights.")
 
@@ -51,7 +55,8 @@ def run(
         ),
     ] = None,
     target: Annotated[
-        list[str] | None, typer.Option(help="What to predict, again for more; default: all.")
+        list[str] | None,
+        typer.Option(help="What to predict: a target, or COLUMN:KIND; again for more; default: all."),
     ] = None,
     protocol: Annotated[str, typer.Option(help="strict, or paper for the paper's splits.")] = "strict",
     seeds: Annotated[int, typer.Option(help="How many seeds, from 0.")] = 5,
@@ -152,20 +157,27 @@ def list_names() -> None:
     """List encoders, targets, tracks and presets."""
     from rnnzoo.loaders.encoders.names import describe_encoder, encoder_names
     from rnnzoo.loaders.training_config import PRESETS, TRACKS
+    from rnnzoo.zoo_builder.tasks import family_names, find_family
+    from rnnzoo.zoo_builder.tasks.target import COMMON_TARGETS, TargetKind
 
     for name, location in encoder_names().items():
         said = describe_encoder(location)
         typer.echo(f"{name:24}{said.group}{', of the paper' if said.published else ''}")
         typer.echo(fill(said.summary, 80, initial_indent="    ", subsequent_indent="    "))
-    from rnnzoo.loaders.benchmark.targets import TARGETS
-
-    typer.echo(f"\ntargets: {', '.join(TARGETS)}")
+    typer.echo(f"\ntargets of every zoo: {_names(COMMON_TARGETS)}, and any column of its metadata,")
+    typer.echo(f"    COLUMN or COLUMN:KIND with a kind of {', '.join(get_args(TargetKind))}")
+    for name in family_names():
+        typer.echo(f"targets of {name}: {_names(find_family(name).targets)}")
     typer.echo(f"tracks:  {', '.join(TRACKS)}")
     for track, presets in PRESETS.items():
         for name, config in presets.items():
             fields = " ".join(f"{field}={value}" for field, value in config.to_dict().items())
             typer.echo(f"\npreset {name} of {track}:")
             typer.echo(fill(fields, 80, initial_indent="    ", subsequent_indent="    "))
+
+
+def _names(targets: Sequence[Target]) -> str:
+    return ", ".join(target.name for target in targets)
 
 
 def main() -> None:

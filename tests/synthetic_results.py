@@ -14,14 +14,14 @@ from rnnzoo.loaders.benchmark.results import (
     Rows,
     SplitRows,
     board_folder,
-    rows_of_target,
-    truth_of,
     write_emulation,
     write_leakage,
     write_result,
     write_rows,
 )
-from rnnzoo.loaders.benchmark.targets import TARGETS
+from rnnzoo.loaders.benchmark.scores import score
+from rnnzoo.zoo_builder.tasks import ZOOS
+from rnnzoo.zoo_builder.tasks.target import COMMON_TARGETS
 
 STEPS = (0, 100, 500, 2000)
 VERSIONS = {"rnnzoo": "0.1.0", "torch": "2.9.0"}
@@ -39,7 +39,8 @@ SKILLS = {
 
 
 def make_rows(zoo: str, runs: int = 12, digest: str = "") -> Rows:
-    """Rows of test and ood: `runs` runs each, two a task."""
+    """Rows of test and ood: `runs` runs each, two a task; the targets are the task and the accuracy."""
+    family, _ = ZOOS[zoo]
     random = np.random.default_rng(0)
     splits = {}
     for place, split in enumerate(("test", "ood")):
@@ -55,22 +56,25 @@ def make_rows(zoo: str, runs: int = 12, digest: str = "") -> Rows:
             targets["rotation"] = [angles[n // 2] for n in range(runs) for _ in STEPS]
         task = [f"task-{place * runs + n // 2}" for n in range(runs) for _ in STEPS]
         splits[split] = SplitRows(run=run, task=task, step=step, targets=targets)
-    config = {"zoo": zoo, "family": zoo, "preset": "small", "runs": 256, "steps": 2000}
-    return Rows(zoo=zoo, zoo_digest=digest or f"{zoo}-digest", zoo_config=config, protocol="strict", splits=splits)
+    config = {"zoo": zoo, "family": family.name, "preset": "small", "runs": 256, "steps": 2000}
+    return Rows(
+        zoo=zoo, zoo_digest=digest or f"{zoo}-digest", zoo_config=config, protocol="strict",
+        targets=[family.targets[0], COMMON_TARGETS[0]], splits=splits,
+    )  # fmt: skip
 
 
 def make_result(rows: Rows, encoder: str, target: str, seed: int) -> Result:
     """A result that is right on a share of the rows that grows with the encoder's skill."""
     group, track, skill = SKILLS[encoder]
     random = np.random.default_rng([seed, *encoder.encode(), *target.encode()])
-    predictions, scores = {}, {}
+    predictions, scores, about = {}, {}, rows.target(target)
     for split, split_rows in rows.splits.items():
-        truth = truth_of(split_rows, TARGETS[target])
+        truth = split_rows.truth(about)
         right = random.random(len(truth)) < skill
         guess = random.permutation(truth)
         predictions[split] = np.where(right[:, None] if truth.ndim == 2 else right, truth, guess).tolist()
-        steps = np.array(split_rows.step)[rows_of_target(split_rows, TARGETS[target])]
-        scores[split] = TARGETS[target].score(truth, np.array(predictions[split]), steps)
+        steps = np.array(split_rows.step)[split_rows.covered(about)]
+        scores[split] = score(about, truth, np.array(predictions[split]), steps)
     learned = track != "features"
     return Result(
         zoo=rows.zoo,
@@ -149,7 +153,7 @@ def write_results(
     rows = make_rows(zoo, runs)
     board = board_folder(folder, zoo, rows.protocol)
     write_rows(board, rows)
-    targets = [target for target in TARGETS if target in rows.splits["ood"].targets]
+    targets = [target.name for target in rows.targets]
     for seed in range(seeds):
         for encoder in encoders:
             for target in targets:

@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from rnnzoo.loaders.benchmark import TARGETS, Request, read_result, run_benchmark
+from rnnzoo.loaders.benchmark import Request, read_result, run_benchmark
 from rnnzoo.loaders.benchmark.boards import read_results
 from rnnzoo.loaders.benchmark.heads import TargetHead
 from rnnzoo.loaders.benchmark.leakage import measure_leakage
-from rnnzoo.loaders.benchmark.protocol import choose_targets, partition
+from rnnzoo.loaders.benchmark.protocol import partition
 from rnnzoo.loaders.benchmark.readout import fit_readout
 from rnnzoo.loaders.benchmark.report.tables import target_tables
 from rnnzoo.loaders.benchmark.results import read_emulation, read_leakage, read_rows
-from rnnzoo.loaders.benchmark.targets import score_angle
+from rnnzoo.loaders.benchmark.scores import score
+from rnnzoo.loaders.benchmark.targets import choose_targets
 from rnnzoo.loaders.encoders import ENCODERS
 from rnnzoo.loaders.encoders.base import check_encoder, find_encoder, load_encoder, parse_encoder_name
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
@@ -23,9 +24,11 @@ from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import RNNSpec
 from rnnzoo.zoo_builder.tasks.formal_languages.family import FormalLanguages
+from rnnzoo.zoo_builder.tasks.target import Target
 
 SPEC = RNNSpec(6, 8, 6)
-POPULATION = Population(SPEC, FormalLanguages.encoding, 41)
+POPULATION = Population(SPEC, FormalLanguages.encoding, 41, family=FormalLanguages)
+TARGETS = {kind: Target(kind, kind, kind) for kind in ("number", "class", "classes", "angle")}
 RANDOM = np.random.default_rng(0)
 SHORT = (("steps", 6), ("validate_every", 3), ("models", 8), ("emulator_hidden", 8))
 
@@ -45,12 +48,12 @@ def test_a_report_gives_the_scores_that_the_run_gave(request, zoo_name, tmp_path
     assert len(tables) == len(results) == (3 if zoo_name == "language_zoo" else 5)
     for table in tables:
         for split, scores in results[table.target.name].scores.items():
-            for score, value in scores.items():
-                estimate = table.lines[0].scores[split][score]
+            for name, value in scores.items():
+                estimate = table.lines[0].scores[split][name]
                 if value is None:
                     assert estimate is None
                 else:
-                    assert estimate.mean == pytest.approx(value, rel=1e-5, abs=1e-6), (table.target.name, score)
+                    assert estimate.mean == pytest.approx(value, rel=1e-5, abs=1e-6), (table.target.name, name)
 
 
 @pytest.mark.parametrize("readout", ["linear", "mlp", "trees"])
@@ -63,9 +66,7 @@ def test_readouts_find_what_is_there(kind, readout):
         "classes": np.stack([features[:, 0] > 0, 2.0 * (features[:, 1] > 0)], axis=1).astype(float),
         "angle": np.degrees(np.arctan2(features[:, 1], features[:, 2])) % 360,
     }[kind]
-    target = TARGETS[
-        {"number": "accuracy", "class": "weight_decay", "classes": "offsets", "angle": "rotation"}[kind]
-    ]
+    target = TARGETS[kind]
     train, validation = (features[:300], truth[:300]), (features[300:350], truth[300:350])
     predictor, distance = fit_readout(readout, target, train, validation)
     prediction = predictor.predict(features[350:])
@@ -74,7 +75,7 @@ def test_readouts_find_what_is_there(kind, readout):
         assert (prediction == truth[350:]).mean() > 0.9
         assert distance < 0.1
     elif kind == "angle":
-        assert score_angle(truth[350:], prediction, np.zeros(50))["mean error (deg)"] < 15
+        assert score(target, truth[350:], prediction, np.zeros(50))["mean error (deg)"] < 15
     else:
         residual = np.var(prediction - truth[350:]) / np.var(truth[350:])
         assert residual < {"linear": 1e-4, "mlp": 0.05, "trees": 0.25}[readout]
@@ -82,7 +83,7 @@ def test_readouts_find_what_is_there(kind, readout):
 
 def test_heads_turn_truths_into_outputs_and_back():
     offsets = np.array([[-3.0, 0], [2, 1], [2, 0]])
-    head = TargetHead(TARGETS["offsets"], offsets)
+    head = TargetHead(TARGETS["classes"], offsets)
     assert head.width == 4
     certain = torch.tensor([[9.0, 0, 0, 9], [0, 9, 9, 0]])
     np.testing.assert_array_equal(head.predict(certain), [[-3, 1], [2, 0]])
@@ -90,10 +91,10 @@ def test_heads_turn_truths_into_outputs_and_back():
     unseen = head.loss(certain, head.encode(np.array([[5.0, 1], [5, 0]])))  # 5 is no class of training
     assert unseen < 0.01
     angles = np.array([10.0, 350])
-    head = TargetHead(TARGETS["rotation"], angles)
+    head = TargetHead(TARGETS["angle"], angles)
     np.testing.assert_allclose(head.predict(head.encode(angles)), angles, atol=1e-4)
     numbers = np.array([0.2, 0.4, 0.9])
-    head = TargetHead(TARGETS["accuracy"], numbers)
+    head = TargetHead(TARGETS["number"], numbers)
     np.testing.assert_allclose(head.predict(head.encode(numbers)), numbers, atol=1e-6)
 
 
@@ -129,7 +130,7 @@ def test_a_learned_encoder_from_training_to_results(name, track, tmp_path, reque
         assert result.parameters == sum(
             p.numel() for p in find_encoder("flat_mlp")(LoadedZoo(zoo).population).parameters()
         )
-        trained_only = TARGETS[result.target].trained_only
+        trained_only = rows.target(result.target).trained_only
         for split, predictions in result.predictions.items():
             assert len(predictions) == sum(step > 0 or not trained_only for step in rows.splits[split].step)
         assert result.readout in result.readouts
@@ -204,7 +205,7 @@ def test_an_encoder_that_knows_the_answer_is_seen_to_know_it(digits_zoo, tmp_pat
 
 def test_leakage_is_there_to_be_seen(language_zoo, tmp_path):
     loaded = LoadedZoo(language_zoo)
-    scores = measure_leakage(loaded, TARGETS["offsets"])
+    scores = measure_leakage(loaded, FormalLanguages.targets[0])
     assert scores["checkpoint"]["exact task"] > 0.5  # the neighbour is a checkpoint of the same run
     assert scores["task"]["exact task"] == 0
     (path, *_) = run_benchmark(request(language_zoo, tmp_path, "weight_norm", targets=("step",)))
@@ -283,7 +284,7 @@ def test_names_with_options():
 def test_every_encoder_keeps_its_word(name, language_zoo, digits_zoo):
     for zoo in (language_zoo, digits_zoo):
         population = LoadedZoo(zoo).population
-        if name in ("greedy_decode", "completion_probing") and not population.reads_tokens:
+        if name in ("greedy_decode", "completion_probing") and not population.generates:
             continue
         first, again = (load_encoder(name, population, seed=1) for _ in range(2))
         assert check_encoder(first, population) > 0

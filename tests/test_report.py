@@ -21,13 +21,12 @@ from rnnzoo.loaders.benchmark.results import (
     read_result,
     read_rows,
     result_path,
-    rows_of_target,
-    truth_of,
     write_emulation,
     write_leakage,
     write_result,
     write_rows,
 )
+from rnnzoo.loaders.benchmark.scores import score
 from rnnzoo.loaders.benchmark.statistics import (
     Estimate,
     draw_runs,
@@ -36,7 +35,6 @@ from rnnzoo.loaders.benchmark.statistics import (
     estimate_scores,
     paired_difference,
 )
-from rnnzoo.loaders.benchmark.targets import TARGETS
 from rnnzoo.zoo_builder.errors import RnnzooError
 
 LANGUAGES, IMAGES = "formal_languages", "sequential_mnist"
@@ -167,22 +165,23 @@ def test_a_board_takes_rows_of_one_zoo_alone(board):
 def test_intervals_are_those_of_a_plain_bootstrap():
     rows = make_rows(LANGUAGES)
     seeds = [make_result(rows, "probe_generator", "offsets", seed) for seed in range(3)]
-    found = estimate_scores(seeds, rows, replicates=40)["ood"]["exact task"]
-    split, target = rows.splits["ood"], TARGETS["offsets"]
-    truth, used = truth_of(split, target), rows_of_target(split, target)
+    target = rows.target("offsets")
+    found = estimate_scores(seeds, rows, target, replicates=40)["ood"]["exact task"]
+    split = rows.splits["ood"]
+    truth, used = split.truth(target), split.covered(target)
     steps = np.array(split.step)[used]
     plain = []
     for runs, drawn in zip(draw_runs(split.run, 40), draw_seeds(3, 40), strict=True):
         chosen = np.repeat(np.arange(len(truth)), runs[used].astype(int))
         scores = [
-            target.score(truth[chosen], np.array(result.predictions["ood"])[chosen], steps[chosen])["exact task"]
+            score(target, truth[chosen], np.array(result.predictions["ood"])[chosen], steps[chosen])["exact task"]
             for result in seeds
         ]
         plain.append(np.mean(np.repeat(scores, drawn.astype(int))))
     np.testing.assert_allclose(found.replicates, plain)
     assert (found.low, found.high) == pytest.approx(tuple(np.percentile(plain, [2.5, 97.5])))
     assert found.mean == pytest.approx(np.mean([result.scores["ood"]["exact task"] for result in seeds]))
-    assert found == estimate_scores(seeds, rows, replicates=40)["ood"]["exact task"]
+    assert found == estimate_scores(seeds, rows, target, replicates=40)["ood"]["exact task"]
 
 
 def test_runs_are_drawn_whole_and_as_often_as_there_are():
@@ -215,15 +214,16 @@ def test_the_spread_of_seeds_widens_an_interval():
 
 def test_differences_are_paired():
     rows = make_rows(LANGUAGES)
+    target = rows.target("offsets")
     ours = [make_result(rows, "layer_statistics", "offsets", seed) for seed in range(3)]
     better = []
     for result in ours:  # the same predictions, and the first test row of each run set right
         predictions = np.array(result.predictions["ood"])
-        predictions[::3] = truth_of(rows.splits["ood"], TARGETS["offsets"])[::3]
+        predictions[::3] = rows.splits["ood"].truth(target)[::3]
         better.append(
             result.model_copy(update={"predictions": {**result.predictions, "ood": predictions.tolist()}})
         )
-    a, b = (estimate_scores(group, rows)["ood"]["exact task"] for group in (better, ours))
+    a, b = (estimate_scores(group, rows, target)["ood"]["exact task"] for group in (better, ours))
     difference = paired_difference(a, b)
     assert difference.mean == pytest.approx(a.mean - b.mean)
     assert difference.low > 0

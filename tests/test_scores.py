@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
-from rnnzoo.loaders.benchmark.targets import TARGETS, kendall_tau
+from rnnzoo.loaders.benchmark.scores import better, kendall_tau, score
+from rnnzoo.zoo_builder.tasks.target import Target
 
 ROWS, REPLICATES = 40, 25
+TARGETS = {kind: Target("mine", "mine", kind) for kind in ("number", "class", "classes", "angle")}
 
 
 def rows(kind: str, seed: int = 0):
@@ -14,7 +16,7 @@ def rows(kind: str, seed: int = 0):
     random = np.random.default_rng(seed)
     steps = np.repeat([0, 100, 200, 500], ROWS // 4)
     truth = {
-        "offsets": random.integers(-3, 3, size=(ROWS, 3)).astype(float),
+        "classes": random.integers(-3, 3, size=(ROWS, 3)).astype(float),
         "angle": random.uniform(0, 360, size=ROWS),
         "class": random.integers(0, 4, size=ROWS) * 0.01,
         "number": np.round(random.normal(size=ROWS), 1) + steps / 100,
@@ -26,18 +28,18 @@ def rows(kind: str, seed: int = 0):
     return truth, prediction, steps, weights
 
 
-@pytest.mark.parametrize("name", TARGETS)
-def test_weights_are_repetitions(name):
-    target = TARGETS[name]
-    truth, prediction, steps, weights = rows("offsets" if name == "offsets" else target.kind)
-    weighted = target.score(truth, prediction, steps, weights)
+@pytest.mark.parametrize("kind", TARGETS)
+def test_weights_are_repetitions(kind):
+    target = TARGETS[kind]
+    truth, prediction, steps, weights = rows(kind)
+    weighted = score(target, truth, prediction, steps, weights)
     for replicate, counts in enumerate(weights.astype(int)):
         repeated = np.repeat(np.arange(ROWS), counts)
-        plain = target.score(truth[repeated], prediction[repeated], steps[repeated])
+        plain = score(target, truth[repeated], prediction[repeated], steps[repeated])
         assert list(plain) == list(weighted)
-        for score, value in plain.items():
+        for name, value in plain.items():
             assert isinstance(value, float)
-            assert weighted[score][replicate] == pytest.approx(value, nan_ok=True), score
+            assert weighted[name][replicate] == pytest.approx(value, nan_ok=True), name
 
 
 @pytest.mark.parametrize("kind", ["class", "number"])
@@ -60,7 +62,7 @@ def test_tau_of_many_rows_is_summed_in_blocks():
 def test_tau_of_a_constant_has_no_value(side):
     values = {"truth": np.arange(4.0), "prediction": np.arange(4.0)}
     values[side] = np.full(4, 0.1)
-    scores = TARGETS["accuracy"].score(steps=np.zeros(4), **values)
+    scores = score(TARGETS["number"], steps=np.zeros(4), **values)
     assert np.isnan(scores["tau"])
     assert np.isnan(scores["tau within a step"])
     assert np.isnan(scores["R2"]) == (side == "truth")
@@ -68,19 +70,33 @@ def test_tau_of_a_constant_has_no_value(side):
 
 def test_a_replicate_of_one_value_has_no_r2_and_no_tau():
     truth, prediction = np.array([0.1, 0.3, 0.3]), np.array([0.2, 0.3, 0.4])
-    scores = TARGETS["accuracy"].score(truth, prediction, np.zeros(3), np.array([[0.0, 2, 1], [1, 1, 1]]))
+    scores = score(TARGETS["number"], truth, prediction, np.zeros(3), np.array([[0.0, 2, 1], [1, 1, 1]]))
     for values in scores.values():
         assert np.isnan(values).tolist() == [True, False]
 
 
 def test_a_score_of_no_rows_has_no_value():
     for target in TARGETS.values():
-        empty = np.empty((0, 3)) if target.name == "offsets" else np.empty(0)
-        assert all(np.isnan(value) for value in target.score(empty, empty, np.empty(0)).values())
+        empty = np.empty((0, 3)) if target.kind == "classes" else np.empty(0)
+        assert all(np.isnan(value) for value in score(target, empty, empty, np.empty(0)).values())
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+def test_the_truth_scores_better_than_a_guess(kind):
+    truth, prediction, steps, _ = rows(kind)
+    (name, right), *_ = score(TARGETS[kind], truth, truth, steps).items()
+    wrong = score(TARGETS[kind], truth, prediction, steps)[name]
+    assert (right > wrong) == (better(name) == "higher")
+
+
+def test_the_scores_of_lists_are_called_as_their_entries():
+    truth, prediction, steps, _ = rows("classes")
+    target = Target("mine", "mine", "classes", entry="offset")
+    assert list(score(target, truth, prediction, steps)) == ["exact task", "offset accuracy", "R2"]
 
 
 def test_tau_within_a_step_is_the_mean_over_steps_that_have_one():
     steps = np.array([0, 0, 0, 1, 1, 1])
     truth = np.array([5.0, 5, 5, 1, 2, 3])
-    scores = TARGETS["accuracy"].score(truth, np.array([1.0, 2, 3, 1, 3, 2]), steps)
+    scores = score(TARGETS["number"], truth, np.array([1.0, 2, 3, 1, 3, 2]), steps)
     assert scores["tau within a step"] == pytest.approx(1 / 3)

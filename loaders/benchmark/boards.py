@@ -23,10 +23,9 @@ from rnnzoo.loaders.benchmark.results import (
     read_result,
     read_rows,
     result_path,
-    truth_of,
 )
-from rnnzoo.loaders.benchmark.targets import TARGETS
 from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.tasks.target import Target
 
 
 @dataclass(frozen=True)
@@ -48,6 +47,13 @@ class Board:
     def rows_of(self, file: Result | Emulation) -> Rows:
         """The checkpoints a result is about, with their truth."""
         return self.committed_rows if self.committed_rows and key_of(file) in self.committed else self.rows
+
+    @property
+    def targets(self) -> list[Target]:
+        """All that something was predicted of, in the order of the rows."""
+        known = [*self.rows.targets, *(self.committed_rows.targets if self.committed_rows else ())]
+        predicted = {result.target for result in self.results}
+        return list({target.name: target for target in known if target.name in predicted}.values())
 
 
 def read_results(folder: Path) -> list[Board]:
@@ -158,18 +164,16 @@ def _check_result(path: Path, result: Result, rows: Rows) -> None:
     """Its target is known, and its predictions fit the rows."""
     if result.protocol != rows.protocol:
         raise RnnzooError(f"{path}: protocol: found {result.protocol!r}, expected {rows.protocol!r}")
-    if result.target not in TARGETS:
-        raise RnnzooError(f"{path}: target: found {result.target!r}, expected one of {', '.join(TARGETS)}")
+    target = rows.target(result.target)
+    if target is None:
+        known = ", ".join(target.name for target in rows.targets)
+        raise RnnzooError(f"{path}: target: found {result.target!r}, expected one of {known} as in {ROWS}")
     if result.predictions.keys() != rows.splits.keys():
         raise RnnzooError(
             f"{path}: predictions: found {', '.join(result.predictions)}, expected {', '.join(rows.splits)}"
         )
     for split, split_rows in rows.splits.items():
-        if result.target not in split_rows.targets:
-            raise RnnzooError(
-                f"{path}: target: found {result.target!r}, which {ROWS} lacks; expected its truth there"
-            )
-        shape = truth_of(split_rows, TARGETS[result.target]).shape
+        shape = split_rows.truth(target).shape
         try:
             found = np.array(result.predictions[split], dtype=np.float64).shape
         except (TypeError, ValueError, OverflowError):

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy, mse_loss
 
-from rnnzoo.loaders.benchmark.targets import Target
+from rnnzoo.zoo_builder.tasks.target import Target
 
 Array = NDArray[np.float64]
 
@@ -22,9 +22,10 @@ class TargetHead:
 
     def __init__(self, target: Target, training_truth: Array) -> None:
         self.kind = target.kind
+        self._of_classes = target.kind in ("class", "classes")
         self._flat = training_truth.ndim == 1
         columns = training_truth.reshape(len(training_truth), -1)
-        if self.kind == "class":
+        if self._of_classes:
             self._classes = [np.unique(column) for column in columns.T]
             self.width = sum(map(len, self._classes))
         elif self.kind == "angle":
@@ -35,7 +36,7 @@ class TargetHead:
 
     def encode(self, truth: Array) -> Tensor:
         """The truth as `loss` takes it: class numbers int64 [M, K] (-1 for one not seen), or float32 [M, W]."""
-        if self.kind == "class":
+        if self._of_classes:
             columns = truth.reshape(len(truth), -1).T
             numbered = [self._number(column, known) for column, known in zip(columns, self._classes, strict=True)]
             return torch.from_numpy(np.stack(numbered, axis=1))
@@ -53,7 +54,7 @@ class TargetHead:
 
     def loss(self, outputs: Tensor, encoded: Tensor) -> Tensor:
         """Mean loss; a class that training does not have counts for nothing."""
-        if self.kind != "class":
+        if not self._of_classes:
             return mse_loss(outputs, encoded)
         parts = outputs.split([len(known) for known in self._classes], dim=1)
         losses = [
@@ -65,7 +66,7 @@ class TargetHead:
 
     def predict(self, outputs: Tensor) -> Array:
         """Predictions in the units of the truth, [M] or [M, K]."""
-        if self.kind == "class":
+        if self._of_classes:
             parts = outputs.split([len(known) for known in self._classes], dim=1)
             chosen = zip(self._classes, parts, strict=True)
             values = np.stack([known[part.argmax(dim=1).cpu().numpy()] for known, part in chosen], axis=1)

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from tqdm import tqdm
 
-from rnnzoo.loaders.benchmark.protocol import Partition, truth_of, used_rows
+from rnnzoo.loaders.benchmark.protocol import Partition
 from rnnzoo.loaders.benchmark.readout import fit_readout
 from rnnzoo.loaders.benchmark.results import (
     CurvePoint,
@@ -27,14 +27,21 @@ from rnnzoo.loaders.benchmark.results import (
     write_emulation,
     write_result,
 )
+from rnnzoo.loaders.benchmark.scores import score
 from rnnzoo.loaders.benchmark.supervised import train_supervised
-from rnnzoo.loaders.benchmark.targets import TARGETS, Target
-from rnnzoo.loaders.emulation import Emulation as EmulationModule
-from rnnzoo.loaders.emulation import Emulator, emulated_performance, emulation_losses, train_emulation
+from rnnzoo.loaders.benchmark.targets import truth_of, used_rows
+from rnnzoo.loaders.emulation import (
+    Emulator,
+    EncoderEmulator,
+    emulated_performance,
+    emulation_losses,
+    train_emulation,
+)
 from rnnzoo.loaders.encoders.base import Encoder, load_encoder
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.loaders.training_config import TrainingConfig
 from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.tasks.target import Target
 
 MODELS_AT_ONCE = 128
 PERFORMERS = 48
@@ -75,10 +82,10 @@ class Job:
     """A seed, and the targets to predict with what it trains."""
 
     seed: int
-    targets: tuple[str, ...]
+    targets: tuple[Target, ...]
 
-    def path(self, setting: Setting, target: str) -> Path:
-        return result_path(setting.board, setting.encoder, setting.track, target, self.seed)
+    def path(self, setting: Setting, target: Target) -> Path:
+        return result_path(setting.board, setting.encoder, setting.track, target.name, self.seed)
 
     def paths(self, setting: Setting) -> list[Path]:
         return [self.path(setting, target) for target in self.targets]
@@ -101,14 +108,14 @@ def run_job(loaded: LoadedZoo, setting: Setting, job: Job, quiet: bool = False) 
         encoder = _emulated_encoder(loaded, setting, job.seed, quiet)
     features = _embed_parts(loaded, setting, encoder)
     embedded = time.perf_counter() - began
-    for name in job.targets:
+    for target in job.targets:
         began = time.perf_counter()
-        result = _read_out(loaded, setting, TARGETS[name], features, job.seed)
+        result = _read_out(loaded, setting, target, features, job.seed)
         seconds = {"embedding": embedded, "readouts": time.perf_counter() - began}
-        write_result(setting.board, _result(setting, name, job.seed, seconds=seconds, **result))
+        write_result(setting.board, _result(setting, target, job.seed, seconds=seconds, **result))
 
 
-def _result(setting: Setting, target: str, seed: int, **fields: Any) -> Result:
+def _result(setting: Setting, target: Target, seed: int, **fields: Any) -> Result:
     return Result(
         zoo=setting.zoo,
         zoo_digest=setting.zoo_digest,
@@ -118,7 +125,7 @@ def _result(setting: Setting, target: str, seed: int, **fields: Any) -> Result:
         uses_data=setting.uses_data,
         track=setting.track,
         protocol=setting.protocol,
-        target=target,
+        target=target.name,
         seed=seed,
         preset=setting.preset,
         training=None if setting.training is None else setting.training.to_dict(),
@@ -190,7 +197,7 @@ def _scores(loaded: LoadedZoo, setting: Setting, target: Target, predictions: Fe
     scores = {}
     for split, prediction in predictions.items():
         rows = used_rows(loaded, target, setting.parts.reported[split])
-        scores[split] = target.score(truth_of(loaded, target, rows), prediction, loaded.column("step")[rows])
+        scores[split] = score(target, truth_of(loaded, target, rows), prediction, loaded.column("step")[rows])
     return scores
 
 
@@ -216,13 +223,13 @@ class Bar:
 
 def _run_supervised(loaded: LoadedZoo, setting: Setting, job: Job, quiet: bool) -> None:
     assert setting.training is not None
-    for name in job.targets:
-        target, began = TARGETS[name], time.perf_counter()
-        path = job.path(setting, name)
+    for target in job.targets:
+        began = time.perf_counter()
+        path = job.path(setting, target)
         state = path.with_suffix(".pt")
         encoder = load_encoder(setting.encoder, loaded.population, job.seed)
         assert isinstance(encoder, nn.Module)
-        with Bar(f"{name}, seed {job.seed}", setting.training.steps, quiet) as bar:
+        with Bar(f"{target.name}, seed {job.seed}", setting.training.steps, quiet) as bar:
             found = train_supervised(
                 loaded,
                 encoder,
@@ -237,7 +244,7 @@ def _run_supervised(loaded: LoadedZoo, setting: Setting, job: Job, quiet: bool) 
         scores = _scores(loaded, setting, target, found.predictions)
         result = _result(
             setting,
-            name,
+            target,
             job.seed,
             readout="end to end",
             readouts={"end to end": Readout(validation=found.validation, scores=scores)},
@@ -266,7 +273,7 @@ def _emulated_encoder(loaded: LoadedZoo, setting: Setting, seed: int, quiet: boo
                 f"{training.to_dict()} on zoo {setting.zoo_digest}; choose another folder, or delete it"
             )
         emulator = Emulator(loaded.zoo.spec, training.emulator_hidden, training.emulator_layers)
-        EmulationModule(encoder, emulator).load_state_dict(load_file(kept))
+        EncoderEmulator(encoder, emulator).load_state_dict(load_file(kept))
         return encoder
     began = time.perf_counter()
     rows = {"train": setting.parts.train, "validation": setting.parts.validation}
@@ -284,7 +291,7 @@ def _emulated_encoder(loaded: LoadedZoo, setting: Setting, seed: int, quiet: boo
 def _emulation_file(
     loaded: LoadedZoo,
     setting: Setting,
-    emulation: EmulationModule,
+    emulation: EncoderEmulator,
     curve: list[dict[str, float]],
     seed: int,
     seconds: float,
@@ -316,7 +323,7 @@ def _emulation_file(
     )
 
 
-def _performance(loaded: LoadedZoo, emulation: EmulationModule, rows: NDArray[np.int64]) -> dict[str, Any]:
+def _performance(loaded: LoadedZoo, emulation: EncoderEmulator, rows: NDArray[np.int64]) -> dict[str, Any]:
     steps = loaded.column("step")[rows]
     found = emulated_performance(loaded, emulation, rows[steps == steps.max()][:PERFORMERS])
     pairs = [[original, emulated] for original, emulated in zip(found["original"], found["emulated"], strict=True)]

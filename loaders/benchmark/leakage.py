@@ -6,9 +6,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rnnzoo.loaders.benchmark.protocol import Rows, truth_of, used_rows
-from rnnzoo.loaders.benchmark.targets import Target
+from rnnzoo.loaders.benchmark.protocol import Rows
+from rnnzoo.loaders.benchmark.scores import score
+from rnnzoo.loaders.benchmark.targets import truth_of, used_rows
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
+from rnnzoo.zoo_builder.tasks.target import Target
 
 MOST_ROWS = 4000
 UNITS = {"checkpoint": "checkpoint_id", "run": "run_id", "task": "task_id"}
@@ -41,4 +43,4 @@ def _scores(loaded: LoadedZoo, target: Target, rows: Rows, held: NDArray[np.bool
     distances = torch.cdist(loaded.flat[unknown], loaded.flat[known])
     nearest = known[distances.argmin(dim=1).cpu().numpy()]
     truth, prediction = (truth_of(loaded, target, chosen) for chosen in (unknown, nearest))
-    return dict(target.score(truth, prediction, loaded.column("step")[unknown]))
+    return dict(score(target, truth, prediction, loaded.column("step")[unknown]))

@@ -11,7 +11,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnzoo.loaders.benchmark.targets import TARGETS, Target
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
 
@@ -57,30 +56,6 @@ def partition(loaded: LoadedZoo, protocol: str) -> Partition:
         if not len(held):
             raise RnnzooError(f"the split {name!r} is empty; a benchmark needs a zoo of more tasks")
     return parts
-
-
-def used_rows(loaded: LoadedZoo, target: Target, rows: Rows) -> Rows:
-    """Those of the rows that a target is about."""
-    return rows[loaded.column("step")[rows] > 0] if target.trained_only else rows
-
-
-def truth_of(loaded: LoadedZoo, target: Target, rows: Rows) -> NDArray[np.float64]:
-    """The truth [M] or [M, K] of some rows."""
-    return loaded.column(target.column)[rows].astype(np.float64)
-
-
-def choose_targets(loaded: LoadedZoo, names: tuple[str, ...] = ()) -> list[Target]:
-    """The named targets, or all that the zoo has; a column that never varies is no target."""
-    available = {
-        name: target
-        for name, target in TARGETS.items()
-        if target.column in loaded.metadata.column_names
-        and len(np.unique(loaded.column(target.column).astype(np.float64), axis=0)) > 1
-    }
-    for name in names:
-        if name not in available:
-            raise ParameterError("target", f"found {name!r}, expected one of {', '.join(available)} for this zoo")
-    return [available[name] for name in names or available]
 
 
 def zoo_digest(config: Mapping[str, Any]) -> str:

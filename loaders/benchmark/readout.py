@@ -19,7 +19,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from rnnzoo.loaders.benchmark.heads import TargetHead
-from rnnzoo.loaders.benchmark.targets import Target
+from rnnzoo.zoo_builder.tasks.target import Target
 
 Array = NDArray[np.float64]
 Fold = tuple[Array, Array]
@@ -54,7 +54,7 @@ def fit_readout(
 
 def distance(target: Target, truth: Array, prediction: Array) -> float:
     """How far predictions are from the truth; what readouts and training steps are chosen by."""
-    if target.kind == "class":
+    if target.kind in ("class", "classes"):
         return float((truth != prediction).mean())
     if target.kind == "angle":
         return float(np.mean(1 - np.cos(np.radians(truth - prediction))))
@@ -64,7 +64,7 @@ def distance(target: Target, truth: Array, prediction: Array) -> float:
 def _linear(target: Target, train: Fold, validation: Fold, seed: int) -> Iterator[Predictor]:
     """Ridge regression (an angle: of its sine and cosine), or logistic regression for each column."""
     features, truth = train
-    if target.kind == "class":
+    if target.kind in ("class", "classes"):
         for strength in LOGISTIC_STRENGTHS:
             yield _PerColumn(truth, partial(_logistic, features, strength))
         return
@@ -82,7 +82,7 @@ def _trees(target: Target, train: Fold, validation: Fold, seed: int) -> Iterator
 
     if target.kind == "angle":
         yield _Angle(lambda values: _PerColumn(values, regressor), truth)
-    elif target.kind == "class" and truth.ndim == 2:
+    elif target.kind == "classes":
         yield _Rounded(truth, regressor)
     elif target.kind == "class":
         yield _PerColumn(truth, partial(_boosted_classes, features, seed))

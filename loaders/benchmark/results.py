@@ -21,10 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from rnnzoo.loaders.benchmark.targets import Target
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.storage.files import file_in, fit, read_json
 from rnnzoo.zoo_builder.storage.shards import write_file
+from rnnzoo.zoo_builder.tasks.target import Target
 
 FORMAT = 1
 """Version of the format of all files here."""
@@ -88,16 +88,43 @@ class SplitRows(ResultsFile):
                 raise ValueError(f"{name[:80]!r} has {length} entries, step {len(self.step)}")
         return self
 
+    def covered(self, target: Target) -> NDArray[np.bool_]:
+        """Which rows [M] a target is about."""
+        return np.array(self.step) > (0 if target.trained_only else -1)
+
+    def truth(self, target: Target) -> NDArray[np.float64]:
+        """What is true of the rows that a target is about, [M] or [M, K]."""
+        return np.array(self.targets[target.name], dtype=np.float64)[self.covered(target)]
+
 
 class Rows(ResultsFile):
-    """The checkpoints a board reports on. zoo_digest: names the zoo's config. splits: test and ood, or ood."""
+    """The checkpoints a board reports on.
+
+    zoo_digest: names the zoo's config. targets: all whose truth is there. splits: test and ood, or ood.
+    """
 
     format: Literal[1] = 1
     zoo: str
     zoo_digest: str
     zoo_config: dict[str, Any]
     protocol: str
+    targets: list[Target]
     splits: dict[str, SplitRows]
+
+    @model_validator(mode="after")
+    def _truth_of_every_target(self) -> Rows:
+        for name, split in self.splits.items():
+            if split.targets.keys() != {target.name for target in self.targets}:
+                raise ValueError(f"the targets of {name[:80]!r} are {list(split.targets)!r:.200}")
+            for target in self.targets:
+                found = np.array(split.targets[target.name], dtype=np.float64)
+                if found.size and found.ndim != (2 if target.kind == "classes" else 1):
+                    raise ValueError(f"target {target.name[:80]!r}: its truth is no {target.kind}")
+        return self
+
+    def target(self, name: str) -> Target | None:
+        """The target of this name, if there is one."""
+        return next((target for target in self.targets if target.name == name), None)
 
 
 class Readout(ResultsFile):
@@ -280,13 +307,3 @@ def describe_difference(found: Rows, expected: Rows) -> str:
 def _short(config: Mapping[str, Any], key: str) -> str:
     text = repr(config[key]) if key in config else "nothing"
     return text if len(text) <= 40 else f"{text[:37]}..."
-
-
-def rows_of_target(rows: SplitRows, target: Target) -> NDArray[np.bool_]:
-    """Which rows [M] the predictions of a target cover."""
-    return np.array(rows.step) > (0 if target.trained_only else -1)
-
-
-def truth_of(rows: SplitRows, target: Target) -> NDArray[np.float64]:
-    """What is true of the rows that a target covers, [M] or [M, K]."""
-    return np.array(rows.targets[target.name], dtype=np.float64)[rows_of_target(rows, target)]

@@ -23,7 +23,7 @@ from tqdm import tqdm
 import rnnzoo
 from rnnzoo.loaders.benchmark.jobs import Job, Setting, run_job
 from rnnzoo.loaders.benchmark.leakage import measure_leakage
-from rnnzoo.loaders.benchmark.protocol import choose_targets, partition, truth_of, zoo_digest
+from rnnzoo.loaders.benchmark.protocol import partition, zoo_digest
 from rnnzoo.loaders.benchmark.ray_jobs import run_jobs
 from rnnzoo.loaders.benchmark.results import (
     LEAKAGE,
@@ -33,23 +33,24 @@ from rnnzoo.loaders.benchmark.results import (
     SplitRows,
     board_folder,
     read_result,
+    read_rows,
     write_leakage,
     write_rows,
 )
-from rnnzoo.loaders.benchmark.targets import Target
+from rnnzoo.loaders.benchmark.targets import choose_targets, truth_of, zoo_targets
 from rnnzoo.loaders.encoders.base import check_encoder, declared, is_learned, load_encoder
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.loaders.training_config import PRESETS, TRACKS, TrainingConfig
 from rnnzoo.zoo_builder.cluster import Resources, connect
 from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
+from rnnzoo.zoo_builder.tasks.target import Target
 
 
 @dataclass(frozen=True)
 class Request:
     """What `zoo-bench run` was asked for.
 
-    track: None takes "features" for an encoder without parameters, else "frozen". targets: none for all the zoo
-    has.
+    track: None takes "features" for an encoder without parameters, else "frozen". targets: see `choose_targets`.
     overrides: fields of the preset's `TrainingConfig`, changed. workers: processes that share the jobs; threads:
     of each, None to share the cores. device: of the trainings. ray: address of a cluster whose nodes share the
     jobs instead, each with one thread unless `threads` are given, and `gpus_per_task` of a GPU.
@@ -60,7 +61,7 @@ class Request:
     out: Path
     track: str | None = None
     protocol: str = "strict"
-    targets: tuple[str, ...] = ()
+    targets: tuple[str | Target, ...] = ()
     seeds: int = 5
     preset: str = "quick"
     overrides: tuple[tuple[str, Any], ...] = ()
@@ -197,8 +198,8 @@ def _jobs(request: Request, setting: Setting, targets: list[Target]) -> list[Job
     if setting.track == "features" and setting.parameters == 0 and "mlp" not in setting.readouts:
         seeds = range(1)
     if setting.track == "supervised":
-        return [Job(seed, (target.name,)) for seed in seeds for target in targets]
-    return [Job(seed, tuple(target.name for target in targets)) for seed in seeds]
+        return [Job(seed, (target,)) for seed in seeds for target in targets]
+    return [Job(seed, tuple(targets)) for seed in seeds]
 
 
 def _check_existing(setting: Setting, wanted: list[Path]) -> None:
@@ -216,12 +217,13 @@ def _check_existing(setting: Setting, wanted: list[Path]) -> None:
 
 def _write_board(loaded: LoadedZoo, setting: Setting, targets: list[Target]) -> None:
     """What the results are about, and the leakage that splits by task avoid: once for each results folder."""
-    every = choose_targets(loaded)
+    every = _known_targets(loaded, setting, targets)
     rows = Rows(
         zoo=setting.zoo,
         zoo_digest=setting.zoo_digest,
         zoo_config=loaded.zoo.manifest.config,
         protocol=setting.protocol,
+        targets=every,
         splits={name: _split_rows(loaded, chosen, every) for name, chosen in setting.parts.reported.items()},
     )
     write_rows(setting.board, rows)
@@ -235,6 +237,19 @@ def _write_board(loaded: LoadedZoo, setting: Setting, targets: list[Target]) -> 
             scores=measure_leakage(loaded, task),
         )
         write_leakage(setting.board, leakage)
+
+
+def _known_targets(loaded: LoadedZoo, setting: Setting, asked: list[Target]) -> list[Target]:
+    """The zoo's targets, those of the user's own that the board has already, and those asked for."""
+    found = read_rows(setting.board) if (setting.board / ROWS).exists() else None
+    before = found.targets if found is not None and found.zoo_digest == setting.zoo_digest else []
+    known: dict[str, Target] = {}
+    for target in (*zoo_targets(loaded), *before, *asked):
+        if known.setdefault(target.name, target) != target:
+            raise RnnzooError(
+                f"{setting.board / ROWS}: found {known[target.name]}, expected {target}; choose another folder"
+            )
+    return list(known.values())
 
 
 def _split_rows(loaded: LoadedZoo, rows: Any, targets: list[Target]) -> SplitRows:

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnzoo.loaders.benchmark.results import Result, Rows, rows_of_target, truth_of
-from rnnzoo.loaders.benchmark.targets import TARGETS
+from rnnzoo.loaders.benchmark.results import Result, Rows
+from rnnzoo.loaders.benchmark.scores import score
+from rnnzoo.zoo_builder.tasks.target import Target
 
 Array = NDArray[np.float64]
 REPLICATES = 1000
@@ -32,25 +33,24 @@ class Estimate:
 
 
 def estimate_scores(
-    results: Sequence[Result], rows: Rows, replicates: int = REPLICATES
+    results: Sequence[Result], rows: Rows, target: Target, replicates: int = REPLICATES
 ) -> dict[str, dict[str, Estimate | None]]:
-    """Split -> score -> estimate, from results of one encoder, track and target that differ by their seed.
+    """Split -> score -> estimate, from results of one encoder and track on `target` that differ by their seed.
 
     None where a score has no value with any seed.
     """
-    target = TARGETS[results[0].target]
     found: dict[str, dict[str, Estimate | None]] = {}
     for split, split_rows in rows.splits.items():
-        used = rows_of_target(split_rows, target)
-        truth, steps = truth_of(split_rows, target), np.array(split_rows.step)[used]
+        used = split_rows.covered(target)
+        truth, steps = split_rows.truth(target), np.array(split_rows.step)[used]
         # The first "replicate" is the sample itself.
         weights = np.vstack([np.ones(len(used)), draw_runs(split_rows.run, replicates)])[:, used]
         by_seed = [
-            target.score(truth, np.array(result.predictions[split], dtype=np.float64), steps, weights)
+            score(target, truth, np.array(result.predictions[split], dtype=np.float64), steps, weights)
             for result in results
         ]
         found[split] = {
-            score: _over_seeds(np.stack([scores[score] for scores in by_seed]), replicates) for score in by_seed[0]
+            name: _over_seeds(np.stack([scores[name] for scores in by_seed]), replicates) for name in by_seed[0]
         }
     return found
 

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rnnzoo.loaders.benchmark.heads import TargetHead
-from rnnzoo.loaders.benchmark.protocol import Partition, truth_of, used_rows
-from rnnzoo.loaders.benchmark.targets import Target
+from rnnzoo.loaders.benchmark.protocol import Partition
+from rnnzoo.loaders.benchmark.targets import truth_of, used_rows
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.loaders.training import TrainingObserver, train
 from rnnzoo.loaders.training_config import TrainingConfig
+from rnnzoo.zoo_builder.tasks.target import Target
 
 HIDDEN = 128
 MODELS_AT_ONCE = 128

@@ -1,170 +1,119 @@
-"""What the benchmark predicts from an embedding, and how a prediction is scored.
-
-Every score takes rows (truth [M] or [M, K], prediction, steps [M]) and, for a bootstrap, weights [R, M]: how
-often each row occurs in each of R replicates. A weighted score is the score of the repeated rows.
-"""
+"""What the benchmark predicts: the targets of a zoo's family, those of every zoo, and columns a user names."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+import re
+from collections.abc import Sequence
+from typing import Any, get_args
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.types as types
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
-Scores = dict[str, Any]
-"""Name -> float without weights, Array [R] with; the main score first. nan where a score has no value."""
+from rnnzoo.loaders.loaded_zoo import LoadedZoo
+from rnnzoo.zoo_builder.errors import ParameterError
+from rnnzoo.zoo_builder.tasks.target import COMMON_TARGETS, Target, TargetKind
 
-_TAU_BLOCK = 1024
-"""Rows of the concordance matrix held at once."""
-
-
-class Score(Protocol):
-    def __call__(self, truth: Array, prediction: Array, steps: Array, weights: Array | None = None) -> Scores: ...
+RowNumbers = NDArray[np.int64]
+TARGET_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}")
+"""Names of targets stand in file names."""
 
 
-@dataclass(frozen=True)
-class Target:
-    """One thing to predict.
+def zoo_targets(loaded: LoadedZoo) -> list[Target]:
+    """What can be predicted in a zoo, that of the task first; a column that never varies is no target."""
+    known = [*loaded.family.targets, *COMMON_TARGETS]
+    return [
+        target for target in known if target.column in loaded.metadata.column_names and _varies(loaded, target)
+    ]
 
-    column: of the metadata. kind: "number" (regression), "class" (classification; a column of lists is one
-    class an entry) or "angle" (degrees; regression of sine and cosine).
-    score: (truth, prediction, steps, weights) -> scores, the main one first. better: which way the main one goes.
-    trained_only: leave out checkpoints at step 0, at which there is nothing to know of the task.
+
+def choose_targets(loaded: LoadedZoo, asked: Sequence[str | Target] = ()) -> list[Target]:
+    """The targets asked for, or all that the zoo has.
+
+    Args:
+        loaded: the zoo.
+        asked: names of its targets, columns of its metadata as "COLUMN" or "COLUMN:KIND", or targets of one's own.
+
+    Raises:
+        RnnzooError: for what is no target and no column, or a column whose values do not fit.
     """
-
-    name: str
-    column: str
-    kind: Literal["number", "class", "angle"]
-    score: Score
-    better: Literal["higher", "lower"] = "higher"
-    trained_only: bool = False
-
-
-def _weighted(scores: Callable[[Array, Array, Array, Array], dict[str, Array]]) -> Score:
-    """A score of weighted rows as one that also takes no weights, and then gives floats."""
-
-    def score(truth: Array, prediction: Array, steps: Array, weights: Array | None = None) -> Scores:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            if weights is not None:
-                return scores(truth, prediction, steps, weights)
-            found = scores(truth, prediction, steps, np.ones((1, len(truth))))
-            return {name: float(values[0]) for name, values in found.items()}
-
-    score.__doc__ = scores.__doc__
-    return score
+    known = {target.name: target for target in zoo_targets(loaded)}
+    chosen: dict[str, Target] = {}
+    for one in asked or known.values():
+        target = known.get(one) or _of_column(loaded, one, known) if isinstance(one, str) else one
+        if target != known.get(target.name):
+            _check(loaded, target, known)
+        chosen[target.name] = target
+    return list(chosen.values())
 
 
-@_weighted
-def score_offsets(truth: Array, prediction: Array, steps: Array, weights: Array) -> dict[str, Array]:
-    """[M, 3] offsets: share of languages named exactly; share of single offsets; R2."""
-    right = truth == prediction
-    return {
-        "exact task": _mean(right.all(axis=-1), weights),
-        "offset accuracy": _mean(right.mean(axis=-1), weights),
-        "R2": r2(truth, prediction, weights),
-    }
+def truth_of(loaded: LoadedZoo, target: Target, rows: RowNumbers) -> NDArray[np.float64]:
+    """The truth [M] or [M, K] of some rows; text by its place in the alphabetical list of the zoo's values."""
+    values = loaded.column(target.column)
+    if values.dtype.kind == "U":
+        values = np.unique(values, return_inverse=True)[1]
+    return values[rows].astype(np.float64)
 
 
-@_weighted
-def score_number(truth: Array, prediction: Array, steps: Array, weights: Array) -> dict[str, Array]:
-    """Kendall's tau within a step (mean over steps), so that training time alone scores nothing; over all; R2."""
-    total, known = np.zeros(len(weights)), np.zeros(len(weights))
-    for step in np.unique(steps):
-        here = steps == step
-        tau = kendall_tau(truth[here], prediction[here], weights[:, here])
-        total += np.nan_to_num(tau)
-        known += np.isfinite(tau)
-    return {
-        "tau within a step": total / known,
-        "tau": kendall_tau(truth, prediction, weights),
-        "R2": r2(truth, prediction, weights),
-    }
+def used_rows(loaded: LoadedZoo, target: Target, rows: RowNumbers) -> RowNumbers:
+    """Those of the rows that a target is about."""
+    return rows[loaded.column("step")[rows] > 0] if target.trained_only else rows
 
 
-@_weighted
-def score_class(truth: Array, prediction: Array, steps: Array, weights: Array) -> dict[str, Array]:
-    """Share of right answers; Kendall's tau of the values."""
-    return {"accuracy": _mean(truth == prediction, weights), "tau": kendall_tau(truth, prediction, weights)}
+def _varies(loaded: LoadedZoo, target: Target) -> bool:
+    return len(np.unique(truth_of(loaded, target, np.arange(len(loaded))), axis=0)) > 1
 
 
-@_weighted
-def score_angle(truth: Array, prediction: Array, steps: Array, weights: Array) -> dict[str, Array]:
-    """Mean distance on the circle in degrees (90 by chance); share within 15 degrees; share beyond 90."""
-    error = np.abs((prediction - truth + 180) % 360 - 180)
-    return {
-        "mean error (deg)": _mean(error, weights),
-        "within 15 deg": _mean(error <= 15, weights),
-        "beyond 90 deg": _mean(error > 90, weights),
-    }
+def _of_column(loaded: LoadedZoo, text: str, known: dict[str, Target]) -> Target:
+    """A target from "COLUMN" or "COLUMN:KIND". A kind that is not the column's usual one shows in the name."""
+    column, _, kind = text.partition(":")
+    if column not in loaded.metadata.column_names:
+        raise ParameterError(
+            "target",
+            f"found {text!r}, expected one of {', '.join(known)} for this zoo, or a column of its metadata "
+            "as COLUMN or COLUMN:KIND",
+        )
+    if kind not in ("", *get_args(TargetKind)):
+        raise ParameterError(
+            "target", f"found {text!r}, expected one of the kinds {', '.join(get_args(TargetKind))}"
+        )
+    fitting = _fitting(loaded.metadata.schema.field(column).type)
+    guessed = Target(column, column, fitting[0] if fitting else "class")
+    usual = next((target for target in known.values() if target.column == column), guessed)
+    chosen: Any = kind or usual.kind
+    return usual if chosen == usual.kind else Target(f"{column}-{chosen}", column, chosen)
 
 
-def kendall_tau(truth: Array, prediction: Array, weights: Array) -> Array:
-    """Kendall's tau-b [R] of rows [M] that occur weights [R, M] times; nan where one side is constant.
-
-    tau = w'Cw / sqrt(w'|St|w  w'|Sp|w), where S_ij is the sign of the difference of rows i and j in truth (St)
-    and prediction (Sp), and C = St Sp. Rows that agree in both are one row, which makes classes cheap.
-    """
-    if not len(truth):
-        return np.full(len(weights), np.nan)
-    pairs, where = np.unique(np.stack([truth, prediction], axis=1), axis=0, return_inverse=True)
-    weights = _sum_groups(weights, where)
-    first, second = pairs.T
-    # Sums of products of small integers: float32 holds them exactly, and multiplies twice as fast.
-    narrow = weights.astype(np.float32)
-    concordance = np.zeros(len(weights))
-    for start in range(0, len(pairs), _TAU_BLOCK):
-        block = slice(start, start + _TAU_BLOCK)
-        signs = np.sign(first[block, None] - first) * np.sign(second[block, None] - second)
-        concordance += np.einsum("rm,rm->r", weights[:, block], narrow @ signs.T.astype(np.float32))
-    differing = _differing_pairs(first, weights) * _differing_pairs(second, weights)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(differing > 0, concordance / np.sqrt(differing), np.nan)
+def _fitting(found: pa.DataType) -> tuple[TargetKind, ...]:
+    """The kinds of target that a column of this type may be, the usual one first."""
+    if types.is_integer(found) or types.is_floating(found):
+        return "number", "class", "angle"
+    if types.is_list(found) or types.is_fixed_size_list(found):
+        return ("classes",) if types.is_integer(found.value_type) else ()
+    return ("class",) if types.is_string(found) or types.is_boolean(found) else ()
 
 
-def r2(truth: Array, prediction: Array, weights: Array) -> Array:
-    """Coefficient of determination [R], mean over columns that vary; nan where none does."""
-    if not len(truth):
-        return np.full(len(weights), np.nan)
-    truth, prediction = truth.reshape(len(truth), -1), prediction.reshape(len(truth), -1)
-    centred = truth - truth[0]
-    squares = weights @ centred**2
-    spread = squares - (weights @ centred) ** 2 / weights.sum(axis=1, keepdims=True)
-    error = weights @ (truth - prediction) ** 2
-    varying = spread > 1e-10 * squares  # the difference of two sums leaves rounding where a column is constant
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(varying, 1 - error / spread, 0).sum(axis=1) / varying.sum(axis=1)
-
-
-def _mean(values: NDArray[Any], weights: Array) -> Array:
-    """Mean [R] of values [M] over the rows of each replicate."""
-    return (weights @ values.astype(np.float64)) / weights.sum(axis=1)
-
-
-def _sum_groups(weights: Array, group: NDArray[np.integer[Any]]) -> Array:
-    """Weights [R, M] summed over the rows of each group [M], groups numbered from 0: [R, G]."""
-    order = np.argsort(group.reshape(-1), kind="stable")
-    starts = np.flatnonzero(np.diff(group.reshape(-1)[order], prepend=-1))
-    ordered = weights[:, order]
-    return ordered if len(starts) == len(order) else np.add.reduceat(ordered, starts, axis=1)
-
-
-def _differing_pairs(values: Array, weights: Array) -> Array:
-    """Ordered pairs of rows with different values, w'|S|w: all pairs less those of one value."""
-    groups = _sum_groups(weights, np.unique(values, return_inverse=True)[1])
-    return weights.sum(axis=1) ** 2 - (groups**2).sum(axis=1)
-
-
-TARGETS: dict[str, Target] = {
-    target.name: target
-    for target in (
-        Target("offsets", "offsets", "class", score_offsets, trained_only=True),
-        Target("rotation", "rotation_degrees", "angle", score_angle, better="lower", trained_only=True),
-        Target("accuracy", "accuracy", "number", score_number),
-        Target("generalization_gap", "generalization_gap", "number", score_number),
-        Target("step", "step", "class", score_class),
-        Target("weight_decay", "weight_decay", "class", score_class, trained_only=True),
-    )
-}
+def _check(loaded: LoadedZoo, target: Target, known: dict[str, Target]) -> None:
+    """Raise RnnzooError unless a target of the user's own can be predicted and scored in this zoo."""
+    if not TARGET_NAME.fullmatch(target.name):
+        raise ParameterError("target", f"found the name {target.name!r}, expected letters, digits and _ . -")
+    if target.name in known:
+        raise ParameterError("target", f"found {target}, expected another name: this zoo has {known[target.name]}")
+    if target.column not in loaded.metadata.column_names:
+        raise ParameterError("target", f"{target.name}: found no column {target.column!r} in the metadata")
+    values = loaded.metadata[target.column]
+    if values.null_count:
+        raise ParameterError("target", f"{target.name}: found {values.null_count} checkpoints without a value")
+    if target.kind not in _fitting(values.type):
+        raise ParameterError(
+            "target",
+            f"{target.name}: found {values.type} in its column, which is no {target.kind}; expected "
+            "numbers (number, angle, class), text or truth values (class), or lists of whole numbers (classes)",
+        )
+    if target.kind == "classes" and len({len(entry) for entry in values.to_pylist()}) > 1:
+        raise ParameterError("target", f"{target.name}: found lists of several lengths, expected one")
+    if not np.isfinite(truth_of(loaded, target, np.arange(len(loaded)))).all():
+        raise ParameterError("target", f"{target.name}: found values that are not finite")
+    if not _varies(loaded, target):
+        raise ParameterError("target", f"{target.name}: found one value at all checkpoints, expected several")

@@ -44,7 +44,7 @@ def _cells(tables: list[TargetTable], emulations: list[EmulationLine]) -> Cells:
         for key, line in of_target.items():
             lines.setdefault(key, line)
     losses = {line.encoder: line.losses for line in emulations}
-    header = ["encoder", "track", *(f"{t.target.name}: {t.main} {ARROWS[t.target.better]}" for t in tables)]
+    header = ["encoder", "track", *(f"{t.target.name}: {t.main} {ARROWS[t.better]}" for t in tables)]
     cells = [[*header, "emulation loss ↓"]]
     for (encoder, track), line in lines.items():
         loss = losses.get(encoder, {}) if track == "frozen" else {}

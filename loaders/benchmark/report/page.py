@@ -96,7 +96,7 @@ def best_scores(tables: BoardTables) -> dict[str, float]:
     for table in tables.targets:
         known = [e.mean for line in table.lines if (e := line.scores["ood"][table.main])]
         if known:
-            best[table.target.name] = max(known) if table.target.better == "higher" else min(known)
+            best[table.target.name] = max(known) if table.better == "higher" else min(known)
     losses = [e.mean for line in tables.emulations if (e := line.losses.get("ood"))]
     return {**best, "emulation": min(losses)} if losses else best
 
@@ -140,7 +140,8 @@ def _view(tables: BoardTables) -> dict[str, Any]:
         "curves": plots.draw_curves(board.emulations, "emulation loss"),
         "legend": plots.draw_legend(board.rows) if firsts else None,
         "maps": [(emulation, plots.draw_map(emulation, board.rows_of(emulation))) for emulation in firsts],
-        "probes": [(e, *plots.draw_probes(e, board.rows.zoo_config.get("family"))) for e in probing],
+        "inputs_caption": plots.inputs_caption(board.rows),
+        "probes": [(e, *plots.draw_probes(e, board.rows)) for e in probing],
         "leakage": board.leakage,
         "leakage_cells": leakage_cells(board) if board.leakage else None,
         "leakage_plot": _leakage_plot(board),

@@ -6,6 +6,7 @@ import base64
 import io
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
@@ -13,19 +14,23 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 
 from rnnzoo.loaders.benchmark.report.tables import Line, TargetTable
 from rnnzoo.loaders.benchmark.report.text import ARROWS, marked
 from rnnzoo.loaders.benchmark.results import CurvePoint, Emulation, Result, Rows
+from rnnzoo.zoo_builder.tasks import family_names, find_family
+from rnnzoo.zoo_builder.tasks.drawing import draw_heat_maps
+from rnnzoo.zoo_builder.tasks.family import HEAT_MAP_CAPTION, TaskFamily
 
 INK = "#010203"
 """Stands for the page's text colour, whatever it is: `_svg` puts `currentColor` in its place."""
 GROUP_COLOURS = {"mechanistic": "#d9822b", "functionalist": "#2f81c7", "control": "#8a8f98", "user": "#c2408f"}
-STEP_MAP, TASK_MAP, ANGLE_MAP, ACCURACY_MAP = "viridis", "turbo", "hsv", "plasma"
+STEP_MAP, ACCURACY_MAP = "viridis", "plasma"
+STEP_LABEL = "training step"
+MOST_PANELS = 3
 MOST_PROBES = 8
-TOKENS = ("a", "b", "c", "d", "BEGIN", "END")
 STYLE: dict[Any, Any] = {
     "text.color": INK,
     "axes.labelcolor": INK,
@@ -67,7 +72,7 @@ def _draw_split(axes: Axes, table: TargetTable, split: str) -> None:
     axes.grid(axis="x")
     axes.tick_params(axis="y", length=0)
     axes.set_title(split, fontsize=10, loc="left", fontweight="bold")
-    axes.set_xlabel(f"{table.main} {ARROWS[table.target.better]}")
+    axes.set_xlabel(f"{table.main} {ARROWS[table.better]}")
 
 
 def _label(line: Line, lines: Sequence[Line]) -> str:
@@ -135,19 +140,23 @@ def draw_leakage(scores: dict[str, float | None], name: str) -> Markup:
 
 
 def draw_map(emulation: Emulation, rows: Rows) -> str:
-    """Embeddings of all reported checkpoints by two main components, three times: task, step and accuracy.
+    """Embeddings of all reported checkpoints by two main components, a panel for each of `map_panels`.
 
     A circle is a checkpoint of the first split (`test`), a triangle one of the second (`ood`).
     """
+    shown = map_panels(rows)
     figure = Figure(figsize=(7.2, 2.4))
-    panels = figure.subplots(1, 3)
+    panels = figure.subplots(1, MOST_PANELS)
+    for axes in panels[len(shown) :]:
+        axes.set_axis_off()
     figure.subplots_adjust(0.005, 0.01, 0.995, 0.99, wspace=0.03)
-    for axes, (palette, values, (low, high)) in zip(panels, map_colours(rows).values(), strict=True):
+    for axes, panel in zip(panels, shown, strict=False):
+        low, high = panel.limits
         for marker, split in zip("o^", rows.splits, strict=False):
             x, y = np.array(emulation.map[split], dtype=float).reshape(-1, 2).T
             axes.scatter(
-                x, y, c=values[split], cmap=palette, vmin=low, vmax=high, s=11, marker=marker, alpha=0.9,
-                linewidths=0,
+                x, y, c=panel.values[split], cmap=panel.palette, vmin=low, vmax=high,
+                s=11, marker=marker, alpha=0.9, linewidths=0,
             )  # fmt: skip
         axes.set_xticks([])
         axes.set_yticks([])
@@ -156,22 +165,35 @@ def draw_map(emulation: Emulation, rows: Rows) -> str:
     return _png(figure, dpi=140)
 
 
-def map_colours(rows: Rows) -> dict[str, tuple[str, dict[str, NDArray[np.float64]], tuple[float, float]]]:
-    """What the three panels of a map show: label -> palette, split -> value of every row, lowest and highest."""
-    some = next(iter(rows.splits.values())).targets
-    task, palette = ("rotation", ANGLE_MAP) if "rotation" in some else ("offsets", TASK_MAP)
-    labels = {"rotation": "rotation (degrees)", "offsets": "first offset of the language"}
-    shown: dict[str, tuple[str, dict[str, NDArray[np.float64]]]] = {}
-    if task in some:
-        shown[labels[task]] = palette, {name: _first(split.targets[task]) for name, split in rows.splits.items()}
-    shown["training step"] = STEP_MAP, _step_ranks(rows)
-    if "accuracy" in some:
-        accuracies = {name: _first(split.targets["accuracy"]) for name, split in rows.splits.items()}
-        shown["accuracy of the RNN"] = ACCURACY_MAP, accuracies
-    ranges = {"rotation (degrees)": (0.0, 360.0), "accuracy of the RNN": (0.0, 1.0)}
-    return {
-        label: (palette, values, ranges.get(label) or _range(values)) for label, (palette, values) in shown.items()
-    }
+@dataclass(frozen=True)
+class Panel:
+    """A panel of a map: what its colours mean. values: split -> of every row. limits: of the colour scale."""
+
+    label: str
+    palette: str
+    values: dict[str, NDArray[np.float64]]
+    limits: tuple[float, float]
+
+
+def map_panels(rows: Rows) -> list[Panel]:
+    """What the panels of a map show: the task as its family colours it, the step, and the accuracy."""
+    panels = [Panel(STEP_LABEL, STEP_MAP, (ranks := _step_ranks(rows)), _limits(ranks))]
+    if rows.target("accuracy"):
+        accuracies = {name: np.array(split.targets["accuracy"], float) for name, split in rows.splits.items()}
+        panels.append(Panel("accuracy of the RNN", ACCURACY_MAP, accuracies, (0.0, 1.0)))
+    family = known_family(rows)
+    colouring = None if family is None else family.colouring
+    task = next((target for target in rows.targets if colouring and target.column == colouring.column), None)
+    if colouring is None or task is None:
+        return panels
+    values = {name: colouring.value(np.array(split.targets[task.name])) for name, split in rows.splits.items()}
+    return [Panel(colouring.label, colouring.palette, values, colouring.limits or _limits(values)), *panels]
+
+
+def known_family(rows: Rows) -> type[TaskFamily[Any]] | None:
+    """The family of a board's zoo, where it is installed: it alone knows how to draw its tasks."""
+    name = rows.zoo_config.get("family")
+    return find_family(name) if name in family_names() else None
 
 
 def _step_ranks(rows: Rows) -> dict[str, NDArray[np.float64]]:
@@ -179,11 +201,7 @@ def _step_ranks(rows: Rows) -> dict[str, NDArray[np.float64]]:
     return {name: np.searchsorted(steps, split.step).astype(float) for name, split in rows.splits.items()}
 
 
-def _first(values: Sequence[float] | Sequence[Sequence[float]]) -> NDArray[np.float64]:
-    return np.array(values, dtype=float).reshape(len(values), -1)[:, 0]
-
-
-def _range(values: dict[str, NDArray[np.float64]]) -> tuple[float, float]:
+def _limits(values: dict[str, NDArray[np.float64]]) -> tuple[float, float]:
     together = np.concatenate(list(values.values()))
     return float(together.min()), float(together.max())
 
@@ -191,70 +209,38 @@ def _range(values: dict[str, NDArray[np.float64]]) -> tuple[float, float]:
 def draw_legend(rows: Rows) -> Markup:
     """The colour scales of the maps."""
     with mpl.rc_context(STYLE):
-        shown = map_colours(rows)
         figure = Figure(figsize=(7.2, 0.8))
-        for place, (label, (palette, _, (low, high))) in enumerate(shown.items()):
-            axes = figure.add_axes((0.03 + place / 3, 0.66, 0.27, 0.2))
-            axes.imshow(np.linspace(0, 1, 128)[None], cmap=palette, aspect="auto", extent=(low, high, 0, 1))
+        for place, panel in enumerate(map_panels(rows)):
+            axes = figure.add_axes((0.03 + place / MOST_PANELS, 0.66, 0.27, 0.2))
+            scale = np.linspace(0, 1, 128)[None]
+            axes.imshow(scale, cmap=panel.palette, aspect="auto", extent=(*panel.limits, 0, 1))
             axes.set_yticks([])
-            if label == "training step":
+            if panel.label == STEP_LABEL:
                 steps = sorted(set().union(*(split.step for split in rows.splits.values())))
                 marked_places = sorted({0, len(steps) // 2, len(steps) - 1})
                 axes.set_xticks(marked_places, [f"{steps[n]:,}" for n in marked_places])
-            axes.set_xlabel(label)
+            axes.set_xlabel(panel.label)
             axes.spines[:].set_visible(False)
         return _svg(figure, "colour scales of the embedding maps")
 
 
-def draw_probes(emulation: Emulation, family: str | None) -> tuple[str, int, int]:
-    """The learned probing inputs as a PNG: heat maps of tokens by time, or the tiles of an image.
+def draw_probes(emulation: Emulation, rows: Rows) -> tuple[str, int, int]:
+    """The learned probing inputs as a PNG, as the family draws inputs, or as heat maps.
 
     Returns it with its number of probes shown and steps T.
     """
     probes = np.array(emulation.probes, dtype=float)
     shown = probes[:MOST_PROBES]
     with mpl.rc_context({**STYLE, "text.color": "#808080", "xtick.color": "#808080", "ytick.color": "#808080"}):
-        picture = _token_maps(shown) if family == "formal_languages" else _tile_strips(shown)
+        family = known_family(rows)
+        picture = draw_heat_maps(shown) if family is None else family.draw_inputs(shown)
         return _png(picture, dpi=130), len(shown), probes.shape[1]
 
 
-def _token_maps(probes: NDArray[np.float64]) -> Figure:
-    """Probes [K, T, D], a heat map D x T each."""
-    columns = 1 if len(probes) == 1 else 2
-    lines = -(-len(probes) // columns)
-    figure = Figure(figsize=(7.2, 1.35 * lines), layout="constrained")
-    panels = figure.subplots(lines, columns, squeeze=False).flatten()
-    for axes, probe in zip(panels, probes, strict=False):
-        axes.imshow(probe.T, cmap="magma", vmin=0, vmax=max(1e-9, float(probe.max())), aspect="auto")
-        names = TOKENS if probe.shape[1] == len(TOKENS) else range(probe.shape[1])
-        axes.set_yticks(range(probe.shape[1]), names, fontsize=7)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.tick_params(length=0, labelsize=7)
-        axes.spines[:].set_visible(False)
-    for axes in panels[len(probes) :]:
-        axes.set_axis_off()
-    return figure
-
-
-def _tile_strips(probes: NDArray[np.float64]) -> Figure:
-    """Probes [K, T, D] of square tiles: each as its tiles in time, 25 a row, a pixel apart."""
-    side = round(probes.shape[2] ** 0.5)
-    if side * side != probes.shape[2]:
-        return _token_maps(probes)
-    across = min(25, probes.shape[1])
-    rows = -(-probes.shape[1] // across)
-    figure = Figure(figsize=(7.2, len(probes) * (0.12 + 7.2 * rows / across)))
-    panels = figure.subplots(len(probes), squeeze=False)[:, 0]
-    for place, (axes, probe) in enumerate(zip(panels, probes, strict=True)):
-        sheet = np.full((rows * (side + 1) - 1, across * (side + 1) - 1), np.nan)
-        for t, tile in enumerate(probe):
-            top, left = (t // across) * (side + 1), (t % across) * (side + 1)
-            sheet[top : top + side, left : left + side] = tile.reshape(side, side)
-        axes.imshow(sheet, cmap="gray", interpolation="nearest")
-        axes.set_axis_off()
-        height = 1 / len(probes)
-        axes.set_position((0, 1 - (place + 0.96) * height, 1, 0.92 * height))
-    return figure
+def inputs_caption(rows: Rows) -> str:
+    """What `draw_probes` shows, for people."""
+    family = known_family(rows)
+    return HEAT_MAP_CAPTION if family is None else family.inputs_caption
 
 
 def _svg(figure: Figure, title: str) -> Markup:

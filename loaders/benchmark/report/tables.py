@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from rnnzoo.loaders.benchmark.boards import Board
 from rnnzoo.loaders.benchmark.results import Emulation, Result
+from rnnzoo.loaders.benchmark.scores import better
 from rnnzoo.loaders.benchmark.statistics import Estimate, estimate_mean, estimate_scores, paired_difference
-from rnnzoo.loaders.benchmark.targets import TARGETS, Target
 from rnnzoo.zoo_builder.errors import ParameterError
+from rnnzoo.zoo_builder.tasks.target import Target
 
 BASELINES = ("noninteractive_probing", "interactive_probing", "layer_statistics", "flat_mlp")
 """Whom others are compared with when nobody is named: the first that is there."""
@@ -51,6 +53,11 @@ class TargetTable:
     def main(self) -> str:
         return self.scores[0]
 
+    @property
+    def better(self) -> Literal["higher", "lower"]:
+        """Which way the main score goes."""
+        return better(self.main)
+
 
 @dataclass(frozen=True)
 class EmulationLine:
@@ -67,15 +74,14 @@ class EmulationLine:
 
 
 def target_tables(board: Board, against: str | None) -> list[TargetTable]:
-    """A table for every target that has results, in the order of `TARGETS`.
+    """A table for every target that has results, in the order of the board's.
 
     against: an encoder to compare with. Raises RnnzooError when it is named and absent.
     """
     encoders = sorted({result.encoder for result in board.results})
     if against is not None and against not in encoders:
         raise ParameterError("against", f"found {against!r}, expected one of {', '.join(encoders)}")
-    found = {result.target for result in board.results}
-    return [_target_table(board, target, against) for name, target in TARGETS.items() if name in found]
+    return [_target_table(board, target, against) for target in board.targets]
 
 
 def _target_table(board: Board, target: Target, against: str | None) -> TargetTable:
@@ -83,7 +89,7 @@ def _target_table(board: Board, target: Target, against: str | None) -> TargetTa
     for result in board.results:
         if result.target == target.name:
             grouped.setdefault((result.encoder, result.track), []).append(result)
-    scores = {key: estimate_scores(group, board.rows_of(group[0])) for key, group in grouped.items()}
+    scores = {key: estimate_scores(group, board.rows_of(group[0]), target) for key, group in grouped.items()}
     splits = tuple(board.rows.splits)
     names = tuple(next(iter(scores.values()))[splits[0]])
     baseline = against or next((name for name in BASELINES if any(key[0] == name for key in scores)), None)
@@ -93,7 +99,7 @@ def _target_table(board: Board, target: Target, against: str | None) -> TargetTa
         own = scores[encoder, track]
         difference = {} if reference is None or encoder == baseline else _difference(own, reference, names[0])
         lines.append(_line(board, group, own, difference))
-    sign = -1 if target.better == "higher" else 1
+    sign = -1 if better(names[0]) == "higher" else 1
     # By ood; those that stand alike there, by test.
     lines.sort(key=lambda line: [_rank(line.scores[split][names[0]], sign) for split in reversed(splits)])
     return TargetTable(target, splits, names, baseline, tuple(lines))

@@ -9,8 +9,8 @@ import numpy as np
 from rnnzoo.loaders.benchmark.boards import Board
 from rnnzoo.loaders.benchmark.report.tables import EmulationLine, Line, TargetTable
 from rnnzoo.loaders.benchmark.results import Result
+from rnnzoo.loaders.benchmark.scores import better
 from rnnzoo.loaders.benchmark.statistics import Estimate
-from rnnzoo.loaders.benchmark.targets import TARGETS
 
 ARROWS = {"higher": "↑", "lower": "↓"}
 DATA_MARK = "†"
@@ -46,7 +46,7 @@ def format_table(results: Sequence[Result]) -> str:
         groups.setdefault((result.encoder, result.track, result.target), []).append(result)
     for key, group in groups.items():
         for place, score in enumerate(group[0].scores["ood"]):
-            arrow = ARROWS[TARGETS[key[2]].better] if place == 0 else ""
+            arrow = ARROWS[better(score)] if place == 0 else ""
             values = (_mean_score(group, split, score) for split in ("test", "ood"))
             cells.append(
                 [*(key if place == 0 else ("", "", "")), f"{score} {arrow}".strip(), *map(number, values)]
@@ -62,7 +62,7 @@ def _mean_score(group: Sequence[Result], split: str, score: str) -> float | None
 
 def target_cells(table: TargetTable) -> Cells:
     """One line an encoder: the main score on each split, the difference to the baseline, other scores on ood."""
-    arrow, last = ARROWS[table.target.better], table.splits[-1]
+    arrow, last = ARROWS[table.better], table.splits[-1]
     header = ["encoder", "track", "group", *(f"{table.main} {arrow} {split}" for split in table.splits)]
     if table.baseline:
         header.append(f"{last} less {table.baseline}")
