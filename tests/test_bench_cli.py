@@ -34,6 +34,7 @@ def test_list_names_everything(bench):
     assert code == 0
     assert all(name in out for name in ENCODERS)
     assert "exact task" not in out
+    assert all(name in out for name in ("offsets", "rotation", "weight_decay", "COLUMN:KIND"))
     assert "supervised" in out
     assert "steps=100000" in out
     assert max(map(len, out.splitlines())) <= 80
