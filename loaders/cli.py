@@ -164,8 +164,9 @@ def list_names() -> None:
         said = describe_encoder(location)
         typer.echo(f"{name:24}{said.group}{', of the paper' if said.published else ''}")
         typer.echo(fill(said.summary, 80, initial_indent="    ", subsequent_indent="    "))
-    typer.echo(f"\ntargets of every zoo: {_names(COMMON_TARGETS)}, and any column of its metadata,")
-    typer.echo(f"    COLUMN or COLUMN:KIND with a kind of {', '.join(get_args(TargetKind))}")
+    typer.echo(f"\ntargets of every zoo: {_names(COMMON_TARGETS)}")
+    typer.echo("    and any column of its metadata as COLUMN or COLUMN:KIND;")
+    typer.echo(f"    a kind is one of {', '.join(get_args(TargetKind))}")
     for name in family_names():
         typer.echo(f"targets of {name}: {_names(find_family(name).targets)}")
     typer.echo(f"tracks:  {', '.join(TRACKS)}")
