@@ -221,7 +221,7 @@ def test_leakage_is_there_to_be_seen(language_zoo, tmp_path):
         ({"protocol": "lax"}, r"protocol: found 'lax', expected one of strict, paper"),
         ({"preset": "huge"}, r"preset: found 'huge', expected one of quick, paper"),
         ({"encoder": "nothing"}, "encoder: found 'nothing', expected one of layer_statistics"),
-        ({"encoder": "flat_mlp(widths=3)"}, "could not be made from a population"),
+        ({"encoder": "flat_mlp(widths=3)"}, "could not be made"),
         ({"encoder": "nowhere:Class"}, "could not be imported"),
         ({"encoder": "greedy_decode", "targets": ("step",)}, "can only say something of offsets"),
         ({"seeds": 0}, "seeds: found 0"),

@@ -94,7 +94,7 @@ def test_near_misses_of_the_sign_flip_move_the_graph_network(population, cell):
 def test_gauges_are_fixed_without_changing_the_rnn(population, cell):
     weights = fresh_weights(population.spec, 3)
     inputs = torch.eye(6, dtype=torch.float64)[torch.arange(12).view(2, 6) % 6]
-    fixed = fix_gauges(population.spec, weights, reads_tokens=True)
+    fixed = fix_gauges(population.spec, weights, sums_to_one=True)
     before, after = (rnn_forward(w, inputs)[0].log_softmax(dim=-1) for w in (weights, fixed))
     assert torch.allclose(before, after, atol=1e-12)
 
