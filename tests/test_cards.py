@@ -46,7 +46,7 @@ def test_the_cards_python_runs(zoo, tmp_path, monkeypatch):
     assert len(stock[stock.index("row = ") :].splitlines()) <= 10
     expected = Zoo(release).model(scope["rows"][-1]["checkpoint_id"])
     inputs = torch.randn(3, 7, expected.spec.input_size)
-    hidden, _ = scope["lstm"](inputs)
+    hidden, _ = scope["rnn"](inputs)
     torch.testing.assert_close(scope["head"](hidden), expected(inputs)[0], rtol=0, atol=0)
     assert scope["logits"].shape == (1, 5, expected.spec.output_size)
     exec(ours, scope)

@@ -30,7 +30,8 @@ def builder(monkeypatch, capsys):
 
 def test_build_verify_and_info(builder, tmp_path):
     zoo = tmp_path / "zoo"
-    code, out, err = builder("build", "formal_languages", "--out", zoo, *QUICK)
+    command = ["build", "formal_languages", "--out", zoo, *QUICK, "--cell", "gru", "--num-layers", "1"]
+    code, out, err = builder(*command)
     assert code == 0, err
     assert "4 runs of 3 steps with kernel torch-cpu" in out
     assert "finished" in out
@@ -42,8 +43,9 @@ def test_build_verify_and_info(builder, tmp_path):
     assert code == 0, err
     assert "L(" not in out
     assert "4 runs of 3 steps" in out
+    assert "1-layer gru with 4 units" in out
     assert (zoo / "overview.png").stat().st_size > 20_000
-    code, out, err = builder("build", "formal_languages", "--out", zoo, *QUICK)
+    code, out, err = builder(*command)
     assert code == 0
     assert "holds a finished zoo" in out
 

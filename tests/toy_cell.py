@@ -1,7 +1,5 @@
 """A cell that the product does not have, written as one is added: no sign flip of its units leaves it in place."""
 
-from functools import partial
-
 import torch
 from torch import Tensor, nn
 
@@ -15,10 +13,12 @@ def relu_step(input_part: Tensor, recurrent_part: Tensor, state: State) -> State
 
 RELU = Cell(
     name="relu",
+    title="ReLU RNN",
     gates=("h",),
     state_variables=("h",),
     odd_gates=(),
     split_bias_gates=("h",),
-    torch_module=partial(nn.RNN, nonlinearity="relu"),
+    torch_module=nn.RNN,
+    torch_options={"nonlinearity": "relu"},
     step=relu_step,
 )

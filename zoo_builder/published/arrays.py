@@ -24,12 +24,15 @@ from numpy.typing import NDArray
 
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import RNNSpec
+from rnnzoo.zoo_builder.rnn.cells import LSTM
 from rnnzoo.zoo_builder.storage.files import file_in, read_json
 from rnnzoo.zoo_builder.tasks import installed_families
 from rnnzoo.zoo_builder.tasks.family import TaskFamily
 from rnnzoo.zoo_builder.tasks.published import PublishedForm
 
 ARGS = "args.json"
+PUBLISHED_CELL = LSTM
+"""The cell of all RNNs in the published arrays, which do not name one."""
 MOST_UNITS = 1024
 MOST_LAYERS = 64
 MOST_ROWS = 10_000_000
@@ -137,16 +140,17 @@ def _open(folder: Path, name: str, dtype: str, shape: tuple[int | None, ...]) ->
 
 
 def _find_spec(folder: Path, args: dict[str, Any], inputs: int, outputs: int, parameters: int) -> RNNSpec:
-    """The LSTM with this number of parameters: of the sizes in args.json, or else of the likeliest depth."""
+    """The RNN with this number of parameters: of the sizes in args.json, or else of the likeliest depth."""
     hidden, layers = args.get("hidden_size"), args.get("num_layers")
     units = [hidden] if isinstance(hidden, int) else range(1, MOST_UNITS + 1)
     depths = [layers] if isinstance(layers, int) else LIKELY_LAYERS
     for depth in depths if max(depths) <= MOST_LAYERS else ():
         for size in units:
-            spec = RNNSpec(inputs, size, outputs, depth)
+            spec = RNNSpec(inputs, size, outputs, depth, PUBLISHED_CELL.name)
             if spec.num_parameters == parameters:
                 return spec
     raise RnnzooError(
-        f"{folder / 'parameters.npy'}: found {parameters} parameters, expected those of an LSTM with {inputs} "
-        f"inputs, a head of {outputs} outputs, {hidden or 'any number of'} units and {layers or '1 to 4'} layers"
+        f"{folder / 'parameters.npy'}: found {parameters} parameters, expected those of an {PUBLISHED_CELL.title} "
+        f"with {inputs} inputs, a head of {outputs} outputs, {hidden or 'any number of'} units and "
+        f"{layers or '1 to 4'} layers"
     )

@@ -14,7 +14,7 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from rnnzoo.zoo_builder.errors import RnnzooError
-from rnnzoo.zoo_builder.published.arrays import ARGS
+from rnnzoo.zoo_builder.published.arrays import ARGS, PUBLISHED_CELL
 from rnnzoo.zoo_builder.rnn import rnn_forward, unflatten_weights
 from rnnzoo.zoo_builder.storage.files import file_in
 from rnnzoo.zoo_builder.storage.manifest import Manifest, read_manifest, read_metadata, write_json
@@ -31,13 +31,19 @@ def export_zoo(zoo: Path, out: Path, progress: Callable[[int], None] = lambda ro
     """Write the zoo in `zoo` as arrays to the new folder `out`; returns the number of rows.
 
     Rows are sorted by (run, step). A step counts the updates taken, as in the zoo, which args.json says.
-    Raises RnnzooError for what is no finished zoo, for a folder that exists, and for a zoo of a family that the
-    original release does not have.
+    Raises RnnzooError for what is no finished zoo, for a folder that exists, and for a zoo of a family or cell that
+    the original release does not have.
     """
     manifest = read_manifest(zoo)
     form = find_family(manifest.config["family"]).published
     if form is None:
         raise RnnzooError(f"{zoo}: the original release has no zoo of the family {manifest.config['family']!r}")
+    cell = manifest.rnn_spec().cell
+    if cell != PUBLISHED_CELL.name:
+        raise RnnzooError(
+            f"{zoo}: cell: found {cell!r}, expected {PUBLISHED_CELL.name!r}: the published arrays hold "
+            f"{PUBLISHED_CELL.title}s alone"
+        )
     if out.exists():
         raise RnnzooError(f"{out}: exists; expected the name of a new folder")
     table = read_metadata(zoo, manifest).sort_by([("run_id", "ascending"), ("step", "ascending")])

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from rnnzoo import command_line
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.release.parquet import FOLDERS, ZooTables
+from rnnzoo.zoo_builder.rnn import CELLS, Cell
 from rnnzoo.zoo_builder.splits import SPLITS
 from rnnzoo.zoo_builder.storage.manifest import Manifest, read_manifest, read_splits
 from rnnzoo.zoo_builder.storage.schema import metadata_file
@@ -167,6 +168,8 @@ def _facts(tables: ZooTables, repo_id: str, configs: list[str]) -> dict[str, Any
         "source": manifest.config["source"],
         "config": manifest.config,
         "spec": spec,
+        "cell": CELLS[spec.cell],
+        "torch_call": torch_call(CELLS[spec.cell]),
         "configs": configs,
         "tag": f"v{manifest.format_version}.0.0",
         "checkpoints": len(everything),
@@ -188,6 +191,17 @@ def _facts(tables: ZooTables, repo_id: str, configs: list[str]) -> dict[str, Any
         "citation": CITATION,
         "split": tables.splits[0],
     }
+
+
+def torch_call(cell: Cell) -> str:
+    """The line of Python that makes a cell's layers in torch, of `sizes`.
+
+    >>> torch_call(CELLS["gru"])
+    'torch.nn.GRU(*sizes, batch_first=True)'
+    """
+    options = {"batch_first": True, **cell.torch_options}
+    given = ", ".join(f"{name}={value!r}" for name, value in options.items())
+    return f"torch.nn.{cell.torch_module.__name__}(*sizes, {given})"
 
 
 def columns_table(schema: pa.Schema) -> str:

@@ -6,8 +6,9 @@ its G gates in PyTorch's order. `CELLS` has every cell; nothing outside `rnn` as
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,25 +22,28 @@ class Cell:
     """A recurrent cell: its step, and what parameters, symmetries and encoders derive from it.
 
     name: the first part of its parameters' names, `<name>.weight_ih_l0`.
+    title: what people call one.
     gates: names of the blocks along the first axis of every recurrent parameter, in PyTorch's order.
     state_variables: names of what a layer carries from step to step, h first.
     odd_gates: gates whose pre-activation changes sign when a unit's state does; empty where the cell admits no
         sign flip.
     split_bias_gates: gates in which only the sum b_ih + b_hh matters.
-    torch_module: the module of torch that computes the same.
+    torch_module, torch_options: the module of torch that computes the same, made with these options.
     step: (input part, recurrent part, state) -> next state.
     step_from_sum: the same from the sum of the two parts, for cells that see no more: one matrix product adds up
         both. None where the cell needs them apart.
     """
 
     name: str
+    title: str
     gates: tuple[str, ...]
     state_variables: tuple[str, ...]
     odd_gates: tuple[str, ...]
     split_bias_gates: tuple[str, ...]
-    torch_module: Callable[..., nn.RNNBase]
+    torch_module: type[nn.Module]
     step: Callable[[Tensor, Tensor, State], State]
     step_from_sum: Callable[[Tensor, State], State] | None = None
+    torch_options: Mapping[str, Any] = field(default_factory=dict)
 
     def to_torch(self, state: State | None) -> State | Tensor | None:
         """A state as `torch_module` takes it: a tuple for several variables, a tensor for one."""
@@ -89,6 +93,7 @@ def tanh_step_from_sum(gates: Tensor, state: State) -> State:
 
 LSTM = Cell(
     name="lstm",
+    title="LSTM",
     gates=("i", "f", "g", "o"),
     state_variables=("h", "c"),
     odd_gates=("g",),
@@ -99,6 +104,7 @@ LSTM = Cell(
 )
 GRU = Cell(
     name="gru",
+    title="GRU",
     gates=("r", "z", "n"),
     state_variables=("h",),
     odd_gates=("n",),
@@ -108,6 +114,7 @@ GRU = Cell(
 )
 TANH = Cell(
     name="tanh",
+    title="tanh RNN",
     gates=("h",),
     state_variables=("h",),
     odd_gates=("h",),

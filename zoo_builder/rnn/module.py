@@ -21,9 +21,9 @@ class RNNModule(nn.Module):
     def __init__(self, spec: RNNSpec) -> None:
         super().__init__()
         self.spec = spec
-        layers = CELLS[spec.cell].torch_module(
-            spec.input_size, spec.hidden_size, spec.num_layers, batch_first=True
-        )
+        cell = CELLS[spec.cell]
+        sizes = (spec.input_size, spec.hidden_size, spec.num_layers)
+        layers = cell.torch_module(*sizes, batch_first=True, **cell.torch_options)
         self.add_module(spec.cell, layers)
         self.head = nn.Linear(spec.hidden_size, spec.output_size)
 

@@ -13,7 +13,7 @@ from rnnzoo.loaders.benchmark.boards import Board, read_results
 from rnnzoo.loaders.benchmark.protocol import PROTOCOLS
 from rnnzoo.loaders.benchmark.report import COMMITTED
 from rnnzoo.loaders.benchmark.report.tables import EmulationLine, Line, TargetTable, emulation_lines, target_tables
-from rnnzoo.loaders.benchmark.report.text import ARROWS, NOTE_DATA, Cells, markdown, marked, number
+from rnnzoo.loaders.benchmark.report.text import ARROWS, NOTE_DATA, Cells, markdown, marked, number, rnns_of
 from rnnzoo.loaders.benchmark.results import ROWS, Result, read_rows, write_leakage, write_rows
 from rnnzoo.loaders.benchmark.statistics import Estimate
 from rnnzoo.zoo_builder.errors import RnnzooError
@@ -26,8 +26,9 @@ def baselines_markdown(board: Board) -> str:
     """A sentence on what was measured, and a line for every encoder and track: main scores on test / ood."""
     tables, emulations = target_tables(board, None), emulation_lines(board)
     config = board.rows.zoo_config
+    rnns = f" ({rnns_of(config)})" if "cell" in config else ""
     parts = [
-        f"Scores of `zoo-bench` on a zoo of {config['runs']} runs of {config['steps']} steps, "
+        f"Scores of `zoo-bench` on a zoo of {config['runs']} runs of {config['steps']} steps{rnns}, "
         f"protocol `{board.rows.protocol}`, means over seeds: unseen tasks of `test` / `ood`.",
         markdown(_cells(tables, emulations), left=2),
     ]

@@ -18,7 +18,7 @@ from rnnzoo.loaders.benchmark.report.tables import (
     emulation_lines,
     target_tables,
 )
-from rnnzoo.loaders.benchmark.report.text import ARROWS, NOTE_DATA, leakage_cells, number, with_interval
+from rnnzoo.loaders.benchmark.report.text import ARROWS, NOTE_DATA, leakage_cells, number, rnns_of, with_interval
 from rnnzoo.loaders.benchmark.results import Emulation, Result
 from rnnzoo.loaders.benchmark.statistics import Estimate
 
@@ -52,6 +52,8 @@ class BoardTables:
         config = rows.zoo_config
         facts = [("zoo", f"{rows.zoo}, preset {config.get('preset') or 'none'}")]
         facts += [(name, f"{config[name]:,}") for name in ("runs", "steps") if isinstance(config.get(name), int)]
+        if "cell" in config:
+            facts.append(("RNNs", rnns_of(config)))
         for name, split in rows.splits.items():
             shown = (
                 f"{len(split.step):,} checkpoints of {len(set(split.run)):,} runs, {len(set(split.task)):,} tasks"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -58,6 +59,11 @@ def _mean_score(group: Sequence[Result], split: str, score: str) -> float | None
     found = (result.scores.get(split, {}).get(score) for result in group)
     values = [value for value in found if value is not None]
     return float(np.mean(values)) if values else None
+
+
+def rnns_of(config: Mapping[str, Any]) -> str:
+    """The RNNs of a zoo with this config, for people."""
+    return f"{config.get('num_layers')}-layer {config.get('cell')} with {config.get('hidden_size')} units"
 
 
 def target_cells(table: TargetTable) -> Cells:
