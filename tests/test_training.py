@@ -1,10 +1,10 @@
-"""The training loop and the reference kernel against torch.nn.LSTM with torch.optim.AdamW."""
+"""The training loop and the reference kernel against torch's own recurrent layers with torch.optim.AdamW."""
 
 import numpy as np
 import pytest
 import torch
 
-from rnnzoo.zoo_builder.rnn import RNNModule, RNNSpec, init_parameters, unflatten_weights
+from rnnzoo.zoo_builder.rnn import CELLS, RNNModule, RNNSpec, init_parameters, unflatten_weights
 from rnnzoo.zoo_builder.tasks.formal_languages.family import FormalLanguages
 from rnnzoo.zoo_builder.tasks.sequential_images.family import SequentialImages
 from rnnzoo.zoo_builder.tasks.sequential_images.images import Images
@@ -31,22 +31,23 @@ def make_runs(family, count, **settings):
     ]
 
 
-def spec_of(family, hidden=8):
-    return RNNSpec(family.encoding.input_size, hidden, family.output_size)
+def spec_of(family, cell="lstm", hidden=8):
+    return RNNSpec(family.encoding.input_size, hidden, family.output_size, cell=cell)
 
 
-def train(family, runs, schedule, kernel=None, **options):
-    return list(train_runs(kernel or TorchKernel(), spec_of(family), family, runs, schedule, **options))
+def train(family, runs, schedule, kernel=None, cell="lstm", **options):
+    return list(train_runs(kernel or TorchKernel(), spec_of(family, cell), family, runs, schedule, **options))
 
 
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
-def test_training_is_that_of_torch(family):
+def test_training_is_that_of_torch(family, cell):
     run = make_runs(family, 3, scale=0.5, decay=0.1)[2]
     schedule = Schedule(steps=12, batch_size=4, checkpoints=(0, 5, 12), learning_rate=RATES)
-    ours = train(family, [run], schedule)
+    ours = train(family, [run], schedule, cell=cell)
     assert [checkpoint.step for checkpoint in ours] == [0, 5, 12]
 
-    spec = spec_of(family)
+    spec = spec_of(family, cell)
     module = RNNModule.of_weights(unflatten_weights(spec, init_parameters(spec, [run.seed])[0]))
     optimiser = torch.optim.AdamW(module.parameters(), lr=1.0, weight_decay=run.weight_decay)
     data = run_data(family, [run.task])

@@ -31,8 +31,8 @@ def export_zoo(zoo: Path, out: Path, progress: Callable[[int], None] = lambda ro
     """Write the zoo in `zoo` as arrays to the new folder `out`; returns the number of rows.
 
     Rows are sorted by (run, step). A step counts the updates taken, as in the zoo, which args.json says.
-    Raises RnnzooError for what is no finished zoo, for a folder that exists, and for a zoo of a family or cell that
-    the original release does not have.
+    Raises RnnzooError for what is no finished zoo, for a folder that exists, and for a zoo of a family or of a
+    cell that the original release does not have.
     """
     manifest = read_manifest(zoo)
     form = find_family(manifest.config["family"]).published
