@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from rnnzoo.loaders.benchmark.results import (
+from rnnzoo.loaders.benchmark.prediction.scores import score
+from rnnzoo.loaders.benchmark.results.files import (
     Emulation,
     Leakage,
     Readout,
@@ -19,7 +20,6 @@ from rnnzoo.loaders.benchmark.results import (
     write_result,
     write_rows,
 )
-from rnnzoo.loaders.benchmark.scores import score
 from rnnzoo.zoo_builder.tasks import ZOOS
 from rnnzoo.zoo_builder.tasks.target import COMMON_TARGETS
 

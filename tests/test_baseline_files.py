@@ -6,11 +6,11 @@ import shutil
 import pytest
 from synthetic_results import make_rows, write_results
 
-from rnnzoo.loaders.benchmark.baseline_files import read_baseline
-from rnnzoo.loaders.benchmark.boards import read_results
 from rnnzoo.loaders.benchmark.report import COMMITTED, make_report
 from rnnzoo.loaders.benchmark.report.baselines import commit_results, write_tables
-from rnnzoo.loaders.benchmark.results import write_rows
+from rnnzoo.loaders.benchmark.results.baseline import read_baseline
+from rnnzoo.loaders.benchmark.results.board import read_results
+from rnnzoo.loaders.benchmark.results.files import write_rows
 from rnnzoo.zoo_builder.errors import RnnzooError
 
 ZOO = "formal_languages"

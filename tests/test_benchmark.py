@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from rnnzoo.loaders.benchmark import Request, read_result, run_benchmark
-from rnnzoo.loaders.benchmark.boards import read_results
-from rnnzoo.loaders.benchmark.heads import TargetHead
-from rnnzoo.loaders.benchmark.leakage import measure_leakage
+from rnnzoo.loaders.benchmark.prediction.heads import TargetHead
+from rnnzoo.loaders.benchmark.prediction.leakage import measure_leakage
+from rnnzoo.loaders.benchmark.prediction.readout import fit_readout
+from rnnzoo.loaders.benchmark.prediction.scores import score
+from rnnzoo.loaders.benchmark.prediction.targets import choose_targets
 from rnnzoo.loaders.benchmark.protocol import partition
-from rnnzoo.loaders.benchmark.readout import fit_readout
 from rnnzoo.loaders.benchmark.report.tables import target_tables
-from rnnzoo.loaders.benchmark.results import read_emulation, read_leakage, read_rows
-from rnnzoo.loaders.benchmark.scores import score
-from rnnzoo.loaders.benchmark.targets import choose_targets
+from rnnzoo.loaders.benchmark.results.board import read_results
+from rnnzoo.loaders.benchmark.results.files import read_emulation, read_leakage, read_rows
 from rnnzoo.loaders.encoders import ENCODERS
 from rnnzoo.loaders.encoders.base import check_encoder, find_encoder, load_encoder, parse_encoder_name
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
@@ -147,13 +147,15 @@ def test_the_same_request_does_nothing_twice_and_the_same_again_elsewhere(langua
     (path,) = run_benchmark(asked)
     before = path.read_bytes()
     with monkeypatch.context() as patched:
-        patched.setattr("rnnzoo.loaders.benchmark.run.run_job", lambda *_: pytest.fail("done again"))
+        patched.setattr("rnnzoo.loaders.benchmark.executors.run_job", lambda *_: pytest.fail("done again"))
         run_benchmark(asked)
     assert path.read_bytes() == before
 
     # More targets need no new training: the encoder is read back, and gives the same results.
     path.unlink()
-    monkeypatch.setattr("rnnzoo.loaders.benchmark.jobs.train_emulation", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(
+        "rnnzoo.loaders.benchmark.tracks.emulation.train_emulation", lambda *_: pytest.fail("trained again")
+    )
     run_benchmark(dataclasses.replace(asked, targets=("accuracy", "step")))
     first, second = json.loads(before), json.loads(path.read_bytes())
     assert first["predictions"] == second["predictions"]

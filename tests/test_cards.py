@@ -12,8 +12,8 @@ from huggingface_hub import DatasetCard
 from synthetic_results import write_results
 
 from rnnzoo.loaders import Zoo
-from rnnzoo.loaders.benchmark.boards import read_results
 from rnnzoo.loaders.benchmark.report.baselines import baselines_markdown
+from rnnzoo.loaders.benchmark.results.board import read_results
 from rnnzoo.zoo_builder.cli import main
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.release import release_zoo, render_card

@@ -9,10 +9,19 @@ import numpy as np
 import pytest
 from synthetic_results import SKILLS, make_emulation, make_result, make_rows, write_results
 
-from rnnzoo.loaders.benchmark.boards import merge_committed, read_results
+from rnnzoo.loaders.benchmark.prediction.scores import score
 from rnnzoo.loaders.benchmark.report import format_table, make_report
+from rnnzoo.loaders.benchmark.report.statistics import (
+    Estimate,
+    draw_runs,
+    draw_seeds,
+    estimate_mean,
+    estimate_scores,
+    paired_difference,
+)
 from rnnzoo.loaders.benchmark.report.text import number, with_interval
-from rnnzoo.loaders.benchmark.results import (
+from rnnzoo.loaders.benchmark.results.board import merge_committed, read_results
+from rnnzoo.loaders.benchmark.results.files import (
     Leakage,
     board_folder,
     emulation_path,
@@ -25,15 +34,6 @@ from rnnzoo.loaders.benchmark.results import (
     write_leakage,
     write_result,
     write_rows,
-)
-from rnnzoo.loaders.benchmark.scores import score
-from rnnzoo.loaders.benchmark.statistics import (
-    Estimate,
-    draw_runs,
-    draw_seeds,
-    estimate_mean,
-    estimate_scores,
-    paired_difference,
 )
 from rnnzoo.zoo_builder.errors import RnnzooError
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
-from rnnzoo.loaders.benchmark.scores import better, kendall_tau, score
+from rnnzoo.loaders.benchmark.prediction.scores import better, kendall_tau, score
 from rnnzoo.zoo_builder.tasks.target import Target
 
 ROWS, REPLICATES = 40, 25

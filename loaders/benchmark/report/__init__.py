@@ -5,7 +5,6 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-from rnnzoo.loaders.benchmark.boards import Board, merge_committed, read_results
 from rnnzoo.loaders.benchmark.report.page import BoardTables, render_page
 from rnnzoo.loaders.benchmark.report.text import (
     NOTE_DATA,
@@ -16,6 +15,7 @@ from rnnzoo.loaders.benchmark.report.text import (
     markdown,
     target_cells,
 )
+from rnnzoo.loaders.benchmark.results.board import Board, merge_committed, read_results
 from rnnzoo.zoo_builder.storage.shards import write_file
 
 __all__ = ["format_table", "make_report"]

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rnnzoo.loaders.benchmark.baseline_files import write_baseline
-from rnnzoo.loaders.benchmark.boards import Board, read_results
 from rnnzoo.loaders.benchmark.protocol import PROTOCOLS
 from rnnzoo.loaders.benchmark.report import COMMITTED
+from rnnzoo.loaders.benchmark.report.statistics import Estimate
 from rnnzoo.loaders.benchmark.report.tables import EmulationLine, Line, TargetTable, emulation_lines, target_tables
 from rnnzoo.loaders.benchmark.report.text import ARROWS, NOTE_DATA, Cells, markdown, marked, number, rnns_of
-from rnnzoo.loaders.benchmark.results import ROWS, Result, read_rows, write_leakage, write_rows
-from rnnzoo.loaders.benchmark.statistics import Estimate
+from rnnzoo.loaders.benchmark.results.baseline import write_baseline
+from rnnzoo.loaders.benchmark.results.board import Board, read_results
+from rnnzoo.loaders.benchmark.results.files import ROWS, Result, read_rows, write_leakage, write_rows
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.storage.shards import write_file
 

@@ -10,8 +10,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from rnnzoo.loaders.benchmark.boards import Board
 from rnnzoo.loaders.benchmark.report import plots
+from rnnzoo.loaders.benchmark.report.statistics import Estimate
 from rnnzoo.loaders.benchmark.report.tables import (
     EmulationLine,
     TargetTable,
@@ -19,8 +19,8 @@ from rnnzoo.loaders.benchmark.report.tables import (
     target_tables,
 )
 from rnnzoo.loaders.benchmark.report.text import ARROWS, NOTE_DATA, leakage_cells, number, rnns_of, with_interval
-from rnnzoo.loaders.benchmark.results import Emulation, Result
-from rnnzoo.loaders.benchmark.statistics import Estimate
+from rnnzoo.loaders.benchmark.results.board import Board
+from rnnzoo.loaders.benchmark.results.files import Emulation, Result
 
 TEMPLATE = "page.html.jinja"
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from rnnzoo.loaders.benchmark.boards import Board
-from rnnzoo.loaders.benchmark.results import Emulation, Result
-from rnnzoo.loaders.benchmark.scores import better
-from rnnzoo.loaders.benchmark.statistics import Estimate, estimate_mean, estimate_scores, paired_difference
+from rnnzoo.loaders.benchmark.prediction.scores import better
+from rnnzoo.loaders.benchmark.report.statistics import Estimate, estimate_mean, estimate_scores, paired_difference
+from rnnzoo.loaders.benchmark.results.board import Board
+from rnnzoo.loaders.benchmark.results.files import Emulation, Result
 from rnnzoo.zoo_builder.errors import ParameterError
 from rnnzoo.zoo_builder.tasks.target import Target
 

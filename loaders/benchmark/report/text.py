@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from rnnzoo.loaders.benchmark.boards import Board
+from rnnzoo.loaders.benchmark.prediction.scores import better
+from rnnzoo.loaders.benchmark.report.statistics import Estimate
 from rnnzoo.loaders.benchmark.report.tables import EmulationLine, Line, TargetTable
-from rnnzoo.loaders.benchmark.results import Result
-from rnnzoo.loaders.benchmark.scores import better
-from rnnzoo.loaders.benchmark.statistics import Estimate
+from rnnzoo.loaders.benchmark.results.board import Board
+from rnnzoo.loaders.benchmark.results.files import Result
 
 ARROWS = {"higher": "↑", "lower": "↓"}
 DATA_MARK = "†"

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from rnnzoo.loaders.benchmark.prediction.scores import score
+from rnnzoo.loaders.benchmark.prediction.targets import truth_of, used_rows
 from rnnzoo.loaders.benchmark.protocol import Rows
-from rnnzoo.loaders.benchmark.scores import score
-from rnnzoo.loaders.benchmark.targets import truth_of, used_rows
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.zoo_builder.tasks.target import Target
 

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rnnzoo.loaders.benchmark.heads import TargetHead
+from rnnzoo.loaders.benchmark.prediction.heads import TargetHead
+from rnnzoo.loaders.benchmark.prediction.targets import truth_of, used_rows
 from rnnzoo.loaders.benchmark.protocol import Partition
-from rnnzoo.loaders.benchmark.targets import truth_of, used_rows
+from rnnzoo.loaders.benchmark.request import Setting
+from rnnzoo.loaders.benchmark.results.files import CurvePoint, Readout
+from rnnzoo.loaders.benchmark.tracks.embedding import score_predictions
+from rnnzoo.loaders.benchmark.tracks.training_bar import TrainingBar
+from rnnzoo.loaders.encoders.base import load_encoder
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.loaders.training import TrainingObserver, train
 from rnnzoo.loaders.training_config import TrainingConfig
@@ -32,6 +39,29 @@ class Predictor(nn.Module):
 
     def forward(self, weights: dict[str, Tensor]) -> Tensor:
         return self.readout(self.encoder(weights))
+
+
+def predict_end_to_end(
+    loaded: LoadedZoo, setting: Setting, target: Target, seed: int, state: Path, quiet: bool
+) -> dict[str, Any]:
+    """The fields of a `Result` that a training on one target gives. state: where it is saved while under way."""
+    assert setting.training is not None
+    began = time.perf_counter()
+    encoder = load_encoder(setting.encoder, loaded.population, seed)
+    assert isinstance(encoder, nn.Module)
+    with TrainingBar(f"{target.name}, seed {seed}", setting.training.steps, quiet) as bar:
+        found = train_supervised(
+            loaded, encoder, setting.embedding_size, target, setting.parts, setting.training, seed, state, bar
+        )
+    scores = score_predictions(loaded, setting, target, found.predictions)
+    return {
+        "readout": "end to end",
+        "readouts": {"end to end": Readout(validation=found.validation, scores=scores)},
+        "predictions": found.predictions,
+        "scores": scores,
+        "curve": [CurvePoint.model_validate(point) for point in found.curve],
+        "seconds": {"training": time.perf_counter() - began},
+    }
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from rnnzoo.loaders.benchmark.baseline_files import baseline_path, read_baseline
-from rnnzoo.loaders.benchmark.results import (
+from rnnzoo.loaders.benchmark.results.baseline import baseline_path, read_baseline
+from rnnzoo.loaders.benchmark.results.files import (
     EMULATION,
     LEAKAGE,
     ROWS,

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnzoo.loaders.benchmark.results import Result, Rows
-from rnnzoo.loaders.benchmark.scores import score
+from rnnzoo.loaders.benchmark.prediction.scores import score
+from rnnzoo.loaders.benchmark.results.files import Result, Rows
 from rnnzoo.zoo_builder.tasks.target import Target
 
 Array = NDArray[np.float64]

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from rnnzoo.loaders.benchmark.results import (
+from rnnzoo.loaders.benchmark.results.files import (
     Emulation,
     Result,
     ResultsFile,

@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from rnnzoo.loaders.benchmark.heads import TargetHead
+from rnnzoo.loaders.benchmark.prediction.heads import TargetHead
 from rnnzoo.zoo_builder.tasks.target import Target
 
 Array = NDArray[np.float64]

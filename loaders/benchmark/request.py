@@ -1,0 +1,135 @@
+"""What a benchmark is asked for, and what that comes to once zoo and encoder are known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import rnnzoo
+from rnnzoo.loaders.benchmark.prediction.targets import choose_targets
+from rnnzoo.loaders.benchmark.protocol import Partition, partition, zoo_digest
+from rnnzoo.loaders.benchmark.results.files import board_folder
+from rnnzoo.loaders.encoders.base import check_encoder, declared, is_learned, load_encoder
+from rnnzoo.loaders.loaded_zoo import LoadedZoo
+from rnnzoo.loaders.training_config import PRESETS, TRACKS, TrainingConfig
+from rnnzoo.zoo_builder.errors import ParameterError
+from rnnzoo.zoo_builder.tasks.target import Target
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `zoo-bench run` was asked for.
+
+    track: None takes "features" for an encoder without parameters, else "frozen". targets: see `choose_targets`.
+    overrides: fields of the preset's `TrainingConfig`, changed. workers: processes that share the jobs; threads:
+    of each, None to share the cores. device: of the trainings. ray: address of a cluster whose nodes share the
+    jobs instead, each with one thread unless `threads` are given, and `gpus_per_task` of a GPU.
+    """
+
+    zoo: str
+    encoder: str
+    out: Path
+    track: str | None = None
+    protocol: str = "strict"
+    targets: tuple[str | Target, ...] = ()
+    seeds: int = 5
+    preset: str = "quick"
+    overrides: tuple[tuple[str, Any], ...] = ()
+    workers: int = 1
+    threads: int | None = None
+    device: str = "auto"
+    ray: str | None = None
+    gpus_per_task: float | None = None
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all jobs of a benchmark share: a checked request. See `Result` for most fields.
+
+    columns: metadata the encoder reads. readouts: names in `READOUTS`. board: folder of the results.
+    """
+
+    encoder: str
+    group: Any
+    published: bool
+    uses_data: bool
+    columns: tuple[str, ...]
+    readouts: tuple[str, ...]
+    track: Any
+    protocol: str
+    parts: Partition
+    preset: str | None
+    training: TrainingConfig | None
+    parameters: int
+    embedding_size: int
+    zoo: str
+    zoo_digest: str
+    board: Path
+    versions: dict[str, str]
+    command: str
+
+
+def resolve(request: Request, loaded: LoadedZoo) -> tuple[Setting, list[Target]]:
+    """Check a request against its zoo and encoder, and fill in what it leaves open."""
+    encoder = load_encoder(request.encoder, loaded.population)
+    width = check_encoder(encoder, loaded.population)
+    learned = is_learned(encoder)
+    track = request.track or ("frozen" if learned else "features")
+    if track not in TRACKS:
+        raise ParameterError("track", f"found {track!r}, expected one of {', '.join(TRACKS)}")
+    if track != "features" and not learned:
+        raise ParameterError(
+            "track", f"found {track!r}, but {request.encoder} has no parameters; expected features"
+        )
+    parts = partition(loaded, request.protocol)
+    targets = choose_targets(loaded, request.targets)
+    known = declared(encoder, "targets")
+    for target in targets:
+        if known is not None and target.name not in known and request.targets:
+            raise ParameterError(
+                "target",
+                f"found {target.name!r}, but {request.encoder} can only say something of {', '.join(known)}",
+            )
+    targets = [target for target in targets if known is None or target.name in known]
+    if not targets:
+        raise ParameterError(
+            "encoder", f"found {request.encoder}, which says something of {', '.join(known)}, which this zoo lacks"
+        )
+    manifest = loaded.zoo.manifest
+    setting = Setting(
+        encoder=request.encoder,
+        group=declared(encoder, "group"),
+        published=declared(encoder, "published"),
+        uses_data=declared(encoder, "uses_data"),
+        columns=tuple(declared(encoder, "columns")),
+        readouts=tuple(declared(encoder, "readouts")),
+        track=track,
+        protocol=request.protocol,
+        parts=parts,
+        preset=None if track == "features" else request.preset,
+        training=None if track == "features" else _training(request, track),
+        parameters=sum(p.numel() for p in getattr(encoder, "parameters", list)()),
+        embedding_size=width,
+        zoo=manifest.zoo,
+        zoo_digest=zoo_digest(manifest.config),
+        board=board_folder(request.out, manifest.zoo, request.protocol),
+        versions={
+            "rnnzoo": rnnzoo.__version__,
+            "torch": torch.__version__,
+            "scikit-learn": version("scikit-learn"),
+        },
+        command=request.command,
+    )
+    return setting, targets
+
+
+def _training(request: Request, track: str) -> TrainingConfig:
+    presets = PRESETS[track]
+    if request.preset not in presets:
+        raise ParameterError("preset", f"found {request.preset!r}, expected one of {', '.join(presets)}")
+    return replace(presets[request.preset], **dict(request.overrides))

@@ -1,0 +1,1 @@
+"""The files of a results folder, and what they say together."""

@@ -1,0 +1,68 @@
+"""What the results of a folder are about: the checkpoints that are reported on, and their truth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rnnzoo.loaders.benchmark.prediction.leakage import measure_leakage
+from rnnzoo.loaders.benchmark.prediction.targets import truth_of, zoo_targets
+from rnnzoo.loaders.benchmark.request import Setting
+from rnnzoo.loaders.benchmark.results.files import (
+    LEAKAGE,
+    ROWS,
+    Leakage,
+    Rows,
+    SplitRows,
+    read_rows,
+    write_leakage,
+    write_rows,
+)
+from rnnzoo.loaders.loaded_zoo import LoadedZoo
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.tasks.target import Target
+
+
+def describe_rows(loaded: LoadedZoo, setting: Setting, targets: list[Target]) -> None:
+    """What the results are about, and the leakage that splits by task avoid: once for each results folder."""
+    every = _known_targets(loaded, setting, targets)
+    rows = Rows(
+        zoo=setting.zoo,
+        zoo_digest=setting.zoo_digest,
+        zoo_config=loaded.zoo.manifest.config,
+        protocol=setting.protocol,
+        targets=every,
+        splits={name: _split_rows(loaded, chosen, every) for name, chosen in setting.parts.reported.items()},
+    )
+    write_rows(setting.board, rows)
+    if not (setting.board / LEAKAGE).exists():
+        task = every[0]
+        leakage = Leakage(
+            zoo_digest=setting.zoo_digest,
+            encoder="flat weights",
+            target=task.name,
+            readout="nearest neighbour",
+            scores=measure_leakage(loaded, task),
+        )
+        write_leakage(setting.board, leakage)
+
+
+def _known_targets(loaded: LoadedZoo, setting: Setting, asked: list[Target]) -> list[Target]:
+    """The zoo's targets, those of the user's own that the board has already, and those asked for."""
+    found = read_rows(setting.board) if (setting.board / ROWS).exists() else None
+    before = found.targets if found is not None and found.zoo_digest == setting.zoo_digest else []
+    known: dict[str, Target] = {}
+    for target in (*zoo_targets(loaded), *before, *asked):
+        if known.setdefault(target.name, target) != target:
+            raise RnnzooError(
+                f"{setting.board / ROWS}: found {known[target.name]}, expected {target}; choose another folder"
+            )
+    return list(known.values())
+
+
+def _split_rows(loaded: LoadedZoo, rows: Any, targets: list[Target]) -> SplitRows:
+    return SplitRows(
+        run=loaded.column("run_id")[rows].tolist(),
+        task=loaded.column("task_id")[rows].tolist(),
+        step=loaded.column("step")[rows].tolist(),
+        targets={target.name: truth_of(loaded, target, rows).tolist() for target in targets},
+    )

@@ -1,0 +1,1 @@
+"""What a job does on each track, from an encoder to predictions."""

@@ -1,0 +1,133 @@
+"""The frozen track's encoder: trained by emulation once, and kept with what was found out about it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from rnnzoo.loaders.benchmark.request import Setting
+from rnnzoo.loaders.benchmark.results.files import (
+    CurvePoint,
+    Emulation,
+    emulation_path,
+    read_emulation,
+    write_emulation,
+)
+from rnnzoo.loaders.benchmark.tracks.embedding import embed
+from rnnzoo.loaders.benchmark.tracks.training_bar import TrainingBar
+from rnnzoo.loaders.emulation import (
+    Emulator,
+    EncoderEmulator,
+    emulated_performance,
+    emulation_losses,
+    train_emulation,
+)
+from rnnzoo.loaders.encoders.base import load_encoder
+from rnnzoo.loaders.loaded_zoo import LoadedZoo
+from rnnzoo.zoo_builder.errors import RnnzooError
+
+PERFORMERS = 48
+"""Checkpoints of a split whose task performance is compared with their emulation's, all of the last step."""
+
+
+def emulated_encoder(loaded: LoadedZoo, setting: Setting, seed: int, quiet: bool) -> nn.Module:
+    """The encoder of a finished training by emulation: read from its files, or trained now."""
+    assert setting.training is not None
+    training = setting.training
+    path = emulation_path(setting.board, setting.encoder, seed)
+    state, kept = path.with_suffix(".pt"), path.with_suffix(".safetensors")
+    encoder = load_encoder(setting.encoder, loaded.population, seed)
+    assert isinstance(encoder, nn.Module)
+    if path.exists() and kept.exists():
+        found = read_emulation(path)
+        if (found.training, found.zoo_digest) != (training.to_dict(), setting.zoo_digest):
+            raise RnnzooError(
+                f"{path}: found the training {found.training} on zoo {found.zoo_digest}, expected "
+                f"{training.to_dict()} on zoo {setting.zoo_digest}; choose another folder, or delete it"
+            )
+        emulator = Emulator(loaded.zoo.spec, training.emulator_hidden, training.emulator_layers)
+        EncoderEmulator(encoder, emulator).load_state_dict(load_file(kept))
+        return encoder
+    began = time.perf_counter()
+    rows = {"train": setting.parts.train, "validation": setting.parts.validation}
+    with TrainingBar(f"emulation, seed {seed}", training.steps, quiet) as bar:
+        emulation, curve = train_emulation(loaded, encoder, rows, training, seed, state, bar)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: tensor.contiguous() for name, tensor in emulation.state_dict().items()}, kept)
+    write_emulation(
+        setting.board, _emulation_file(loaded, setting, emulation, curve, seed, time.perf_counter() - began)
+    )
+    state.unlink(missing_ok=True)
+    return encoder
+
+
+def _emulation_file(
+    loaded: LoadedZoo,
+    setting: Setting,
+    emulation: EncoderEmulator,
+    curve: list[dict[str, float]],
+    seed: int,
+    seconds: float,
+) -> Emulation:
+    assert setting.training is not None
+    reported = setting.parts.reported
+    measured = {"validation": setting.parts.validation, **reported}
+    losses: dict[str, float | None] = {
+        split: float(emulation_losses(loaded, emulation, rows, setting.training).mean())
+        for split, rows in measured.items()
+        if len(rows)
+    }
+    return Emulation(
+        zoo=setting.zoo,
+        zoo_digest=setting.zoo_digest,
+        encoder=setting.encoder,
+        seed=seed,
+        preset=setting.preset,
+        training=setting.training.to_dict(),
+        parameters=setting.parameters,
+        curve=[CurvePoint.model_validate(point) for point in curve],
+        losses=losses,
+        performance={split: _performance(loaded, emulation, rows) for split, rows in reported.items()},
+        map=_embedding_map(loaded, setting, emulation.encoder),
+        probes=_probes(loaded, emulation.encoder, reported),
+        seconds={"training": seconds},
+        versions=setting.versions,
+        command=setting.command,
+    )
+
+
+def _performance(loaded: LoadedZoo, emulation: EncoderEmulator, rows: NDArray[np.int64]) -> dict[str, Any]:
+    steps = loaded.column("step")[rows]
+    found = emulated_performance(loaded, emulation, rows[steps == steps.max()][:PERFORMERS])
+    pairs = [[original, emulated] for original, emulated in zip(found["original"], found["emulated"], strict=True)]
+    return {
+        "original": float(np.mean(found["original"])),
+        "emulated": float(np.mean(found["emulated"])),
+        "per checkpoint": pairs,
+    }
+
+
+def _embedding_map(loaded: LoadedZoo, setting: Setting, encoder: nn.Module) -> dict[str, Any]:
+    """The two main components of the embeddings of the reported rows; the directions are those of training."""
+    trained = embed(loaded, encoder, setting.parts.train, setting.columns)
+    _, _, directions = np.linalg.svd(trained - trained.mean(axis=0), full_matrices=False)
+    return {
+        split: (embed(loaded, encoder, rows, setting.columns) - trained.mean(axis=0)) @ directions[:2].T
+        for split, rows in setting.parts.reported.items()
+    }
+
+
+@torch.no_grad()
+def _probes(loaded: LoadedZoo, encoder: nn.Module, reported: dict[str, NDArray[np.int64]]) -> Any:
+    """What a probing encoder feeds one RNN, the last that is reported: [K, T, D]; None for other encoders."""
+    probing: Any = encoder
+    if not hasattr(encoder, "probing_inputs"):
+        return None
+    row = torch.from_numpy(list(reported.values())[-1][-1:]).to(loaded.device)
+    return np.round(probing.probing_inputs(loaded.weights(row))[0].cpu().numpy().astype(np.float64), 3)
