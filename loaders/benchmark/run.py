@@ -1,10 +1,10 @@
 """From a request to results: this is the whole story; each step of it has a module of its own.
 
 The request is checked against zoo and encoder (`request.py`), what will be reported on is written down
-(`rows.py`), and what has to be done is done job by job (`executors.py`, `jobs.py`). A job is one seed of one encoder:
-in the features track its readouts, in the frozen track a training by emulation and then the readouts, in the
-supervised track a training for each target (`tracks/`). Its results are files (`results/`); what is there already is
-not done again.
+(`rows.py`), and what has to be done is done job by job (`executors.py`, `jobs.py`). A job is one seed of one
+encoder: in the features track its readouts, in the frozen track a training by emulation and then the readouts, in
+the supervised track a training for each target (`tracks/`). Its results are files (`results/`); what is there
+already is not done again.
 """
 
 from __future__ import annotations
