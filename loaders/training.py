@@ -99,7 +99,13 @@ def _save_state(path, module, optimizer, config, seed, step, curve, best) -> Non
         "optimizer": optimizer.state_dict(),
     }
     with replacing(path) as file:
-        torch.save(state, file)
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:
+            # Torch closes the archive that a Ctrl-C left half written, and fails; that error hides the Ctrl-C.
+            if isinstance(error.__context__, KeyboardInterrupt):
+                raise error.__context__ from None
+            raise
 
 
 def _load_state(path, module, optimizer, config, seed):  # type: ignore[no-untyped-def]

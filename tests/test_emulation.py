@@ -1,13 +1,16 @@
 """Emulation: losses with known answers, an emulator that hears its embedding, training that resumes exactly."""
 
+import contextlib
 import dataclasses
 import errno
+import io
 import os
 
 import numpy as np
 import pytest
 import torch
 
+from rnnzoo.loaders import training
 from rnnzoo.loaders.emulation import (
     LOSSES,
     Emulator,
@@ -192,3 +195,21 @@ def test_the_schedule_warms_up_and_decays():
     assert config.rate(109) < 0.001
     with pytest.raises(RnnzooError, match="steps: found 0"):
         TrainingConfig(steps=0, learning_rate=1.0)
+
+
+def test_ctrl_c_while_a_state_is_saved_stays_ctrl_c(monkeypatch, tmp_path):
+    """Torch's archive writer fails when it is interrupted, and its error must not hide the interruption."""
+
+    class Interrupting(io.BytesIO):
+        def write(self, data):
+            if self.tell() > 100:
+                raise KeyboardInterrupt
+            return super().write(data)
+
+    monkeypatch.setattr("rnnzoo.loaders.training.replacing", lambda path: contextlib.nullcontext(Interrupting()))
+    module = torch.nn.Linear(40, 40)
+    optimizer = torch.optim.AdamW(module.parameters())
+    with pytest.raises(KeyboardInterrupt):
+        training._save_state(
+            tmp_path / "state.pt", module, optimizer, CONFIG, 0, 1, [], (0.5, module.state_dict())
+        )
