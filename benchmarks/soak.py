@@ -131,16 +131,15 @@ class Soak:
 
     def _command(self, folder: Path) -> list[str]:
         options = {
-            "preset": PRESET,
-            **FIELDS,
-            "out": folder,
-            "workers": self._workers,
-            "threads": 1,
-            "device": "cpu",
-            "save_every": 0.2,
+            "--preset": PRESET,
+            "--out": folder,
+            "--workers": self._workers,
+            "--threads": 1,
+            "--device": "cpu",
+            "--save-every": 0.2,
         }
-        pairs = ((f"--{name.replace('_', '-')}", str(value)) for name, value in options.items())
-        return [*COMMAND, "build", ZOO, *(word for pair in pairs for word in pair)]
+        pairs = [*options.items(), *(("--set", f"{name}={value}") for name, value in FIELDS.items())]
+        return [*COMMAND, "build", ZOO, *(str(word) for pair in pairs for word in pair)]
 
     def _check(self, folder: Path, expected: dict[str, bytes]) -> None:
         tally = self.tally

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_builds import tiny_config
 
@@ -61,6 +61,7 @@ def test_positions_add_up(reports, model_steps, resumed, runs):
 positions = st.tuples(st.sampled_from("abc"), st.integers(0, STEPS), st.integers(0, STEPS), st.booleans())
 
 
+@settings(deadline=None)
 @given(st.lists(positions, max_size=30))
 def test_no_count_is_negative_or_more_than_all(found):
     tracker = ProgressTracker(6, STEPS)

@@ -1,31 +1,28 @@
-"""The named zoos, their presets, and the runs that a config stands for."""
+"""The presets of the named zoos, and the configs that they come to."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, overload
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import pyarrow as pa
 from annotated_types import Ge, Gt, Lt
-from numpy.typing import NDArray
 from pydantic import BeforeValidator, ConfigDict, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
 from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
-from rnnzoo.zoo_builder.random_streams import Stream, below, bits
 from rnnzoo.zoo_builder.storage.schema import metadata_schema
 from rnnzoo.zoo_builder.tasks import ZOOS, find_family
 from rnnzoo.zoo_builder.tasks.encodings import Encoding
-from rnnzoo.zoo_builder.tasks.family import Task, TaskFamily
+from rnnzoo.zoo_builder.tasks.family import TaskFamily
 
 if TYPE_CHECKING:  # torch takes seconds; the names of zoos and the fields of a config are asked for without it
     from rnnzoo.zoo_builder.rnn import RNNSpec
     from rnnzoo.zoo_builder.rollouts import EvaluationSettings
-    from rnnzoo.zoo_builder.training.loop import Run, Schedule
+    from rnnzoo.zoo_builder.training.loop import Schedule
 
 PAPER_CHECKPOINTS = (0, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000)
 """The steps at which the paper keeps weights; a shorter build keeps those before its last, and its last."""
@@ -203,65 +200,3 @@ def metadata_columns(config: Mapping[str, Any]) -> pa.Schema:
     family = find_family(config["family"])
     imported = family.published if config["preset"] == IMPORTED else None
     return metadata_schema(pa.schema([*family.columns(), *(imported.columns if imported else [])]))
-
-
-class Runs(Sequence["Run"]):
-    """Some runs of a zoo, each made anew when it is asked for: a million of them are two arrays and a list.
-
-    tasks, seeds: of all runs of the zoo. numbers: which of them stand here, and in which order. A `Runs` pickles
-    as a tuple, without the rest of the zoo.
-    """
-
-    def __init__(
-        self,
-        config: ZooConfig,
-        tasks: Sequence[Task],
-        seeds: NDArray[np.integer[Any]],
-        numbers: NDArray[np.integer[Any]],
-    ) -> None:
-        self._config, self._tasks, self._seeds, self._numbers = config, tasks, seeds, numbers
-
-    def __len__(self) -> int:
-        return len(self._numbers)
-
-    @overload
-    def __getitem__(self, key: int) -> Run: ...
-    @overload
-    def __getitem__(self, key: slice) -> Runs: ...
-    def __getitem__(self, key: int | slice) -> Run | Runs:
-        return self.take(self._numbers[key]) if isinstance(key, slice) else self._run(int(self._numbers[key]))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return tuple, (list(self),)
-
-    @property
-    def tasks(self) -> list[Task]:
-        """The task of each run."""
-        return [self._tasks[number] for number in self._numbers]
-
-    def take(self, numbers: NDArray[np.integer[Any]]) -> Runs:
-        """The zoo's runs with these numbers."""
-        return Runs(self._config, self._tasks, self._seeds, numbers)
-
-    def find(self, run_id: str) -> Run | None:
-        """The zoo's run of this id, if it has one."""
-        digits = run_id.removeprefix("run-")
-        number = int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 12 else len(self._seeds)
-        run = self._run(number) if number < len(self._seeds) else None
-        return run if run is not None and run.run_id == run_id else None
-
-    def _run(self, number: int) -> Run:
-        from rnnzoo.zoo_builder.training.loop import Run
-
-        seed = int(self._seeds[number])
-        scale, decay = (
-            choices[int(below(seed, Stream.RUN_SETTINGS, block, 1, len(choices))[0])]
-            for block, choices in enumerate((self._config.learning_rate_scales, self._config.weight_decays))
-        )
-        return Run(number, f"run-{number:06d}", self._tasks[number], seed, scale, decay)
-
-
-def plan_runs(config: ZooConfig, family: TaskFamily[Any]) -> Runs:
-    """The runs of a zoo. Run r is the same in a zoo of 64 runs and in one of 1000."""
-    seeds = bits(config.seed, Stream.RUN_SEEDS, 0, config.runs) >> 1  # 63 bits: an Arrow int64 holds it
-    return Runs(config, family.tasks(config.runs, config.seed), seeds, np.arange(config.runs))

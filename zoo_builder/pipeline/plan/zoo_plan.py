@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from rnnzoo.zoo_builder.errors import ParameterError
+from rnnzoo.zoo_builder.pipeline.plan.runs import Runs, plan_runs
 from rnnzoo.zoo_builder.rnn import RNNSpec
 from rnnzoo.zoo_builder.splits import SPLITS, Splits, assign_splits
 from rnnzoo.zoo_builder.storage.schema import shard_name
 from rnnzoo.zoo_builder.tasks.family import TaskFamily
 from rnnzoo.zoo_builder.training.loop import Run
-from rnnzoo.zoo_builder.zoos import Runs, ZooConfig, plan_runs
+from rnnzoo.zoo_builder.zoos import ZooConfig
 
 MOST_SHARDS = 65_536
 """In a zoo: its manifest is then some 22 MB, and its folders have no more files than file systems bear well."""

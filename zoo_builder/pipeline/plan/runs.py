@@ -1,0 +1,74 @@
+"""The runs that a config stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnzoo.zoo_builder.random_streams import Stream, below, bits
+from rnnzoo.zoo_builder.tasks.family import Task, TaskFamily
+from rnnzoo.zoo_builder.training.loop import Run
+from rnnzoo.zoo_builder.zoos import ZooConfig
+
+
+class Runs(Sequence[Run]):
+    """Some runs of a zoo, each made anew when it is asked for: a million of them are two arrays and a list.
+
+    tasks, seeds: of all runs of the zoo. numbers: which of them stand here, and in which order. A `Runs` pickles
+    as a tuple, without the rest of the zoo.
+    """
+
+    def __init__(
+        self,
+        config: ZooConfig,
+        tasks: Sequence[Task],
+        seeds: NDArray[np.integer[Any]],
+        numbers: NDArray[np.integer[Any]],
+    ) -> None:
+        self._config, self._tasks, self._seeds, self._numbers = config, tasks, seeds, numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @overload
+    def __getitem__(self, key: int) -> Run: ...
+    @overload
+    def __getitem__(self, key: slice) -> Runs: ...
+    def __getitem__(self, key: int | slice) -> Run | Runs:
+        return self.take(self._numbers[key]) if isinstance(key, slice) else self._run(int(self._numbers[key]))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return tuple, (list(self),)
+
+    @property
+    def tasks(self) -> list[Task]:
+        """The task of each run."""
+        return [self._tasks[number] for number in self._numbers]
+
+    def take(self, numbers: NDArray[np.integer[Any]]) -> Runs:
+        """The zoo's runs with these numbers."""
+        return Runs(self._config, self._tasks, self._seeds, numbers)
+
+    def find(self, run_id: str) -> Run | None:
+        """The zoo's run of this id, if it has one."""
+        digits = run_id.removeprefix("run-")
+        number = int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 12 else len(self._seeds)
+        run = self._run(number) if number < len(self._seeds) else None
+        return run if run is not None and run.run_id == run_id else None
+
+    def _run(self, number: int) -> Run:
+        seed = int(self._seeds[number])
+        scale, decay = (
+            choices[int(below(seed, Stream.RUN_SETTINGS, block, 1, len(choices))[0])]
+            for block, choices in enumerate((self._config.learning_rate_scales, self._config.weight_decays))
+        )
+        return Run(number, f"run-{number:06d}", self._tasks[number], seed, scale, decay)
+
+
+def plan_runs(config: ZooConfig, family: TaskFamily[Any]) -> Runs:
+    """The runs of a zoo. Run r is the same in a zoo of 64 runs and in one of 1000."""
+    seeds = bits(config.seed, Stream.RUN_SEEDS, 0, config.runs) >> 1  # 63 bits: an Arrow int64 holds it
+    return Runs(config, family.tasks(config.runs, config.seed), seeds, np.arange(config.runs))
