@@ -5,12 +5,15 @@
 #   MNIST   a folder with MNIST's IDX files (or set RNNZOO_MNIST_DIR)
 #   DEMO    where the demo's zoos go
 #   JOBS    how many processes run the fast tests side by side
+#   LOWEST_TESTS  what `make test-lowest` runs with the lowest versions that pyproject.toml allows
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 VENV ?= .venv
 DEMO ?= demo
 JOBS ?= 2
+LOWEST := .venv-lowest
+LOWEST_TESTS ?= tests
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 MNIST ?= $(RNNZOO_MNIST_DIR)
@@ -35,7 +38,7 @@ export OPEN_ZOO
 	mkdir -p $@/rnnzoo
 	ln -s ../../rnnzoo/__init__.py ../../rnnzoo/py.typed ../../zoo_builder ../../loaders ../../dataset_cards $@/rnnzoo
 
-.PHONY: demo lint test test-fast test-slow test-cuda clean
+.PHONY: demo lint test test-fast test-slow test-lowest test-cuda clean
 
 $(INSTALLED): pyproject.toml setup.py
 	$(PYTHON) -m venv $(VENV)
@@ -76,8 +79,16 @@ test-fast: $(INSTALLED)
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m "slow and not cuda"
 
+# Where PyPI's torch is too large, another one of the lowest version may be there first: its constraint then holds.
+test-lowest:
+	$(PYTHON) -m venv $(LOWEST)
+	$(PYTHON) tests/lowest_versions.py > $(LOWEST)/constraints.txt
+	PIP_CONSTRAINT=$(LOWEST)/constraints.txt $(LOWEST)/bin/python -m pip install -qq \
+		--editable . pytest pytest-timeout hypothesis
+	$(LOWEST)/bin/python -m pytest -m "not slow and not cuda" $(LOWEST_TESTS)
+
 test-cuda: $(INSTALLED)
 	$(BIN)/python -m pytest -m cuda
 
 clean:
-	rm -rf $(VENV) $(DEMO) .typing build *.egg-info
+	rm -rf $(VENV) $(LOWEST) $(DEMO) .typing build *.egg-info

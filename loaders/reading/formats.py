@@ -18,11 +18,15 @@ import numpy as np
 import pyarrow as pa
 import torch
 from datasets import Features
-from datasets.features.features import register_feature
-from datasets.formatting import NumpyFormatter, TensorFormatter, _register_formatter
-from datasets.formatting.torch_formatter import TorchFormatter
 from numpy.typing import NDArray
 
+from rnnzoo.loaders.reading.private_parts import (
+    NumpyFormatter,
+    TensorFormatter,
+    TorchFormatter,
+    register_feature,
+    register_formatter,
+)
 from rnnzoo.zoo_builder.errors import RnnzooError
 
 
@@ -111,8 +115,8 @@ class FormatName(str):
 FORMATS = {"torch": FormatName("zoo_torch"), "numpy": FormatName("zoo_numpy")}
 """What `load_zoo` calls a format -> its name in `datasets`."""
 
-_register_formatter(ZooTorchFormatter, FORMATS["torch"])
-_register_formatter(ZooNumpyFormatter, FORMATS["numpy"])
+register_formatter(ZooTorchFormatter, FORMATS["torch"])
+register_formatter(ZooNumpyFormatter, FORMATS["numpy"])
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # datasets calls the registration of features experimental
     register_feature(StoredTensor, "StoredTensor")

@@ -12,11 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset, DatasetInfo, NamedSplit
-from datasets.formatting import get_formatter
 from numpy.typing import NDArray
 
 from rnnzoo.loaders.reading.blocks import dataset_features, runs_of_names
 from rnnzoo.loaders.reading.formats import FORMATS, BlockFormatter
+from rnnzoo.loaders.reading.private_parts import chosen_rows, get_formatter
 from rnnzoo.loaders.reading.selection import Filters, Selection, matching_rows
 from rnnzoo.loaders.reading.table import ShardTable, TableRecipe
 from rnnzoo.loaders.source.base import Source
@@ -53,14 +53,14 @@ class ZooDataset(Dataset):
     def _reads_blocks(self) -> bool:
         return (
             isinstance(self.data, ShardTable)
-            and self._format_type in FORMATS.values()
-            and self._format_columns is None
+            and self.format["type"] in FORMATS.values()
+            and self.format["columns"] == self.column_names
         )
 
     def _read_block(self, rows: NDArray[np.int64]) -> dict[str, Any]:
-        if self._indices is not None:
-            rows = self._indices.column(0).to_numpy()[rows]
-        formatter = get_formatter(self._format_type, features=self.features)
+        if (chosen := chosen_rows(self)) is not None:
+            rows = chosen[rows]
+        formatter = get_formatter(self.format["type"], features=self.features)
         assert isinstance(formatter, BlockFormatter)
         batch = dict.fromkeys(self.column_names)
         others = [name for name in self.column_names if name not in self.data.tensor_columns]

@@ -8,10 +8,11 @@ once; so nothing is asked for ahead of them.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import pyarrow as pa
 
@@ -19,6 +20,7 @@ from rnnzoo.loaders.reading.blocks import FileColumns, ShardRows, columns_of, fi
 from rnnzoo.loaders.reading.selection import Selection
 from rnnzoo.loaders.source.base import PendingRows, Source, TensorFile
 from rnnzoo.loaders.source.runs import runs_of
+from rnnzoo.zoo_builder.rnn import RNNSpec
 
 BLOCK_ROWS = 256
 """Rows in a block: about 14 MB of weights."""
@@ -28,34 +30,37 @@ AHEAD_BYTES = 96 << 20
 SHARDS_AHEAD = 16
 """Shards whose files are opened ahead."""
 
+OpenFile: TypeAlias = "Callable[[str], Future[TensorFile]]"
+
+
+@contextmanager
+def read_shards(
+    source: Source, selection: Selection, shards: list[ShardRows]
+) -> Iterator[Iterator[Iterator[pa.Table]]]:
+    """For each shard in order its wanted rows, in tables of BLOCK_ROWS rows; reading ends with the `with`
+    block."""
+    with source.file_opener() as open_file:
+        ahead = ReadAhead(open_file, shards, selection, source.manifest.rnn_spec())
+        yield (ahead.blocks_of_next_shard() for _ in shards)
+
 
 class ReadAhead:
-    """Reads shards in order, inside a `with` block."""
+    """Reads shards in order, and asks for those that follow."""
 
-    def __init__(self, source: Source, shards: list[ShardRows], selection: Selection) -> None:
-        self._source = source
+    def __init__(self, open_file: OpenFile, shards: list[ShardRows], selection: Selection, spec: RNNSpec) -> None:
+        self._open_file = open_file
         self._selection = selection
-        self._spec = source.manifest.rnn_spec()
+        self._spec = spec
         self._coming = deque(shards)
         self._opening: deque[tuple[ShardRows, list[Future[TensorFile]]]] = deque()
         self._asking: Iterator[Window] = iter(())
         self._windows: deque[Window] = deque()
-
-    def __enter__(self) -> ReadAhead:
-        self._stack = ExitStack()
-        self._open_file = self._stack.enter_context(self._source.file_opener())
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._stack.close()
 
     def blocks_of_next_shard(self) -> Iterator[pa.Table]:
         """The wanted rows of the next shard, BLOCK_ROWS of them at a time."""
         is_last = False
         while not is_last:
             self._ask()
-            if not self._windows:  # a stream that has no shards is asked for one all the same
-                return
             window = self._windows.popleft()
             yield from window.blocks()
             is_last = window.is_last

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets.table import TableBlock, table_cast, table_flatten
 from numpy.typing import NDArray
 
 from rnnzoo.loaders.reading.blocks import columns_of, files_of, join_rows, split_by_shard
 from rnnzoo.loaders.reading.formats import is_tensor
+from rnnzoo.loaders.reading.private_parts import TableBlock, table_cast, table_flatten
 from rnnzoo.loaders.reading.selection import Selection
 from rnnzoo.loaders.source.base import Source
 from rnnzoo.loaders.source.runs import runs_of
@@ -107,21 +107,31 @@ class ShardTable(TableBlock):
     select = _transform("select")
 
     @cached_property
+    def chunks(self) -> list[pa.RecordBatch]:
+        """The table in pieces in which every column lies in one block."""
+        return [chunk for chunk in self.table.to_batches() if len(chunk)]
+
+    @cached_property
     def tensor_columns(self) -> dict[str, list[memoryview]]:
-        """The bytes of every tensor column without nulls, one memoryview a record batch."""
+        """The bytes of every tensor column without nulls, one memoryview a chunk."""
         return {
-            field.name: [memoryview(batch.column(index).flatten().to_numpy()).cast("B") for batch in self._batches]
+            field.name: [memoryview(chunk.column(index).flatten().to_numpy()).cast("B") for chunk in self.chunks]
             for index, field in enumerate(self.schema)
             if is_tensor(field.type) and not self.table.column(index).null_count
         }
 
+    @cached_property
+    def first_rows(self) -> NDArray[np.int64]:
+        """The number of each chunk's first row."""
+        return np.cumsum([0, *map(len, self.chunks[:-1])])
+
     def gather(self, rows: NDArray[np.integer[Any]]) -> Iterator[tuple[str, NDArray[Any]]]:
         """The tensor columns at these rows, in any order: (name, new array [B, size]), one column at a time."""
-        batches = np.searchsorted(self._offsets, rows, side="right") - 1
-        runs = runs_of(rows, breaks=np.diff(batches) != 0)
-        batch_of_run = np.searchsorted(self._offsets, runs[:, 0], side="right") - 1
-        runs -= self._offsets[batch_of_run, None]
-        numbers = batch_of_run.tolist()
+        chunks = np.searchsorted(self.first_rows, rows, side="right") - 1
+        runs = runs_of(rows, breaks=np.diff(chunks) != 0)
+        chunk_of_run = np.searchsorted(self.first_rows, runs[:, 0], side="right") - 1
+        runs -= self.first_rows[chunk_of_run, None]
+        numbers = chunk_of_run.tolist()
         for name, views in self.tensor_columns.items():
             kind = self.schema.field(name).type
             dtype = np.dtype(kind.value_type.to_pandas_dtype())

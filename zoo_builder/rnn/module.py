@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch._C._functorch import peek_interpreter_stack
 
 from rnnzoo.zoo_builder.rnn.cells import CELLS, State
 from rnnzoo.zoo_builder.rnn.functional import Weights, rnn_forward
+from rnnzoo.zoo_builder.rnn.private_parts import is_inside_transform
 from rnnzoo.zoo_builder.rnn.spec import RNNSpec
 
 
@@ -29,7 +29,7 @@ class RNNModule(nn.Module):
 
     def forward(self, inputs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Inputs [B, T, D] to logits [B, T, O] and the state after the last step, each [L, B, H]."""
-        if peek_interpreter_stack() is not None:
+        if is_inside_transform():
             return self._forward_by_steps(inputs, state)
         cell = CELLS[self.spec.cell]
         hidden, final = self.get_submodule(cell.name)(inputs, cell.to_torch(state))

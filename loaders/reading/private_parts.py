@@ -1,0 +1,87 @@
+"""What reading uses of `datasets` beyond what its documentation promises: nowhere else is there any of it.
+
+pyproject.toml bounds the version, and tests/test_private_parts.py names every part: a release that changes one of
+them is seen there first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+from datasets import Dataset
+from datasets.features.features import register_feature
+from datasets.formatting import NumpyFormatter, TensorFormatter, get_formatter
+from datasets.formatting import _register_formatter as register_formatter
+from datasets.formatting.torch_formatter import TorchFormatter
+from datasets.iterable_dataset import ArrowExamplesIterable
+from datasets.table import TableBlock, table_cast, table_flatten
+from numpy.typing import NDArray
+
+__all__ = [
+    "NumpyFormatter",
+    "ShardExamples",
+    "TableBlock",
+    "TensorFormatter",
+    "TorchFormatter",
+    "chosen_rows",
+    "get_formatter",
+    "register_feature",
+    "register_formatter",
+    "table_cast",
+    "table_flatten",
+]
+
+ReadShards: TypeAlias = Callable[[list[Any]], AbstractContextManager[Iterator[Iterator[pa.Table]]]]
+"""Given shards, a context that gives each one's tables, one shard after the other."""
+
+
+def chosen_rows(dataset: Dataset) -> NDArray[np.integer[Any]] | None:
+    """Which rows of its table a dataset has, in order, after `select` and the like; None: all of them."""
+    return None if dataset._indices is None else dataset._indices.column(0).to_numpy()
+
+
+class ShardExamples(ArrowExamplesIterable):
+    """The shards of a stream. `datasets` deals them out among workers, shuffles and counts them.
+
+    By itself it would ask for the tables of each shard separately. Here one `read` is given all the shards of an
+    iteration, so that it can read those ahead that follow.
+    """
+
+    def __init__(self, read: ReadShards, shards: list[Any]) -> None:
+        super().__init__(_no_tables, {"read": read, "shards": shards})
+
+    def __iter__(self) -> Iterator[tuple[Any, dict[str, Any]]]:
+        with self._read() as tables:
+            yield from self._over(tables)
+
+    def _iter_arrow(self) -> Iterator[tuple[Any, pa.Table]]:
+        with self._read() as tables:
+            yield from self._over(tables).iter_arrow()
+
+    def _read(self) -> AbstractContextManager[Iterator[Iterator[pa.Table]]]:
+        """The shards from the one on where a saved state says that iteration goes on."""
+        first = self._state_dict["shard_idx"] if self._state_dict else 0
+        return self.kwargs["read"](self.kwargs["shards"][first:])
+
+    def _over(self, tables: Iterator[Iterator[pa.Table]]) -> ArrowExamplesIterable:
+        """What `datasets` iterates over, shard by shard: the next shard's tables, with their numbers as keys."""
+        examples = ArrowExamplesIterable(lambda **_: enumerate(next(tables, iter(()))), self.kwargs)
+        examples._state_dict = self._state_dict
+        return examples
+
+    def shuffle_data_sources(self, generator: np.random.Generator) -> ShardExamples:
+        return ShardExamples(**super().shuffle_data_sources(generator).kwargs)
+
+    def shard_data_sources(self, num_shards: int, index: int, contiguous: bool = True) -> ShardExamples:
+        return ShardExamples(**super().shard_data_sources(num_shards, index, contiguous).kwargs)
+
+    def reshard_data_sources(self) -> ShardExamples:
+        return self
+
+
+def _no_tables(**kwargs: Any) -> Iterator[tuple[Any, pa.Table]]:
+    raise AssertionError("ShardExamples iterates in its own way")
