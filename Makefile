@@ -79,7 +79,7 @@ test-fast: $(INSTALLED)
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m "slow and not cuda"
 
-# Where PyPI's torch is too large, another one of the lowest version may be there first: its constraint then holds.
+# In an environment of its own, with the lowest versions that pyproject.toml allows.
 test-lowest:
 	$(PYTHON) -m venv $(LOWEST)
 	$(PYTHON) tests/lowest_versions.py > $(LOWEST)/constraints.txt

@@ -59,7 +59,7 @@ class ZooDataset(Dataset):
 
     def _read_block(self, rows: NDArray[np.int64]) -> dict[str, Any]:
         if (chosen := chosen_rows(self)) is not None:
-            rows = chosen[rows]
+            rows = chosen[rows].astype(np.int64)
         formatter = get_formatter(self.format["type"], features=self.features)
         assert isinstance(formatter, BlockFormatter)
         batch = dict.fromkeys(self.column_names)
