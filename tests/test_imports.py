@@ -46,6 +46,21 @@ MAY_IMPORT = {
     },
 }
 LOADERS_MAY_USE = {"compiled", "rnn", "tasks", "storage", "rollouts", "cluster"}
+LOADERS_MAY_IMPORT = {
+    "__init__": {"zoo"},
+    "source": set(),
+    "reading": {"source"},
+    "zoo": {"source", "reading"},
+    "population": set(),
+    "loaded_zoo": {"zoo", "population"},
+    "encoders": {"population"},
+    "training_config": set(),
+    "training": {"training_config"},
+    "emulation": {"loaded_zoo", "encoders", "training", "training_config"},
+    "benchmark": {"loaded_zoo", "encoders", "emulation", "training", "training_config"},
+    "cli": {"encoders", "emulation", "benchmark", "training_config"},
+}
+"""The rooms of `loaders`: data know nothing of encoders, and who reads a zoo not where it lies."""
 
 
 def imported(path: Path) -> set[str]:
@@ -90,8 +105,17 @@ LOADERS = sorted((ROOT / "loaders").rglob("*.py"))
 def test_loaders(path):
     for name in imported(path):
         package, used, *_ = f"{name}.".split(".")
+        if package == "loaders":
+            own = path.relative_to(ROOT / "loaders").parts[0].removesuffix(".py")
+            assert used in LOADERS_MAY_IMPORT[own] | {own}, f"{path} imports {name}"
         if package == "zoo_builder":
             assert used in LOADERS_MAY_USE | BASIC | {""}, f"{path} imports {name}"
+
+
+def test_who_reads_a_zoo_does_not_know_where_it_lies():
+    for path in [*ROOT.glob("loaders/reading/*.py"), ROOT / "loaders" / "zoo.py"]:
+        used = {name.split(".")[2] for name in imported(path) if name.startswith("loaders.source.")}
+        assert used <= {"base", "runs", "opening"}, f"{path} imports {used}"
 
 
 def words_of_families() -> tuple[set[str], set[str]]:
