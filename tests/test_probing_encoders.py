@@ -120,7 +120,7 @@ def test_other_cells_take_the_reference_path(weights, monkeypatch):
     encoders = [make(SMALL).double() for make in MAKERS.values()]
     with torch.no_grad():
         expected = [encoder(weights) for encoder in encoders]
-        monkeypatch.setattr("rnnzoo.loaders.encoders.probing.frozen_rnn.FAST_CELLS", frozenset())
+        monkeypatch.setattr("rnnzoo.loaders.encoders.probing.frozen_rnn.TORCH_LAYERS", {})
         assert not FrozenRNNs(weights).is_fast
         assert_close([encoder(weights) for encoder in encoders], expected)
 

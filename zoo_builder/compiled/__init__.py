@@ -1,1 +1,1 @@
-"""C++ that is compiled on first use: the compiler, vectors of floats, and what an LSTM step does elementwise."""
+"""C++ that is compiled on first use: the compiler, vectors of floats, the cells, and layers of frozen RNNs."""

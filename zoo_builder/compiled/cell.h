@@ -10,10 +10,10 @@
 //   kKeepsSums    whether the way back needs what `step` leaves in the sums
 //   kCarries      whether a step's state acts on the next one by another way than W_hh
 //   step          from the pre-activations of some rows, which it replaces by what `step_back` needs, and the
-//                 state before: the state after
-//   step_back     replaces what `step` left by the gradients of the pre-activations. d_hidden: the gradient of h,
-//                 of all ways but the carried one; carried: that of what the cell carries, from the step after
-//                 this one, replaced by that for the step before.
+//                 state before: the state after. Of zeros it makes zeros, so that rows may be padded.
+//   step_back     replaces what `step` left by the gradients of the pre-activations. d_hidden: the gradient of h by
+//                 W_hh and by what reads h. carried: that of the memory, or of h in a cell without one, by what the
+//                 step after this one carries on; replaced by the same for the step before.
 
 #pragma once
 
@@ -25,3 +25,6 @@ struct State {
 };
 
 #include RNNZOO_CELL
+
+// The first of the sums that take the input's share, and of those that take the state's.
+constexpr int kFirstInput = 0, kFirstState = Cell::kSums - Cell::kGates;

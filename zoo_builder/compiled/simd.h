@@ -1,4 +1,4 @@
-// Vectors of floats in the compiler's own notation, and the functions of an LSTM on them.
+// Vectors of floats in the compiler's own notation, and the functions of recurrent cells on them.
 //
 // One `Vec` is the widest register of the target: 64 bytes with AVX-512, 32 with AVX, 16 with NEON or SSE.
 // The functions saturate instead of overflowing, and return NaN for NaN. Largest relative errors: tanh 3e-7,
@@ -141,40 +141,4 @@ INLINE float sum_of(Vec x) {
     float sum = 0;
     for (int lane = 0; lane < kLanes; lane++) sum += x[lane];
     return sum;
-}
-
-// The four gates of an LSTM, from their pre-activations to their values, and the way back to the gradients of the
-// pre-activations.
-struct Gates {
-    Vec i, f, g, o;
-};
-
-// The first `count` of each, from rows of four gates of `units` floats.
-INLINE Gates load_gates(const float* p, int64_t units, int count = kLanes) {
-    return {load_some(p, count), load_some(p + units, count), load_some(p + 2 * units, count),
-            load_some(p + 3 * units, count)};
-}
-
-INLINE void store_gates(float* p, const Gates& gates, int64_t units, int count = kLanes) {
-    store_some(p, gates.i, count);
-    store_some(p + units, gates.f, count);
-    store_some(p + 2 * units, gates.g, count);
-    store_some(p + 3 * units, gates.o, count);
-}
-
-// c' = f c + i g, from pre-activations that become gates in place.
-INLINE Vec next_cell(Gates& gates, Vec cell) {
-    sigmoid_pair(gates.i, gates.f);
-    tanh_and_sigmoid(gates.g, gates.o);
-    return gates.f * cell + gates.i * gates.g;
-}
-
-// By h = o s, s = tanh(c'): from the gates, c before, s, and the gradients dh of h and dc of c' by way of later
-// steps. dc becomes the gradient of c.
-INLINE Gates gate_gradients(const Gates& gates, Vec cell, Vec squashed, Vec dh, Vec& dc) {
-    const Vec total = dc + dh * gates.o * (1.0f - squashed * squashed);
-    const Vec by_i = total * gates.i, by_f = total * gates.f;
-    dc = by_f;
-    return {by_i * gates.g * (1.0f - gates.i), by_f * cell * (1.0f - gates.f), by_i * (1.0f - gates.g * gates.g),
-            dh * squashed * gates.o * (1.0f - gates.o)};
 }

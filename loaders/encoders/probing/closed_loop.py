@@ -12,9 +12,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from rnnzoo.loaders.encoders.probing.base import LEAST_LOG_PROBABILITY, read_logits
-from rnnzoo.loaders.encoders.probing.frozen_layer import FrozenLayerBack
 from rnnzoo.loaders.encoders.probing.frozen_rnn import FrozenRNNs, Walk
-from rnnzoo.loaders.encoders.probing.recurrence import Steps, StepsBack, outer_products
+from rnnzoo.loaders.encoders.probing.recurrence import LSTMBack, activate, lstm_trace, outer_products, traces_of
 from rnnzoo.zoo_builder.rnn import State
 from rnnzoo.zoo_builder.rnn.cells import lstm_step_from_sum
 from rnnzoo.zoo_builder.tasks.input_ranges import InputRange
@@ -63,7 +62,7 @@ class ClosedLoop(torch.autograd.Function):
         steps, probes, width = open_scores.shape
         models, spec = rnns.models, rnns.spec
         asked = Walk(rnns, steps, probes)
-        reading = [Steps(open_scores.new_empty(steps, models, len(recurrent))) for recurrent in reader[1::3]]
+        reading = [lstm_trace(open_scores.new_empty(steps, models, len(u))) for u in reader[1::3]]
         inputs = open_scores.new_empty(steps, models, probes, width)
         scored = open_scores.new_empty(steps, models, probes, spec.output_size)
         for t in range(steps):
@@ -75,12 +74,12 @@ class ClosedLoop(torch.autograd.Function):
             below = scored[t].clamp_min(LEAST_LOG_PROBABILITY).flatten(1)
             for number, layer in enumerate(reading):
                 weight, recurrent, bias = reader[3 * number : 3 * number + 3]
-                torch.addmm(bias, below, weight.T, out=layer.gates[t])
+                torch.addmm(bias, below, weight.T, out=layer.sums[t])
                 if t:
-                    layer.gates[t].addmm_(layer.hidden[t - 1], recurrent.T)
-                below = layer.activate(t)
+                    layer.sums[t].addmm_(layer.hidden[t - 1], recurrent.T)
+                below = activate(layer, t)
         ctx.rnns, ctx.input_range = rnns, input_range
-        kept = [tensor for layer in (*asked.ran, *reading) for tensor in layer.tensors()]
+        kept = [tensor for trace in (*asked.ran, *reading) for tensor in trace]
         ctx.save_for_backward(inputs, scored, correction, *reader, *kept)
         ctx.readers = len(reading)
         ctx.mark_non_differentiable(inputs)
@@ -90,17 +89,16 @@ class ClosedLoop(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, d_read: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         inputs, scored, correction, *rest = ctx.saved_tensors
-        reader, kept = rest[: 3 * ctx.readers], rest[3 * ctx.readers :]
-        ran = [kept[n : n + 4] for n in range(0, len(kept), 4)]
-        asked = [FrozenLayerBack(*pair) for pair in zip(ctx.rnns.layers, ran[: -ctx.readers], strict=True)]
-        reading = [StepsBack(*tensors) for tensors in ran[-ctx.readers :]]
+        reader, ran = rest[: 3 * ctx.readers], traces_of(rest[3 * ctx.readers :])
+        asked = [layer.back(trace) for layer, trace in zip(ctx.rnns.layers, ran[: -ctx.readers], strict=True)]
+        reading = [LSTMBack(trace) for trace in ran[-ctx.readers :]]
         d_reading = [torch.zeros_like(layer.d_cell) for layer in reading]
         d_scores = torch.empty_like(inputs)
         for t in reversed(range(len(inputs))):
             d_below = d_read[t]
             for number in reversed(range(len(reading))):
                 weight, recurrent, _ = reader[3 * number : 3 * number + 3]
-                d_gates = reading[number].deactivate(t, d_reading[number].add_(d_below))
+                d_gates = reading[number].step(t, d_reading[number].add_(d_below))
                 d_below = d_gates @ weight
                 torch.mm(d_gates, recurrent, out=d_reading[number])
             # Of the log-softmax: g - p sum(g), where g has nothing of what was cut off.

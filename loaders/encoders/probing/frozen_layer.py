@@ -1,82 +1,100 @@
-"""One layer of N frozen RNNs, over many steps or one, forward and back: compiled where it can be, else by torch.
+"""Layers of N frozen RNNs, over many steps or one, forward and back: what they are, and LSTMs by torch.
 
 Time comes first, [T, N, B, ...], so that a step is one contiguous block.
 """
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
-from rnnzoo.loaders.encoders.probing.recurrence import Steps
-from rnnzoo.zoo_builder.compiled.lstm_layers import CompiledLayer, CompiledMap, can_compile
-from rnnzoo.zoo_builder.compiled.lstm_steps import deactivate
+from rnnzoo.loaders.encoders.probing.recurrence import LSTMBack, activate, lstm_trace
+from rnnzoo.zoo_builder.compiled.frozen_layers import CompiledCell, CompiledMap, Trace
 
 
-class FrozenLayer:
-    """One LSTM layer of N models: W [N, 4H, D], U [N, 4H, H], bias [N, 4H]."""
+class FrozenLayer(Protocol):
+    """One layer of N models; `CompiledLayer` is one."""
 
-    def __init__(self, input_weights: Tensor, recurrent_weights: Tensor, bias: Tensor) -> None:
-        self.input_weights, self.recurrent_weights, self.bias = input_weights, recurrent_weights, bias
-        self.models, gates, _ = input_weights.shape
-        compiles = can_compile(input_weights, gates // 4)
-        self.compiled = CompiledLayer(input_weights, recurrent_weights, bias) if compiles else None
-
-    def room(self, steps: int, sequences: int) -> Steps:
+    def room(self, steps: int, sequences: int) -> Trace:
         """For what T steps on B sequences leave behind."""
-        return Steps(self.bias.new_empty(steps, self.models, sequences, self.bias.shape[-1]))
+        ...
 
-    def forward(self, inputs: Tensor, ran: Steps, first: int, end: int) -> Tensor:
+    def forward(self, inputs: Tensor, trace: Trace, first: int, end: int) -> Tensor:
         """Runs steps first to end - 1, of which inputs [t, N or 1, B, D]; returns h [t, N, B, H]."""
-        if self.compiled is not None:
-            self.compiled.forward(inputs, ran.tensors(), first, end)
-            return ran.hidden[first:end]
-        flat = _models_first(inputs).expand(self.models, -1, -1)
-        driven = torch.baddbmm(self.bias.unsqueeze(1), flat, self.input_weights.mT)
-        ran.gates[first:end] = _time_first(driven, end - first)
-        for t in range(first, end):
-            if t:
-                ran.gates[t].baddbmm_(ran.hidden[t - 1], self.recurrent_weights.mT)
-            ran.activate(t)
-        return ran.hidden[first:end]
+        ...
+
+    def back(self, trace: Trace) -> FrozenLayerBack:
+        """The way back through the steps of a trace."""
+        ...
 
 
-class FrozenLayerBack:
+class FrozenLayerBack(Protocol):
     """The way back through a layer's steps, from the last to the first, many at a time or one."""
 
-    def __init__(self, layer: FrozenLayer, ran: tuple[Tensor, ...]) -> None:
-        """ran: `Steps.tensors()` of the way forward."""
-        self.layer, self.ran = layer, ran
-        self.d_hidden, self.d_cell = torch.zeros_like(ran[-1][0]), torch.zeros_like(ran[-1][0])
-
-    def backward(self, above: Tensor, first: int, d_squashed: Tensor | None = None) -> Tensor:
-        """The t steps from `first` on: gradients of h, and of tanh(c), by all but later steps [t, N, B, H] -> that
-        of the inputs [t, N, B, D].
+    def backward(self, above: Tensor, first: int, d_memory: Tensor | None = None) -> Tensor:
+        """The t steps from `first` on: gradients of h, and of the memory, by all but later steps [t, N, B, H] ->
+        that of the inputs [t, N, B, D].
         """
-        layer = self.layer
-        if layer.compiled is not None:
-            return layer.compiled.backward(self.ran, self.d_hidden, self.d_cell, above, d_squashed, first)
-        gates, cells, squashed, _ = self.ran
-        d_gates = torch.empty_like(gates[: len(above)])
-        for step in reversed(range(len(above))):
-            t = first + step
-            self.d_hidden += above[step]
-            if d_squashed is not None:
-                self.d_cell += d_squashed[step] * (1 - squashed[t] * squashed[t])
-            previous = cells[t - 1] if t else None
-            deactivate(gates[t], previous, squashed[t], self.d_hidden, self.d_cell, d_gates[step])
-            torch.bmm(d_gates[step], layer.recurrent_weights, out=self.d_hidden)
-        return _time_first(torch.bmm(_models_first(d_gates), layer.input_weights), len(above))
+        ...
+
+
+class LSTMLayer:
+    """A `FrozenLayer` of LSTMs by torch: W_ih [N, 4 H, D], W_hh [N, 4 H, H], b_ih and b_hh [N, 4 H]."""
+
+    def __init__(self, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor) -> None:
+        self.weight_ih, self.weight_hh, self.bias = weight_ih, weight_hh, bias_ih + bias_hh
+
+    def room(self, steps: int, sequences: int) -> Trace:
+        """See `FrozenLayer`."""
+        models, gates = self.bias.shape
+        return lstm_trace(self.bias.new_empty(steps, models, sequences, gates))
+
+    def forward(self, inputs: Tensor, trace: Trace, first: int, end: int) -> Tensor:
+        """See `FrozenLayer`."""
+        flat = _models_first(inputs).expand(len(self.bias), -1, -1)
+        driven = torch.baddbmm(self.bias.unsqueeze(1), flat, self.weight_ih.mT)
+        trace.sums[first:end] = _time_first(driven, end - first)
+        for t in range(first, end):
+            if t:
+                trace.sums[t].baddbmm_(trace.hidden[t - 1], self.weight_hh.mT)
+            activate(trace, t)
+        return trace.hidden[first:end]
+
+    def back(self, trace: Trace) -> LSTMLayerBack:
+        """See `FrozenLayer`."""
+        return LSTMLayerBack(self, trace)
+
+
+class LSTMLayerBack:
+    """A `FrozenLayerBack` of LSTMs by torch."""
+
+    def __init__(self, layer: LSTMLayer, trace: Trace) -> None:
+        self.layer, self.steps = layer, LSTMBack(trace)
+        self.d_hidden = torch.zeros_like(trace.hidden[0])
+
+    def backward(self, above: Tensor, first: int, d_memory: Tensor | None = None) -> Tensor:
+        """See `FrozenLayerBack`."""
+        end = first + len(above)
+        for t in reversed(range(first, end)):
+            self.d_hidden += above[t - first]
+            if d_memory is not None:
+                self.steps.d_cell += d_memory[t - first]
+            torch.bmm(self.steps.step(t, self.d_hidden), self.layer.weight_hh, out=self.d_hidden)
+        d_gates = _models_first(self.steps.d_gates[first:end])
+        return _time_first(torch.bmm(d_gates, self.layer.weight_ih), len(above))
 
 
 class FrozenHead:
     """The linear heads of N models: weight [N, O, H], bias [N, O]."""
 
-    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+    def __init__(self, cell: CompiledCell | None, weight: Tensor, bias: Tensor) -> None:
+        """cell: whose compiled functions to take; None for torch."""
         self.weight, self.bias = weight, bias
         self.compiled: tuple[CompiledMap, CompiledMap] | None = None
-        if can_compile(weight, weight.shape[-1]):
-            self.compiled = CompiledMap(weight.mT, bias), CompiledMap(weight)
+        if cell is not None:
+            self.compiled = CompiledMap(cell, weight.mT, bias), CompiledMap(cell, weight)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """h [T, N, B, H] -> logits [T, N, B, O]."""

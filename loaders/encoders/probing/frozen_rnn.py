@@ -7,19 +7,23 @@ sequence is one node: its forward keeps the gates, and its backward needs nothin
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from rnnzoo.loaders.encoders.probing.frozen_layer import FrozenHead, FrozenLayer, FrozenLayerBack
+from rnnzoo.loaders.encoders.probing.frozen_layer import FrozenHead, FrozenLayer, LSTMLayer
+from rnnzoo.loaders.encoders.probing.recurrence import traces_of
+from rnnzoo.zoo_builder.compiled.frozen_layers import CompiledLayer, Trace, compiled_cell, in_whole_vectors
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import RNNSpec, State, Weights, rnn_forward
-from rnnzoo.zoo_builder.rnn.functional import stacked_spec
+from rnnzoo.zoo_builder.rnn.functional import LAYER_PARAMETERS, stacked_spec
 
-FAST_CELLS = frozenset({"lstm"})
-"""Cells with a hand-written backward; any other goes through `rnn_forward`."""
+TORCH_LAYERS = {"lstm": LSTMLayer}
+"""Cells that have a hand-written backward where nothing can be compiled; others go through `rnn_forward` there."""
 
 
 @dataclass(frozen=True)
@@ -44,16 +48,17 @@ class FrozenRNNs:
         self.weights = {name: tensor.detach() for name, tensor in weights.items()}
         self.spec: RNNSpec = stacked_spec(self.weights)
         self.models = self.weights["head.weight"].shape[0]
-        self.is_fast = self.spec.cell in FAST_CELLS
-        self.layers = tuple(self._layer(number) for number in range(self.spec.num_layers)) if self.is_fast else ()
-        self.head = FrozenHead(self.weights["head.weight"], self.weights["head.bias"])
-
-    def _layer(self, number: int) -> FrozenLayer:
-        below, recurrent, bias_ih, bias_hh = (
-            self.weights[f"{self.spec.cell}.{part}_l{number}"]
-            for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        )
-        return FrozenLayer(below, recurrent, bias_ih + bias_hh)
+        cell = compiled_cell(self.spec.cell, self.weights["head.weight"])
+        make_layer = TORCH_LAYERS.get(self.spec.cell) if cell is None else partial(CompiledLayer, cell)
+        self.is_fast = make_layer is not None
+        laid_out = self.weights if cell is None else in_whole_vectors(self.spec, self.weights)
+        self.layers: tuple[FrozenLayer, ...] = ()
+        if make_layer is not None:
+            self.layers = tuple(
+                make_layer(*(laid_out[f"{self.spec.cell}.{part}_l{number}"] for part in LAYER_PARAMETERS))
+                for number in range(self.spec.num_layers)
+            )
+        self.head = FrozenHead(cell, laid_out["head.weight"], laid_out["head.bias"])
 
     def run(self, inputs: Tensor) -> Tensor:
         """Logits [N, B, T, O] of the models over [N, B, T, D], or [B, T, D] shared by all; zero states."""
@@ -65,10 +70,11 @@ class FrozenRNNs:
     def run_observed(self, inputs: Tensor) -> tuple[Tensor, Trajectories]:
         """As `run`, with the trajectories of the hidden units, which take a gradient too."""
         self._check(inputs)
-        layers = self.spec.num_layers
+        layers, units = self.spec.num_layers, self.spec.hidden_size
         if self.is_fast:
-            logits, *seen = _Sequence.apply(inputs, self, True)
-            return logits, Trajectories(tuple(seen[:layers]), tuple(seen[layers:]))
+            logits, *states = _Sequence.apply(inputs, self, True)
+            seen = [state[..., :units] for state in states]
+            return logits, Trajectories(tuple(seen[:layers]), tuple(memory.tanh() for memory in seen[layers:]))
         state: State | None = None
         states, outputs = [], []
         for step_inputs in inputs.unbind(-2):
@@ -126,39 +132,38 @@ def run_frozen(weights: Weights, inputs: Tensor) -> Tensor:
 
 
 class _Sequence(torch.autograd.Function):
-    """(inputs, rnns, observed) -> logits, and if observed every layer's hidden, then every layer's tanh(c)."""
+    """(inputs, rnns, observed) -> logits, and if observed every layer's h, then every memory if there are some."""
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, rnns: FrozenRNNs, observed: bool) -> tuple[Tensor, ...]:
         sequences, steps = inputs.shape[-3:-1]
         below = (inputs.unsqueeze(0) if inputs.dim() == 3 else inputs).permute(2, 0, 1, 3)
-        saved: list[Tensor] = []
+        traces: list[Trace] = []
         for layer in rnns.layers:
-            ran = layer.room(steps, sequences)
-            below = layer.forward(below, ran, 0, steps)
-            saved += ran.tensors()
+            traces.append(layer.room(steps, sequences))
+            below = layer.forward(below, traces[-1], 0, steps)
         logits = rnns.head.forward(below).permute(1, 2, 0, 3)
         if ctx.needs_input_grad[0]:
-            ctx.save_for_backward(*saved)
+            ctx.save_for_backward(*chain(*traces))
         ctx.rnns, ctx.shared = rnns, inputs.dim() == 3
         ctx.set_materialize_grads(False)
         if not observed:
             return (logits,)
-        seen = [tensor.permute(1, 2, 0, 3).contiguous() for tensor in (*saved[3::4], *saved[2::4])]
-        return (logits, *seen)
+        states = [trace.hidden for trace in traces] + [trace.memory for trace in traces if trace.has_memory]
+        return (logits, *(state.permute(1, 2, 0, 3).contiguous() for state in states))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         rnns: FrozenRNNs = ctx.rnns
-        saved, count = ctx.saved_tensors, len(rnns.layers)
+        traces, count = traces_of(ctx.saved_tensors), len(rnns.layers)
         d_logits, *d_seen = (None if each is None else each.permute(2, 0, 1, 3) for each in gradients)
-        d_hiddens, d_squashed = (d_seen[:count], d_seen[count:]) if d_seen else ([None] * count, [None] * count)
-        above = torch.zeros_like(saved[-1]) if d_logits is None else rnns.head.backward(d_logits)
-        for number in reversed(range(count)):
-            seen = d_hiddens[number]
-            back = FrozenLayerBack(rnns.layers[number], saved[4 * number : 4 * number + 4])
-            above = back.backward(above if seen is None else above + seen, 0, d_squashed[number])
+        d_hiddens, d_memories = (seen or [None] * count for seen in (d_seen[:count], d_seen[count:]))
+        above = torch.zeros_like(traces[-1].hidden) if d_logits is None else rnns.head.backward(d_logits)
+        for layer, trace, d_hidden, d_memory in reversed(
+            list(zip(rnns.layers, traces, d_hiddens, d_memories, strict=True))
+        ):
+            above = layer.back(trace).backward(above if d_hidden is None else above + d_hidden, 0, d_memory)
         if ctx.shared:
             return above.sum(dim=1).transpose(0, 1), None, None
         return above.permute(1, 2, 0, 3), None, None

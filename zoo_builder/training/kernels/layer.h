@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstddef>
 
+#include "gate_products.h"
 #include "products.h"
 #include "shape.h"
 
@@ -37,29 +38,12 @@ constexpr int kTileUnits = Cell::kSums == 1 && kVectors > 1 ? 2 : 1;
 constexpr int kGrowingSums = kAccumulators < 16 ? 10 : 24;
 constexpr int kTileRows = std::min(4, kGrowingSums / (Cell::kGates * kTileUnits));
 
-// sum[r * Units + u][First + g] += sum_k a[r, k] b[k, gate g, vector u of units]
-template <int Rows, int Units, int First>
-INLINE void multiply_add_gates(Sums<Rows * Units, Cell::kSums>& sum, const float* a, int a_row, const float* b,
-                               int depth) {
-#pragma GCC unroll 2
-    for (int k = 0; k < depth; k++) {
-        Vec columns[Units][Cell::kGates];
-        for (int u = 0; u < Units; u++)
-            for (int g = 0; g < Cell::kGates; g++) columns[u][g] = load(b + k * kGateRow + g * kUnits + u * kLanes);
-        for (int r = 0; r < Rows; r++) {
-            const Vec factor = broadcast(a[r * a_row + k]);
-            for (int u = 0; u < Units; u++)
-                for (int g = 0; g < Cell::kGates; g++) sum[r * Units + u][First + g] += factor * columns[u][g];
-        }
-    }
-}
-
 // Step t of a tile of rows and units.
 template <int Width, int Rows, int Units, class Input>
 INLINE void forward_tile(const LayerWeights& weights, const LayerTrace& trace, int t, int row, int unit,
                          const Input* inputs, int input_row) {
     constexpr int kStates = Rows * Units;
-    Sums<kStates, Cell::kSums> sum;
+    TileSums<Rows, Units> sum;
     for (int r = 0; r < Rows; r++) {
         const float* start = weights.start + unit;
         if constexpr (Width == 0) start += inputs[row + r] * kSumRow;
@@ -67,11 +51,12 @@ INLINE void forward_tile(const LayerWeights& weights, const LayerTrace& trace, i
             for (int s = 0; s < Cell::kSums; s++) sum[r * Units + u][s] = load(start + s * kUnits + u * kLanes);
     }
     if constexpr (Width != 0)
-        multiply_add_gates<Rows, Units, 0>(sum, inputs + row * input_row, input_row, weights.input + unit, Width);
+        multiply_add_gates<kFirstInput, Rows, Units>(sum, inputs + row * input_row, input_row, weights.input + unit,
+                                                     kUnits, Width);
     const size_t before = t * kStateSize + row * kUnits, after = before + kStateSize;
     if (t > 0)
-        multiply_add_gates<Rows, Units, Cell::kSums - Cell::kGates>(sum, trace.hidden + before, kUnits,
-                                                                     weights.recurrent + unit, kHidden);
+        multiply_add_gates<kFirstState, Rows, Units>(sum, trace.hidden + before, kUnits, weights.recurrent + unit,
+                                                     kUnits, kHidden);
     const auto place = [&](int state) { return state / Units * kUnits + unit + state % Units * kLanes; };
     State states[kStates];
     for (int i = 0; i < kStates; i++) {
