@@ -46,14 +46,7 @@ typedef float LooseVec __attribute__((vector_size(kVectorBytes), aligned(sizeof(
 INLINE Vec load_loose(const float* p) { return *reinterpret_cast<const LooseVec*>(p); }
 INLINE void store_loose(float* p, Vec v) { *reinterpret_cast<LooseVec*>(p) = v; }
 
-// The first `count` of a vector's floats; the others are 0, which every function here takes in its stride.
-INLINE Vec load_some(const float* p, int count) {
-    if (count == kLanes) return load_loose(p);
-    Vec v = {};
-    std::memcpy(&v, p, count * sizeof(float));
-    return v;
-}
-
+// The first `count` of a vector's floats.
 INLINE void store_some(float* p, Vec v, int count) {
     if (count == kLanes)
         store_loose(p, v);
