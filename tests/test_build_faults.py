@@ -160,6 +160,7 @@ def test_two_builds_at_once_do_nothing_twice(undisturbed, tmp_path, monkeypatch)
 
 def test_a_build_that_another_one_overtakes_ends_well(undisturbed, tmp_path, monkeypatch):
     """Without locks both do everything; the second one to end finds the zoo finished under its hands."""
+    expected = undisturbed(CONFIG)  # the fixture has locks of its own
     monkeypatch.setattr("rnnzoo.zoo_builder.pipeline.locks.fcntl.flock", no_locks)
 
     class Overtaken(Watcher):
@@ -169,7 +170,7 @@ def test_a_build_that_another_one_overtakes_ends_well(undisturbed, tmp_path, mon
             super().report(progress)
 
     build_zoo(CONFIG, tmp_path / "zoo", TorchKernel(), Overtaken())
-    check(tmp_path / "zoo", undisturbed(CONFIG))
+    check(tmp_path / "zoo", expected)
 
 
 def no_locks(*_):
