@@ -145,7 +145,7 @@ def names_a_family(path: Path) -> list[str]:
     return found
 
 
-OUTSIDE = [path for path in FILES if room(path) != "tasks"] + sorted((ROOT / "rnnzoo").rglob("*.py"))
+OUTSIDE = [path for path in FILES if room(path) != "tasks"] + LOADERS + sorted((ROOT / "rnnzoo").rglob("*.py"))
 
 
 @pytest.mark.parametrize("path", OUTSIDE, ids=lambda path: str(path.relative_to(ROOT)))

@@ -16,11 +16,14 @@ from toy_family.shifted import ShiftedSymbols
 from toy_family.words import CountingWords
 
 from rnnzoo.loaders import Zoo, load_zoo
+from rnnzoo.loaders import cli as bench_cli
+from rnnzoo.loaders.benchmark.results.board import read_results
 from rnnzoo.zoo_builder import cli
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.release import push_release
 from rnnzoo.zoo_builder.tasks import FAMILIES, ZOOS, family_names, find_family, installed_families
 from rnnzoo.zoo_builder.tasks.encodings import encoding_of
+from rnnzoo.zoo_builder.tasks.family import HEAT_MAP_CAPTION
 
 BUILD = [
     "--runs",
@@ -237,3 +240,86 @@ def test_a_zoo_opens_where_its_family_is_not_installed(toy_zoos, tmp_path):
     found = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path)
     assert "30 checkpoints" in found.stdout
     assert "family: found 'counting_words', expected one of formal_languages, sequential_images" in found.stderr
+
+
+# --- the tracks of zoo-bench
+
+
+def bench(*arguments):
+    """The command `zoo-bench` in this process; returns the exit code."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["zoo-bench", *map(str, arguments)])
+        try:
+            bench_cli.main()
+        except SystemExit as end:
+            return end.code or 0
+    return 0
+
+
+SHORT = [
+    word for field in ("steps=4", "validate_every=2", "models=4", "emulator_hidden=4") for word in ("--set", field)
+]
+TRACKS = {
+    "features": ["invariant_statistics"],
+    "frozen": ["noninteractive_probing(probes=2)", *SHORT],
+    "supervised": ["hidden_probing(probes=1)", *SHORT],
+}
+
+
+@both
+def test_every_track_and_the_report(toy_zoos, name, tmp_path):
+    family, out = FAMILY_OF[name], tmp_path / "results"
+    for track, (encoder, *settings) in TRACKS.items():
+        asked = ["--zoo", toy_zoos[name], "--encoder", encoder, "--track", track, "--seeds", 1, "--out", out]
+        assert bench("run", *asked, *settings) == 0
+    asked = [
+        "--zoo",
+        toy_zoos[name],
+        "--encoder",
+        "weight_norm",
+        "--target",
+        "rollout_loss",
+        "--target",
+        "seed:class",
+    ]
+    assert bench("run", *asked, "--out", out) == 0
+    (board,) = read_results(out)
+    known = {target.name for target in board.rows.targets}
+    assert known >= {*(target.name for target in family.targets), "step", "rollout_loss", "seed-class"}
+    assert {result.target for result in board.results} == known
+    (emulation,) = board.emulations
+    assert all(0 <= value <= 1 for split in emulation.performance.values() for value in split["per checkpoint"][0])
+    assert bench("report", out) == 0
+    markdown, page = (out / "report.md").read_text(), (out / "report.html").read_text()
+    assert all(f"### {target}" in markdown for target in known)
+    assert ">places<" in page if family.colouring else "training step" in page
+    assert HEAT_MAP_CAPTION in page
+
+
+def test_words_are_completed_and_what_a_family_lacks_is_said(toy_zoos, tmp_path, capsys):
+    words, shifted = (toy_zoos[name] for name in FAMILY_OF)
+    arguments = ["--track", "supervised", "--target", "more", "--seeds", 1, "--out", tmp_path, *SHORT]
+    assert bench("run", "--zoo", words, "--encoder", "completion_probing(probes=2)", *arguments) == 0
+    for encoder, message in {
+        "completion_probing": "expected ones that read the tokens they write",
+        "behaviour_statistics": "behaviour_statistics: the family 'shifted_symbols' has none",
+        "greedy_decode": "greedy_decode: the family 'shifted_symbols' has no rule",
+    }.items():
+        assert bench("run", "--zoo", shifted, "--encoder", encoder, "--out", tmp_path) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_a_benchmark_says_that_a_family_is_not_installed(toy_zoos, tmp_path):
+    command = [
+        sys.executable,
+        "-c",
+        "from rnnzoo.loaders.cli import main; main()",
+        "run",
+        "--encoder",
+        "weight_norm",
+    ]
+    command += ["--zoo", str(toy_zoos["counting_words"])]
+    environment = os.environ | {"PYTHONPATH": ""}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "found the family 'counting_words', which is not installed" in done.stderr
