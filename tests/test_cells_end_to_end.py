@@ -9,8 +9,8 @@ from toy_cell import RELU
 
 from rnnzoo.loaders import Zoo, load_zoo
 from rnnzoo.loaders.benchmark import Request, run_benchmark
-from rnnzoo.loaders.benchmark.boards import read_results
 from rnnzoo.loaders.benchmark.report.page import BoardTables
+from rnnzoo.loaders.benchmark.results.board import read_results
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.overview import summarize
 from rnnzoo.zoo_builder.pipeline import Unwatched, build_zoo

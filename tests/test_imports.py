@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from rnnzoo.zoo_builder.rnn import CELLS
 from rnnzoo.zoo_builder.tasks import FAMILIES, find_family
 from rnnzoo.zoo_builder.tasks.encodings import ENCODINGS
 
@@ -157,6 +158,30 @@ def test_a_module_that_names_a_family_is_found():
     own = ROOT / "zoo_builder" / "tasks" / "formal_languages" / "family.py"
     words = {line.split(": ")[1] for line in names_a_family(own)}
     assert words >= {"formal_languages", "offsets", "TokenEncoding"}
+
+
+NAMES_OF_CELLS = {
+    "zoo_builder/zoos.py": 1,  # the cell of a zoo whose config names none
+    "loaders/encoders/probing/frozen_rnn.py": 1,  # the cell that has a backward of its own in torch
+}
+"""The only modules outside `rnn` that name a cell, and how often; for all others every cell is alike."""
+
+
+def names_of_cells(path: Path) -> int:
+    """How often a file has the name of a cell, or of a cell's parameter, as a string."""
+    strings = [
+        node.value
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    return sum(string in CELLS or string.startswith(tuple(f"{cell}." for cell in CELLS)) for string in strings)
+
+
+def test_only_the_room_of_rnns_names_a_cell():
+    files = [path for path in (*FILES, *LOADERS) if path.relative_to(ROOT).parts[1] != "rnn"]
+    found = {str(path.relative_to(ROOT)): names_of_cells(path) for path in files}
+    assert {path: count for path, count in found.items() if count} == NAMES_OF_CELLS
+    assert names_of_cells(ROOT / "zoo_builder" / "rnn" / "cells.py") >= len(CELLS)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
