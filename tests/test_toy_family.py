@@ -157,6 +157,18 @@ def test_an_encoding_no_kernel_knows_is_trained_by_torch(tmp_path, caplog):
 
 
 @both
+def test_the_original_release_has_no_such_zoo(toy_zoos, name, tmp_path, capsys):
+    assert run("export", toy_zoos[name], "--out", tmp_path / "arrays") == 2
+    assert "the original release has no zoo of the family" in capsys.readouterr().err
+    assert not (tmp_path / "arrays").exists()
+
+
+def test_available_lists_its_zoos(capsys):
+    assert run("available", "--one-each") == 0
+    assert {"formal_languages", *FAMILY_OF} <= set(capsys.readouterr().out.split())
+
+
+@both
 def test_info(toy_zoos, name, capsys):
     assert run("info", toy_zoos[name]) == 0
     assert f"zoo {name} (preset smoke" in capsys.readouterr().out

@@ -10,7 +10,9 @@ import torch
 from safetensors.torch import load_file
 from torch.func import functional_call, vmap
 
+from rnnzoo.loaders import load_zoo
 from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.overview import summarize
 from rnnzoo.zoo_builder.rnn import RNNModule
 from rnnzoo.zoo_builder.storage.manifest import read_manifest
 from rnnzoo.zoo_builder.storage.shards import file_sha256
@@ -96,6 +98,31 @@ def change_column(zoo, column, change):
 def test_metadata_that_lie_are_found(zoo, column, change, check):
     change_column(zoo, column, change)
     assert failure(zoo).name == check
+
+
+def test_a_zoo_of_an_earlier_version_is_read(zoo):
+    """Its config said `images` where one says `source` now, and a column said so of every row."""
+    values = json.loads((zoo / "zoo.json").read_bytes())
+    values["config"] = {"images" if name == "source" else name: v for name, v in values["config"].items()}
+    (zoo / "zoo.json").write_text(json.dumps(values))
+    for split in values["splits"]:
+        path = zoo / "metadata" / f"{split}.parquet"
+        table = pq.read_table(path)
+        sources = pa.array(["generated"] * len(table))
+        pq.write_table(table.add_column(table.schema.get_field_index("shard"), "image_source", sources), path)
+        reseal(zoo, f"metadata/{split}.parquet")
+    checks = verify_zoo(zoo, TorchKernel())
+    assert [check.name for check in checks if not check.passed] == []
+    assert len(checks) == 6
+    assert "items: generated" in summarize(zoo)
+    assert "image_source" in load_zoo(zoo, split="train").column_names
+
+
+def test_a_column_that_is_missing_is_named(zoo):
+    for path in (zoo / "metadata").glob("*.parquet"):
+        pq.write_table(pq.read_table(path).drop_columns("finished"), path)
+        reseal(zoo, f"metadata/{path.name}")
+    assert "column 'finished': found None, expected float" in failure(zoo).found
 
 
 def test_parquet_that_disagrees_with_the_shards(zoo):
