@@ -81,7 +81,10 @@ def run(
     encoder_location(parse_encoder_name(encoder)[0])
     overrides = read_settings(settings or [], TrainingConfig)
 
-    from rnnzoo.loaders.benchmark import Request, format_table, read_result, run_benchmark
+    from rnnzoo.loaders.benchmark.report import format_table
+    from rnnzoo.loaders.benchmark.request import Request
+    from rnnzoo.loaders.benchmark.results.files import read_result
+    from rnnzoo.loaders.benchmark.run import run_benchmark
 
     request = Request(
         zoo=zoo,
@@ -122,7 +125,7 @@ def report(
 
     They are also written as Markdown and as one self-contained page.
     """
-    from rnnzoo.loaders.benchmark import make_report
+    from rnnzoo.loaders.benchmark.report import make_report
 
     folder = out or results
     typer.echo(make_report(results, folder, against, baselines))

@@ -14,7 +14,7 @@ from rnnzoo.loaders.benchmark.results.files import (
     Result,
     Rows,
     SplitRows,
-    board_folder,
+    leaderboard_folder,
     write_emulation,
     write_leakage,
     write_result,
@@ -151,7 +151,7 @@ def write_results(
 ) -> Path:
     """A whole board under `folder`/<zoo>/strict; returns its folder."""
     rows = make_rows(zoo, runs)
-    board = board_folder(folder, zoo, rows.protocol)
+    board = leaderboard_folder(folder, zoo, rows.protocol)
     write_rows(board, rows)
     targets = [target.name for target in rows.targets]
     for seed in range(seeds):

@@ -9,8 +9,8 @@ from synthetic_results import make_rows, write_results
 from rnnzoo.loaders.benchmark.report import COMMITTED, make_report
 from rnnzoo.loaders.benchmark.report.baselines import commit_results, write_tables
 from rnnzoo.loaders.benchmark.results.baseline import read_baseline
-from rnnzoo.loaders.benchmark.results.board import read_results
 from rnnzoo.loaders.benchmark.results.files import write_rows
+from rnnzoo.loaders.benchmark.results.leaderboard import read_results
 from rnnzoo.zoo_builder.errors import RnnzooError
 
 ZOO = "formal_languages"

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from rnnzoo.loaders.benchmark import Request, read_result, run_benchmark
 from rnnzoo.loaders.benchmark.prediction.heads import TargetHead
 from rnnzoo.loaders.benchmark.prediction.leakage import measure_leakage
 from rnnzoo.loaders.benchmark.prediction.readout import fit_readout
@@ -15,8 +14,10 @@ from rnnzoo.loaders.benchmark.prediction.scores import score
 from rnnzoo.loaders.benchmark.prediction.targets import choose_targets
 from rnnzoo.loaders.benchmark.protocol import partition
 from rnnzoo.loaders.benchmark.report.tables import target_tables
-from rnnzoo.loaders.benchmark.results.board import read_results
-from rnnzoo.loaders.benchmark.results.files import read_emulation, read_leakage, read_rows
+from rnnzoo.loaders.benchmark.request import Request
+from rnnzoo.loaders.benchmark.results.files import read_emulation, read_leakage, read_result, read_rows
+from rnnzoo.loaders.benchmark.results.leaderboard import read_results
+from rnnzoo.loaders.benchmark.run import run_benchmark
 from rnnzoo.loaders.encoders import ENCODERS
 from rnnzoo.loaders.encoders.base import check_encoder, find_encoder, load_encoder, parse_encoder_name
 from rnnzoo.loaders.loaded_zoo import LoadedZoo

@@ -13,7 +13,7 @@ from synthetic_results import write_results
 
 from rnnzoo.loaders import Zoo
 from rnnzoo.loaders.benchmark.report.baselines import baselines_markdown
-from rnnzoo.loaders.benchmark.results.board import read_results
+from rnnzoo.loaders.benchmark.results.leaderboard import read_results
 from rnnzoo.zoo_builder.cli import main
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.release import release_zoo, render_card

@@ -8,9 +8,10 @@ import torch
 from toy_cell import RELU
 
 from rnnzoo.loaders import Zoo, load_zoo
-from rnnzoo.loaders.benchmark import Request, run_benchmark
-from rnnzoo.loaders.benchmark.report.page import BoardTables
-from rnnzoo.loaders.benchmark.results.board import read_results
+from rnnzoo.loaders.benchmark.report.page import LeaderboardTables
+from rnnzoo.loaders.benchmark.request import Request
+from rnnzoo.loaders.benchmark.results.leaderboard import read_results
+from rnnzoo.loaders.benchmark.run import run_benchmark
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.overview import summarize
 from rnnzoo.zoo_builder.pipeline import Unwatched, build_zoo
@@ -102,7 +103,7 @@ def test_encoders_of_all_tracks_are_benchmarked_on_it(zoo, cell, tmp_path):
         run_benchmark(request)
     (board,) = read_results(tmp_path)
     assert {(result.encoder, result.track) for result in board.results} == {entry[:2] for entry in TRACKS}
-    assert ("RNNs", f"1-layer {cell.name} with 5 units") in BoardTables.of(board, None).facts()
+    assert ("RNNs", f"1-layer {cell.name} with 5 units") in LeaderboardTables.of(board, None).facts()
 
 
 def test_only_lstms_become_published_arrays(zoo, cell, tmp_path):

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from rnnzoo.loaders.benchmark import Request, read_result, run_benchmark
+from rnnzoo.loaders.benchmark.request import Request
+from rnnzoo.loaders.benchmark.results.files import read_result
+from rnnzoo.loaders.benchmark.run import run_benchmark
 from rnnzoo.ray_options import fill_in_address
 from rnnzoo.zoo_builder.errors import RnnzooError
 

@@ -4,7 +4,10 @@ import re
 from pathlib import Path
 
 from benchmarks.encoder_table import overview
-from rnnzoo.loaders.benchmark import Request, make_report, read_result, run_benchmark
+from rnnzoo.loaders.benchmark.report import make_report
+from rnnzoo.loaders.benchmark.request import Request
+from rnnzoo.loaders.benchmark.results.files import read_result
+from rnnzoo.loaders.benchmark.run import run_benchmark
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

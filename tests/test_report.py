@@ -20,11 +20,10 @@ from rnnzoo.loaders.benchmark.report.statistics import (
     paired_difference,
 )
 from rnnzoo.loaders.benchmark.report.text import number, with_interval
-from rnnzoo.loaders.benchmark.results.board import merge_committed, read_results
 from rnnzoo.loaders.benchmark.results.files import (
     Leakage,
-    board_folder,
     emulation_path,
+    leaderboard_folder,
     read_emulation,
     read_leakage,
     read_result,
@@ -35,6 +34,7 @@ from rnnzoo.loaders.benchmark.results.files import (
     write_result,
     write_rows,
 )
+from rnnzoo.loaders.benchmark.results.leaderboard import merge_committed, read_results
 from rnnzoo.zoo_builder.errors import RnnzooError
 
 LANGUAGES, IMAGES = "formal_languages", "sequential_mnist"
@@ -247,7 +247,7 @@ def test_committed_baselines_stand_beside_ones_own(board, tmp_path):
 
 @pytest.mark.parametrize("kind", ["another config", "other checkpoints"])
 def test_baselines_of_another_zoo_are_left_out_with_a_note(board, tmp_path, kind):
-    committed = board_folder(tmp_path / "cards" / LANGUAGES, "results", "strict")
+    committed = leaderboard_folder(tmp_path / "cards" / LANGUAGES, "results", "strict")
     shutil.copytree(board, committed)
     rows = json.loads((committed / "rows.json").read_text())
     if kind == "another config":
@@ -290,7 +290,7 @@ def test_the_baseline_can_be_named(board, tmp_path):
 def test_a_protocol_that_reports_ood_alone(tmp_path):
     rows = make_rows(IMAGES)
     rows = rows.model_copy(update={"protocol": "paper", "splits": {"ood": rows.splits["ood"]}})
-    board = board_folder(tmp_path, IMAGES, "paper")
+    board = leaderboard_folder(tmp_path, IMAGES, "paper")
     write_rows(board, rows)
     write_result(board, make_result(rows, "noninteractive_probing", "rotation", 0))
     write_emulation(board, make_emulation(rows, "noninteractive_probing", 0))

@@ -33,6 +33,7 @@ RUN = ["run", "--zoo", "nowhere", "--encoder"]
         (BUILDER, ["build", "formal_languages", "--out", "x", "--set", "speed=1"], 2, "--set: found 'speed=1'"),
         (BUILDER, ["build", "formal_languages", "--colour"], 2, "No such option"),
         (BENCH, ["--help"], 0, "report"),
+        (BENCH, ["list"], 0, "flat_mlp"),
         (BENCH, ["run", "--help"], 0, "validation_rollouts"),
         (BENCH, ["--version"], 0, rnnzoo.__version__),
         (BENCH, [*RUN, "flat_ml"], 2, "--encoder: found 'flat_ml', expected one of layer_statistics"),

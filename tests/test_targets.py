@@ -4,9 +4,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from rnnzoo.loaders.benchmark import Request, make_report, read_result, run_benchmark
 from rnnzoo.loaders.benchmark.prediction.targets import choose_targets, truth_of
-from rnnzoo.loaders.benchmark.results.files import read_rows
+from rnnzoo.loaders.benchmark.report import make_report
+from rnnzoo.loaders.benchmark.request import Request
+from rnnzoo.loaders.benchmark.results.files import read_result, read_rows
+from rnnzoo.loaders.benchmark.run import run_benchmark
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.tasks.target import Target

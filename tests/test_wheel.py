@@ -29,7 +29,7 @@ import sys
 from pathlib import Path
 import rnnzoo
 from rnnzoo import Zoo, load_zoo
-from rnnzoo.loaders.benchmark import make_report
+from rnnzoo.loaders.benchmark.report import make_report
 from rnnzoo.zoo_builder.release import render_card
 zoo = Path(sys.argv[1])
 rows = load_zoo(zoo, split="train")

@@ -12,7 +12,7 @@ import torch
 import rnnzoo
 from rnnzoo.loaders.benchmark.prediction.targets import choose_targets
 from rnnzoo.loaders.benchmark.protocol import Partition, partition, zoo_digest
-from rnnzoo.loaders.benchmark.results.files import board_folder
+from rnnzoo.loaders.benchmark.results.files import leaderboard_folder
 from rnnzoo.loaders.encoders.base import check_encoder, declared, is_learned, load_encoder
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.loaders.training_config import PRESETS, TRACKS, TrainingConfig
@@ -117,7 +117,7 @@ def resolve(request: Request, loaded: LoadedZoo) -> tuple[Setting, list[Target]]
         embedding_size=width,
         zoo=manifest.zoo,
         zoo_digest=zoo_digest(manifest.config),
-        board=board_folder(request.out, manifest.zoo, request.protocol),
+        board=leaderboard_folder(request.out, manifest.zoo, request.protocol),
         versions={
             "rnnzoo": rnnzoo.__version__,
             "torch": torch.__version__,

@@ -47,7 +47,7 @@ def describe_rows(loaded: LoadedZoo, setting: Setting, targets: list[Target]) ->
 
 
 def _known_targets(loaded: LoadedZoo, setting: Setting, asked: list[Target]) -> list[Target]:
-    """The zoo's targets, those of the user's own that the board has already, and those asked for."""
+    """The zoo's targets, those of the user's own that the leaderboard has already, and those asked for."""
     found = read_rows(setting.board) if (setting.board / ROWS).exists() else None
     before = found.targets if found is not None and found.zoo_digest == setting.zoo_digest else []
     known: dict[str, Target] = {}

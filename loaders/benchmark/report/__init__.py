@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-from rnnzoo.loaders.benchmark.report.page import BoardTables, render_page
+from rnnzoo.loaders.benchmark.report.page import LeaderboardTables, render_page
 from rnnzoo.loaders.benchmark.report.text import (
     NOTE_DATA,
     aligned,
@@ -15,7 +15,7 @@ from rnnzoo.loaders.benchmark.report.text import (
     markdown,
     target_cells,
 )
-from rnnzoo.loaders.benchmark.results.board import Board, merge_committed, read_results
+from rnnzoo.loaders.benchmark.results.leaderboard import Leaderboard, merge_committed, read_results
 from rnnzoo.zoo_builder.storage.shards import write_file
 
 __all__ = ["format_table", "make_report"]
@@ -32,26 +32,36 @@ EMULATION_NOTE = "Means over seeds with 95 % bootstrap intervals over seeds; acc
 def make_report(
     folder: Path, out: Path, against: str | None = None, baselines: bool = True, committed: Path = COMMITTED
 ) -> str:
-    """Write report.md and report.html of the results in `folder` into `out`; returns the tables as text.
+    """Write the report of a folder of results as report.md and report.html.
 
-    against: the encoder that others are compared with; None for a baseline that is there. baselines: whether
-    committed results of the same zoos stand beside. Raises RnnzooError for results that do not fit together.
+    Args:
+        folder: the results.
+        out: where the two files go.
+        against: the encoder that others are compared with; None for a baseline that is there.
+        baselines: whether committed results of the same zoos stand beside.
+        committed: the cards of the zoos, with the results of the baselines.
+
+    Returns:
+        The tables as text.
+
+    Raises:
+        RnnzooError: for results that do not fit together.
     """
     boards = read_results(folder)
     if baselines:
         boards = [_joined(board, committed) for board in boards]
-    tables = [BoardTables.of(board, against) for board in boards]
+    tables = [LeaderboardTables.of(board, against) for board in boards]
     write_file(out / "report.md", _markdown(tables).encode())
     write_file(out / "report.html", render_page(tables).encode())
     return _text(tables)
 
 
-def _joined(board: Board, committed: Path) -> Board:
+def _joined(board: Leaderboard, committed: Path) -> Leaderboard:
     baselines = committed / board.rows.zoo / "results" / board.rows.protocol
     return merge_committed(board, baselines)
 
 
-def _text(boards: list[BoardTables]) -> str:
+def _text(boards: list[LeaderboardTables]) -> str:
     """All tables for a terminal."""
     parts = []
     for tables in boards:
@@ -67,7 +77,7 @@ def _text(boards: list[BoardTables]) -> str:
     return "\n\n".join(parts)
 
 
-def _markdown(boards: list[BoardTables]) -> str:
+def _markdown(boards: list[LeaderboardTables]) -> str:
     parts = ["# Benchmark of encoders of RNN weights", INTERVALS]
     if _uses_data(boards):
         parts.append(NOTE_DATA)
@@ -85,11 +95,11 @@ def _markdown(boards: list[BoardTables]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _leakage_title(tables: BoardTables) -> str:
+def _leakage_title(tables: LeaderboardTables) -> str:
     leakage = tables.board.leakage
     assert leakage is not None
     return f"{leakage.target} from {leakage.encoder} by {leakage.readout}"
 
 
-def _uses_data(boards: list[BoardTables]) -> bool:
+def _uses_data(boards: list[LeaderboardTables]) -> bool:
     return any(result.uses_data for tables in boards for result in tables.board.results)

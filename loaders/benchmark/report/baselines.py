@@ -14,15 +14,15 @@ from rnnzoo.loaders.benchmark.report.statistics import Estimate
 from rnnzoo.loaders.benchmark.report.tables import EmulationLine, Line, TargetTable, emulation_lines, target_tables
 from rnnzoo.loaders.benchmark.report.text import ARROWS, NOTE_DATA, Cells, markdown, marked, number, rnns_of
 from rnnzoo.loaders.benchmark.results.baseline import write_baseline
-from rnnzoo.loaders.benchmark.results.board import Board, read_results
 from rnnzoo.loaders.benchmark.results.files import ROWS, Result, read_rows, write_leakage, write_rows
+from rnnzoo.loaders.benchmark.results.leaderboard import Leaderboard, read_results
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.storage.shards import write_file
 
 FILE = "baselines.md"
 
 
-def baselines_markdown(board: Board) -> str:
+def baselines_markdown(board: Leaderboard) -> str:
     """A sentence on what was measured, and a line for every encoder and track: main scores on test / ood."""
     tables, emulations = target_tables(board, None), emulation_lines(board)
     config = board.rows.zoo_config

@@ -19,23 +19,23 @@ from rnnzoo.loaders.benchmark.report.tables import (
     target_tables,
 )
 from rnnzoo.loaders.benchmark.report.text import ARROWS, NOTE_DATA, leakage_cells, number, rnns_of, with_interval
-from rnnzoo.loaders.benchmark.results.board import Board
 from rnnzoo.loaders.benchmark.results.files import Emulation, Result
+from rnnzoo.loaders.benchmark.results.leaderboard import Leaderboard
 
 TEMPLATE = "page.html.jinja"
 
 
 @dataclass(frozen=True)
-class BoardTables:
-    """A board and what its tables say."""
+class LeaderboardTables:
+    """A leaderboard and what its tables say."""
 
-    board: Board
+    board: Leaderboard
     targets: list[TargetTable]
     emulations: list[EmulationLine]
 
     @staticmethod
-    def of(board: Board, against: str | None) -> BoardTables:
-        return BoardTables(board, target_tables(board, against), emulation_lines(board))
+    def of(board: Leaderboard, against: str | None) -> LeaderboardTables:
+        return LeaderboardTables(board, target_tables(board, against), emulation_lines(board))
 
     @property
     def title(self) -> str:
@@ -77,7 +77,7 @@ class Standing:
     emulation: Estimate | None
 
 
-def leaderboard(tables: BoardTables) -> list[Standing]:
+def leaderboard(tables: LeaderboardTables) -> list[Standing]:
     """Every encoder and track, in the order of the first target's table."""
     losses = {line.encoder: line.losses.get("ood") for line in tables.emulations}
     standings: dict[tuple[str, str], Standing] = {}
@@ -92,7 +92,7 @@ def leaderboard(tables: BoardTables) -> list[Standing]:
     return list(standings.values())
 
 
-def best_scores(tables: BoardTables) -> dict[str, float]:
+def best_scores(tables: LeaderboardTables) -> dict[str, float]:
     """The best main score on ood of each target, and the lowest emulation loss under "emulation"."""
     best = {}
     for table in tables.targets:
@@ -103,7 +103,7 @@ def best_scores(tables: BoardTables) -> dict[str, float]:
     return {**best, "emulation": min(losses)} if losses else best
 
 
-def render_page(boards: Sequence[BoardTables]) -> str:
+def render_page(boards: Sequence[LeaderboardTables]) -> str:
     """The page of all boards."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -122,8 +122,8 @@ def render_page(boards: Sequence[BoardTables]) -> str:
     )
 
 
-def _view(tables: BoardTables) -> dict[str, Any]:
-    """What the template shows of a board."""
+def _view(tables: LeaderboardTables) -> dict[str, Any]:
+    """What the template shows of a leaderboard."""
     board = tables.board
     firsts = _first_seeds(tables)
     probing = [emulation for emulation in firsts if emulation.probes]
@@ -151,12 +151,12 @@ def _view(tables: BoardTables) -> dict[str, Any]:
     }
 
 
-def _supervised_curves(board: Board, table: TargetTable) -> Markup | None:
+def _supervised_curves(board: Leaderboard, table: TargetTable) -> Markup | None:
     of_target = [result for result in board.results if result.target == table.target.name]
     return plots.draw_curves(of_target, f"loss, supervised on {table.target.name}")
 
 
-def _first_seeds(tables: BoardTables) -> list[Emulation]:
+def _first_seeds(tables: LeaderboardTables) -> list[Emulation]:
     """One training by emulation of each encoder, that of the lowest seed, in the order of their losses."""
     found: dict[str, Emulation] = {}
     for emulation in sorted(tables.board.emulations, key=lambda emulation: emulation.seed):
@@ -164,14 +164,14 @@ def _first_seeds(tables: BoardTables) -> list[Emulation]:
     return [found[line.encoder] for line in tables.emulations]
 
 
-def _leakage_plot(board: Board) -> Markup | None:
+def _leakage_plot(board: Leaderboard) -> Markup | None:
     if board.leakage is None:
         return None
     name = next(iter(next(iter(board.leakage.scores.values()))))
     return plots.draw_leakage({unit: values.get(name) for unit, values in board.leakage.scores.items()}, name)
 
 
-def _commands(board: Board) -> list[tuple[str, str]]:
+def _commands(board: Leaderboard) -> list[tuple[str, str]]:
     """The commands that made the results, and the versions they ran with."""
 
     def versions(result: Result) -> str:

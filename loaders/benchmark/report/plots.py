@@ -191,7 +191,7 @@ def map_panels(rows: Rows) -> list[Panel]:
 
 
 def known_family(rows: Rows) -> type[TaskFamily[Any]] | None:
-    """The family of a board's zoo, where it is installed: it alone knows how to draw its tasks."""
+    """The family of a leaderboard's zoo, where it is installed: it alone knows how to draw its tasks."""
     name = rows.zoo_config.get("family")
     return find_family(name) if name in family_names() else None
 

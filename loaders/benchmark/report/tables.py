@@ -9,8 +9,8 @@ from typing import Literal
 
 from rnnzoo.loaders.benchmark.prediction.scores import better
 from rnnzoo.loaders.benchmark.report.statistics import Estimate, estimate_mean, estimate_scores, paired_difference
-from rnnzoo.loaders.benchmark.results.board import Board
 from rnnzoo.loaders.benchmark.results.files import Emulation, Result
+from rnnzoo.loaders.benchmark.results.leaderboard import Leaderboard
 from rnnzoo.zoo_builder.errors import ParameterError
 from rnnzoo.zoo_builder.tasks.target import Target
 
@@ -73,8 +73,8 @@ class EmulationLine:
     performance: Estimates
 
 
-def target_tables(board: Board, against: str | None) -> list[TargetTable]:
-    """A table for every target that has results, in the order of the board's.
+def target_tables(board: Leaderboard, against: str | None) -> list[TargetTable]:
+    """A table for every target that has results, in the order of the leaderboard's.
 
     against: an encoder to compare with. Raises RnnzooError when it is named and absent.
     """
@@ -84,7 +84,7 @@ def target_tables(board: Board, against: str | None) -> list[TargetTable]:
     return [_target_table(board, target, against) for target in board.targets]
 
 
-def _target_table(board: Board, target: Target, against: str | None) -> TargetTable:
+def _target_table(board: Leaderboard, target: Target, against: str | None) -> TargetTable:
     grouped: dict[tuple[str, str], list[Result]] = {}
     for result in board.results:
         if result.target == target.name:
@@ -120,7 +120,7 @@ def _rank(estimate: Estimate | None, sign: int = 1) -> float:
 
 
 def _line(
-    board: Board, group: Sequence[Result], scores: Estimates, difference: dict[str, Estimate | None]
+    board: Leaderboard, group: Sequence[Result], scores: Estimates, difference: dict[str, Estimate | None]
 ) -> Line:
     first = group[0]
     counted = Counter(result.readout for result in group)
@@ -140,7 +140,7 @@ def _line(
     )
 
 
-def emulation_lines(board: Board) -> list[EmulationLine]:
+def emulation_lines(board: Leaderboard) -> list[EmulationLine]:
     """Encoders by their emulation loss on unseen tasks, the lowest first; intervals over seeds."""
     groups = {result.encoder: result.group for result in board.results}
     lines = []
@@ -170,7 +170,7 @@ def emulation_lines(board: Board) -> list[EmulationLine]:
     return sorted(lines, key=lambda line: _rank(line.losses.get("ood")))
 
 
-def _emulations_of(board: Board, encoder: str) -> list[Emulation]:
+def _emulations_of(board: Leaderboard, encoder: str) -> list[Emulation]:
     return [emulation for emulation in board.emulations if emulation.encoder == encoder]
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from rnnzoo.loaders.benchmark.prediction.scores import better
 from rnnzoo.loaders.benchmark.report.statistics import Estimate
 from rnnzoo.loaders.benchmark.report.tables import EmulationLine, Line, TargetTable
-from rnnzoo.loaders.benchmark.results.board import Board
 from rnnzoo.loaders.benchmark.results.files import Result
+from rnnzoo.loaders.benchmark.results.leaderboard import Leaderboard
 
 ARROWS = {"higher": "↑", "lower": "↓"}
 DATA_MARK = "†"
@@ -106,7 +106,7 @@ def emulation_cells(lines: Sequence[EmulationLine]) -> Cells:
     return cells
 
 
-def leakage_cells(board: Board) -> Cells:
+def leakage_cells(board: Leaderboard) -> Cells:
     """The scores of one readout by what was held out."""
     assert board.leakage is not None
     scores = list(next(iter(board.leakage.scores.values())))

@@ -38,14 +38,23 @@ class Baseline(ResultsFile):
     emulations: list[dict[str, Any]]
 
 
-def baseline_path(board: Path, encoder: str, track: str) -> Path:
+def baseline_path(folder: Path, encoder: str, track: str) -> Path:
     """Where the baseline of an encoder and track stands in the folder of a zoo and protocol."""
-    return board / f"{encoder_folder(encoder)}-{track}.json"
+    return folder / f"{encoder_folder(encoder)}-{track}.json"
 
 
-def write_baseline(board: Path, results: Sequence[Result], emulations: Sequence[Emulation] = ()) -> Path:
-    """Write the results of one encoder and track, and what its trainings by emulation were; returns the path."""
-    path = baseline_path(board, results[0].encoder, results[0].track)
+def write_baseline(folder: Path, results: Sequence[Result], emulations: Sequence[Emulation] = ()) -> Path:
+    """Write the results of one encoder and track as one file.
+
+    Args:
+        folder: that of the zoo and protocol.
+        results: all targets and seeds of the encoder on the track.
+        emulations: its trainings by emulation, for the track "frozen".
+
+    Returns:
+        The path of the file.
+    """
+    path = baseline_path(folder, results[0].encoder, results[0].track)
     entries = [result.model_dump(exclude={"format"}) for result in results]
     shared = {key: value for key, value in entries[0].items() if all(entry[key] == value for entry in entries)}
     own = [_without(entry, shared) for entry in entries]
@@ -62,7 +71,11 @@ def write_baseline(board: Path, results: Sequence[Result], emulations: Sequence[
 
 
 def read_baseline(path: Path) -> tuple[list[Result], list[Emulation]]:
-    """The results, and the trainings by emulation, of a baseline. Raises RnnzooError for what does not fit."""
+    """The results, and the trainings by emulation, of a baseline.
+
+    Raises:
+        RnnzooError: with the place in the file, for what is broken, missing or of another format.
+    """
     file = read_file(path, Baseline)
     results = [_entry(path, Result, file.shared, entry, f"results.{n}") for n, entry in enumerate(file.results)]
     if not results:

@@ -4,8 +4,9 @@
     results/<zoo>/<protocol>/<encoder>/<track>/<target>-seed<k>.json      one result
     results/<zoo>/<protocol>/<encoder>/emulation/seed<k>.json             one training by emulation
     results/<zoo>/<protocol>/leakage.json                                 one readout under three splits
+    results/<zoo>/<protocol>/<encoder>-<track>.json                       many results: see baseline.py
 
-A file is written whole or not at all. `<zoo>/<protocol>` is called a board: one table of comparable results.
+A file is written whole or not at all. `<zoo>/<protocol>` is called a leaderboard: one table of comparable results.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ class SplitRows(ResultsFile):
 
 
 class Rows(ResultsFile):
-    """The checkpoints a board reports on.
+    """The checkpoints a leaderboard reports on.
 
     zoo_digest: names the zoo's config. targets: all whose truth is there. splits: test and ood, or ood.
     """
@@ -215,8 +216,8 @@ class Leakage(ResultsFile):
 AnyFile = TypeVar("AnyFile", bound=ResultsFile)
 
 
-def board_folder(results: Path, zoo: str, protocol: str) -> Path:
-    """The folder of a board in the folder of all results."""
+def leaderboard_folder(results: Path, zoo: str, protocol: str) -> Path:
+    """The folder of a leaderboard in the folder of all results."""
     return results / zoo / protocol
 
 
@@ -225,19 +226,23 @@ def encoder_folder(encoder: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.=,()-]", ".", encoder)
 
 
-def result_path(board: Path, encoder: str, track: str, target: str, seed: int) -> Path:
-    return board / encoder_folder(encoder) / track / f"{target}-seed{seed}.json"
+def result_path(folder: Path, encoder: str, track: str, target: str, seed: int) -> Path:
+    return folder / encoder_folder(encoder) / track / f"{target}-seed{seed}.json"
 
 
-def emulation_path(board: Path, encoder: str, seed: int) -> Path:
-    return board / encoder_folder(encoder) / EMULATION / f"seed{seed}.json"
+def emulation_path(folder: Path, encoder: str, seed: int) -> Path:
+    return folder / encoder_folder(encoder) / EMULATION / f"seed{seed}.json"
 
 
-def write_rows(board: Path, rows: Rows) -> Path:
-    """Raises RnnzooError when the board already holds results of another zoo."""
-    path = board / ROWS
+def write_rows(folder: Path, rows: Rows) -> Path:
+    """Write the rows of a leaderboard into its folder; returns the path.
+
+    Raises:
+        RnnzooError: when the folder already holds results of another zoo.
+    """
+    path = folder / ROWS
     if path.exists():
-        found = read_rows(board)
+        found = read_rows(folder)
         if found.zoo_digest != rows.zoo_digest:
             raise RnnzooError(
                 f"{path}: found results of another {describe_difference(found, rows)}; choose another folder"
@@ -245,20 +250,20 @@ def write_rows(board: Path, rows: Rows) -> Path:
     return _write(path, rows)
 
 
-def write_result(board: Path, result: Result) -> Path:
-    return _write(result_path(board, result.encoder, result.track, result.target, result.seed), result)
+def write_result(folder: Path, result: Result) -> Path:
+    return _write(result_path(folder, result.encoder, result.track, result.target, result.seed), result)
 
 
-def write_emulation(board: Path, emulation: Emulation) -> Path:
-    return _write(emulation_path(board, emulation.encoder, emulation.seed), emulation)
+def write_emulation(folder: Path, emulation: Emulation) -> Path:
+    return _write(emulation_path(folder, emulation.encoder, emulation.seed), emulation)
 
 
-def write_leakage(board: Path, leakage: Leakage) -> Path:
-    return _write(board / LEAKAGE, leakage)
+def write_leakage(folder: Path, leakage: Leakage) -> Path:
+    return _write(folder / LEAKAGE, leakage)
 
 
-def read_rows(board: Path) -> Rows:
-    return read_file(board / ROWS, Rows)
+def read_rows(folder: Path) -> Rows:
+    return read_file(folder / ROWS, Rows)
 
 
 def read_result(path: Path) -> Result:
@@ -269,8 +274,8 @@ def read_emulation(path: Path) -> Emulation:
     return read_file(path, Emulation)
 
 
-def read_leakage(board: Path) -> Leakage:
-    return read_file(board / LEAKAGE, Leakage)
+def read_leakage(folder: Path) -> Leakage:
+    return read_file(folder / LEAKAGE, Leakage)
 
 
 def _write(path: Path, file: ResultsFile) -> Path:
@@ -281,7 +286,11 @@ def _write(path: Path, file: ResultsFile) -> Path:
 
 
 def read_file(path: Path, kind: type[AnyFile]) -> AnyFile:
-    """The content of a file. Raises RnnzooError for one that is broken or of another format."""
+    """The content of a file of one of the kinds here.
+
+    Raises:
+        RnnzooError: for one that is broken or of another format.
+    """
     values = read_json(file_in(path.parent, path.name))
     if not isinstance(values, dict) or "format" not in values:
         raise RnnzooError(f'{path}: found no entry "format", expected a file of zoo-bench')
@@ -293,7 +302,7 @@ def read_file(path: Path, kind: type[AnyFile]) -> AnyFile:
 
 
 def describe_difference(found: Rows, expected: Rows) -> str:
-    """How the zoos of two boards differ, for people: the first keys of their configs that do."""
+    """How the zoos of two leaderboards differ, for people: the first keys of their configs that do."""
     if found.zoo != expected.zoo:
         return f"zoo: found {found.zoo!r}, expected {expected.zoo!r}"
     ours, theirs = found.zoo_config, expected.zoo_config

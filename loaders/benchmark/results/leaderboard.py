@@ -29,7 +29,7 @@ from rnnzoo.zoo_builder.tasks.target import Target
 
 
 @dataclass(frozen=True)
-class Board:
+class Leaderboard:
     """Everything of one zoo under one protocol.
 
     committed: which (encoder, track or "emulation") are merged baselines; committed_rows: their rows. These are
@@ -56,10 +56,17 @@ class Board:
         return list({target.name: target for target in known if target.name in predicted}.values())
 
 
-def read_results(folder: Path) -> list[Board]:
-    """All boards in a folder of results, or in that of one zoo (whose layout begins at the protocol).
+def read_results(folder: Path) -> list[Leaderboard]:
+    """All leaderboards in a folder of results.
 
-    Raises RnnzooError, naming the file, for what is broken, of another zoo or format, or in the wrong place.
+    Args:
+        folder: what `zoo-bench run` wrote, or the part of one zoo, whose layout begins at the protocol.
+
+    Returns:
+        One for each zoo and protocol, in the order of their names.
+
+    Raises:
+        RnnzooError: with the file, for what is broken, of another zoo or format, or in the wrong place.
     """
     if not folder.is_dir():
         raise RnnzooError(f"{folder}: there is no such folder; expected the results of `zoo-bench run`")
@@ -69,18 +76,22 @@ def read_results(folder: Path) -> list[Board]:
             raise RnnzooError(f"{path}: found no {ROWS} above it, expected {folder}/<zoo>/<protocol>/{ROWS}")
     if not boards:
         raise RnnzooError(f"{folder}: found no results, expected the folder that `zoo-bench run` wrote")
-    return [_read_board(board) for board in boards]
+    return [_read_leaderboard(board) for board in boards]
 
 
-def merge_committed(board: Board, committed: Path) -> Board:
-    """A board joined by results of the same zoo and protocol from the folder `committed`, if there are any.
+def merge_committed(board: Leaderboard, committed: Path) -> Leaderboard:
+    """A leaderboard joined by the committed results of the same zoo and protocol, if there are any.
 
-    What the board itself has of an encoder and track wins. Results of a zoo built otherwise are left out, with a
-    note that says how it differs.
+    Args:
+        board: what it has of an encoder and track wins.
+        committed: the folder of the committed results.
+
+    Returns:
+        Both together, or the leaderboard alone, with a note that says why, where the zoo was built otherwise.
     """
     if not (committed / ROWS).is_file():
         return board
-    other = _read_board(committed)
+    other = _read_leaderboard(committed)
     if other.rows.zoo_digest != board.rows.zoo_digest or other.rows.protocol != board.rows.protocol:
         difference = describe_difference(other.rows, board.rows)
         return replace(board, notes=(*board.notes, f"Committed baselines are left out: of another {difference}."))
@@ -109,7 +120,7 @@ def key_of(file: Result | Emulation) -> tuple[str, str]:
     return file.encoder, file.track if isinstance(file, Result) else EMULATION
 
 
-def _read_board(board: Path) -> Board:
+def _read_leaderboard(board: Path) -> Leaderboard:
     rows = read_rows(board)
     leakage = read_leakage(board) if (board / LEAKAGE).exists() else None
     if leakage is not None:
@@ -129,7 +140,7 @@ def _read_board(board: Path) -> Board:
             if place in results:
                 raise RnnzooError(f"{path}: found a second {place.relative_to(board)}, expected one")
             results[place] = file
-    return Board(rows, tuple(results[place] for place in sorted(results)), tuple(emulations), leakage)
+    return Leaderboard(rows, tuple(results[place] for place in sorted(results)), tuple(emulations), leakage)
 
 
 def _read_results_file(board: Path, path: Path) -> list[Result | Emulation]:
