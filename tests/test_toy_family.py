@@ -17,7 +17,7 @@ from toy_family.words import CountingWords
 
 from rnnzoo.loaders import Zoo, load_zoo
 from rnnzoo.loaders import cli as bench_cli
-from rnnzoo.loaders.benchmark.results.board import read_results
+from rnnzoo.loaders.benchmark.results.leaderboard import read_results
 from rnnzoo.zoo_builder import cli
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.release import push_release
