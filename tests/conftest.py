@@ -11,6 +11,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import shutil
 from collections.abc import Callable
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -90,8 +91,16 @@ def undisturbed(shared):
 
 @pytest.fixture(scope="session")
 def language_release(language_zoo, shared) -> Path:
-    """A release of the zoo of languages. Not to be changed."""
-    return shared("release", lambda folder: release_zoo(language_zoo, folder, TorchKernel()))
+    """A release of the zoo of languages, with outputs. Not to be changed."""
+    return shared(
+        "language-release", lambda folder: release_zoo(language_zoo, folder, TorchKernel(), outputs=True)
+    )
+
+
+@pytest.fixture(scope="session")
+def digits_release(digits_zoo, shared) -> Path:
+    """Likewise of the zoo of rotated digits."""
+    return shared("digits-release", partial(release_zoo, digits_zoo, kernel=TorchKernel(), outputs=True))
 
 
 @pytest.fixture

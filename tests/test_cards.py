@@ -16,11 +16,10 @@ from rnnzoo.loaders.benchmark.report.baselines import baselines_markdown
 from rnnzoo.loaders.benchmark.results.leaderboard import read_results
 from rnnzoo.zoo_builder.cli import main
 from rnnzoo.zoo_builder.errors import RnnzooError
-from rnnzoo.zoo_builder.release import release_zoo, render_card
+from rnnzoo.zoo_builder.release import render_card
 from rnnzoo.zoo_builder.release.card import TEMPLATES, build_command, columns_table, default_repo
 from rnnzoo.zoo_builder.storage.schema import metadata_schema
 from rnnzoo.zoo_builder.tasks import ZOOS
-from rnnzoo.zoo_builder.training.kernels import TorchKernel
 from rnnzoo.zoo_builder.zoos import resolve_config
 
 
@@ -33,9 +32,9 @@ def python_of(card: str) -> list[str]:
     return re.findall(r"```python\n(.*?)```", card, re.DOTALL)
 
 
-def test_the_cards_python_runs(zoo, tmp_path, monkeypatch):
-    release = tmp_path / "release"
-    release_zoo(zoo, release, TorchKernel())
+@pytest.mark.parametrize("released", ["language_release", "digits_release"])
+def test_the_cards_python_runs(released, request, monkeypatch):
+    release = request.getfixturevalue(released)
     name = default_repo(Zoo(release).manifest.zoo)
     stock, ours, safetensors = (
         code.replace(name, str(release)) for code in python_of((release / "README.md").read_text())

@@ -29,9 +29,9 @@ SMALL = {
 def load_elsewhere(cache: Path) -> subprocess.Popen[str]:
     """A process that loads the small library, and prints how many parameters its models have."""
     program = (
+        "from pathlib import Path\n"
         "from rnnzoo.zoo_builder.compiled.compiler import load_library\n"
-        "from rnnzoo.zoo_builder.training.kernels.fused_cpu import SOURCE\n"
-        f"print(load_library(SOURCE, {SMALL}).rnnzoo_parameters())"
+        f"print(load_library(Path({str(SOURCE)!r}), {SMALL}).rnnzoo_parameters())"
     )
     environment = {**os.environ, "RNNZOO_CACHE_DIR": str(cache)}
     return subprocess.Popen([sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, text=True)

@@ -12,8 +12,7 @@ from huggingface_hub import constants
 from loopback_hub import READ_TOKEN, WRITE_TOKEN, LoopbackHub
 
 from rnnzoo.zoo_builder.errors import RnnzooError
-from rnnzoo.zoo_builder.release import check_release, push_release, release_zoo
-from rnnzoo.zoo_builder.training.kernels import TorchKernel
+from rnnzoo.zoo_builder.release import check_release, push_release
 
 NAME = "org/zoo"
 
@@ -132,9 +131,8 @@ def test_somebody_elses_files_are_left_alone(hub, release, name, tmp_path):
     assert hub.files(NAME) == contents(release)
 
 
-def test_a_release_of_another_zoo_is_not_overwritten(hub, release, digits_zoo, tmp_path):
-    release_zoo(digits_zoo, tmp_path / "digits", TorchKernel())
-    push_release(tmp_path / "digits", NAME)
+def test_a_release_of_another_zoo_is_not_overwritten(hub, release, digits_release):
+    push_release(digits_release, NAME)
     with pytest.raises(
         RnnzooError, match="holds a release of the zoo sequential_digits, expected formal_languages"
     ):

@@ -27,14 +27,10 @@ SPLITS = ["train", "validation", "test", "ood"]
 NAMES = ["language", "digits"]
 
 
-@pytest.fixture(scope="module")
-def releases(language_zoo, digits_zoo, tmp_path_factory):
+@pytest.fixture
+def releases(language_release, digits_release):
     """Name -> folder of a release with outputs."""
-    folder = tmp_path_factory.mktemp("releases")
-    zoos = {"language": language_zoo, "digits": digits_zoo}
-    for name, zoo in zoos.items():
-        release_zoo(zoo, folder / name, TorchKernel(), outputs=True)
-    return {name: folder / name for name in zoos}
+    return {"language": language_release, "digits": digits_release}
 
 
 @pytest.fixture(params=NAMES)
