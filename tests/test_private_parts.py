@@ -40,7 +40,9 @@ SIGNATURES = [
 ]
 
 
-@pytest.mark.parametrize(("function", "parameters"), SIGNATURES, ids=str)
+@pytest.mark.parametrize(
+    ("function", "parameters"), SIGNATURES, ids=lambda value: getattr(value, "__qualname__", "")
+)
 def test_signatures(function, parameters):
     assert list(inspect.signature(function).parameters) == parameters.split()
 
