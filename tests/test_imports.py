@@ -17,7 +17,7 @@ BASIC = {"errors", "columns", "random_streams"}
 MAY_IMPORT = {
     "cluster": set(),
     "columns": set(),
-    "compiled": set(),
+    "compiled": {"rnn"},
     "errors": set(),
     "random_streams": set(),
     "rnn": set(),

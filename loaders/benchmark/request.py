@@ -97,8 +97,9 @@ def resolve(request: Request, loaded: LoadedZoo) -> tuple[Setting, list[Target]]
             )
     targets = [target for target in targets if known is None or target.name in known]
     if not targets:
+        says = "anything" if known is None else ", ".join(known)
         raise ParameterError(
-            "encoder", f"found {request.encoder}, which says something of {', '.join(known)}, which this zoo lacks"
+            "encoder", f"found {request.encoder}, which says something of {says}; this zoo lacks it"
         )
     manifest = loaded.zoo.manifest
     setting = Setting(

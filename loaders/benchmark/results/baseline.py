@@ -32,7 +32,7 @@ class Baseline(ResultsFile):
     emulations: of the track "frozen" alone.
     """
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     shared: dict[str, Any]
     results: list[dict[str, Any]]
     emulations: list[dict[str, Any]]
@@ -61,7 +61,7 @@ def write_baseline(folder: Path, results: Sequence[Result], emulations: Sequence
     trained = [_without(emulation.model_dump(exclude={"format"}), shared) for emulation in emulations]
     lines = ",\n".join(f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in shared.items())
     parts = [
-        '"format": 1',
+        '"format": 2',
         f'"shared": {{\n{lines}\n }}',
         f'"results": {_list(own)}',
         f'"emulations": {_list(trained)}',

@@ -27,7 +27,7 @@ from rnnzoo.zoo_builder.storage.files import file_in, fit, read_json
 from rnnzoo.zoo_builder.storage.shards import write_file
 from rnnzoo.zoo_builder.tasks.target import Target
 
-FORMAT = 1
+FORMAT = 2
 """Version of the format of all files here."""
 ROWS, LEAKAGE, EMULATION = "rows.json", "leakage.json", "emulation"
 _DIGITS = 7
@@ -104,7 +104,7 @@ class Rows(ResultsFile):
     zoo_digest: names the zoo's config. targets: all whose truth is there. splits: test and ood, or ood.
     """
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     zoo: str
     zoo_digest: str
     zoo_config: dict[str, Any]
@@ -151,7 +151,7 @@ class Result(ResultsFile):
     step > 0). training, curve: of what was trained for this result alone.
     """
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     zoo: str
     zoo_digest: str
     encoder: str
@@ -184,7 +184,7 @@ class Emulation(ResultsFile):
     probes: the learned probing inputs [K, T, D], or None.
     """
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     zoo: str
     zoo_digest: str
     encoder: str
@@ -205,7 +205,7 @@ class Emulation(ResultsFile):
 class Leakage(ResultsFile):
     """The same readout of the same features under three ways to split: "checkpoint", "run" and "task" -> score."""
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     zoo_digest: str
     encoder: str
     target: str
