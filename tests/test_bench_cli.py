@@ -1,11 +1,9 @@
 """The command `zoo-bench` as a person types it: run, stop, go on, report, and what it says to bad input."""
 
-import os
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -87,28 +85,18 @@ def test_a_report_of_nothing(bench, tmp_path):
     assert "missing: there is no such folder" in err
 
 
-def test_an_interrupted_training_goes_on(language_zoo, tmp_path):
+def test_an_interrupted_training_goes_on(bench, language_zoo, tmp_path):
     """Ctrl-C in mid-training, then the same command: the results are there, and say so the third time."""
-    command = [
-        sys.executable,
-        "-c",
-        "import rnnzoo.loaders.training as t; t.SAVE_SECONDS = 0; from rnnzoo.loaders.cli import main; main()",
-    ]
-    command += [
-        "run",
-        "--zoo",
-        str(language_zoo),
-        "--encoder",
-        "flat_mlp",
-        "--track",
-        "supervised",
-        "--seeds",
-        "1",
-    ]
-    command += ["--target", "accuracy", "--out", str(tmp_path / "results"), "--set", "validate_every=1"]
-    command += ["--set", "models=4", "--threads", "1"]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
-    running = subprocess.Popen([*command, "--set", "steps=100000"], env=environment, stderr=subprocess.PIPE)
+    # A small encoder: every step saves it, and waits for the disk.
+    command = ["run", "--zoo", str(language_zoo), "--encoder", "completion_probing(probes=2)"]
+    command += ["--track", "supervised", "--seeds", "1", "--target", "accuracy"]
+    command += ["--out", str(tmp_path / "results"), "--threads", "1"]
+    command += ["--set", "validate_every=1", "--set", "models=4"]
+    program = (
+        "import rnnzoo.loaders.training as t; t.SAVE_SECONDS = 0; from rnnzoo.loaders.cli import main; main()"
+    )
+    words = [sys.executable, "-c", program, *command, "--set", "steps=100000"]
+    running = subprocess.Popen(words, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 120
     while not list(tmp_path.rglob("*.pt")) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -119,13 +107,13 @@ def test_an_interrupted_training_goes_on(language_zoo, tmp_path):
     assert list(tmp_path.rglob("*.pt"))
     assert not list(tmp_path.rglob("accuracy-seed0.json"))
 
-    other = subprocess.run([*command, "--set", "steps=20"], env=environment, capture_output=True, text=True)
-    assert other.returncode == 2
-    assert "the state of another training" in other.stderr
+    code, _, err = bench(*command, "--set", "steps=20")
+    assert code == 2
+    assert "the state of another training" in err
     for state in tmp_path.rglob("*.pt"):
         state.unlink()
     for expected in ("", "1 of 1 results are there already"):
-        done = subprocess.run([*command, "--set", "steps=20"], env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        assert expected in done.stdout + done.stderr
+        code, out, err = bench(*command, "--set", "steps=20")
+        assert code == 0, err
+        assert expected in out + err
     assert list(tmp_path.rglob("accuracy-seed0.json"))
