@@ -28,7 +28,19 @@ REFERENCES = 100
 class LoadedZoo:
     """All checkpoints of a zoo that did not diverge: weights, rollouts and metadata, M rows in one order.
 
-    A zoo of a thousand runs takes some 0.6 GB. metadata: one row a checkpoint, as in `Zoo.metadata`.
+    A zoo of a thousand runs takes some 0.6 GB. Weights and rollouts are read when they are first asked for.
+
+    Args:
+        path_or_repo: A zoo's folder, or "org/name" for a dataset repository on the hub.
+        device: Where the tensors are kept.
+
+    Attributes:
+        zoo: The zoo on the disk or the hub.
+        device: Where the tensors are kept.
+        metadata: One row a checkpoint [M], with the columns of `Zoo.metadata`.
+
+    Raises:
+        RnnzooError: The zoo cannot be opened, or all its checkpoints diverged.
     """
 
     def __init__(self, path_or_repo: str | Path, device: torch.device | str = "cpu") -> None:
@@ -50,18 +62,36 @@ class LoadedZoo:
         return self.zoo.flat(self._ids).to(self.device)
 
     def weights(self, rows: Tensor | NDArray[np.int64] | slice) -> dict[str, Tensor]:
-        """Named weights of some checkpoints, name -> [N, *shape]."""
+        """Named weights of some checkpoints.
+
+        Args:
+            rows: Which of the M rows, as an index [N] or a slice.
+
+        Returns:
+            Parameter name -> float32 [N, *shape].
+        """
         return unflatten_weights(self.zoo.spec, self.flat[rows])
 
     def column(self, name: str) -> NDArray[Any]:
-        """A column of the metadata as an array [M, ...], made once: not to be changed."""
+        """A column of the metadata as an array.
+
+        Args:
+            name: The column.
+
+        Returns:
+            Its values [M, ...]. The array is made once and shared, so it must not be changed.
+        """
         if name not in self._columns:
             self._columns[name] = np.array(self.metadata[name].to_pylist())
         return self._columns[name]
 
     @cached_property
     def family(self) -> type[TaskFamily[Any]]:
-        """The family of the tasks. Raises RnnzooError for one that is not installed."""
+        """The family of the zoo's tasks.
+
+        Raises:
+            RnnzooError: The family is not installed.
+        """
         name = self.zoo.manifest.config["family"]
         if name not in family_names():
             raise RnnzooError(
@@ -72,7 +102,9 @@ class LoadedZoo:
 
     @cached_property
     def rollout_group(self) -> Tensor:
-        """Which entry of `rollouts` is checkpoint m's, int64 [M]: several checkpoints may share one."""
+        """For each checkpoint, its index in the first axis of `rollouts`, int64 [M]; several checkpoints may share
+        one.
+        """
         shard = self.metadata["shard"].combine_chunks().dictionary_encode().indices.to_numpy()
         places = np.stack([shard, self.column("rollout_row")])
         _, groups = np.unique(places, axis=1, return_inverse=True)
@@ -80,12 +112,14 @@ class LoadedZoo:
 
     @cached_property
     def rollouts(self) -> Tensor:
-        """Rollouts as stored, uint8 [G, R, F]."""
+        """Rollouts as stored, uint8 [G, R, F]: G groups of checkpoints that share rollouts, R rollouts of F bytes
+        each.
+        """
         return torch.from_numpy(self.zoo.rollout_tensor("inputs", self._group_heads)).to(self.device)
 
     @cached_property
     def rollout_labels(self) -> Tensor | None:
-        """Labels of the rollouts, uint8 [G, R], where the encoding needs labels."""
+        """Labels of the rollouts, uint8 [G, R]; None where the encoding needs no labels."""
         if not self.zoo.encoding.needs_labels:
             return None
         return torch.from_numpy(self.zoo.rollout_tensor("labels", self._group_heads)).to(self.device)
@@ -98,7 +132,17 @@ class LoadedZoo:
         return Population(self.zoo.spec, encoding, steps, self._reference_items(), self.family)
 
     def tasks(self, rows: NDArray[np.int64]) -> list[Any]:
-        """The tasks of some checkpoints. Raises RnnzooError for a zoo without the columns that say them."""
+        """The tasks of some checkpoints.
+
+        Args:
+            rows: Which of the M rows, [N].
+
+        Returns:
+            N tasks of `family`.
+
+        Raises:
+            RnnzooError: The metadata lack a column that says the task, or the family is not installed.
+        """
         for name in self.family.task_columns.names:
             if name not in self.metadata.column_names:
                 raise RnnzooError(f"zoo {self.zoo.manifest.zoo}: found no column {name!r}, which says the task")

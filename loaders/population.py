@@ -16,9 +16,15 @@ from rnnzoo.zoo_builder.tasks.family import TaskFamily
 class Population:
     """What an encoder knows of the RNNs it is made for.
 
-    spec: their sizes and parameters. encoding: what their inputs mean. steps: T of the sequences they were
-    trained on. reference: items that any of them might be shown, whatever its task.
-    family: of their tasks; None where it is not known.
+    Attributes:
+        spec: Their sizes and parameters.
+        encoding: What their inputs mean.
+        steps: T of the sequences they were trained on.
+        reference: Items that any of them might be shown, whatever its task; None where there are none.
+        family: The family of their tasks; None where it is not known.
+
+    Raises:
+        RnnzooError: The encoding is not that of the family.
     """
 
     spec: RNNSpec
@@ -36,17 +42,27 @@ class Population:
 
     @property
     def generates(self) -> bool:
-        """Whether RNNs write sequences themselves, reading what they wrote."""
+        """Whether RNNs write sequences themselves: each reads its own last output as its next input."""
         return self.family is not None and self.family.generates
 
     @property
     def probing_length(self) -> int:
-        """T' of learned probes, where the user names none."""
+        """T' of learned probes, in steps, where the user names none: the family's choice, or else `steps`."""
         named = None if self.family is None else self.family.probing_length
         return self.steps if named is None else named
 
     def known_family(self, encoder: str) -> type[TaskFamily[Any]]:
-        """The family, for an encoder that needs it. Raises RnnzooError where it is not known."""
+        """The family, for an encoder that needs it.
+
+        Args:
+            encoder: Its name, for the error.
+
+        Returns:
+            The family of the RNNs' tasks.
+
+        Raises:
+            RnnzooError: The family is not known.
+        """
         if self.family is None:
             raise RnnzooError(
                 f"{encoder}: found RNNs of no known family of tasks, expected one that describes them"

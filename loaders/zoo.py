@@ -99,6 +99,15 @@ CheckpointId = str | int
 class Zoo:
     """A zoo, to pick single models and small groups from.
 
+    Of a repository on the hub, files are downloaded whole when a model in them is asked for.
+
+    Args:
+        path_or_repo: A zoo's folder, or "org/name" for a dataset repository on the hub.
+        revision: Tag, branch or commit of a repository. None stands for the newest tag of this format version.
+
+    Raises:
+        RnnzooError: The zoo cannot be opened, or has another format version.
+
     >>> zoo = Zoo("zoo")
     >>> best = zoo.metadata.to_pandas().nlargest(3, "accuracy")["checkpoint_id"]
     >>> model = zoo.model(best.iloc[0])  # a live torch module
@@ -107,7 +116,6 @@ class Zoo:
     """
 
     def __init__(self, path_or_repo: str | Path, revision: str | None = None) -> None:
-        """Of a repository on the hub, files are downloaded whole when a model in them is asked for."""
         self._source = open_source(path_or_repo, revision)
         self._weights: dict[str, dict[str, NDArray[np.float32]]] = {}
         self._rollouts: dict[str, dict[str, NDArray[np.uint8]]] = {}
@@ -128,6 +136,7 @@ class Zoo:
 
     @property
     def manifest(self) -> Manifest:
+        """What the zoo says of itself: its name, format, configuration, splits and shards."""
         return self._source.manifest
 
     @property
@@ -137,6 +146,7 @@ class Zoo:
 
     @cached_property
     def spec(self) -> RNNSpec:
+        """Cell, sizes and parameters that all RNNs of the zoo share."""
         return self.manifest.rnn_spec()
 
     @cached_property
@@ -154,7 +164,19 @@ class Zoo:
         return {name: row for row, name in enumerate(self.metadata["checkpoint_id"].to_pylist())}
 
     def model(self, checkpoint: CheckpointId | Mapping[str, Any]) -> RNNModule:
-        """A live module. `checkpoint` may also be a row of the metadata or of a dataset."""
+        """One checkpoint as a live module.
+
+        Args:
+            checkpoint: A checkpoint_id, a row number of `metadata`, or a row of the metadata or of a dataset,
+                which has a "checkpoint_id".
+
+        Returns:
+            A torch module with the checkpoint's weights.
+
+        Raises:
+            RnnzooError: The checkpoint is not in the zoo, the row has no "checkpoint_id", or a file does not fit
+                its manifest.
+        """
         if isinstance(checkpoint, Mapping):
             if "checkpoint_id" not in checkpoint:
                 raise RnnzooError(f"row: found no 'checkpoint_id' among its columns {list(checkpoint)}")
@@ -163,7 +185,18 @@ class Zoo:
         return RNNModule.of_weights({name: tensor[0] for name, tensor in weights.items()})
 
     def batch(self, ids: Sequence[CheckpointId]) -> dict[str, Tensor]:
-        """Stacked weights, name -> float32 [N, *shape], in the order of `ids`: what `torch.func` takes."""
+        """Stacked weights of some checkpoints: what `torch.func` takes.
+
+        Args:
+            ids: The N checkpoints, each a checkpoint_id or a row number of `metadata`; one may occur several
+                times.
+
+        Returns:
+            Parameter name -> float32 [N, *shape], in the order of `ids`.
+
+        Raises:
+            RnnzooError: There are no ids, one is not in the zoo, or a file does not fit its manifest.
+        """
         rows = self._rows(ids)
         groups = self._by_shard(rows, "row")
         opened = self._open_weights([name for name, _, _ in groups])
@@ -174,11 +207,32 @@ class Zoo:
         return {name: torch.from_numpy(block) for name, block in batch.items()}
 
     def flat(self, ids: Sequence[CheckpointId]) -> Tensor:
-        """Flat weights float32 [N, P], in the order of the spec's parameters."""
+        """Weights of some checkpoints, each as one flat vector.
+
+        Args:
+            ids: The N checkpoints, as for `batch`.
+
+        Returns:
+            float32 [N, P], where P counts all weights of a model, in the order of the spec's parameters.
+
+        Raises:
+            RnnzooError: As for `batch`.
+        """
         return flatten_weights(self.spec, self.batch(ids))
 
     def rollouts(self, ids: Sequence[CheckpointId]) -> tuple[Tensor, Tensor]:
-        """Stored rollouts uint8 [N, R, F], and the models' log-probabilities on them, float32 [N, R, T, O]."""
+        """Stored rollouts of some checkpoints, and the models' log-probabilities on them.
+
+        Args:
+            ids: The N checkpoints, as for `batch`.
+
+        Returns:
+            The rollouts as stored, uint8 [N, R, F], for R rollouts of F bytes each; and the log-probabilities in
+            nats, float32 [N, R, T, O], computed anew from the weights.
+
+        Raises:
+            RnnzooError: As for `batch`, or the encoding cannot read a rollout.
+        """
         rows = self._rows(ids)
         inputs = torch.from_numpy(self.rollout_tensor("inputs", rows.tolist()))
         outputs = []
@@ -191,7 +245,18 @@ class Zoo:
         return inputs, torch.cat(outputs)
 
     def rollout_tensor(self, tensor: str, ids: Sequence[CheckpointId]) -> NDArray[np.uint8]:
-        """Stored rollouts as they are: "inputs" uint8 [N, R, F], or where inputs have labels "labels" [N, R]."""
+        """Stored rollouts of some checkpoints as they are.
+
+        Args:
+            tensor: "inputs", or "labels" where inputs have labels.
+            ids: The N checkpoints, as for `batch`.
+
+        Returns:
+            uint8 [N, R, F] for "inputs", with R rollouts of F bytes each; uint8 [N, R] for "labels".
+
+        Raises:
+            RnnzooError: As for `batch`, or the rollouts have no such tensor, or the encoding cannot read them.
+        """
         rows = self._rows(ids)
         groups = self._by_shard(rows, "rollout_row")
         opened = self._open_rollouts([name for name, _, _ in groups], tensor)

@@ -14,7 +14,15 @@ Augmentation = Literal["permutation", "permutation_and_sign"]
 
 
 def check_augmentation(spec: RNNSpec, augmentation: Augmentation | None) -> None:
-    """Raises RnnzooError for an augmentation that does not exist, or that the cell does not admit."""
+    """Check that an augmentation exists and that the cell has its symmetry.
+
+    Args:
+        spec: The RNNs'.
+        augmentation: Its name; None for no augmentation.
+
+    Raises:
+        RnnzooError: There is no such augmentation, or the units of this cell have no sign flip.
+    """
     if augmentation is not None and augmentation not in get_args(Augmentation):
         expected = ", ".join(repr(name) for name in get_args(Augmentation))
         raise RnnzooError(f"augment: found {augmentation!r}, expected {expected} or None")
@@ -25,7 +33,16 @@ def check_augmentation(spec: RNNSpec, augmentation: Augmentation | None) -> None
 def augment_units(spec: RNNSpec, weights: Weights, augmentation: Augmentation | None) -> Weights:
     """Reorder (and flip) the hidden units of every layer at random, drawn anew for each of the N models.
 
-    Draws from torch's global generator, as dropout does. None leaves the weights as they are.
+    Draws come from torch's global generator, as in dropout. The RNNs' function stays the same.
+
+    Args:
+        spec: The RNNs'.
+        weights: Name -> [N, *shape].
+        augmentation: "permutation", or "permutation_and_sign" to flip units too; None leaves the weights as they
+            are.
+
+    Returns:
+        Name -> [N, *shape].
     """
     if augmentation is None:
         return weights

@@ -27,25 +27,38 @@ Readout = Literal["linear", "mlp", "trees", "identity"]
 class Encoder(Protocol):
     """Named weights of N models, name -> [N, *shape], to embeddings [N, E]; made from a `Population`.
 
-    An `nn.Module` whose forward takes the weights is one. Row n of the result may depend on model n alone.
-    One with parameters is trained (tracks "frozen" and "supervised"); one without is a fixed feature map
-    (track "features"). `RegisteredEncoder` says what else an encoder may declare.
+    An `nn.Module` whose forward takes the weights is an encoder. Row n of the result may depend on model n alone.
+    An encoder with parameters is trained (tracks "frozen" and "supervised"); one without parameters is a fixed
+    feature map (track "features"). `RegisteredEncoder` says what else an encoder may declare.
     """
 
-    def __call__(self, weights: Weights) -> Tensor: ...
+    def __call__(self, weights: Weights) -> Tensor:
+        """Embed N models.
+
+        Args:
+            weights: Parameter name -> [N, *shape].
+
+        Returns:
+            Embeddings [N, E].
+        """
+        ...
 
 
 class RegisteredEncoder(nn.Module):
-    """Base of the encoders in `ENCODERS`: what they declare of themselves. A user's encoder need not.
+    """Base of the encoders in `ENCODERS`: the class attributes in which they describe themselves.
 
-    group: what it looks at: weights ("mechanistic"), behaviour ("functionalist"), or a "control".
-    published: whether it is one of the encoders of Herrmann et al. (2024).
-    invariant_to: symmetries of the RNN that leave the embedding in place; it is moved by the others.
-        "head_gauge" shifts all logits: it preserves the function of an RNN that ends in a softmax.
-    readouts: what may be fitted on the embedding; "identity" takes the embedding for the prediction.
-    targets: the targets it can say anything about; None for all.
-    columns: metadata that `forward` takes besides the weights, as keyword arguments [N]: for nuisance controls.
-    uses_data: whether it needs labelled data of the RNNs' task, which the weights alone do not give.
+    A user's own encoder may leave out any of them, and need not have this base.
+
+    Attributes:
+        group: What it looks at: weights ("mechanistic"), behaviour ("functionalist"), or a "control".
+        published: Whether it is one of the encoders of Herrmann et al. (2024).
+        invariant_to: Symmetries of the RNN that leave the embedding unchanged; the others change it. "head_gauge"
+            shifts all logits by the same number: it preserves the function of an RNN that ends in a softmax.
+        readouts: What may be fitted on the embedding; "identity" takes the embedding itself for the prediction.
+        targets: The only targets that it can predict; None for all.
+        columns: Metadata that `forward` takes besides the weights, as keyword arguments [N]: for controls that
+            measure how much a nuisance variable explains.
+        uses_data: Whether it needs labelled data of the RNNs' task, which the weights alone do not give.
     """
 
     group: ClassVar[Group]
@@ -58,14 +71,28 @@ class RegisteredEncoder(nn.Module):
 
 
 def declared(encoder: Encoder, name: str) -> Any:
-    """What an encoder declares under a name of `RegisteredEncoder`, or the default for a user's own."""
+    """What an encoder declares of itself, or the default.
+
+    Args:
+        encoder: An encoder; a user's own may declare nothing.
+        name: An attribute of `RegisteredEncoder`.
+
+    Returns:
+        The encoder's value; if it has none, "user" for "group" and the value of `RegisteredEncoder` for others.
+    """
     if name == "group":
         return getattr(encoder, name, "user")
     return getattr(encoder, name, getattr(RegisteredEncoder, name))
 
 
 class EmbeddingHead(nn.Module):
-    """Features [N, F] to embeddings [N, E] of unit length: a linear map, or an MLP with `hidden` ReLU layers."""
+    """Features [N, F] to embeddings [N, E] of unit length: a linear map, or an MLP with `hidden` ReLU layers.
+
+    Args:
+        features: F.
+        hidden: Widths of the hidden layers; none makes it a linear map.
+        size: E.
+    """
 
     def __init__(self, features: int, hidden: tuple[int, ...] = (), size: int = EMBEDDING_SIZE) -> None:
         super().__init__()
@@ -76,6 +103,7 @@ class EmbeddingHead(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], size))
 
     def forward(self, features: Tensor) -> Tensor:
+        """Features [N, F] to embeddings [N, E] of Euclidean length 1."""
         return nn.functional.normalize(self.layers(features), dim=-1)
 
 
@@ -88,12 +116,16 @@ def load_encoder(text: str, population: Population, seed: int = 0) -> Encoder:
     """An encoder by its name, with its options: "name(option=value)" of an installed one, or "module:Class".
 
     Args:
-        text: the name and options.
-        population: what it is made from.
-        seed: its parameters are initialised from it; torch's global generator is left as it was.
+        text: The name and options.
+        population: What it is made from.
+        seed: Its parameters are initialised from it; torch's global generator is left as it was.
+
+    Returns:
+        The encoder, on the CPU.
 
     Raises:
-        ParameterError: for an unknown name, an import that fails, or options that do not fit.
+        ParameterError: The name is unknown, an import fails, or the options do not fit.
+        RnnzooError: The encoder cannot be made for this population.
     """
     name, options = parse_encoder_name(text)
     make = find_encoder(name)
@@ -106,7 +138,18 @@ def load_encoder(text: str, population: Population, seed: int = 0) -> Encoder:
 
 
 def find_encoder(name: str) -> Callable[..., Encoder]:
-    """The class of an encoder: of an installed one by its name, or a user's own by "module:Class"."""
+    """The class of an encoder.
+
+    Args:
+        name: The name of an installed encoder, or "module:Class" of a user's own, whose module may be a file in
+            the current folder.
+
+    Returns:
+        The class, to be called with a `Population` and the options.
+
+    Raises:
+        ParameterError: The name is unknown, or the import fails.
+    """
     module, _, attribute = encoder_location(name).partition(":")
     sys.path.insert(0, "")  # a user's encoder is a file in the folder they stand in
     try:
@@ -118,10 +161,18 @@ def find_encoder(name: str) -> Callable[..., Encoder]:
 
 
 def check_encoder(encoder: Encoder, population: Population) -> int:
-    """Try an encoder on four fresh models; returns its width E.
+    """Try an encoder on four fresh models.
 
-    Raises RnnzooError when the result has the wrong shape, is not finite, depends on a model's neighbours, or
-    when one of its parameters takes no gradient.
+    Args:
+        encoder: The encoder.
+        population: What it was made from.
+
+    Returns:
+        Its width E.
+
+    Raises:
+        RnnzooError: The result has the wrong shape, is not finite, or depends on other models of the batch; or a
+            parameter of the encoder gets no gradient.
     """
     spec = population.spec
     weights = unflatten_weights(spec, init_parameters(spec, range(4)))

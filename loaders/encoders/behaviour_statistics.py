@@ -12,7 +12,11 @@ from rnnzoo.zoo_builder.rnn import Weights
 class BehaviourStatistics(RegisteredEncoder):
     """Statistics [N, E] of the RNN's own behaviour, with no look at a weight: see the family's description.
 
-    Raises RnnzooError for a family that describes none, or that needs labelled items where there are none.
+    Args:
+        population: What it is made from; its family says which statistics.
+
+    Raises:
+        RnnzooError: The family describes no statistics, or it needs labelled items and there are none.
     """
 
     group = "control"
@@ -26,5 +30,5 @@ class BehaviourStatistics(RegisteredEncoder):
         self.uses_data = self.statistics.uses_data  # type: ignore[misc, assignment]
 
     def forward(self, weights: Weights) -> Tensor:
-        """name -> [N, *shape] to [N, E]."""
+        """Weights, name -> [N, *shape], to the family's statistics [N, E]."""
         return self.statistics(weights)

@@ -15,8 +15,16 @@ from rnnzoo.zoo_builder.rnn import Weights, flatten_weights
 class FlatMLP(RegisteredEncoder):
     """All weights concatenated, then an MLP of 3 x 128 (Herrmann et al. 2024).
 
-    It knows no symmetry. In train mode each model's hidden units are permuted at random ("permutation"), and also
-    flipped ("permutation_and_sign"), so that it may learn them; None leaves the units as they are.
+    It has no symmetry built in, but may learn one by augmentation: in train mode each model's hidden units are
+    permuted at random.
+
+    Args:
+        population: What it is made from.
+        hidden: Widths of the MLP's hidden layers.
+        augment: "permutation"; "permutation_and_sign" also flips units; None leaves the units as they are.
+
+    Raises:
+        RnnzooError: There is no such augmentation, or the cell does not allow it.
     """
 
     group = "mechanistic"
@@ -36,7 +44,7 @@ class FlatMLP(RegisteredEncoder):
         self.head = EmbeddingHead(self.spec.num_parameters, hidden)
 
     def forward(self, weights: Weights) -> Tensor:
-        """name -> [N, *shape] to [N, E]."""
+        """Weights, name -> [N, *shape], to embeddings [N, E] of unit length."""
         if self.training:
             weights = augment_units(self.spec, weights, self.augment)
         return self.head(self.scale * flatten_weights(self.spec, weights))

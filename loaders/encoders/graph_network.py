@@ -264,7 +264,16 @@ class Round(nn.Module):
 class GraphNetwork(RegisteredEncoder):
     """Rounds of messages between hidden units, then rho(e, u) + rho(e, -u), its mean and maximum a layer, an MLP.
 
-    Invariant to everything that leaves the RNN's output distribution in place: see `parameter_graph`.
+    A graph metanetwork (Lim et al. 2024). The embedding is invariant to everything that leaves the RNN's output
+    distribution unchanged: see `parameter_graph`.
+
+    Args:
+        population: What it is made from.
+        channels: Features of a hidden unit, in each of the even and the odd stream.
+        edge_channels: Q, features of an edge.
+        said: Features that a unit sends along its edges; a multiple of 4, the ways to gate an edge.
+        rounds: Rounds of messages.
+        hidden: Widths of the MLP's hidden layers.
     """
 
     group = "mechanistic"
@@ -293,7 +302,7 @@ class GraphNetwork(RegisteredEncoder):
         self.head = EmbeddingHead(2 * channels * self.spec.num_layers + graph.outside.shape[1], hidden)
 
     def forward(self, weights: Weights) -> Tensor:
-        """name -> [N, *shape] to [N, E]."""
+        """Weights, name -> [N, *shape], to embeddings [N, E] of unit length."""
         graph = parameter_graph(self.spec, {name: self.scale * tensor for name, tensor in weights.items()})
         sizes = [edge_sizes(block) for block in graph.edges]
         layers = [

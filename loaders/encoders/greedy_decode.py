@@ -12,7 +12,11 @@ from rnnzoo.zoo_builder.rnn import Weights
 class GreedyDecode(RegisteredEncoder):
     """The family's first target [N, K], decoded greedily from what the RNN does.
 
-    Raises RnnzooError for a family that has no such rule.
+    Args:
+        population: What it is made from; its family gives the rule.
+
+    Raises:
+        RnnzooError: The family has no such rule, or is not known.
     """
 
     group = "control"
@@ -26,5 +30,5 @@ class GreedyDecode(RegisteredEncoder):
         self.targets = (family.targets[0].name,)  # type: ignore[misc]
 
     def forward(self, weights: Weights) -> Tensor:
-        """name -> [N, *shape] to [N, K]."""
+        """Weights, name -> [N, *shape], to the decoded target [N, K], which is the prediction itself."""
         return self.reader(weights)

@@ -20,11 +20,15 @@ POWERS = (1, 2, 3)
 class InvariantStatistics(RegisteredEncoder):
     """Statistics and spectra [N, E] that permutations, sign flips, bias splits and the head gauge leave in place.
 
-    Of each block (a gate's rows of a tensor, after `fix_gauges`): mean, deviation and quantiles of its entries, or
-    of their absolute values where flips change their signs, and its singular values in quantiles. A flip negates
-    plain unit axes and the rows of `Cell.odd_gates`, so these stay in place too: traces of powers of the blocks
-    whose two axes run over the same units and flip together, cosines of the blocks of two even gates, W W^T of the
-    head, and `linear_path`. E is 347 for 2 x 32 LSTMs on 6 tokens.
+    A block is a gate's rows of a tensor, after `fix_gauges`. Of each block there are: mean, deviation and
+    quantiles of its entries, or of their absolute values where flips change their signs; and quantiles of its
+    singular values. A flip negates plain unit axes and the rows of `Cell.odd_gates`. So these do not change
+    either, and are taken too: traces of powers of the blocks whose two axes run over the same units and flip
+    together, cosines of the blocks of two even gates, W W^T of the head, and `linear_path`. E is 347 for 2 x 32
+    LSTMs on 6 tokens.
+
+    Args:
+        population: What it is made from.
     """
 
     group = "control"
@@ -38,7 +42,7 @@ class InvariantStatistics(RegisteredEncoder):
 
     @torch.no_grad()
     def forward(self, weights: Weights) -> Tensor:
-        """name -> [N, *shape] to [N, E]."""
+        """Weights, name -> [N, *shape], to statistics [N, E]."""
         fixed = fix_gauges(self.spec, weights, self.sums_to_one)
         blocks = gate_blocks(self.spec, fixed)
         head = fixed["head.weight"]

@@ -15,8 +15,13 @@ QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 class LayerStatistics(RegisteredEncoder):
     """Mean, variance and quantiles of each tensor, then an MLP of 3 x 768.
 
-    (Herrmann et al. 2024; their code builds 1 x 128 by mistake.) Invariant to permutations of hidden units;
-    moved by sign flips and by the split of the biases.
+    From Herrmann et al. (2024), whose code builds 1 x 128 by mistake; the seven statistics are after Unterthiner
+    et al. (2020). Permutations of hidden units leave the embedding unchanged; sign flips and the split of the
+    biases change it.
+
+    Args:
+        population: What it is made from.
+        hidden: Widths of the MLP's hidden layers.
     """
 
     group = "mechanistic"
@@ -31,7 +36,7 @@ class LayerStatistics(RegisteredEncoder):
         self.head = EmbeddingHead(7 * len(self.names), hidden)
 
     def forward(self, weights: Weights) -> Tensor:
-        """name -> [N, *shape] to [N, E]."""
+        """Weights, name -> [N, *shape], to embeddings [N, E] of unit length."""
         return self.head(self.statistics(weights))
 
     def statistics(self, weights: Weights) -> Tensor:

@@ -23,11 +23,17 @@ def encoder_names() -> dict[str, str]:
 def parse_encoder_name(text: str) -> tuple[str, dict[str, Any]]:
     """'name' or 'name(option=value, ...)' -> name, options; values are Python literals.
 
-    >>> parse_encoder_name("interactive_probing(probes=4, length=12)")
-    ('interactive_probing', {'probes': 4, 'length': 12})
+    Args:
+        text: What the user typed.
+
+    Returns:
+        The name, and option -> value.
 
     Raises:
-        ParameterError: for a text of another form.
+        ParameterError: The text has another form.
+
+    >>> parse_encoder_name("interactive_probing(probes=4, length=12)")
+    ('interactive_probing', {'probes': 4, 'length': 12})
     """
     name, bracket, rest = text.partition("(")
     if not bracket:
@@ -47,8 +53,14 @@ def parse_encoder_name(text: str) -> tuple[str, dict[str, Any]]:
 def encoder_location(name: str) -> str:
     """The module:class of a name: that of an installed encoder, or itself for a user's own "module:class".
 
+    Args:
+        name: The name, without options.
+
+    Returns:
+        "module:class".
+
     Raises:
-        ParameterError: for a name that is neither.
+        ParameterError: The name is neither.
     """
     known = encoder_names()
     if name not in known and ":" not in name:
@@ -58,7 +70,13 @@ def encoder_location(name: str) -> str:
 
 @dataclass(frozen=True)
 class Description:
-    """What an encoder's class says of itself, see `RegisteredEncoder`, and the first line of its docstring."""
+    """What an encoder's class says of itself, see `RegisteredEncoder`, and the first line of its docstring.
+
+    Attributes:
+        group: "mechanistic", "functionalist", "control" or "user".
+        published: Whether it is one of the encoders of Herrmann et al. (2024).
+        summary: The first line of its docstring.
+    """
 
     group: str
     published: bool

@@ -28,8 +28,15 @@ Features = Mapping[Space, Tensor]
 class NeuralFunctional(RegisteredEncoder):
     """Four equivariant layers of 48 channels a tensor, ReLU after each, means over all hidden axes, an MLP.
 
-    (Herrmann et al. 2024.) Invariant to permutations; moved by sign flips and by the split of the biases. No
-    position embeddings are added: inputs, outputs and gates are told apart by their channels.
+    From Herrmann et al. (2024), after Zhou et al. (2023), "Permutation Equivariant Neural Functionals".
+    Permutations of hidden units leave the embedding unchanged; sign flips and the split of the biases change it.
+    No position embeddings are added: inputs, outputs and gates are told apart by their channels.
+
+    Args:
+        population: What it is made from.
+        layers: Equivariant layers.
+        channels: Channels of each space after every layer.
+        hidden: Widths of the MLP's hidden layers.
     """
 
     group = "mechanistic"
@@ -48,7 +55,7 @@ class NeuralFunctional(RegisteredEncoder):
         self.head = EmbeddingHead(sum(wide.values()), hidden)
 
     def forward(self, weights: Weights) -> Tensor:
-        """name -> [N, *shape] to [N, E]."""
+        """Weights, name -> [N, *shape], to embeddings [N, E] of unit length."""
         features: Features = {
             space: self.scale * torch.cat([unit_axes_first(p, weights[p.name]) for p in group], dim=-1)
             for space, group in self.spaces.items()

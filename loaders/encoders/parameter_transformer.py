@@ -38,11 +38,23 @@ class Block(nn.Module):
 class ParameterTransformer(RegisteredEncoder):
     """A pre-norm transformer over neurons, mean pooling (after Herrmann et al. 2024).
 
-    A hidden unit's token holds its rows of every matrix and bias that feeds it, in all gates; an output's token
-    its row of the head and its bias: L H + O tokens. The paper makes a token of every row of every matrix, 518 in
-    place of 70 for 2 layers of 32 units and 6 outputs. The rows of a unit only act together, and with seven times
-    fewer tokens attention and MLPs take a seventh of the time or less. Positions have learned embeddings; the
-    permutation symmetry, which these break, is left to augmentation, as in `FlatMLP`.
+    The token of a hidden unit holds its rows of every matrix and bias that feeds it, in all gates; the token of an
+    output holds its row of the head and its bias. That makes L H + O tokens for L layers. The paper makes a token
+    of every row of every matrix, 518 in place of 70 for 2 layers of 32 units and 6 outputs. The rows of a unit
+    only act together, and with seven times fewer tokens attention and MLPs take a seventh of the time or less.
+    Positions have learned embeddings, which break the permutation symmetry; as in `FlatMLP`, it is left to
+    augmentation.
+
+    Args:
+        population: What it is made from.
+        layers: Blocks of self-attention and feed-forward.
+        width: Numbers in a token; a multiple of `heads`.
+        heads: Attention heads of each block.
+        feedforward: Hidden width of each block's feed-forward part.
+        augment: "permutation", "permutation_and_sign" or None, as in `FlatMLP`.
+
+    Raises:
+        RnnzooError: The width is no multiple of the heads, or the cell does not allow the augmentation.
     """
 
     group = "mechanistic"
@@ -75,7 +87,7 @@ class ParameterTransformer(RegisteredEncoder):
         self.head = EmbeddingHead(width)
 
     def forward(self, weights: Weights) -> Tensor:
-        """name -> [N, *shape] to [N, E]."""
+        """Weights, name -> [N, *shape], to embeddings [N, E] of unit length."""
         if self.training:
             weights = augment_units(self.spec, weights, self.augment)
         tokens = [

@@ -10,7 +10,13 @@ from rnnzoo.zoo_builder.rnn import Weights
 
 
 class StepOnly(RegisteredEncoder):
-    """log(1 + step). A score that an encoder shares with it is no score of the weights."""
+    """log(1 + step). A score that an encoder shares with it is no score of the weights.
+
+    What training time alone predicts is thus known, and only what exceeds it can come from the weights.
+
+    Args:
+        population: Not used.
+    """
 
     group = "control"
     invariant_to = frozenset({"permutation", "sign_flip", "bias_split", "head_gauge"})
@@ -21,5 +27,13 @@ class StepOnly(RegisteredEncoder):
         super().__init__()
 
     def forward(self, weights: Weights, step: Tensor) -> Tensor:
-        """Steps [N] to [N, 1]; the weights are not read."""
+        """The logarithm of the training time.
+
+        Args:
+            weights: Not read.
+            step: Training steps of each checkpoint, [N].
+
+        Returns:
+            log(1 + step), [N, 1].
+        """
         return step.to(weights["head.bias"]).log1p().unsqueeze(1)

@@ -162,7 +162,16 @@ class Reader:
 
 
 class UniversalFunctional(RegisteredEncoder):
-    """Layers of all equivariant terms (119 for two LSTM layers) with ReLU, means over all orbits, an MLP."""
+    """Layers of all equivariant terms (119 for two LSTM layers) with ReLU, means over all orbits, an MLP.
+
+    Permutations of hidden units leave the embedding unchanged.
+
+    Args:
+        population: What it is made from.
+        channels: Channels of each tensor after every layer.
+        layers: Equivariant layers.
+        hidden: Widths of the MLP's hidden layers.
+    """
 
     group = "mechanistic"
     invariant_to = frozenset({"permutation"})
@@ -183,7 +192,7 @@ class UniversalFunctional(RegisteredEncoder):
         self.head = EmbeddingHead(channels * len(self.pooled), hidden)
 
     def forward(self, weights: Weights) -> Tensor:
-        """name -> [N, *shape] to [N, E]."""
+        """Weights, name -> [N, *shape], to embeddings [N, E] of unit length."""
         tensors = {axes: self.scale * tensor for axes, tensor in by_hidden_axes(self.spec, weights).items()}
         for layer in self.layers:
             tensors = layer(tensors)

@@ -14,7 +14,11 @@ SMALLEST = 1e-12
 
 
 class WeightNorm(RegisteredEncoder):
-    """Logarithm of the Euclidean norm of each tensor."""
+    """Logarithm of the Euclidean norm of each tensor.
+
+    Args:
+        population: What it is made from; only the list of tensors is used.
+    """
 
     group = "control"
     invariant_to = frozenset({"permutation", "sign_flip"})
@@ -25,6 +29,6 @@ class WeightNorm(RegisteredEncoder):
         self.names = [parameter.name for parameter in population.spec.parameters]
 
     def forward(self, weights: Weights) -> Tensor:
-        """name -> [N, *shape] to [N, tensors], in the spec's order of tensors."""
+        """Weights, name -> [N, *shape], to natural logarithms [N, tensors], in the spec's order of tensors."""
         norms = [weights[name].flatten(1).norm(dim=1) for name in self.names]
         return torch.stack(norms, dim=1).clamp_min(SMALLEST).log()

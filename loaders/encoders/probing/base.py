@@ -28,8 +28,16 @@ CERTAINTY = 0.8
 class ProbingEncoder(RegisteredEncoder):
     """Runs N RNNs over K probes of T' steps that it learns; sees their outputs after a log-softmax alone.
 
-    (Herrmann et al. 2024.) What leaves the function in place leaves the embedding in place, and so does a
-    shift of all logits. length: T', by default the population's `probing_length`.
+    From Herrmann et al. (2024). Whatever leaves the RNN's function unchanged leaves the embedding unchanged, and
+    so does a shift of all logits.
+
+    Args:
+        population: What it is made from.
+        probes: K.
+        length: T', in steps; None takes the population's `probing_length`.
+
+    Raises:
+        RnnzooError: `probes` or `length` is no whole number of at least 1.
     """
 
     invariant_to = frozenset({"permutation", "sign_flip", "bias_split", "head_gauge"})
@@ -46,10 +54,14 @@ class ProbingEncoder(RegisteredEncoder):
         self.input_range: InputRange = population.encoding.input_range
 
     def open_probes(self) -> Tensor:
-        """Initial free probes [K, T', D], before `input_range`: real items, a little off; noise without any.
+        """Initial free probes, before `input_range`: real items with a little noise; noise alone where there are
+        no items.
 
-        A string that training RNNs wrote leads an RNN to where its task shows, from the first update on; of
-        strings, those of the longest quarter are taken. Past the end of an item there is noise.
+        A string that training RNNs wrote leads an RNN to where its task shows, from the first update on. Where
+        items are strings, only the longest quarter of them is used. Past the end of an item there is noise.
+
+        Returns:
+            Scores [K, T', D].
         """
         shape = self.probes, self.length, self.population.spec.input_size
         if self.population.reference is None:
@@ -66,11 +78,18 @@ class ProbingEncoder(RegisteredEncoder):
 
     @property
     def queries(self) -> int:
-        """Steps that one RNN is asked for."""
+        """Steps that one RNN is run for, over all probes: K T'."""
         return self.probes * self.length
 
     def probing_inputs(self, weights: Weights) -> Tensor:
-        """The inputs [N, K, T', D] that N RNNs are shown, without a gradient."""
+        """The inputs that RNNs are shown.
+
+        Args:
+            weights: Name -> [N, *shape].
+
+        Returns:
+            Inputs [N, K, T', D], without a gradient.
+        """
         raise NotImplementedError
 
 

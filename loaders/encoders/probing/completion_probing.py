@@ -21,14 +21,22 @@ COUNT_SCALE = 1 / 8
 class CompletionProbing(ProbingEncoder):
     """K learned beginnings; each RNN completes them, its likeliest token being its next input.
 
-    The embedding is a linear map of how often each token follows each, as the RNN expects it: sums over all steps
-    of input times predicted distribution, [D, O] a probe. Whatever an RNN counts is a number in there, and a
-    linear readout finds it where no training RNN counted as far; a curved one loses it there.
+    The embedding is a linear map of how often each token follows each other one, as the RNN expects it: sums over
+    all steps of input times predicted distribution, [D, O] for each probe. Whatever an RNN counts is a number in
+    these sums. A linear readout still finds it where RNNs count further than any training RNN did; a nonlinear
+    readout does not.
 
-    Beginnings set out from strings that training RNNs wrote, up to the first change of token: from there on a word
-    is settled. Gradients reach them through what the RNN predicts, not through which tokens it chose.
-    length: T' of beginning and completion, by default that of the strings in the zoo. Raises RnnzooError for RNNs
-    that do not read what they write.
+    Beginnings start from strings that training RNNs wrote, up to the first change of token: from there on a word
+    is determined. Gradients reach the beginnings through what the RNN predicts, not through which tokens it chose.
+
+    Args:
+        population: What it is made from.
+        probes: K.
+        length: T' of beginning and completion together, in steps; None takes that of the strings in the zoo.
+
+    Raises:
+        RnnzooError: The RNNs do not read what they write, or `probes` or `length` is no whole number of at least
+            1.
     """
 
     group = "functionalist"
@@ -51,7 +59,7 @@ class CompletionProbing(ProbingEncoder):
         self.head = EmbeddingHead(probes * spec.input_size * spec.output_size)
 
     def forward(self, weights: Weights) -> Tensor:
-        """name -> [N, *shape] to [N, E]."""
+        """Weights, name -> [N, *shape], to embeddings [N, E] of unit length."""
         rnns = FrozenRNNs(weights)
         inputs = self._completed(rnns)
         expected = rnns.run(inputs).softmax(dim=-1)

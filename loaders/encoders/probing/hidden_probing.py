@@ -20,8 +20,11 @@ class UnitSet(nn.Module):
     """The H units of a layer, each by its trajectory [N, H, F], to [N, 2 * 128]; in any order, of either sign.
 
     A trajectory u enters as phi(A u) + phi(-A u), A without a bias: a unit and its negative look the same. Then
-    the units attend to each other (a set transformer's block, Lee et al. 2019), and their mean and maximum is
-    taken.
+    the units attend to each other (a block of the set transformer, Lee et al. 2019), and their mean and maximum
+    are taken.
+
+    Args:
+        features: F.
     """
 
     def __init__(self, features: int) -> None:
@@ -42,6 +45,14 @@ class HiddenProbing(ProbingEncoder):
     """Generated probes; reads the outputs, and each unit's h, and tanh(c) if it has one, at all steps.
 
     For the other probing encoders an RNN is a black box; this one looks inside.
+
+    Args:
+        population: What it is made from.
+        probes: K.
+        length: T', in steps; None takes the population's `probing_length`.
+
+    Raises:
+        RnnzooError: `probes` or `length` is no whole number of at least 1.
     """
 
     group = "functionalist"
@@ -57,7 +68,7 @@ class HiddenProbing(ProbingEncoder):
         self.head = EmbeddingHead(2 * WIDTH * (spec.num_layers + 1), (256,))
 
     def forward(self, weights: Weights) -> Tensor:
-        """name -> [N, *shape] to [N, E]."""
+        """Weights, name -> [N, *shape], to embeddings [N, E] of unit length."""
         logits, seen = FrozenRNNs(weights).run_observed(self.input_range.forward(self.generator()))
         read = [self.outputs(centred(read_logits(logits)).flatten(1))]
         for units, variables in zip(self.units, seen.by_layer(), strict=True):

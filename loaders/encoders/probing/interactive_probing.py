@@ -15,9 +15,18 @@ from rnnzoo.zoo_builder.rnn import Weights
 class InteractiveProbing(ProbingEncoder):
     """A 2-layer LSTM of 256 reads the outputs of a step and writes the K inputs of the next one.
 
-    (Herrmann et al. 2024, whose form trains unstably.) Here the inputs are free sequences, as in non-interactive
-    probing, plus a linear map of the reader's state that begins at zero: training starts from an open loop and
-    closes it as far as that helps.
+    From Herrmann et al. (2024), in another form, because training is unstable in theirs. Here the inputs are free
+    sequences, as in non-interactive probing, plus a linear map of the reader's state that begins at zero. So at
+    first the inputs do not depend on the answers, and training makes them depend on the answers as far as that
+    helps.
+
+    Args:
+        population: What it is made from.
+        probes: K.
+        length: T', in steps; None takes the population's `probing_length`.
+
+    Raises:
+        RnnzooError: `probes` or `length` is no whole number of at least 1.
     """
 
     group = "functionalist"
@@ -32,7 +41,7 @@ class InteractiveProbing(ProbingEncoder):
         self.read_out = ReadOut(self.length)
 
     def forward(self, weights: Weights) -> Tensor:
-        """name -> [N, *shape] to [N, E]."""
+        """Weights, name -> [N, *shape], to embeddings [N, E] of unit length."""
         return self.read_out(self._interrogate(weights)[0])
 
     @torch.no_grad()

@@ -13,7 +13,15 @@ from rnnzoo.zoo_builder.rnn import Weights
 class NoninteractiveProbing(ProbingEncoder):
     """K free sequences of T' steps; a 2-layer LSTM of 256 reads the K outputs of a step side by side.
 
-    (Herrmann et al. 2024.)
+    From Herrmann et al. (2024).
+
+    Args:
+        population: What it is made from.
+        probes: K.
+        length: T', in steps; None takes the population's `probing_length`.
+
+    Raises:
+        RnnzooError: `probes` or `length` is no whole number of at least 1.
     """
 
     group = "functionalist"
@@ -27,7 +35,7 @@ class NoninteractiveProbing(ProbingEncoder):
         self.read_out = ReadOut(self.length)
 
     def forward(self, weights: Weights) -> Tensor:
-        """name -> [N, *shape] to [N, E]."""
+        """Weights, name -> [N, *shape], to embeddings [N, E] of unit length."""
         answers = read_logits(run_frozen(weights, self.input_range.forward(self.scores)))
         return self.read_out(self.reader(answers.permute(2, 0, 1, 3).flatten(2)))
 

@@ -18,7 +18,11 @@ CHANNELS = 64
 
 
 class FreeProbes(nn.Module):
-    """K free sequences, called like a generator: () -> [K, T', D]."""
+    """K free sequences, called like a generator: () -> [K, T', D].
+
+    Args:
+        scores: The initial sequences [K, T', D].
+    """
 
     def __init__(self, scores: Tensor) -> None:
         super().__init__()
@@ -31,8 +35,13 @@ class FreeProbes(nn.Module):
 class LinearGenerator(nn.Module):
     """K latents of 32 through linear layers and transposed convolutions, no activation between: () -> [K, T', D].
 
-    What it can produce is what free probes can; how it moves under gradient descent is not: probes share structure
-    over time and among each other.
+    It can produce the same probes as free parameters can, but gradient descent moves it differently: its probes
+    share structure over time and among each other.
+
+    Args:
+        probes: K.
+        length: T', in steps.
+        width: D.
     """
 
     def __init__(self, probes: int, length: int, width: int) -> None:
@@ -58,7 +67,16 @@ class LinearGenerator(nn.Module):
 class ProbeGenerator(ProbingEncoder):
     """K generated probes; the log-probabilities of all steps and probes, flat, go through an MLP.
 
-    free: probes are free parameters; the ablation that shows what the generator is worth.
+    After Kahana et al. (2025), "Deep Linear Probe Generators for Weight Space Learning".
+
+    Args:
+        population: What it is made from.
+        probes: K.
+        length: T', in steps; None takes the population's `probing_length`.
+        free: Whether probes are free parameters instead: the ablation that shows what the generator is worth.
+
+    Raises:
+        RnnzooError: `probes` or `length` is no whole number of at least 1.
     """
 
     group = "functionalist"
@@ -74,7 +92,7 @@ class ProbeGenerator(ProbingEncoder):
         self.head = EmbeddingHead(self.queries * spec.output_size, (512, 256))
 
     def forward(self, weights: Weights) -> Tensor:
-        """name -> [N, *shape] to [N, E]."""
+        """Weights, name -> [N, *shape], to embeddings [N, E] of unit length."""
         answers = read_logits(run_frozen(weights, self.input_range.forward(self.generator())))
         return self.head(centred(answers).flatten(1))
 
