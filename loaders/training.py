@@ -26,7 +26,15 @@ SAVE_SECONDS = 30.0
 class TrainingObserver(Protocol):
     """Who watches a training: told of every step."""
 
-    def step_done(self, step: int, train_loss: float, validation_loss: float | None) -> None: ...
+    def step_done(self, step: int, train_loss: float, validation_loss: float | None) -> None:
+        """Take note of a step.
+
+        Args:
+            step: Steps done so far.
+            train_loss: Of this step's batch.
+            validation_loss: None at steps without a validation.
+        """
+        ...
 
 
 def train(
@@ -38,11 +46,28 @@ def train(
     state_path: Path,
     observer: TrainingObserver,
 ) -> list[dict[str, float]]:
-    """Train `module` in place and leave it with the weights of its best validation; returns the learning curve.
+    """Train `module` in place by AdamW and leave it with the weights of its best validation.
 
-    batch_loss draws a batch from torch's global generator and returns its loss. state_path: where the state is
-    saved every half minute and read from if it is there; deleted by the caller once the results are safe.
-    Raises RnnzooError when the loss stops being finite.
+    The batches depend on `seed` and the step alone, so a training that goes on from its saved state draws the same
+    ones.
+
+    Args:
+        module: What is trained.
+        batch_loss: Draws a batch from torch's global generator and returns its loss.
+        validation_loss: The loss by which the best weights are chosen; called in evaluation mode, without
+            gradients.
+        config: Settings of the training.
+        seed: For the batches.
+        state_path: Where the state is saved every half minute, and read from if it is there. The caller deletes it
+            once the results are safe.
+        observer: Told of every step.
+
+    Returns:
+        The learning curve: for each validation its "step", the mean "train_loss" since the last one, and its
+            "validation_loss".
+
+    Raises:
+        RnnzooError: The loss stops being finite, or the saved state is not of this training.
     """
     optimizer = torch.optim.AdamW(module.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     step, curve, best = 0, [], (math.inf, _copy(module))

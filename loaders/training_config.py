@@ -14,10 +14,23 @@ from rnnzoo.zoo_builder.errors import ParameterError
 class TrainingConfig:
     """Everything about a training apart from encoder, data and seed.
 
-    steps: optimiser steps. models: RNNs a step; rollouts: sequences of each a step (emulation).
-    learning_rate: its peak, after `warmup` steps; then held ("constant") or taken to zero ("cosine").
-    clip: largest norm of the gradient. loss, emulator_hidden, emulator_layers: of the emulation.
-    validate_every: steps between validations, each on `validation_rollouts` sequences an RNN.
+    Attributes:
+        steps: Optimiser steps.
+        learning_rate: Its peak, which is reached after `warmup` steps.
+        models: RNNs in a step.
+        rollouts: Sequences of each RNN in a step (emulation).
+        weight_decay: That of AdamW.
+        clip: Largest norm of the gradient; longer gradients are shortened to it.
+        warmup: Steps over which the learning rate rises to its peak.
+        decay: Whether the learning rate then stays ("constant") or falls to zero ("cosine").
+        loss: A key of `LOSSES` (emulation).
+        emulator_hidden: Units of a layer of the emulator (emulation).
+        emulator_layers: Layers of the emulator (emulation).
+        validate_every: Steps between validations.
+        validation_rollouts: Sequences of each RNN in a validation.
+
+    Raises:
+        ParameterError: A number is too small, or `decay` is unknown.
     """
 
     steps: int
@@ -54,6 +67,7 @@ class TrainingConfig:
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
 
     def to_dict(self) -> dict[str, Any]:
+        """Field -> value, as results files have it."""
         return dataclasses.asdict(self)
 
 

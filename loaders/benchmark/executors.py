@@ -33,7 +33,17 @@ def open_zoo(path: str, device: str) -> LoadedZoo:
 
 
 def choose_device(name: str) -> str:
-    """ "auto" is a GPU where there is one."""
+    """The device of the trainings.
+
+    Args:
+        name: "cpu", "cuda", or "auto" for a GPU where there is one.
+
+    Returns:
+        "cpu" or "cuda".
+
+    Raises:
+        ParameterError: The name is none of these, or there is no GPU for "cuda".
+    """
     if name not in ("auto", "cpu", "cuda"):
         raise ParameterError("device", f"found {name!r}, expected auto, cpu or cuda")
     if name == "cuda" and not torch.cuda.is_available():
@@ -42,7 +52,17 @@ def choose_device(name: str) -> str:
 
 
 def cluster_resources(request: Request) -> Resources | None:
-    """What a task on a cluster holds; None without a cluster."""
+    """What a task on a cluster holds.
+
+    Args:
+        request: What was asked for.
+
+    Returns:
+        The resources; None without a cluster.
+
+    Raises:
+        ParameterError: Parameters do not go together: several workers with ray, or `gpus_per_task` without it.
+    """
     if request.ray is not None:
         if request.workers != 1:
             raise ParameterError(
@@ -57,7 +77,15 @@ def cluster_resources(request: Request) -> Resources | None:
 def run_jobs(
     request: Request, resources: Resources | None, loaded: LoadedZoo, setting: Setting, jobs: list[Job]
 ) -> None:
-    """Do all jobs where the request says; the first error stops the rest. resources: of a task on a cluster."""
+    """Do all jobs where the request says; the first error stops the rest.
+
+    Args:
+        request: Says where.
+        resources: Of a task on a cluster; None without a cluster.
+        loaded: The zoo in this process.
+        setting: What all jobs share.
+        jobs: What to do.
+    """
     if not jobs:
         return
     if resources is not None:

@@ -19,25 +19,42 @@ from rnnzoo.zoo_builder.tasks.target import Target
 
 @dataclass(frozen=True)
 class Job:
-    """A seed, and the targets to predict with what it trains."""
+    """A seed, and the targets to predict with what is trained from it.
+
+    Attributes:
+        seed: Counted from 0.
+        targets: One target for the track "supervised", else all of them.
+    """
 
     seed: int
     targets: tuple[Target, ...]
 
     def path(self, setting: Setting, target: Target) -> Path:
+        """Where the result for one of the targets is written."""
         return result_path(setting.board, setting.encoder, setting.track, target.name, self.seed)
 
     def paths(self, setting: Setting) -> list[Path]:
+        """Where all its results are written, in the order of the targets."""
         return [self.path(setting, target) for target in self.targets]
 
     def without_finished(self, setting: Setting) -> Job | None:
-        """What is left to do of it, if anything."""
+        """The job with only the targets that have no result yet; None when all have one."""
         left = tuple(target for target in self.targets if not self.path(setting, target).exists())
         return replace(self, targets=left) if left else None
 
 
 def run_job(loaded: LoadedZoo, setting: Setting, job: Job, quiet: bool = False) -> None:
-    """Do a job, with a progress bar unless `quiet`, and write its results."""
+    """Do a job and write its results.
+
+    Args:
+        loaded: The zoo.
+        setting: What all jobs share.
+        job: The job.
+        quiet: Whether to show no progress bar.
+
+    Raises:
+        RnnzooError: A training fails.
+    """
     if setting.track == "supervised":
         for target in job.targets:
             state = job.path(setting, target).with_suffix(".pt")

@@ -23,8 +23,11 @@ PROTOCOLS = ("strict", "paper")
 class Partition:
     """Rows of a `LoadedZoo`, by what they are used for.
 
-    train: encoders learn from these. readout: readouts are fitted on these. validation: both are chosen by these.
-    reported: split -> rows that scores are reported on.
+    Attributes:
+        train: Encoders learn from these.
+        readout: Readouts are fitted on these.
+        validation: Encoders and readouts are chosen by these.
+        reported: Split -> rows that scores are reported on.
     """
 
     train: Rows
@@ -34,11 +37,20 @@ class Partition:
 
 
 def partition(loaded: LoadedZoo, protocol: str) -> Partition:
-    """The partition of a zoo under a protocol; tasks are never divided.
+    """The partition of a zoo under a protocol; the checkpoints of a task always stay together.
 
-    strict: readouts see train, are chosen on validation, and report test and ood.
-    paper: by the paper's splits; every other one of its ood tasks joins the readouts' training, the rest is
-    reported (Herrmann et al. 2024).
+    Args:
+        loaded: The zoo.
+        protocol: "strict": readouts are fitted on train, chosen on validation, and reported on test and ood.
+            "paper": by the splits of Herrmann et al. (2024); every other one of the ood tasks joins the training
+            of the readouts, and the rest is reported.
+
+    Returns:
+        The rows for each use.
+
+    Raises:
+        ParameterError: There is no such protocol.
+        RnnzooError: A split that the protocol needs is empty.
     """
     if protocol not in PROTOCOLS:
         raise ParameterError("protocol", f"found {protocol!r}, expected one of {', '.join(PROTOCOLS)}")
@@ -59,10 +71,16 @@ def partition(loaded: LoadedZoo, protocol: str) -> Partition:
 
 
 def zoo_digest(config: Mapping[str, Any]) -> str:
-    """Names the zoo that a config stands for: results of zoos with the same digest may be compared.
+    """A digest that names the zoo of a config: results of zoos with the same digest may be compared.
 
     The same config gives the same runs, tasks and splits everywhere, and weights that agree up to the rounding of
     the machine that built it.
+
+    Args:
+        config: That of the zoo's manifest.
+
+    Returns:
+        The digest, as text.
     """
     # `source` was called `images` when the first results were stored: so they still count as of the same zoo.
     named = {"images" if name == "source" else name: value for name, value in config.items()}

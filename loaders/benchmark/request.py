@@ -24,10 +24,24 @@ from rnnzoo.zoo_builder.tasks.target import Target
 class Request:
     """What `zoo-bench run` was asked for.
 
-    track: None takes "features" for an encoder without parameters, else "frozen". targets: see `choose_targets`.
-    overrides: fields of the preset's `TrainingConfig`, changed. workers: processes that share the jobs; threads:
-    of each, None to share the cores. device: of the trainings. ray: address of a cluster whose nodes share the
-    jobs instead, each with one thread unless `threads` are given, and `gpus_per_task` of a GPU.
+    Attributes:
+        zoo: A zoo's folder, or "org/name" of a repository on the hub.
+        encoder: Name and options, see `load_encoder`.
+        out: The folder of all results.
+        track: "features", "frozen" or "supervised"; None takes "features" for an encoder without parameters, else
+            "frozen".
+        protocol: "strict" or "paper", see `partition`.
+        targets: See `choose_targets`; none stands for all that the zoo has.
+        seeds: How many seeds, counted from 0.
+        preset: A key of `PRESETS[track]`.
+        overrides: Fields of the preset's `TrainingConfig` that have another value.
+        workers: Processes that share the jobs.
+        threads: Of each worker; None to share the cores.
+        device: That of the trainings: "auto", "cpu" or "cuda".
+        ray: Address of a cluster whose nodes share the jobs instead of workers; each task then has one thread
+            unless `threads` are given.
+        gpus_per_task: Share of a GPU that each task on the cluster holds.
+        command: The command line, for the results.
     """
 
     zoo: str
@@ -49,9 +63,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Setting:
-    """What all jobs of a benchmark share: a checked request. See `Result` for most fields.
+    """What all jobs of a benchmark share: a checked request. See `Result` for fields that are not here.
 
-    columns: metadata the encoder reads. readouts: names in `READOUTS`. board: folder of the results.
+    Attributes:
+        columns: Metadata that the encoder reads.
+        readouts: Names in `READOUTS`.
+        parts: Which checkpoints are used for what.
+        training: Settings of the training; None for the track "features".
+        board: The folder of the results.
     """
 
     encoder: str
@@ -75,7 +94,19 @@ class Setting:
 
 
 def resolve(request: Request, loaded: LoadedZoo) -> tuple[Setting, list[Target]]:
-    """Check a request against its zoo and encoder, and fill in what it leaves open."""
+    """Check a request against its zoo and encoder, and fill in what it leaves open.
+
+    Args:
+        request: What was asked for.
+        loaded: Its zoo.
+
+    Returns:
+        What all jobs share, and the targets.
+
+    Raises:
+        RnnzooError: The encoder fails `check_encoder`, or the protocol does not fit the zoo.
+        ParameterError: A parameter has a value that is unknown, or that does not fit the encoder or the zoo.
+    """
     encoder = load_encoder(request.encoder, loaded.population)
     width = check_encoder(encoder, loaded.population)
     learned = is_learned(encoder)

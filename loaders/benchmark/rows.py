@@ -23,7 +23,16 @@ from rnnzoo.zoo_builder.tasks.target import Target
 
 
 def describe_rows(loaded: LoadedZoo, setting: Setting, targets: list[Target]) -> None:
-    """What the results are about, and the leakage that splits by task avoid: once for each results folder."""
+    """Write what the results are about, and the leakage that splits by task avoid: once for each results folder.
+
+    Args:
+        loaded: The zoo.
+        setting: What all jobs share.
+        targets: All targets of the benchmark.
+
+    Raises:
+        RnnzooError: The folder has results of another zoo, or another target of the same name.
+    """
     every = _known_targets(loaded, setting, targets)
     rows = Rows(
         zoo=setting.zoo,

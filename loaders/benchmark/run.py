@@ -23,10 +23,17 @@ from rnnzoo.zoo_builder.tasks.target import Target
 
 
 def run_benchmark(request: Request) -> list[Path]:
-    """Benchmark one encoder; returns the paths of its results, one for each target and seed.
+    """Benchmark one encoder. Results that are in the folder already are kept, and only the others are made.
 
-    Raises RnnzooError before any work for what cannot be done, and for results in the folder that were made
-    otherwise.
+    Args:
+        request: What to do.
+
+    Returns:
+        The paths of its results, one for each target and seed.
+
+    Raises:
+        RnnzooError: Before any work, the request cannot be done, or the folder has results of another zoo or
+            training. Later on, a training fails.
     """
     resources = cluster_resources(request)
     if request.seeds < 1:

@@ -17,8 +17,14 @@ EmulatorState = tuple[Tensor, Tensor]
 class Emulator(nn.Module):
     """An LSTM that stands in for any RNN of a zoo: embedding [N, E], inputs [N, R, T, D] -> log-probabilities.
 
-    A linear map of the embedding is added to the first (BEGIN) step alone, so what the emulator knows of the RNN
-    has to be carried by its state. (Herrmann et al. 2024: 2 layers of 256.)
+    A linear map of the embedding is added to the first (BEGIN) step alone, so the emulator's state has to carry
+    what it knows of the RNN. Herrmann et al. (2024) take 2 layers of 256.
+
+    Args:
+        spec: Of the RNNs; D and O are taken from it.
+        hidden: Units of a layer.
+        layers: LSTM layers.
+        embedding: E.
     """
 
     def __init__(self, spec: RNNSpec, hidden: int = 256, layers: int = 2, embedding: int = EMBEDDING_SIZE) -> None:
@@ -34,7 +40,15 @@ class Emulator(nn.Module):
             getattr(self.lstm, f"bias_ih_l{layer}").data[hidden : 2 * hidden] += FORGET_BIAS
 
     def forward(self, embedding: Tensor, inputs: Tensor) -> Tensor:
-        """Log-probabilities [N, R, T, O]."""
+        """Run N emulations on R sequences each.
+
+        Args:
+            embedding: Of the RNNs, [N, E].
+            inputs: [N, R, T, D].
+
+        Returns:
+            Log-probabilities in nats, [N, R, T, O].
+        """
         models, rollouts = inputs.shape[:2]
         driven = self.read_inputs(inputs)
         condition = self.read_embedding(embedding)[:, None, None]
@@ -45,9 +59,15 @@ class Emulator(nn.Module):
     def step(
         self, inputs: Tensor, state: EmulatorState | None, embedding: Tensor | None
     ) -> tuple[Tensor, EmulatorState]:
-        """One step of M sequences: inputs [M, D] -> log-probabilities [M, O] and state.
+        """One step of M sequences.
 
-        embedding: [M, E] at the first step, None later.
+        Args:
+            inputs: [M, D].
+            state: That of the step before; None at the first step.
+            embedding: [M, E] at the first step, None later.
+
+        Returns:
+            Log-probabilities in nats, [M, O], and the next state.
         """
         driven = self.read_inputs(inputs)
         if embedding is not None:
@@ -57,7 +77,12 @@ class Emulator(nn.Module):
 
 
 class EncoderEmulator(nn.Module):
-    """An encoder and an emulator, trained as one."""
+    """An encoder and an emulator, trained as one.
+
+    Args:
+        encoder: Weights of N RNNs, name -> [N, *shape], to embeddings [N, E].
+        emulator: One of the same E.
+    """
 
     def __init__(self, encoder: nn.Module, emulator: Emulator) -> None:
         super().__init__()
@@ -65,7 +90,15 @@ class EncoderEmulator(nn.Module):
         self.emulator = emulator
 
     def forward(self, weights: Weights, inputs: Tensor) -> Tensor:
-        """Emulated log-probabilities [N, R, T, O] of N RNNs on their own inputs [N, R, T, D]."""
+        """Emulate N RNNs.
+
+        Args:
+            weights: Of the RNNs, name -> [N, *shape].
+            inputs: Their own inputs, [N, R, T, D].
+
+        Returns:
+            Emulated log-probabilities in nats, [N, R, T, O].
+        """
         return self.emulator(self.encoder(weights), inputs)
 
 
@@ -75,17 +108,17 @@ def total_variation(original: Tensor, emulated: Tensor) -> Tensor:
 
 
 def forward_kl(original: Tensor, emulated: Tensor) -> Tensor:
-    """KL(p || q) in nats, p the RNN's."""
+    """KL(p || q) in nats, p the RNN's: log-probabilities [..., O] -> [...]."""
     return (original.exp() * (original - emulated)).sum(dim=-1)
 
 
 def reverse_kl(original: Tensor, emulated: Tensor) -> Tensor:
-    """KL(q || p) in nats, p the RNN's."""
+    """KL(q || p) in nats, p the RNN's: log-probabilities [..., O] -> [...]."""
     return forward_kl(emulated, original)
 
 
 def cross_entropy(original: Tensor, emulated: Tensor) -> Tensor:
-    """-sum p log q in nats, p the RNN's."""
+    """-sum p log q in nats, p the RNN's: log-probabilities [..., O] -> [...]."""
     return -(original.exp() * emulated).sum(dim=-1)
 
 

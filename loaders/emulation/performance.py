@@ -20,11 +20,20 @@ ITEMS = 32
 def emulated_performance(
     loaded: LoadedZoo, emulation: EncoderEmulator, rows: NDArray[np.int64], seed: int = 0
 ) -> dict[str, list[float]]:
-    """Accuracies of checkpoints and of their emulations: {"original": [M], "emulated": [M]}.
+    """Accuracies of checkpoints and of their emulations.
 
-    RNNs that write: the accuracy of strings, the RNN's as the zoo has it, the emulator's of 32 that it writes at
-    temperature 1. Others: the share of the first 32 rollouts that are answered rightly at the last step, the same
-    for both.
+    RNNs that write are scored by the accuracy of strings: for the RNN the accuracy that the zoo has, for the
+    emulator that of 32 strings that it writes at temperature 1. For other RNNs, the score is the share of the
+    first 32 rollouts that are answered correctly at the last step, for both alike.
+
+    Args:
+        loaded: The zoo.
+        emulation: A trained encoder and emulator; it is left in evaluation mode.
+        rows: The M checkpoints, as rows of `loaded`.
+        seed: For the strings that the emulator writes.
+
+    Returns:
+        {"original": [M], "emulated": [M]}.
     """
     emulation.eval()
     return (
@@ -52,7 +61,18 @@ def _writing(
 def write_strings(
     emulation: EncoderEmulator, embedding: Tensor, begin: int, steps: int, seed: int
 ) -> NDArray[np.uint8]:
-    """What the emulator writes for N embeddings [N, E]: uint8 [N, 32, T + 1], `begin` first."""
+    """What the emulator writes for N embeddings, at temperature 1.
+
+    Args:
+        emulation: The trained emulator, with its encoder.
+        embedding: [N, E].
+        begin: The token that opens every string.
+        steps: T, tokens to write after it.
+        seed: For the choice of tokens.
+
+    Returns:
+        32 strings for each embedding, uint8 [N, 32, T + 1], `begin` first.
+    """
     models, emulator = len(embedding), emulation.emulator
     condition = embedding.repeat_interleave(STRINGS, dim=0)
     generator = torch.Generator().manual_seed(seed)

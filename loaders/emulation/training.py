@@ -31,8 +31,24 @@ def train_emulation(
 ) -> tuple[EncoderEmulator, list[dict[str, float]]]:
     """Train `encoder` and a fresh emulator on rows["train"], watching rows["validation"].
 
-    A step takes `config.models` checkpoints, drawn with replacement, and `config.rollouts` rollouts of each.
-    Returns both at their best validation, and the learning curve.
+    Each step uses `config.models` checkpoints, drawn with replacement, and `config.rollouts` rollouts of each
+    (Herrmann et al. 2024).
+
+    Args:
+        loaded: The zoo.
+        encoder: Trained in place.
+        rows: "train" and "validation" -> rows of `loaded`. Without validation rows, the first 64 of training are
+            watched.
+        config: Settings of the training.
+        seed: For the emulator's parameters and all batches.
+        state_path: See `train`.
+        observer: Told of every step.
+
+    Returns:
+        Encoder and emulator at their best validation, and the learning curve as in `train`.
+
+    Raises:
+        RnnzooError: There is no such loss, or the loss stops being finite.
     """
     if config.loss not in LOSSES:
         raise RnnzooError(f"loss: found {config.loss!r}, expected one of {', '.join(LOSSES)}")
@@ -70,10 +86,18 @@ def _losses(loaded: LoadedZoo, emulation: EncoderEmulator, rows: Tensor, rollout
 def emulation_losses(
     loaded: LoadedZoo, emulation: EncoderEmulator, rows: Sequence[int] | NDArray[np.int64], config: TrainingConfig
 ) -> NDArray[np.float64]:
-    """Mean total variation of each checkpoint over its first `validation_rollouts` rollouts and all positions:
-    [M].
+    """Mean total variation of each checkpoint, over its first `validation_rollouts` rollouts and all positions.
 
-    Whatever loss was trained with: so that trainings with different ones can be compared.
+    It is total variation whatever loss was trained with, so that trainings with different losses can be compared.
+
+    Args:
+        loaded: The zoo.
+        emulation: The encoder and emulator; they are left in evaluation mode.
+        rows: The M checkpoints, as rows of `loaded`.
+        config: Settings, of which `validation_rollouts` is read.
+
+    Returns:
+        Losses from 0 to 1, [M].
     """
     emulation.eval()
     count = min(config.validation_rollouts, loaded.rollouts.shape[1])

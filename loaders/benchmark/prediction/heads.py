@@ -16,8 +16,8 @@ Array = NDArray[np.float64]
 class TargetHead:
     """Outputs [M, W] of a network <-> truths [M] or [M, K] of a target.
 
-    Numbers are standardised and fitted by squared error; an angle is its sine and cosine, likewise; classes, those
-    found in the training truth, are a softmax for each column, fitted by cross-entropy.
+    Numbers are standardised and fitted by squared error. An angle is fitted in the same way, by its sine and
+    cosine. Classes are those found in the training truth; each column is a softmax, fitted by cross-entropy.
     """
 
     def __init__(self, target: Target, training_truth: Array) -> None:
@@ -35,7 +35,15 @@ class TargetHead:
             self.width = columns.shape[1]
 
     def encode(self, truth: Array) -> Tensor:
-        """The truth as `loss` takes it: class numbers int64 [M, K] (-1 for one not seen), or float32 [M, W]."""
+        """The truth as `loss` takes it.
+
+        Args:
+            truth: [M] or [M, K].
+
+        Returns:
+            For classes their numbers, int64 [M, K], -1 for a class that training does not have; otherwise float32
+            [M, W].
+        """
         if self._of_classes:
             columns = truth.reshape(len(truth), -1).T
             numbered = [self._number(column, known) for column, known in zip(columns, self._classes, strict=True)]
@@ -53,7 +61,15 @@ class TargetHead:
         return np.where(known[places] == column, places, -1)
 
     def loss(self, outputs: Tensor, encoded: Tensor) -> Tensor:
-        """Mean loss; a class that training does not have counts for nothing."""
+        """Mean loss; entries of a class that training does not have do not count.
+
+        Args:
+            outputs: Of the network, [M, W].
+            encoded: What `encode` makes of the truth.
+
+        Returns:
+            A scalar.
+        """
         if not self._of_classes:
             return mse_loss(outputs, encoded)
         parts = outputs.split([len(known) for known in self._classes], dim=1)

@@ -33,17 +33,31 @@ MLP_STEPS, MLP_WIDTH, MLP_BATCH = 600, 128, 256
 
 
 class Predictor(Protocol):
-    def predict(self, features: Array) -> Array: ...
+    """A fitted readout."""
+
+    def predict(self, features: Array) -> Array:
+        """Features [M, E] to predictions [M] or [M, K], in the units of the truth."""
+        ...
 
 
 def fit_readout(
     name: str, target: Target, train: Fold, validation: Fold, seed: int = 0
 ) -> tuple[Predictor, float]:
-    """Fit the readout called `name` (a key of `READOUTS`) on train, with its one setting chosen on validation.
+    """Fit a readout on the training part, with its one setting chosen on the validation part.
 
-    Returns it and its distance on validation: squared error, misses, or 1 - cos of the error of an angle. It is
-    not the target's main score that chooses: a rank correlation of a small split is too coarse for that. Without
-    validation rows the middle setting is taken, and the distance is that on train.
+    The setting is chosen by `distance` and not by the target's main score: a rank correlation of a small split is
+    too coarse for that. Without validation rows the middle setting is taken.
+
+    Args:
+        name: A key of `READOUTS`.
+        target: What is predicted.
+        train: Features [M, E] and truth [M] or [M, K].
+        validation: Likewise; it may have no rows.
+        seed: For readouts that draw random numbers.
+
+    Returns:
+        The readout, and its distance on the validation part, or on the training part if there are no validation
+        rows.
     """
     candidates = list(READOUTS[name](target, train, validation, seed))
     features, truth = validation if len(validation[1]) else train
@@ -53,7 +67,17 @@ def fit_readout(
 
 
 def distance(target: Target, truth: Array, prediction: Array) -> float:
-    """How far predictions are from the truth; what readouts and training steps are chosen by."""
+    """How far predictions are from the truth; what readouts and training steps are chosen by.
+
+    Args:
+        target: Decides by its kind how the distance is measured.
+        truth: [M] or [M, K].
+        prediction: Of the same shape.
+
+    Returns:
+        Share of wrong entries for classes, mean 1 - cos of the error for an angle, mean squared error for a
+        number.
+    """
     if target.kind in ("class", "classes"):
         return float((truth != prediction).mean())
     if target.kind == "angle":

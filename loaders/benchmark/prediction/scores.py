@@ -29,11 +29,11 @@ def score(
     """Scores of a target's predictions, the main one first; nan where one has no value.
 
     Args:
-        target: decides by its kind how they are scored.
+        target: Decides by its kind how they are scored.
         truth: [M], or [M, K] for "classes".
-        prediction: of the same shape.
-        steps: of the rows, [M].
-        weights: [R, M], how often each row occurs in each replicate.
+        prediction: Of the same shape.
+        steps: Training steps of the rows, [M].
+        weights: [R, M], how often each row occurs in each replicate; None for once each.
 
     Returns:
         Name -> float without weights, array [R] with them.
@@ -45,7 +45,7 @@ def score(
 
 
 def better(name: str) -> Literal["higher", "lower"]:
-    """Which way a score goes."""
+    """Whether higher or lower values of the score called `name` are better."""
     return "lower" if name in LOWER_IS_BETTER else "higher"
 
 
@@ -98,10 +98,19 @@ _SCORES: dict[TargetKind, Callable[[Target, Array, Array, Array, Array], Weighte
 
 
 def kendall_tau(truth: Array, prediction: Array, weights: Array) -> Array:
-    """Kendall's tau-b [R] of rows [M] that occur weights [R, M] times; nan where one side is constant.
+    """Kendall's tau-b, the rank correlation of truth and prediction.
 
-    tau = w'Cw / sqrt(w'|St|w  w'|Sp|w), where S_ij is the sign of the difference of rows i and j in truth (St)
-    and prediction (Sp), and C = St Sp. Rows that agree in both are one row, which makes classes cheap.
+    tau = w'Cw / sqrt(w'|St|w  w'|Sp|w), where S_ij is the sign of the difference of rows i and j in truth (St) and
+    prediction (Sp), and C is the product of St and Sp, entry by entry. Rows that agree in both are one row, which
+    makes classes cheap.
+
+    Args:
+        truth: [M].
+        prediction: [M].
+        weights: [R, M], how often each row occurs in each replicate.
+
+    Returns:
+        tau from -1 to 1, [R]; nan where truth or prediction is constant.
     """
     if not len(truth):
         return np.full(len(weights), np.nan)
@@ -121,7 +130,16 @@ def kendall_tau(truth: Array, prediction: Array, weights: Array) -> Array:
 
 
 def r2(truth: Array, prediction: Array, weights: Array) -> Array:
-    """Coefficient of determination [R], mean over columns that vary; nan where none does."""
+    """Coefficient of determination.
+
+    Args:
+        truth: [M] or [M, K].
+        prediction: Of the same shape.
+        weights: [R, M], how often each row occurs in each replicate.
+
+    Returns:
+        The mean over the columns whose truth varies, [R]; nan where none does.
+    """
     if not len(truth):
         return np.full(len(weights), np.nan)
     truth, prediction = truth.reshape(len(truth), -1), prediction.reshape(len(truth), -1)

@@ -21,7 +21,17 @@ TARGET_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}")
 
 
 def zoo_targets(loaded: LoadedZoo) -> list[Target]:
-    """What can be predicted in a zoo, that of the task first; a column that never varies is no target."""
+    """What can be predicted in a zoo, with the target of its task first; a column that never varies is no target.
+
+    Args:
+        loaded: The zoo.
+
+    Returns:
+        The targets of its family, then those that all zoos may have.
+
+    Raises:
+        RnnzooError: The family of the zoo's tasks is not installed.
+    """
     known = [*loaded.family.targets, *COMMON_TARGETS]
     return [
         target for target in known if target.column in loaded.metadata.column_names and _varies(loaded, target)
@@ -32,11 +42,14 @@ def choose_targets(loaded: LoadedZoo, asked: Sequence[str | Target] = ()) -> lis
     """The targets asked for, or all that the zoo has.
 
     Args:
-        loaded: the zoo.
-        asked: names of its targets, columns of its metadata as "COLUMN" or "COLUMN:KIND", or targets of one's own.
+        loaded: The zoo.
+        asked: Names of its targets, columns of its metadata as "COLUMN" or "COLUMN:KIND", or targets of one's own.
+
+    Returns:
+        The targets, each once.
 
     Raises:
-        RnnzooError: for what is no target and no column, or a column whose values do not fit.
+        RnnzooError: Something asked for is no target and no column, or a column has values that do not fit.
     """
     known = {target.name: target for target in zoo_targets(loaded)}
     chosen: dict[str, Target] = {}
@@ -49,7 +62,16 @@ def choose_targets(loaded: LoadedZoo, asked: Sequence[str | Target] = ()) -> lis
 
 
 def truth_of(loaded: LoadedZoo, target: Target, rows: RowNumbers) -> NDArray[np.float64]:
-    """The truth [M] or [M, K] of some rows; text by its place in the alphabetical list of the zoo's values."""
+    """The truth of some rows.
+
+    Args:
+        loaded: The zoo.
+        target: Says the column.
+        rows: Rows of `loaded`, [M].
+
+    Returns:
+        float64 [M] or [M, K]. For text, the position of each value in the alphabetical list of the zoo's values.
+    """
     values = loaded.column(target.column)
     if values.dtype.kind == "U":
         values = np.unique(values, return_inverse=True)[1]
@@ -57,7 +79,16 @@ def truth_of(loaded: LoadedZoo, target: Target, rows: RowNumbers) -> NDArray[np.
 
 
 def used_rows(loaded: LoadedZoo, target: Target, rows: RowNumbers) -> RowNumbers:
-    """Those of the rows that a target is about."""
+    """Those of the rows that a target is about.
+
+    Args:
+        loaded: The zoo.
+        target: One that is about trained models only leaves out those of step 0.
+        rows: Rows of `loaded`.
+
+    Returns:
+        Rows of `loaded`, in the same order.
+    """
     return rows[loaded.column("step")[rows] > 0] if target.trained_only else rows
 
 

@@ -35,17 +35,17 @@ def make_report(
     """Write the report of a folder of results as report.md and report.html.
 
     Args:
-        folder: the results.
-        out: where the two files go.
-        against: the encoder that others are compared with; None for a baseline that is there.
-        baselines: whether committed results of the same zoos stand beside.
-        committed: the cards of the zoos, with the results of the baselines.
+        folder: The results.
+        out: Where the two files go.
+        against: The encoder that others are compared with; None for a baseline that is there.
+        baselines: Whether committed results of the same zoos are shown beside them.
+        committed: The cards of the zoos, with the results of the baselines.
 
     Returns:
         The tables as text.
 
     Raises:
-        RnnzooError: for results that do not fit together.
+        RnnzooError: The results do not fit together.
     """
     boards = read_results(folder)
     if baselines:

@@ -24,7 +24,14 @@ INTERVAL = (2.5, 97.5)
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over seeds, its 95 % interval, and its value in each bootstrap replicate [R]."""
+    """A mean over seeds, with its bootstrap.
+
+    Attributes:
+        mean: Over seeds.
+        low: Lower end of the 95 % interval.
+        high: Upper end of it.
+        replicates: The value in each bootstrap replicate, [R].
+    """
 
     mean: float
     low: float
@@ -35,9 +42,16 @@ class Estimate:
 def estimate_scores(
     results: Sequence[Result], rows: Rows, target: Target, replicates: int = REPLICATES
 ) -> dict[str, dict[str, Estimate | None]]:
-    """Split -> score -> estimate, from results of one encoder and track on `target` that differ by their seed.
+    """Estimates of all scores of one encoder and track on one target.
 
-    None where a score has no value with any seed.
+    Args:
+        results: Results that differ by their seed alone.
+        rows: The checkpoints they are about.
+        target: What was predicted.
+        replicates: R, bootstrap replicates.
+
+    Returns:
+        Split -> score -> estimate; None where a score has no value with any seed.
     """
     found: dict[str, dict[str, Estimate | None]] = {}
     for split, split_rows in rows.splits.items():
@@ -56,27 +70,50 @@ def estimate_scores(
 
 
 def paired_difference(a: Estimate, b: Estimate) -> Estimate:
-    """a - b, replicate by replicate; both must come from the same checkpoints."""
+    """a - b, replicate by replicate.
+
+    Args:
+        a: One estimate.
+        b: Another one from the same checkpoints, so that replicate r has drawn the same runs in both.
+
+    Returns:
+        The estimate of the difference.
+    """
     return _estimate(a.mean - b.mean, a.replicates - b.replicates)
 
 
 def estimate_mean(values: Sequence[float | None], replicates: int = REPLICATES) -> Estimate | None:
-    """The mean of one value a seed, with an interval by bootstrap over the seeds; None without any value."""
+    """The mean of one value a seed, with an interval by bootstrap over the seeds.
+
+    Args:
+        values: One for each seed; None where there is none.
+        replicates: R, bootstrap replicates.
+
+    Returns:
+        The estimate; None without any value.
+    """
     known = np.array([value for value in values if value is not None], dtype=np.float64)
     return _over_seeds(np.repeat(known[:, None], replicates + 1, axis=1), replicates) if len(known) else None
 
 
 def draw_runs(runs: Sequence[str], replicates: int = REPLICATES) -> Array:
-    """How often each row [M] occurs in each replicate: [R, M]. Rows of a run occur equally often.
+    """How often each row occurs in each bootstrap replicate. Rows of a run occur equally often.
 
     The draw depends on the number of runs alone.
+
+    Args:
+        runs: The run of each row, [M].
+        replicates: R.
+
+    Returns:
+        Counts [R, M].
     """
     names, run = np.unique(runs, return_inverse=True)
     return _draw(len(names), replicates, stream=0)[:, run]
 
 
 def draw_seeds(count: int, replicates: int = REPLICATES) -> Array:
-    """How often each of `count` seeds occurs in each replicate: [R, S]."""
+    """How often each of S = `count` seeds occurs in each bootstrap replicate: [R, S]."""
     return _draw(count, replicates, stream=1)
 
 

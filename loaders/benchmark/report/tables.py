@@ -23,7 +23,18 @@ Estimates = dict[str, dict[str, Estimate | None]]
 
 @dataclass(frozen=True)
 class Line:
-    """One encoder on one track. difference: split -> main score less that of the baseline, paired."""
+    """One encoder on one track.
+
+    Attributes:
+        group: What the encoder looks at, see `RegisteredEncoder`, also for `published` and `uses_data`.
+        committed: Whether the results are those of a committed baseline.
+        seeds: How many there are.
+        readout: The chosen readout.
+        budget: Preset and steps of the training; empty where nothing was trained.
+        parameters: Numbers that the encoder learns.
+        scores: Split -> score -> estimate.
+        difference: Split -> the main score minus that of the baseline, paired.
+    """
 
     encoder: str
     track: str
@@ -41,7 +52,15 @@ class Line:
 
 @dataclass(frozen=True)
 class TargetTable:
-    """All encoders on one target. scores: names, the main one first. baseline: the encoder compared with."""
+    """All encoders on one target.
+
+    Attributes:
+        target: What is predicted.
+        splits: Names of the splits.
+        scores: Names of the scores, the main one first.
+        baseline: The encoder that others are compared with.
+        lines: One for each encoder and track.
+    """
 
     target: Target
     splits: tuple[str, ...]
@@ -51,17 +70,24 @@ class TargetTable:
 
     @property
     def main(self) -> str:
+        """The name of the main score."""
         return self.scores[0]
 
     @property
     def better(self) -> Literal["higher", "lower"]:
-        """Which way the main score goes."""
+        """Whether higher or lower values of the main score are better."""
         return better(self.main)
 
 
 @dataclass(frozen=True)
 class EmulationLine:
-    """One encoder's training by emulation. performance: split -> "original" and "emulated" accuracy."""
+    """One encoder's training by emulation.
+
+    Attributes:
+        losses: Split -> emulation loss.
+        performance: Split -> "original" and "emulated" accuracy.
+        budget: Preset and steps of the training.
+    """
 
     encoder: str
     group: str
@@ -76,7 +102,15 @@ class EmulationLine:
 def target_tables(board: Leaderboard, against: str | None) -> list[TargetTable]:
     """A table for every target that has results, in the order of the leaderboard's.
 
-    against: an encoder to compare with. Raises RnnzooError when it is named and absent.
+    Args:
+        board: The results.
+        against: An encoder to compare with; None for a baseline that is there.
+
+    Returns:
+        One table for each target.
+
+    Raises:
+        ParameterError: `against` names an encoder without results.
     """
     encoders = sorted({result.encoder for result in board.results})
     if against is not None and against not in encoders:
@@ -141,7 +175,14 @@ def _line(
 
 
 def emulation_lines(board: Leaderboard) -> list[EmulationLine]:
-    """Encoders by their emulation loss on unseen tasks, the lowest first; intervals over seeds."""
+    """Encoders by their emulation loss on unseen tasks, the lowest first.
+
+    Args:
+        board: The results.
+
+    Returns:
+        One line for each encoder; intervals are over seeds.
+    """
     groups = {result.encoder: result.group for result in board.results}
     lines = []
     for encoder in dict.fromkeys(emulation.encoder for emulation in board.emulations):

@@ -28,8 +28,11 @@ from rnnzoo.zoo_builder.storage.shards import write_file
 class Baseline(ResultsFile):
     """All targets and seeds of one encoder on one track.
 
-    shared: the fields that have one value in all results. results, emulations: the other fields of each.
-    emulations: of the track "frozen" alone.
+    Attributes:
+        format: Version of the file format.
+        shared: The fields that have one value in all results.
+        results: The other fields of each result.
+        emulations: The other fields of each training by emulation, for the track "frozen" alone.
     """
 
     format: Literal[2] = 2
@@ -47,9 +50,9 @@ def write_baseline(folder: Path, results: Sequence[Result], emulations: Sequence
     """Write the results of one encoder and track as one file.
 
     Args:
-        folder: that of the zoo and protocol.
-        results: all targets and seeds of the encoder on the track.
-        emulations: its trainings by emulation, for the track "frozen".
+        folder: That of the zoo and protocol.
+        results: All targets and seeds of the encoder on the track.
+        emulations: Its trainings by emulation, for the track "frozen".
 
     Returns:
         The path of the file.
@@ -73,8 +76,14 @@ def write_baseline(folder: Path, results: Sequence[Result], emulations: Sequence
 def read_baseline(path: Path) -> tuple[list[Result], list[Emulation]]:
     """The results, and the trainings by emulation, of a baseline.
 
+    Args:
+        path: The file.
+
+    Returns:
+        Results and emulations.
+
     Raises:
-        RnnzooError: with the place in the file, for what is broken, missing or of another format.
+        RnnzooError: The file is broken, missing or of another format; the message names the place in the file.
     """
     file = read_file(path, Baseline)
     results = [_entry(path, Result, file.shared, entry, f"results.{n}") for n, entry in enumerate(file.results)]

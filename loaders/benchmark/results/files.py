@@ -69,7 +69,14 @@ class ResultsFile(BaseModel):
 
 
 class SplitRows(ResultsFile):
-    """Checkpoints of one split, in the order of all predictions: run, task, step, and the truth of targets."""
+    """Checkpoints of one split, in the order of all predictions.
+
+    Attributes:
+        run: Names of their runs, [M].
+        task: Names of their tasks, [M].
+        step: Their training steps, [M].
+        targets: Target -> truth, [M] or [M, K].
+    """
 
     run: list[str]
     task: list[str]
@@ -94,14 +101,20 @@ class SplitRows(ResultsFile):
         return np.array(self.step) > (0 if target.trained_only else -1)
 
     def truth(self, target: Target) -> NDArray[np.float64]:
-        """What is true of the rows that a target is about, [M] or [M, K]."""
+        """The truth of the rows that a target is about, [M] or [M, K]."""
         return np.array(self.targets[target.name], dtype=np.float64)[self.covered(target)]
 
 
 class Rows(ResultsFile):
     """The checkpoints a leaderboard reports on.
 
-    zoo_digest: names the zoo's config. targets: all whose truth is there. splits: test and ood, or ood.
+    Attributes:
+        zoo: The zoo's name.
+        zoo_digest: A digest of the zoo's config.
+        zoo_config: The config itself.
+        protocol: "strict" or "paper".
+        targets: All targets whose truth is there.
+        splits: Test and ood, or ood alone -> its checkpoints.
     """
 
     format: Literal[2] = 2
@@ -129,7 +142,12 @@ class Rows(ResultsFile):
 
 
 class Readout(ResultsFile):
-    """One kind of readout. validation: its distance on the validation split, by which readouts are chosen."""
+    """How well one kind of readout does.
+
+    Attributes:
+        validation: Its distance on the validation split, by which readouts are chosen.
+        scores: Split -> score -> value.
+    """
 
     validation: Value
     scores: Scores
@@ -146,9 +164,22 @@ class CurvePoint(ResultsFile):
 class Result(ResultsFile):
     """One encoder, track, target and seed.
 
-    encoder: as typed, with options. readout: the chosen one ("end to end" for the supervised track).
-    predictions: the chosen readout's, split -> one entry a row of `Rows` (of trained_only targets: a row with
-    step > 0). training, curve: of what was trained for this result alone.
+    Attributes:
+        encoder: As typed, with options.
+        group: See `RegisteredEncoder`, also for `published` and `uses_data`.
+        preset: Name of the training's settings; None where nothing was trained.
+        training: Settings of the training; None where nothing was trained.
+        parameters: Numbers that the encoder learns.
+        embedding_size: E.
+        readout: The chosen one ("end to end" for the supervised track).
+        readouts: Name -> how well each kind of readout does.
+        predictions: Those of the chosen readout, split -> one entry for each row of `Rows`. For trained_only
+            targets, one for each row with step > 0.
+        scores: Those of the chosen readout.
+        curve: Losses of what was trained for this result alone.
+        seconds: Part of the work -> its time in seconds.
+        versions: Library -> version.
+        command: The command line.
     """
 
     format: Literal[2] = 2
@@ -179,9 +210,12 @@ class Result(ResultsFile):
 class Emulation(ResultsFile):
     """One training by emulation.
 
-    losses: split -> emulation loss. performance: split -> how well the emulator does the RNNs' task.
-    map: split -> [x, y] a row of `Rows`, the two main components of the embeddings.
-    probes: the learned probing inputs [K, T, D], or None.
+    Attributes:
+        losses: Split -> emulation loss.
+        performance: Split -> how well the emulator does the RNNs' task.
+        map: Split -> [x, y] for each row of `Rows`, the first two principal components of the embeddings.
+        probes: The learned probing inputs [K, T, D], or None.
+        seconds: Part of the work -> its time in seconds.
     """
 
     format: Literal[2] = 2
@@ -203,7 +237,11 @@ class Emulation(ResultsFile):
 
 
 class Leakage(ResultsFile):
-    """The same readout of the same features under three ways to split: "checkpoint", "run" and "task" -> score."""
+    """Scores of the same readout of the same features when the data are split in three ways.
+
+    Attributes:
+        scores: "checkpoint", "run" or "task", by which the data are split -> score -> value.
+    """
 
     format: Literal[2] = 2
     zoo_digest: str
@@ -227,18 +265,27 @@ def encoder_folder(encoder: str) -> str:
 
 
 def result_path(folder: Path, encoder: str, track: str, target: str, seed: int) -> Path:
+    """Where a result stands in the folder of its zoo and protocol."""
     return folder / encoder_folder(encoder) / track / f"{target}-seed{seed}.json"
 
 
 def emulation_path(folder: Path, encoder: str, seed: int) -> Path:
+    """Where a training by emulation stands in the folder of its zoo and protocol."""
     return folder / encoder_folder(encoder) / EMULATION / f"seed{seed}.json"
 
 
 def write_rows(folder: Path, rows: Rows) -> Path:
-    """Write the rows of a leaderboard into its folder; returns the path.
+    """Write the rows of a leaderboard into its folder.
+
+    Args:
+        folder: That of the zoo and protocol.
+        rows: What to write.
+
+    Returns:
+        The path of the file.
 
     Raises:
-        RnnzooError: when the folder already holds results of another zoo.
+        RnnzooError: The folder already holds results of another zoo.
     """
     path = folder / ROWS
     if path.exists():
@@ -288,8 +335,15 @@ def _write(path: Path, file: ResultsFile) -> Path:
 def read_file(path: Path, kind: type[AnyFile]) -> AnyFile:
     """The content of a file of one of the kinds here.
 
+    Args:
+        path: The file.
+        kind: The class of its content.
+
+    Returns:
+        The checked content.
+
     Raises:
-        RnnzooError: for one that is broken or of another format.
+        RnnzooError: The file is missing, broken or of another format.
     """
     values = read_json(file_in(path.parent, path.name))
     if not isinstance(values, dict) or "format" not in values:

@@ -32,8 +32,15 @@ from rnnzoo.zoo_builder.tasks.target import Target
 class Leaderboard:
     """Everything of one zoo under one protocol.
 
-    committed: which (encoder, track or "emulation") are merged baselines; committed_rows: their rows. These are
-    the same checkpoints, but accuracies may differ where the zoo was built anew on another machine.
+    Attributes:
+        rows: The checkpoints that are reported on.
+        results: All results.
+        emulations: All trainings by emulation.
+        leakage: What splits by task avoid; None where it was not measured.
+        committed: Which (encoder, track or "emulation") are merged baselines.
+        committed_rows: The rows of these baselines. They are the same checkpoints, but accuracies may differ where
+            the zoo was built anew on another machine.
+        notes: Sentences for the reader of the report.
     """
 
     rows: Rows
@@ -50,7 +57,7 @@ class Leaderboard:
 
     @property
     def targets(self) -> list[Target]:
-        """All that something was predicted of, in the order of the rows."""
+        """All targets that something was predicted of, in the order of the rows."""
         known = [*self.rows.targets, *(self.committed_rows.targets if self.committed_rows else ())]
         predicted = {result.target for result in self.results}
         return list({target.name: target for target in known if target.name in predicted}.values())
@@ -60,13 +67,13 @@ def read_results(folder: Path) -> list[Leaderboard]:
     """All leaderboards in a folder of results.
 
     Args:
-        folder: what `zoo-bench run` wrote, or the part of one zoo, whose layout begins at the protocol.
+        folder: What `zoo-bench run` wrote, or the part of one zoo, whose layout begins at the protocol.
 
     Returns:
         One for each zoo and protocol, in the order of their names.
 
     Raises:
-        RnnzooError: with the file, for what is broken, of another zoo or format, or in the wrong place.
+        RnnzooError: A file is broken, of another zoo or format, or in the wrong place; the message names it.
     """
     if not folder.is_dir():
         raise RnnzooError(f"{folder}: there is no such folder; expected the results of `zoo-bench run`")
@@ -83,11 +90,11 @@ def merge_committed(board: Leaderboard, committed: Path) -> Leaderboard:
     """A leaderboard joined by the committed results of the same zoo and protocol, if there are any.
 
     Args:
-        board: what it has of an encoder and track wins.
-        committed: the folder of the committed results.
+        board: Where both have an encoder and track, this one's results are kept.
+        committed: The folder of the committed results.
 
     Returns:
-        Both together, or the leaderboard alone, with a note that says why, where the zoo was built otherwise.
+        Both together. Where the zoo was built otherwise, the leaderboard alone, with a note that says why.
     """
     if not (committed / ROWS).is_file():
         return board
