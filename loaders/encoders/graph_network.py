@@ -30,7 +30,14 @@ from rnnzoo.zoo_builder.rnn import CELLS, RNNSpec, Weights, unflatten_weights
 
 @dataclass(frozen=True)
 class Edges:
-    """Weights from the units of layer `source` to those of layer `destination`, [N, gates, H, H] by parity."""
+    """Weights from the units of one layer to those of another, or of the same, sorted by parity.
+
+    Attributes:
+        destination: The layer that the weights feed.
+        source: The layer that they read.
+        one_sided: Weights that are odd at the source, [N, gates, H, H].
+        two_sided: Weights that are odd at both ends, [N, gates, H, H].
+    """
 
     destination: int
     source: int
@@ -40,7 +47,12 @@ class Edges:
 
 @dataclass(frozen=True)
 class Streams:
-    """Features of the units of a layer that their sign leaves alone (even) or turns (odd), each [N, H, C]."""
+    """Features of the units of a layer, C in each stream.
+
+    Attributes:
+        even: Those that stay when a unit changes sign, [N, H, C].
+        odd: Those that change sign with it, [N, H, C].
+    """
 
     even: Tensor
     odd: Tensor
@@ -48,9 +60,16 @@ class Streams:
 
 @dataclass(frozen=True)
 class Graph:
-    """The weights of N RNNs as a graph. even, odd: features of the units of each layer, [N, H, F].
+    """The weights of N RNNs as a graph.
 
-    Only the sum of the biases is in it where the cell sees no more, and logits count up to a shift of them all.
+    Where the cell sees only the sum of its two biases, only this sum is in the graph. Logits count up to a shift
+    of them all.
+
+    Attributes:
+        even: Even features of the units of each layer, [N, H, F].
+        odd: Odd features of the units of each layer, [N, H, F].
+        edges: Weights between units.
+        outside: Weights that belong to no unit, [N, F].
     """
 
     even: list[Tensor]
@@ -147,12 +166,20 @@ class EdgeFeatures(torch.autograd.Function):
 
 
 class Messages(nn.Module):
-    """What the units at the ends of a block of edges hear.
+    """Messages along a block of edges, to the units at both of its ends.
 
-    An edge has Q even features, made from the sizes of its weights and the even streams of its ends. Units hear
-    their mean and maximum; and what the other ends say, times the weights. The two-sided weights are gated by the
-    edge's features in `HEADS` ways, each for a part of what is said. A cell may have weights of one parity alone:
-    then nothing is said along the others.
+    An edge has Q even features, made from the sizes of its weights and the even streams of its ends. A unit
+    receives their mean and maximum over its edges. It also receives numbers that the units at the other ends send,
+    multiplied by the weights. The two-sided weights are multiplied by gates, made from the edge's features, in
+    `HEADS` ways, each for a part of what is sent. A cell may have weights of one parity alone: then nothing is
+    sent along the others.
+
+    Args:
+        one_sided: How many gates have weights that are odd at the source only.
+        two_sided: How many gates have weights that are odd at both ends.
+        channels: C, features in each stream of a unit.
+        edge_channels: Q.
+        said: Features that a unit sends; a multiple of `HEADS`.
     """
 
     HEADS = 4
@@ -181,7 +208,17 @@ class Messages(nn.Module):
     def forward(
         self, edges: Edges, sizes: Tensor, destination: Streams, source: Streams
     ) -> tuple[Streams, Streams]:
-        """sizes: [N, F, H * H]. Returns what destination and source hear, even and odd, [N, H, F]."""
+        """What the units at both ends receive.
+
+        Args:
+            edges: The weights.
+            sizes: Even numbers that describe them, [N, F, H * H], see `edge_sizes`.
+            destination: Of the units that the weights feed.
+            source: Of the units that they read.
+
+        Returns:
+            Streams [N, H, F] of what destination and source receive.
+        """
         features, pooled_at_destination, pooled_at_source = EdgeFeatures.apply(
             mix(self.of_sizes, sizes).view(len(sizes), -1, *edges.one_sided.shape[2:]),
             self.of_destination(destination.even).transpose(1, 2),
@@ -210,7 +247,7 @@ class Messages(nn.Module):
 
 
 class Update(nn.Module):
-    """New streams of a layer's units, from their old ones and what they hear."""
+    """New streams of a layer's units, from their old ones and what they receive."""
 
     def __init__(self, channels: int, even: int, odd: int) -> None:
         super().__init__()

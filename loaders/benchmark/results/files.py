@@ -298,30 +298,37 @@ def write_rows(folder: Path, rows: Rows) -> Path:
 
 
 def write_result(folder: Path, result: Result) -> Path:
+    """Write a result to its place in the folder of its zoo and protocol; returns the path."""
     return _write(result_path(folder, result.encoder, result.track, result.target, result.seed), result)
 
 
 def write_emulation(folder: Path, emulation: Emulation) -> Path:
+    """Write a training by emulation to its place in the folder of its zoo and protocol; returns the path."""
     return _write(emulation_path(folder, emulation.encoder, emulation.seed), emulation)
 
 
 def write_leakage(folder: Path, leakage: Leakage) -> Path:
+    """Write the leakage of a zoo into the folder of its zoo and protocol; returns the path."""
     return _write(folder / LEAKAGE, leakage)
 
 
 def read_rows(folder: Path) -> Rows:
+    """The rows in the folder of a zoo and protocol; errors as in `read_file`."""
     return read_file(folder / ROWS, Rows)
 
 
 def read_result(path: Path) -> Result:
+    """The result in a file; errors as in `read_file`."""
     return read_file(path, Result)
 
 
 def read_emulation(path: Path) -> Emulation:
+    """The training by emulation in a file; errors as in `read_file`."""
     return read_file(path, Emulation)
 
 
 def read_leakage(folder: Path) -> Leakage:
+    """The leakage in the folder of a zoo and protocol; errors as in `read_file`."""
     return read_file(folder / LEAKAGE, Leakage)
 
 

@@ -104,7 +104,10 @@ def read_logits(logits: Tensor) -> Tensor:
 class Reader(nn.Module):
     """A linear map to 256 and a 2-layer LSTM of 256 over the answers of K probes side by side, [T', N, K O].
 
-    Recurrent weights begin orthogonal and forget gates open.
+    At first, recurrent weights are orthogonal and the bias of the forget gates is 1, so that the state lasts.
+
+    Args:
+        width: K O.
     """
 
     def __init__(self, width: int) -> None:
@@ -145,10 +148,14 @@ def centred(answers: Tensor) -> Tensor:
 
 
 class ReadOut(nn.Module):
-    """The reader's hidden states [T', N, 256] to embeddings: each step through one map to a few numbers, all steps
-    side by side, then one hidden layer.
+    """The reader's hidden states [T', N, 256] to embeddings [N, E].
 
-    Unlike the last state, or a mean, this tells apart when an RNN answered what from the first update on.
+    One linear map makes a few numbers of each step. The numbers of all steps side by side go through one hidden
+    layer. Unlike the last state, or a mean, this can tell from the first update on at which step an RNN gave which
+    answer.
+
+    Args:
+        length: T', in steps.
     """
 
     def __init__(self, length: int) -> None:
@@ -158,4 +165,5 @@ class ReadOut(nn.Module):
         self.head = EmbeddingHead(length * width, (READER_SIZE,))
 
     def forward(self, hidden: Tensor) -> Tensor:
+        """Hidden states [T', N, 256] to embeddings [N, E] of unit length."""
         return self.head(self.narrow(hidden).transpose(0, 1).flatten(1))

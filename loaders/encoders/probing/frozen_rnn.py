@@ -28,9 +28,11 @@ TORCH_LAYERS = {"lstm": LSTMLayer}
 
 @dataclass(frozen=True)
 class Trajectories:
-    """What every hidden unit did, one tensor a layer: hidden h and squashed tanh(c), each [N, B, T, H].
+    """What every hidden unit did, one tensor a layer.
 
-    squashed is empty for cells that carry no c.
+    Attributes:
+        hidden: h of each layer, [N, B, T, H].
+        squashed: tanh(c) of each layer, [N, B, T, H]; empty for cells that carry no c.
     """
 
     hidden: tuple[Tensor, ...]
@@ -42,7 +44,11 @@ class Trajectories:
 
 
 class FrozenRNNs:
-    """N RNNs, prepared once a batch: no gradient reaches their weights, name -> [N, *shape]."""
+    """N RNNs, prepared once a batch: no gradient reaches their weights.
+
+    Args:
+        weights: Name -> [N, *shape].
+    """
 
     def __init__(self, weights: Weights) -> None:
         self.weights = {name: tensor.detach() for name, tensor in weights.items()}
@@ -61,7 +67,14 @@ class FrozenRNNs:
         self.head = FrozenHead(cell, laid_out["head.weight"], laid_out["head.bias"])
 
     def run(self, inputs: Tensor) -> Tensor:
-        """Logits [N, B, T, O] of the models over [N, B, T, D], or [B, T, D] shared by all; zero states."""
+        """Run the models from zero states.
+
+        Args:
+            inputs: [N, B, T, D], or [B, T, D] shared by all models.
+
+        Returns:
+            Logits [N, B, T, O].
+        """
         self._check(inputs)
         if not self.is_fast:
             return rnn_forward(self.weights, inputs)[0]
@@ -86,9 +99,14 @@ class FrozenRNNs:
         return torch.stack(outputs, dim=-2), Trajectories(hidden.unbind(0), squashed)
 
     def step(self, inputs: Tensor, state: State | None) -> tuple[Tensor, State]:
-        """One step of any cell, by `rnn_forward`: inputs [N, B, D] -> logits [N, B, O] and the next state.
+        """One step of any cell, by `rnn_forward`.
 
-        state: None at the first step.
+        Args:
+            inputs: [N, B, D].
+            state: That of the step before; None at the first step.
+
+        Returns:
+            Logits [N, B, O] and the next state.
         """
         logits, state = rnn_forward(self.weights, inputs.unsqueeze(2), state)
         return logits.squeeze(2), state
@@ -104,7 +122,13 @@ class FrozenRNNs:
 
 
 class Walk:
-    """N frozen RNNs on B sequences each, a step at a time, for at most T steps; no gradients."""
+    """N frozen RNNs on B sequences each, a step at a time; no gradients.
+
+    Args:
+        rnns: The models.
+        steps: T, the most steps there can be.
+        sequences: B.
+    """
 
     def __init__(self, rnns: FrozenRNNs, steps: int, sequences: int) -> None:
         self.rnns = rnns
@@ -124,9 +148,14 @@ class Walk:
 
 
 def run_frozen(weights: Weights, inputs: Tensor) -> Tensor:
-    """Logits [N, B, T, O] of N RNNs over inputs [N, B, T, D] or [B, T, D]; equal to `rnn_forward`'s.
+    """Logits of N RNNs, equal to those of `rnn_forward`, and differentiable in the inputs alone.
 
-    Differentiable in the inputs alone.
+    Args:
+        weights: Name -> [N, *shape].
+        inputs: [N, B, T, D], or [B, T, D] shared by all models.
+
+    Returns:
+        Logits [N, B, T, O].
     """
     return FrozenRNNs(weights).run(inputs)
 

@@ -36,6 +36,7 @@ class UnitSet(nn.Module):
         )
 
     def forward(self, trajectories: Tensor) -> Tensor:
+        """Trajectories [N, H, F] to [N, 2 * 128]."""
         odd = self.project(trajectories)
         units = self.attend(self.even(odd) + self.even(-odd))
         return torch.cat([units.mean(dim=1), units.amax(dim=1)], dim=-1)

@@ -29,6 +29,7 @@ class FreeProbes(nn.Module):
         self.scores = nn.Parameter(scores)
 
     def forward(self) -> Tensor:
+        """The probes [K, T', D], before `input_range`."""
         return self.scores
 
 
@@ -61,6 +62,7 @@ class LinearGenerator(nn.Module):
             self.to_inputs.weight.mul_(PROBE_SPREAD / self().std().clamp_min(1e-6))
 
     def forward(self) -> Tensor:
+        """The probes [K, T', D], before `input_range`."""
         return self.to_inputs(self.layers(self.latents)).mT[:, : self.length]
 
 
