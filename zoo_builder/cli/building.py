@@ -48,7 +48,7 @@ def build(
     runs: Annotated[int | None, typer.Option(help="Training runs.")] = None,
     steps: Annotated[int | None, typer.Option(help="Training steps a run.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the zoo.")] = None,
-    cell: Annotated[str | None, typer.Option(help="lstm, gru or tanh.")] = None,
+    cell: Annotated[str | None, typer.Option(help="Recurrent cell, such as lstm, gru or tanh.")] = None,
     hidden_size: Annotated[int | None, typer.Option(help="Hidden units a layer.")] = None,
     num_layers: Annotated[int | None, typer.Option(help="Recurrent layers.")] = None,
     settings: SettingsOption = None,
