@@ -21,17 +21,19 @@ State = tuple[Tensor, ...]
 class Cell:
     """A recurrent cell: its step, and what parameters, symmetries and encoders derive from it.
 
-    name: the first part of its parameters' names, `<name>.weight_ih_l0`.
-    title: what people call one.
-    gates: names of the blocks along the first axis of every recurrent parameter, in PyTorch's order.
-    state_variables: names of what a layer carries from step to step, h first.
-    odd_gates: gates whose pre-activation changes sign when a unit's state does; empty where the cell admits no
-        sign flip.
-    split_bias_gates: gates in which only the sum b_ih + b_hh matters.
-    torch_module, torch_options: the module of torch that computes the same, made with these options.
-    step: (input part, recurrent part, state) -> next state.
-    step_from_sum: the same from the sum of the two parts, for cells that see no more: one matrix product adds up
-        both. None where the cell needs them apart.
+    Attributes:
+        name: The first part of the names of its parameters, `<name>.weight_ih_l0`.
+        title: What people call such a network.
+        gates: Names of the blocks along the first axis of every recurrent parameter, in PyTorch's order.
+        state_variables: Names of what a layer carries from step to step, h first.
+        odd_gates: Gates whose pre-activation changes sign when the state of a unit does; empty where the cell
+            admits no sign flip.
+        split_bias_gates: Gates in which only the sum b_ih + b_hh matters.
+        torch_module: The module of torch that computes the same.
+        step: (input part, recurrent part, state) -> next state.
+        step_from_sum: The same from the sum of the two parts, for cells that only need the sum: one matrix product
+            then adds up both. None where the cell needs them apart.
+        torch_options: Options with which `torch_module` is made.
     """
 
     name: str
@@ -55,14 +57,30 @@ class Cell:
 
 
 def lstm_step(input_part: Tensor, recurrent_part: Tensor, state: State) -> State:
-    """One step of an LSTM, gates i, f, g, o; state (h, c)."""
+    """One step of an LSTM from the two parts of its pre-activations: see `lstm_step_from_sum`.
+
+    Args:
+        input_part: W_ih x + b_ih, [N, B, 4 * H], gates i, f, g, o.
+        recurrent_part: W_hh h + b_hh, [N, B, 4 * H].
+        state: (h, c), each [N, B, H].
+
+    Returns:
+        The next state (h', c'), each [N, B, H].
+    """
     return lstm_step_from_sum(input_part + recurrent_part, state)
 
 
 def lstm_step_from_sum(gates: Tensor, state: State) -> State:
     """c' = sigmoid(f) c + sigmoid(i) tanh(g);  h' = sigmoid(o) tanh(c').
 
-    Hochreiter & Schmidhuber (1997), with the forget gate of Gers et al. (2000). Gates i, f, g, o; state (h, c).
+    Hochreiter & Schmidhuber (1997), with the forget gate of Gers et al. (2000).
+
+    Args:
+        gates: Pre-activations [N, B, 4 * H], gates i, f, g, o.
+        state: (h, c), each [N, B, H].
+
+    Returns:
+        The next state (h', c'), each [N, B, H].
     """
     i, f, g, o = gates.chunk(4, dim=-1)
     c = torch.sigmoid(f) * state[1] + torch.sigmoid(i) * torch.tanh(g)
@@ -73,7 +91,15 @@ def gru_step(input_part: Tensor, recurrent_part: Tensor, state: State) -> State:
     """n = tanh(n_input + sigmoid(r) n_recurrent);  h' = (1 - sigmoid(z)) n + sigmoid(z) h.
 
     Cho et al. (2014), with the reset gate after the recurrent product, as in torch: r and z see the sum of the
-    two parts, n sees them apart. Gates r, z, n; state (h,).
+    two parts, n sees them apart.
+
+    Args:
+        input_part: W_ih x + b_ih, [N, B, 3 * H], gates r, z, n.
+        recurrent_part: W_hh h + b_hh, [N, B, 3 * H].
+        state: (h,), [N, B, H].
+
+    Returns:
+        The next state (h',), [N, B, H].
     """
     r_input, z_input, n_input = input_part.chunk(3, dim=-1)
     r_recurrent, z_recurrent, n_recurrent = recurrent_part.chunk(3, dim=-1)
@@ -82,12 +108,29 @@ def gru_step(input_part: Tensor, recurrent_part: Tensor, state: State) -> State:
 
 
 def tanh_step(input_part: Tensor, recurrent_part: Tensor, state: State) -> State:
-    """One step of a tanh RNN, its one gate h; state (h,)."""
+    """One step of a tanh RNN from the two parts of its pre-activations: see `tanh_step_from_sum`.
+
+    Args:
+        input_part: W_ih x + b_ih, [N, B, H]: its one gate is h.
+        recurrent_part: W_hh h + b_hh, [N, B, H].
+        state: (h,), [N, B, H].
+
+    Returns:
+        The next state (h',), [N, B, H].
+    """
     return tanh_step_from_sum(input_part + recurrent_part, state)
 
 
 def tanh_step_from_sum(gates: Tensor, state: State) -> State:
-    """h' = tanh(h), after Elman (1990), of the one gate h; state (h,)."""
+    """h' = tanh(h), of the one gate h, after Elman (1990).
+
+    Args:
+        gates: Pre-activations [N, B, H].
+        state: (h,), [N, B, H].
+
+    Returns:
+        The next state (h',), [N, B, H].
+    """
     return (torch.tanh(gates),)
 
 

@@ -24,10 +24,17 @@ LAYER_PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 def init_parameters(spec: RNNSpec, seeds: Sequence[int]) -> Tensor:
-    """Flat weights [N, P] of N fresh models, each a function of its own seed alone.
+    """Flat weights of N fresh models, each a function of its own seed alone.
 
-    PyTorch's default initialisation: every recurrent parameter and the head are uniform in
+    This is PyTorch's default initialisation: every recurrent parameter and the head are uniform in
     (-1/sqrt(H), 1/sqrt(H)) (`torch.nn.LSTM` and its like, and `torch.nn.Linear` with H inputs).
+
+    Args:
+        spec: The architecture of the models.
+        seeds: N seeds, one for each model.
+
+    Returns:
+        Flat weights, float32 [N, P], with P parameters for each model.
     """
     bound = 1 / math.sqrt(spec.hidden_size)
     rows = [uniform(seed, Stream.INIT, 0, spec.num_parameters) for seed in seeds]
@@ -35,14 +42,36 @@ def init_parameters(spec: RNNSpec, seeds: Sequence[int]) -> Tensor:
 
 
 def unflatten_weights(spec: RNNSpec, flat: Tensor) -> dict[str, Tensor]:
-    """Named views of flat weights: [..., P] -> name -> [..., *shape]."""
+    """Split flat weights into named parameters.
+
+    Args:
+        spec: The architecture of the models.
+        flat: Flat weights [..., P].
+
+    Returns:
+        name -> [..., *shape]: views of `flat`, without a copy.
+
+    Raises:
+        RnnzooError: The last axis of `flat` does not have the number of parameters of `spec`.
+    """
     if flat.shape[-1] != spec.num_parameters:
         raise RnnzooError(f"flat weights: found {flat.shape[-1]} values a model, expected {spec.num_parameters}")
     return {p.name: flat[..., p.offset : p.offset + p.size].unflatten(-1, p.shape) for p in spec.parameters}
 
 
 def flatten_weights(spec: RNNSpec, weights: Weights) -> Tensor:
-    """The inverse of `unflatten_weights`: name -> [..., *shape] becomes [..., P]."""
+    """The inverse of `unflatten_weights`.
+
+    Args:
+        spec: The architecture of the models.
+        weights: name -> [..., *shape]. Entries that are no parameters of `spec` are ignored.
+
+    Returns:
+        Flat weights [..., P], in the order of `spec.parameters`.
+
+    Raises:
+        RnnzooError: A parameter is missing.
+    """
     missing = [p.name for p in spec.parameters if p.name not in weights]
     if missing:
         raise RnnzooError(f"weights: found no {missing}, expected {[p.name for p in spec.parameters]}")
@@ -50,23 +79,49 @@ def flatten_weights(spec: RNNSpec, weights: Weights) -> Tensor:
 
 
 def stacked_spec(weights: Weights) -> RNNSpec:
-    """The spec of N stacked models."""
+    """The spec of N stacked models.
+
+    Args:
+        weights: name -> [N, *shape].
+
+    Returns:
+        The spec that all N models have.
+
+    Raises:
+        RnnzooError: No spec has exactly these parameters.
+    """
     return RNNSpec.of_weights({name: tuple(tensor.shape[1:]) for name, tensor in weights.items()})
 
 
 def zero_state(spec: RNNSpec, models: int, sequences: int, like: Tensor) -> State:
-    """The all-zero state of N models on B sequences, on the device and in the dtype of `like`."""
+    """The all-zero state of N models on B sequences.
+
+    Args:
+        spec: The architecture of the models.
+        models: N.
+        sequences: B.
+        like: A tensor that has the device and the dtype of the state.
+
+    Returns:
+        The state variables of the cell, each [L, N, B, H], with L layers.
+    """
     shape = (spec.num_layers, models, sequences, spec.hidden_size)
     return tuple(like.new_zeros(shape) for _ in CELLS[spec.cell].state_variables)
 
 
 def rnn_forward(weights: Weights, inputs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-    """Run N models over their inputs.
+    """Run N models over their inputs. Differentiable in weights, inputs and state.
 
-    weights: name -> [N, *shape]. inputs: [N, B, T, D], or [B, T, D] for the same sequences to every model.
-    state: the cell's variables, each [L, N, B, H]; None starts from zero.
-    Returns the head's outputs (logits) [N, B, T, O] and the state after the last step.
-    Differentiable in weights, inputs and state.
+    Args:
+        weights: name -> [N, *shape].
+        inputs: [N, B, T, D], or [B, T, D] to show the same sequences to every model.
+        state: The state variables of the cell before the first step, each [L, N, B, H]. None starts from zero.
+
+    Returns:
+        The outputs of the head (logits) [N, B, T, O], and the state after the last step, each [L, N, B, H].
+
+    Raises:
+        RnnzooError: The weights are those of no spec, or the shape of the inputs does not fit them.
     """
     spec = stacked_spec(weights)
     models = weights["head.weight"].shape[0]

@@ -11,7 +11,11 @@ from rnnzoo.zoo_builder.rnn.spec import RNNSpec
 
 
 class RNNModule(nn.Module):
-    """`nn.LSTM`, or what else computes the cell, and a linear head, with the parameter names of the zoo.
+    """The layers of `nn.LSTM`, `nn.GRU` or `nn.RNN` and a linear head, with the parameter names of the zoo.
+
+    Attributes:
+        spec: The cell and the sizes.
+        head: The linear layer from the H hidden units of the last layer to O outputs.
 
     >>> spec = RNNSpec(input_size=6, hidden_size=32, output_size=6)
     >>> [name for name, _ in RNNModule(spec).named_parameters()][0]
@@ -28,7 +32,15 @@ class RNNModule(nn.Module):
         self.head = nn.Linear(spec.hidden_size, spec.output_size)
 
     def forward(self, inputs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Inputs [B, T, D] to logits [B, T, O] and the state after the last step, each [L, B, H]."""
+        """Run the model over B sequences.
+
+        Args:
+            inputs: [B, T, D].
+            state: The state variables of the cell before the first step, each [L, B, H]. None starts from zero.
+
+        Returns:
+            The logits [B, T, O], and the state after the last step, each variable [L, B, H].
+        """
         if is_inside_transform():
             return self._forward_by_steps(inputs, state)
         cell = CELLS[self.spec.cell]
@@ -44,7 +56,17 @@ class RNNModule(nn.Module):
 
     @classmethod
     def of_weights(cls, weights: Weights) -> RNNModule:
-        """A module with the weights of one model, name -> tensor of the parameter's own shape."""
+        """A module with the weights of one model.
+
+        Args:
+            weights: name -> tensor of the shape that the parameter has in one model. Values are copied.
+
+        Returns:
+            A module whose spec follows from the names and shapes.
+
+        Raises:
+            RnnzooError: No spec has exactly these parameters.
+        """
         spec = RNNSpec.of_weights({name: tuple(tensor.shape) for name, tensor in weights.items()})
         module = cls(spec)
         module.load_state_dict(dict(weights))

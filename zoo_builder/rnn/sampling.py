@@ -17,10 +17,10 @@ def write_tokens(step: Step, begin: int, inputs: int, uniforms: Tensor) -> Itera
     """Sequences that RNNs write at temperature 1: the first input is `begin`, each later one the token before it.
 
     Args:
-        step: a step of the RNNs, on all their sequences.
-        begin: the token that opens a sequence.
-        inputs: D, inputs a step.
-        uniforms: [..., T] in [0, 1), which decide the draws; inputs are of their type and on their device.
+        step: One step of the RNNs, on all their sequences.
+        begin: The token that opens a sequence.
+        inputs: D, inputs at each step.
+        uniforms: [..., T] in [0, 1), which decide the draws. Inputs get their dtype and their device.
 
     Yields:
         For each of T steps the tokens drawn, int64 [...], and the logits [..., O] that they were drawn from.
@@ -34,7 +34,16 @@ def write_tokens(step: Step, begin: int, inputs: int, uniforms: Tensor) -> Itera
 
 
 def draw_tokens(logits: Tensor, uniforms: Tensor, otherwise: int) -> Tensor:
-    """Inverse-CDF samples of softmax(logits [..., O]) from uniforms [...]; `otherwise` where not finite."""
+    """Draw tokens from the softmax of logits, by the inverse of the cumulative distribution function.
+
+    Args:
+        logits: [..., O].
+        uniforms: [...] in [0, 1), which decide the draws.
+        otherwise: The token where not all logits are finite.
+
+    Returns:
+        Tokens, int64 [...].
+    """
     cumulated = logits.softmax(dim=-1).cumsum(dim=-1)
     token = (cumulated <= uniforms.unsqueeze(-1)).sum(dim=-1).clamp_max(logits.shape[-1] - 1)
     return torch.where(logits.isfinite().all(dim=-1), token, otherwise)

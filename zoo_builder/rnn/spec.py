@@ -24,8 +24,10 @@ LARGEST_SIZE = 2**15 - 1
 class Axis:
     """What one axis of a parameter runs over.
 
-    kind: "hidden" (the hidden units of `layer`), "input" (the network's inputs) or "output".
-    gates: how many blocks of units are stacked along the axis, gate after gate; 1 for a plain axis.
+    Attributes:
+        kind: "hidden" (the hidden units of `layer`), "input" (the network's inputs) or "output".
+        layer: The layer whose hidden units they are; None for inputs and outputs.
+        gates: How many blocks of units are stacked along the axis, gate after gate; 1 for a plain axis.
     """
 
     kind: AxisKind
@@ -35,7 +37,14 @@ class Axis:
 
 @dataclass(frozen=True)
 class Parameter:
-    """One named tensor: PyTorch's own name, shape, an `Axis` for every dimension, offset in the flat row."""
+    """One named tensor of a model.
+
+    Attributes:
+        name: PyTorch's own name, such as "lstm.weight_ih_l0".
+        shape: The shape in one model.
+        axes: An `Axis` for every dimension.
+        offset: The position of its first value in the flat row.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -56,6 +65,16 @@ class RNNSpec:
 
     The order is that of the parameters of torch's own module for the cell, followed by the head's weight and bias;
     it is also the order of the flat rows of the zoo.
+
+    Attributes:
+        input_size: D, inputs at each step.
+        hidden_size: H, hidden units of each layer.
+        output_size: O, outputs at each step.
+        num_layers: L, recurrent layers.
+        cell: A name in `CELLS`.
+
+    Raises:
+        RnnzooError: The cell is unknown, or a size is no whole number from 1 to `LARGEST_SIZE`.
     """
 
     input_size: int
@@ -106,14 +125,28 @@ class RNNSpec:
         return last.offset + last.size
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Shape of the parameter called `name`."""
+        """The shape of the parameter called `name`, in one model.
+
+        Raises:
+            RnnzooError: There is no such parameter.
+        """
         for parameter in self.parameters:
             if parameter.name == name:
                 return parameter.shape
         raise RnnzooError(f"parameter: found {name!r}, expected one of {[p.name for p in self.parameters]}")
 
     def gate_rows(self, gate: str) -> slice:
-        """Rows of `gate` along a gated axis: `slice(2H, 3H)` for an LSTM's g."""
+        """The rows of a gate along a gated axis.
+
+        Args:
+            gate: One of the gates of the cell, such as "g".
+
+        Returns:
+            A slice of H rows: `slice(2H, 3H)` for the g of an LSTM.
+
+        Raises:
+            ValueError: The cell has no such gate.
+        """
         index = CELLS[self.cell].gates.index(gate)
         return slice(index * self.hidden_size, (index + 1) * self.hidden_size)
 
@@ -129,9 +162,16 @@ class RNNSpec:
 
     @classmethod
     def of_weights(cls, shapes: Mapping[str, tuple[int, ...]]) -> RNNSpec:
-        """The spec that has exactly these parameters, from name -> shape of one model.
+        """The spec that has exactly these parameters.
 
-        Raises RnnzooError when no spec has them, naming the first parameter that differs.
+        Args:
+            shapes: name -> shape of the parameter in one model.
+
+        Returns:
+            The spec. Its cell is read from the names, its sizes from the shapes.
+
+        Raises:
+            RnnzooError: No spec has these parameters. The error names a parameter that differs.
         """
         cell = next((name.split(".")[0] for name in shapes if ".weight_ih_l0" in name), "")
         if cell not in CELLS or "head.weight" not in shapes:

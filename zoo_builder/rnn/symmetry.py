@@ -17,7 +17,20 @@ from rnnzoo.zoo_builder.rnn.spec import Axis, RNNSpec
 
 
 def permute_units(spec: RNNSpec, weights: Weights, layer: int, order: Tensor) -> dict[str, Tensor]:
-    """Reorder the hidden units of `layer`: new unit j is old unit order[n, j]; order is [N, H]."""
+    """Reorder the hidden units of a layer.
+
+    Args:
+        spec: The architecture of the models.
+        weights: name -> [N, *shape].
+        layer: Number of the layer, from 0.
+        order: int64 [N, H]. In model n, new unit j is old unit order[n, j].
+
+    Returns:
+        Weights of models with the same function, name -> [N, *shape].
+
+    Raises:
+        RnnzooError: There is no such layer.
+    """
     blocks = torch.arange(len(CELLS[spec.cell].gates), device=order.device) * spec.hidden_size
 
     def reorder(tensor: Tensor, dim: int, axis: Axis) -> Tensor:
@@ -28,10 +41,23 @@ def permute_units(spec: RNNSpec, weights: Weights, layer: int, order: Tensor) ->
 
 
 def flip_units(spec: RNNSpec, weights: Weights, layer: int, signs: Tensor) -> dict[str, Tensor]:
-    """Multiply the state of unit j of `layer`, all its variables, by signs[n, j]; signs is [N, H] of +1 and -1.
+    """Multiply the states of hidden units by +1 or -1.
 
-    A plain unit axis (what reads the unit) takes the sign; on a gated axis only the odd gates' rows do,
-    since the other gates see the unit's state through their own, already compensated, columns.
+    All state variables of a unit take the sign. The weights that read the unit take it too. On a gated axis only
+    the rows of the odd gates take it: the other gates need no change, since they read the unit through columns
+    that have the sign already.
+
+    Args:
+        spec: The architecture of the models.
+        weights: name -> [N, *shape].
+        layer: Number of the layer, from 0.
+        signs: [N, H] of +1 and -1: that of unit j in model n is signs[n, j].
+
+    Returns:
+        Weights of models with the same function, name -> [N, *shape].
+
+    Raises:
+        RnnzooError: The cell admits no sign flip, or there is no such layer.
     """
     cell = CELLS[spec.cell]
     if not cell.odd_gates:
@@ -46,7 +72,17 @@ def flip_units(spec: RNNSpec, weights: Weights, layer: int, signs: Tensor) -> di
 
 
 def split_biases(spec: RNNSpec, weights: Weights, layer: int, shift: Tensor) -> dict[str, Tensor]:
-    """Move shift [N, gates * H] from b_hh to b_ih of `layer`, in the gates that only see their sum."""
+    """Move a part of one bias vector to the other, in the gates that only see the sum of the two.
+
+    Args:
+        spec: The architecture of the models.
+        weights: name -> [N, *shape].
+        layer: Number of the layer, from 0.
+        shift: [N, gates * H]: what is added to b_ih and taken from b_hh. Its values for other gates are ignored.
+
+    Returns:
+        Weights of models with the same function, name -> [N, *shape].
+    """
     cell = CELLS[spec.cell]
     shift = shift.clone()
     for gate in cell.gates:
@@ -59,12 +95,30 @@ def split_biases(spec: RNNSpec, weights: Weights, layer: int, shift: Tensor) -> 
 
 
 def permute_state(state: State, layer: int, order: Tensor) -> State:
-    """The state [L, N, B, H] that goes with `permute_units`."""
+    """The state that goes with `permute_units`.
+
+    Args:
+        state: The state variables of the cell, each [L, N, B, H].
+        layer: Number of the layer, from 0.
+        order: int64 [N, H], as in `permute_units`.
+
+    Returns:
+        The state of the models with reordered units, each variable [L, N, B, H].
+    """
     return _map_state(state, layer, lambda t: torch.take_along_dim(t, order[:, None, :], dim=-1))
 
 
 def flip_state(state: State, layer: int, signs: Tensor) -> State:
-    """The state [L, N, B, H] that goes with `flip_units`."""
+    """The state that goes with `flip_units`.
+
+    Args:
+        state: The state variables of the cell, each [L, N, B, H].
+        layer: Number of the layer, from 0.
+        signs: [N, H] of +1 and -1, as in `flip_units`.
+
+    Returns:
+        The state of the models with flipped units, each variable [L, N, B, H].
+    """
     return _map_state(state, layer, lambda t: t * signs[:, None, :].to(t))
 
 

@@ -25,7 +25,12 @@ Bytes = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class LabelledItems:
-    """Items any RNN of a zoo might be shown: uint8 [I, F], and their labels uint8 [I] where items have some."""
+    """Items that any RNN of a zoo might be shown.
+
+    Attributes:
+        items: uint8 [I, F], I items of F bytes.
+        labels: uint8 [I], where items have some.
+    """
 
     items: Tensor
     labels: Tensor | None = None
@@ -33,7 +38,12 @@ class LabelledItems:
 
 @dataclass(frozen=True)
 class Batch:
-    """What N models see and must answer: inputs float32 [N, B, T, D], targets int64 [N, B, T]."""
+    """What N models see and must answer.
+
+    Attributes:
+        inputs: float32 [N, B, T, D].
+        targets: int64 [N, B, T].
+    """
 
     inputs: Tensor
     targets: Tensor
@@ -43,9 +53,12 @@ class Batch:
 class Data:
     """Everything that turns item numbers of N runs into batches.
 
-    items: uint8 [I, F], shared. labels: uint8 [I], or None where targets come from the item itself.
-    views: int16 [N, F'], or None: byte j of run n's view of an item is items[i, views[n, j]], and 0 where
-    views[n, j] is -1.
+    Attributes:
+        encoding: What turns bytes into inputs and targets.
+        items: uint8 [I, F], shared by all runs.
+        labels: uint8 [I], or None where targets come from the item itself.
+        views: int16 [N, F'], or None. Byte j of run n's view of item i is items[i, views[n, j]], and 0 where
+            views[n, j] is -1.
     """
 
     encoding: Encoding
@@ -60,7 +73,14 @@ class Data:
         return self.encoding.steps(width)
 
     def raw(self, item_ids: Tensor) -> Tensor:
-        """Item numbers [N, ...] to the runs' views of the items, uint8 [N, ..., F']."""
+        """The items as each run sees them.
+
+        Args:
+            item_ids: Item numbers [N, ...].
+
+        Returns:
+            The runs' views of these items, uint8 [N, ..., F'].
+        """
         if self.views is None:
             return self.items[item_ids.long()]
         views = self.views.long().view(len(self.views), *[1] * (item_ids.dim() - 1), -1)
@@ -68,7 +88,14 @@ class Data:
         return seen.masked_fill_(views < 0, 0)
 
     def batch(self, item_ids: Tensor) -> Batch:
-        """Item numbers [N, B] to inputs and targets."""
+        """Inputs and targets of items.
+
+        Args:
+            item_ids: Item numbers [N, B].
+
+        Returns:
+            Inputs [N, B, T, D] and targets [N, B, T].
+        """
         raw = self.raw(item_ids)
         labels = None if self.labels is None else self.labels[item_ids.long()]
         return Batch(self.encoding.inputs(raw), self.encoding.targets(raw, labels))

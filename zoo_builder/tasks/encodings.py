@@ -22,8 +22,12 @@ MOST_PIXELS = 65_536
 class CompiledForm:
     """An encoding as compiled kernels know it.
 
-    next_token: every byte but the last is a one-hot input, and the byte after it the target. Else a step of zeros
-    comes first, then as many bytes p a step as there are inputs, as p * scale + shift; targets are the labels.
+    Attributes:
+        next_token: Whether every byte but the last is a one-hot input, and the byte after it the target.
+            Otherwise a step of zeros comes first; each later step reads as many bytes p as there are inputs, as
+            p * scale + shift; and the targets are the labels.
+        scale: Factor of a byte.
+        shift: What is added to a scaled byte.
     """
 
     next_token: bool
@@ -34,7 +38,9 @@ class CompiledForm:
 class Encoding(ABC):
     """What turns stored bytes into inputs and targets.
 
-    kind: its name in a manifest. needs_labels: whether targets are labels, and not the items' own bytes.
+    Attributes:
+        kind: Its name in a manifest.
+        needs_labels: Whether targets are labels, and not the items' own bytes.
     """
 
     kind: ClassVar[str]
@@ -61,19 +67,38 @@ class Encoding(ABC):
 
     @abstractmethod
     def inputs(self, items: Tensor) -> Tensor:
-        """uint8 [..., F] -> float32 [..., T, D]."""
+        """Items uint8 [..., F] -> inputs float32 [..., T, D]."""
 
     @abstractmethod
     def targets(self, items: Tensor, labels: Tensor | None) -> Tensor:
-        """Items uint8 [..., F] and labels [...], where items have some, -> int64 [..., T]."""
+        """What an RNN has to answer.
+
+        Args:
+            items: uint8 [..., F].
+            labels: [...], where items have some.
+
+        Returns:
+            Targets, int64 [..., T].
+
+        Raises:
+            RnnzooError: Labels are needed, and there are none.
+        """
 
     @abstractmethod
     def check_items(self, items: Bytes) -> None:
-        """Raise RnnzooError for items uint8 [..., F] that this encoding cannot read."""
+        """Check that this encoding can read items uint8 [..., F].
+
+        Raises:
+            RnnzooError: It cannot.
+        """
 
     @abstractmethod
     def check_bounds(self) -> None:
-        """Raise RnnzooError for an encoding, read from a file, whose numbers make no sense."""
+        """Check an encoding that was read from a file.
+
+        Raises:
+            RnnzooError: Its numbers make no sense.
+        """
 
     def compiled_form(self) -> CompiledForm | None:
         """The encoding as compiled kernels know it; None where they do not, and plain torch has to do."""
@@ -89,6 +114,10 @@ class TokenEncoding(Encoding):
     """Items are token sequences that open with `begin`; inputs are one-hot, the target is the next token.
 
     An item of F bytes gives T = F - 1 steps of D = vocabulary inputs.
+
+    Attributes:
+        vocabulary: How many tokens there are, at most 256.
+        begin: The token that opens every sequence.
     """
 
     vocabulary: int
@@ -137,8 +166,12 @@ class TokenEncoding(Encoding):
 class TileEncoding(Encoding):
     """Items are pixels, read `tile` at a time after one all-zero BEGIN step; the target is the item's label.
 
-    A pixel p becomes p * scale + shift. An item of F bytes gives T = 1 + F / tile steps of D = tile inputs,
-    each with the label as its target.
+    An item of F bytes gives T = 1 + F / tile steps of D = tile inputs, each with the label as its target.
+
+    Attributes:
+        tile: Pixels read at each step.
+        scale: A pixel p becomes p * scale + shift.
+        shift: See `scale`.
     """
 
     tile: int
@@ -187,7 +220,17 @@ ENCODINGS: dict[str, type[Encoding]] = {made.kind: made for made in (TokenEncodi
 
 
 def encoding_of(values: Mapping[str, Any]) -> Encoding:
-    """The encoding from what `to_dict` gave. Raises RnnzooError for anything else."""
+    """The encoding that a dict describes.
+
+    Args:
+        values: What `Encoding.to_dict` gave.
+
+    Returns:
+        The encoding, checked.
+
+    Raises:
+        RnnzooError: The kind is unknown, or the values are not those of such an encoding.
+    """
     try:
         made = _class_of(values["kind"])
         encoding = made(**{name: value for name, value in values.items() if name != "kind"})
@@ -212,7 +255,17 @@ def _class_of(kind: str) -> type[Encoding]:
 def check_items(
     encoding: Encoding, outputs: int, inputs: Bytes | None = None, labels: Bytes | None = None
 ) -> None:
-    """Raise RnnzooError for items uint8 [..., F], or labels uint8 [...], that are not of a network like this."""
+    """Check that a network can read these items and answer these labels.
+
+    Args:
+        encoding: That of the network.
+        outputs: O.
+        inputs: Items uint8 [..., F].
+        labels: uint8 [...].
+
+    Raises:
+        RnnzooError: The encoding cannot read the items, or a label is not below O.
+    """
     if labels is not None and labels.size and (found := labels.max()) >= outputs:
         raise RnnzooError(f"labels: found {found}, expected 0 to {outputs - 1}")
     if inputs is not None:

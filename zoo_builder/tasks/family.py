@@ -49,10 +49,13 @@ TaskT = TypeVar("TaskT", bound=Task)
 class NamedZoo:
     """A zoo that can be built by name.
 
-    title: of its card. source: which items, for a family that has several, else None. defaults: fields of the
-    config that differ from a `ZooConfig`'s own. licenses: of the release, beside that of the weights, as the hub
-    calls them. notice: whose the items in a release are, and their licence; "" for items that nobody owns. tags:
-    on the hub.
+    Attributes:
+        title: Title of its card.
+        source: Which items, for a family that has several sources; otherwise None.
+        defaults: Fields of the config that differ from the defaults of `ZooConfig`.
+        licenses: Licences of the release, beside that of the weights, as the hub calls them.
+        notice: Who owns the items in a release, and their licence; "" for items that nobody owns.
+        tags: Tags on the hub.
     """
 
     title: str
@@ -67,9 +70,12 @@ class NamedZoo:
 class Colouring:
     """How the tasks of a family are told apart in a picture.
 
-    label: of the colour scale, with the unit. column: of the metadata. palette: of matplotlib.
-    value: values of the column [M] or [M, K] -> numbers [M]. limits: least and most of the scale; None: as they
-        come.
+    Attributes:
+        label: Label of the colour scale, with the unit.
+        column: The metadata column that decides the colour.
+        palette: A colour map of matplotlib.
+        value: Values of the column [M] or [M, K] -> numbers [M].
+        limits: Least and greatest number of the scale. None takes them from the data.
     """
 
     label: str
@@ -83,8 +89,11 @@ class Colouring:
 class Example:
     """A checkpoint to be drawn.
 
-    row: its metadata. inputs: its rollouts uint8 [R, F]. labels: uint8 [R], where they are known.
-    outputs: items uint8 [B, F] -> the RNN's log-probabilities [B, T, O].
+    Attributes:
+        row: Its metadata.
+        inputs: Its rollouts, uint8 [R, F].
+        labels: uint8 [R], where they are known.
+        outputs: Items uint8 [B, F] -> the RNN's log-probabilities [B, T, O].
     """
 
     row: Mapping[str, Any]
@@ -96,22 +105,27 @@ class Example:
 class TaskFamily(ABC, Generic[TaskT]):
     """All tasks of one kind, with the items they are made of.
 
-    name: as in `FAMILIES`. zoos: the named zoos of this family. encoding: how items become inputs and targets.
-    output_size: O.
-    generates: whether RNNs write sequences themselves, reading what they wrote. Then accuracy is that of strings
-        they write, and a checkpoint's rollouts are such strings; else RNNs answer at the last step of given
-        items, and rollouts are items, the same for all checkpoints of a run.
-    task_columns: metadata that say the task, those of `Task.columns`. score_columns: further scores of a
-        checkpoint, those of `score_strings` or `score_answers`. source_column: the metadata column that says
-        `source`, for a family that has several.
-    targets: what can be predicted beside `COMMON_TARGETS`; the first is the task itself.
-    colouring: how tasks are told apart in pictures.
-    probing_length: T' of learned probes; None for as long as the items.
-    inputs_caption: what `draw_inputs` shows, a sentence or two for people.
-    published: how the family stands in the arrays of the original release; None for one that is not in it.
-    items_text: what the bytes of an item are, for people. labels_text: likewise of a label.
-    items: uint8 [I, F], the raw material of every task. labels: uint8 [I], where an item has a label.
-    source: where the items come from, for a family that has several sources.
+    Attributes:
+        name: Its name in `FAMILIES`.
+        zoos: The named zoos of this family.
+        encoding: How items become inputs and targets.
+        output_size: O.
+        generates: Whether RNNs write sequences themselves, reading what they wrote. Then accuracy is that of the
+            strings they write, and the rollouts of a checkpoint are such strings. Otherwise RNNs answer at the
+            last step of given items, and rollouts are items, the same for all checkpoints of a run.
+        task_columns: Metadata columns that say the task, those of `Task.columns`.
+        score_columns: Further scores of a checkpoint, those of `score_strings` or `score_answers`.
+        source_column: The metadata column that says `source`, for a family that has several sources.
+        targets: What can be predicted beside `COMMON_TARGETS`. The first target is the task itself.
+        colouring: How tasks are told apart in pictures.
+        probing_length: T' of learned probes. None makes them as long as the items.
+        inputs_caption: What `draw_inputs` shows, a sentence or two for people.
+        published: How the family stands in the arrays of the original release; None for one that is not in it.
+        items_text: What the bytes of an item are, for people.
+        labels_text: What a label is, for people.
+        items: uint8 [I, F], the raw material of every task.
+        labels: uint8 [I], where an item has a label.
+        source: Where the items come from, for a family that has several sources.
     """
 
     name: ClassVar[str]
@@ -141,16 +155,24 @@ class TaskFamily(ABC, Generic[TaskT]):
         """The family with its items.
 
         Args:
-            source: which items, as a `NamedZoo` says.
-            folder: where the user has them, for items that are not generated.
+            source: Which items, as a `NamedZoo` says.
+            folder: Where the user has them, for items that are not generated.
 
         Raises:
-            RnnzooError: for items that cannot be had.
+            RnnzooError: The items cannot be found or read.
         """
 
     @abstractmethod
     def tasks(self, runs: int, seed: int) -> list[TaskT]:
-        """The task of each run; run r's task does not depend on how many runs there are."""
+        """The task of each run. The task of run r does not depend on how many runs there are.
+
+        Args:
+            runs: How many runs.
+            seed: The seed of the zoo.
+
+        Returns:
+            One task for each run, in order.
+        """
 
     def view(self, task: TaskT) -> NDArray[np.int16] | None:
         """int16 [F']: which byte of an item stands at each place of the task's view of it; -1 for zero."""
@@ -193,14 +215,32 @@ class TaskFamily(ABC, Generic[TaskT]):
 
     @classmethod
     def score_strings(cls, task: TaskT, strings: Bytes) -> dict[str, float]:
-        """For a family that generates: scores of sampled strings uint8 [M, F], "accuracy" among them."""
+        """Scores of the strings that an RNN wrote, for a family that generates.
+
+        Args:
+            task: What the RNN learned.
+            strings: uint8 [M, F].
+
+        Returns:
+            Scores by column, "accuracy" among them.
+        """
         raise NotImplementedError(f"{cls.name} writes no strings")
 
     @classmethod
     def score_answers(
         cls, task: TaskT, right: NDArray[np.bool_], eval_loss: float, train_loss: float
     ) -> dict[str, float]:
-        """For a family that does not: scores from which answers to evaluation items were right, and the losses."""
+        """Scores of the answers that an RNN gave, for a family that does not generate.
+
+        Args:
+            task: What the RNN learned.
+            right: Which answers to evaluation items were right, bool [M].
+            eval_loss: Mean cross-entropy over evaluation items, in nats.
+            train_loss: Mean cross-entropy over training items, in nats.
+
+        Returns:
+            Scores by column, "accuracy" among them.
+        """
         return {"accuracy": float(np.mean(right, dtype=np.float32))}
 
     # What encoders and the benchmark may ask.
@@ -226,17 +266,30 @@ class TaskFamily(ABC, Generic[TaskT]):
 
     @classmethod
     def behaviour_statistics(cls, steps: int, reference: LabelledItems | None) -> nn.Module:
-        """Named weights of N RNNs -> [N, E]: statistics of what they do, with no look at a weight.
+        """A module from the named weights of N RNNs to [N, E]: statistics of what they do.
 
-        Its attribute `uses_data` says whether it needed labelled data. Raises RnnzooError where there are none.
+        It runs the RNNs, and looks at no weight. The module's attribute `uses_data` says whether it needed labelled data.
+
+        Args:
+            steps: T, steps of the sequences.
+            reference: Items for the RNNs to answer, where there are some.
+
+        Raises:
+            RnnzooError: The family has no such statistics.
         """
         raise RnnzooError(f"behaviour_statistics: the family {cls.name!r} has none")
 
     @classmethod
     def task_reader(cls, steps: int) -> nn.Module:
-        """Named weights of N RNNs -> the first target [N, K], read from what they do, without learning.
+        """A module from the named weights of N RNNs to the first target [N, K].
 
-        Raises RnnzooError where there is none.
+        It reads the target from what the RNNs do, without learning.
+
+        Args:
+            steps: T, steps of the sequences.
+
+        Raises:
+            RnnzooError: The family has no rule that reads a task from behaviour.
         """
         raise RnnzooError(f"greedy_decode: the family {cls.name!r} has no rule that reads a task from behaviour")
 

@@ -20,7 +20,13 @@ from rnnzoo.zoo_builder.tasks.data import Bytes
 
 @dataclass(frozen=True)
 class ArrayForm:
-    """An array of `width` columns. kind: "i" (whole numbers) or "f" (floats)."""
+    """An array of the original release.
+
+    Attributes:
+        file: Name of the file.
+        kind: "i" (whole numbers) or "f" (floats).
+        width: Number of columns.
+    """
 
     file: str
     kind: str
@@ -30,11 +36,15 @@ class ArrayForm:
 class PublishedForm(ABC):
     """How a family stands in the arrays.
 
-    zoo: the named zoo that they are. tasks: the array of tasks. numbers: the array whose first columns are run and
-    step; its file tells the family. scores: a further array, where there is one.
-    item_bytes: F of an item. sequence_type: of sequences.npy. log_softmax: whether logits.npy holds
-    log-probabilities.
-    columns: metadata that only an imported zoo has.
+    Attributes:
+        zoo: The named zoo that the arrays hold.
+        tasks: The array of tasks.
+        numbers: The array whose first columns are run and step. Its file tells which family the arrays are of.
+        scores: A further array, where there is one.
+        item_bytes: F, bytes of an item.
+        sequence_type: The dtype of sequences.npy.
+        log_softmax: Whether logits.npy holds log-probabilities.
+        columns: Metadata that only an imported zoo has.
     """
 
     zoo: ClassVar[str]
@@ -52,7 +62,11 @@ class PublishedForm(ABC):
 
     @abstractmethod
     def read_task(self, row: NDArray[Any]) -> Any:
-        """The task of a row of the array of tasks. Raises ValueError, which says what was expected."""
+        """The task of a row of the array of tasks.
+
+        Raises:
+            ValueError: The row is no task. The error says what was expected.
+        """
 
     @abstractmethod
     def write_tasks(self, table: pa.Table) -> NDArray[Any]:
@@ -60,7 +74,11 @@ class PublishedForm(ABC):
 
     @abstractmethod
     def read_items(self, stored: NDArray[Any]) -> Bytes:
-        """Stored sequences [N, R, ...] as items uint8 [N, R, F]. Raises ValueError, which says what it expects."""
+        """Stored sequences [N, R, ...] as items uint8 [N, R, F].
+
+        Raises:
+            ValueError: The sequences cannot be items. The error says what was expected.
+        """
 
     @abstractmethod
     def write_items(self, items: Bytes) -> NDArray[Any]:
@@ -68,8 +86,21 @@ class PublishedForm(ABC):
 
     @abstractmethod
     def read_scores(self, numbers: NDArray[Any], scores: NDArray[Any] | None) -> Mapping[str, Any]:
-        """Metadata that a row of the array of numbers, and one of that of scores, tell."""
+        """Metadata of a checkpoint, from its rows of two arrays.
+
+        Args:
+            numbers: A row of the array of numbers.
+            scores: A row of the array of scores, where there is one.
+
+        Returns:
+            Values by metadata column.
+        """
 
     @abstractmethod
     def write_scores(self, table: pa.Table) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
-        """From metadata: the columns of the array of numbers after run and step, and the array of scores."""
+        """The inverse of `read_scores`, for a table of metadata.
+
+        Returns:
+            The columns of the array of numbers after run and step, and the array of scores.
+            Each is None where there is none.
+        """

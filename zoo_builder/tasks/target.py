@@ -12,10 +12,13 @@ TargetKind = Literal["number", "class", "classes", "angle"]
 class Target:
     """One thing to predict.
 
-    column: of the metadata. kind: "number" (regression), "class", "classes" (a column of lists: one class an
-    entry) or "angle" (degrees; regression of sine and cosine).
-    trained_only: leave out untrained checkpoints, at which there is nothing to know of it.
-    entry: for "classes", what one entry is called.
+    Attributes:
+        name: What results call it.
+        column: The metadata column that holds it.
+        kind: "number" (regression), "class", "classes" (a column of lists: one class for each entry) or "angle"
+            (degrees; regression of sine and cosine).
+        trained_only: Whether to leave out untrained checkpoints, which say nothing about it yet.
+        entry: For "classes", what one entry is called.
     """
 
     name: str
