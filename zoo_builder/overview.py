@@ -37,7 +37,11 @@ MUTED = "#9db4c8"
 
 
 def summarize(folder: Path) -> str:
-    """The zoo in `folder` in some 20 lines: what it is, its splits, its accuracy by step."""
+    """The zoo in `folder` in some 20 lines: what it is, its splits, its accuracy by step.
+
+    Raises:
+        RnnzooError: There is no finished zoo, or it has no checkpoint of a step that its config names.
+    """
     manifest = read_manifest(folder)
     table = read_metadata(folder, manifest, SUMMARY_COLUMNS)
     config, spec = manifest.config, manifest.rnn_spec()

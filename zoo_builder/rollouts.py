@@ -23,8 +23,12 @@ from rnnzoo.zoo_builder.training.loop import Run, run_data
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """evaluation_items: for each of the two losses, drawn once a run from a task's items where it has more.
-    sampled_strings: that an RNN writes for its accuracy, in a family that generates. rollouts: sequences stored.
+    """How much is evaluated at each checkpoint.
+
+    Attributes:
+        evaluation_items: Items for each of the two losses, drawn once a run from a task's items where it has more.
+        sampled_strings: Strings that an RNN writes for its accuracy, in a family that generates.
+        rollouts: Sequences stored.
     """
 
     evaluation_items: int
@@ -36,8 +40,10 @@ class EvaluationSettings:
 class Evaluation:
     """Scores of N models.
 
-    columns: metadata column -> [N] values. strings: uint8 [N, R, F], for a family that generates (else None:
-    its rollouts are `rollout_items` of the run, the same for every checkpoint).
+    Attributes:
+        columns: Metadata column -> [N] values.
+        strings: uint8 [N, R, F], for a family that generates. Otherwise None: its rollouts are the
+            `rollout_items` of the run, the same for every checkpoint.
     """
 
     columns: dict[str, NDArray[np.float32]]
@@ -53,11 +59,24 @@ def evaluate(
     step: int,
     settings: EvaluationSettings,
 ) -> Evaluation:
-    """Score N checkpoints (flat weights [N, P], run n's at `step`): a function of weights, seed and step.
+    """Score N checkpoints: a function of weights, seed and step.
 
-    eval_loss and train_loss are mean cross-entropies over the run's evaluation and training items at these
-    weights; accuracy is that of sampled strings, or of the answers to evaluation items at the last step;
-    rollout_loss is the mean cross-entropy of the stored rollouts.
+    eval_loss and train_loss are mean cross-entropies, in nats, over the run's evaluation and training items at
+    these weights; a family that generates has the same value in both. accuracy is that of sampled strings, or of
+    the answers to evaluation items at the last step. rollout_loss is the mean cross-entropy of the stored
+    rollouts.
+
+    Args:
+        kernel: What runs the models.
+        spec: The architecture of the models.
+        family: The task family, with its items.
+        runs: The N runs that the checkpoints belong to.
+        weights: Flat weights [N, P].
+        step: The step of the checkpoints, the same for all.
+        settings: How much is evaluated.
+
+    Returns:
+        The scores, and the strings to store.
     """
     data = run_data(family, [run.task for run in runs])
     eval_items = [evaluation_items(family, run, settings.evaluation_items) for run in runs]
@@ -98,7 +117,14 @@ def training_sample(family: TaskFamily[Any], run: Run, count: int) -> NDArray[np
 def rollout_items(
     family: TaskFamily[Any], runs: Sequence[Run], settings: EvaluationSettings
 ) -> tuple[Tensor, Tensor]:
-    """For a family that answers: the runs' rollouts uint8 [N, R, F] and their labels uint8 [N, R]."""
+    """The rollouts of N runs, for a family that answers.
+
+    Returns:
+        Items uint8 [N, R, F] and their labels uint8 [N, R].
+
+    Raises:
+        RnnzooError: The items of the family have no labels.
+    """
     data = run_data(family, [run.task for run in runs])
     chosen = [evaluation_items(family, run, settings.evaluation_items)[: settings.rollouts] for run in runs]
     ids = torch.from_numpy(np.stack(chosen))
@@ -116,7 +142,23 @@ def sample_strings(
     step: int,
     count: int,
 ) -> Bytes:
-    """What N models write at temperature 1, `count` strings each: uint8 [N, count, F]."""
+    """What N models write at temperature 1.
+
+    Args:
+        kernel: What runs the models.
+        spec: The architecture of the models.
+        family: A family that generates.
+        runs: The N runs; the draws follow from their seeds.
+        weights: Flat weights [N, P].
+        step: The step of the checkpoints; the draws depend on it.
+        count: Strings for each model.
+
+    Returns:
+        uint8 [N, count, F].
+
+    Raises:
+        RnnzooError: The encoding of the family has no opening byte.
+    """
     encoding = family.encoding
     if encoding.opening is None:
         raise RnnzooError(f"family: RNNs of {family.name!r} are to write, but {encoding} says no opening byte")
@@ -134,7 +176,19 @@ def rollout_losses(
     inputs: Bytes,
     labels: Bytes | None = None,
 ) -> list[float]:
-    """Mean cross-entropy of N models on their rollouts as stored: inputs uint8 [N, R, F], labels [N, R]."""
+    """Mean cross-entropy of N models on their stored rollouts, in nats.
+
+    Args:
+        kernel: What runs the models.
+        spec: The architecture of the models.
+        encoding: How bytes become inputs and targets.
+        weights: Flat weights [N, P].
+        inputs: Rollouts uint8 [N, R, F].
+        labels: [N, R], where the encoding needs them.
+
+    Returns:
+        N losses.
+    """
     models, count, width = inputs.shape
     items = torch.from_numpy(np.array(inputs).reshape(-1, width))
     data = Data(encoding, items, None if labels is None else torch.from_numpy(np.array(labels).reshape(-1)))

@@ -34,7 +34,13 @@ SAMPLING_SIGMAS = 5.0
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at, and what was found."""
+    """One thing that was looked at, and what was found.
+
+    Attributes:
+        name: What was looked at.
+        passed: Whether it is as it should be.
+        found: What was found, in words.
+    """
 
     name: str
     passed: bool
@@ -53,10 +59,19 @@ class _Reader:
 
 
 def verify_zoo(folder: Path, kernel: Kernel, items_folder: Path | None = None, sample: int = 48) -> list[Check]:
-    """Check the zoo in `folder` and return what was found, in order; a failed check ends the list.
+    """Check the zoo in `folder`.
 
-    sample: how many checkpoints have their metrics recomputed from the weights. Raises RnnzooError where
-    there is no finished zoo to check.
+    Args:
+        folder: The folder of a finished zoo.
+        kernel: What recomputes losses and scores.
+        items_folder: Where the user has the items, for a family whose items are read from files.
+        sample: How many checkpoints have their metrics recomputed from the weights.
+
+    Returns:
+        The checks in order. A failed check ends the list.
+
+    Raises:
+        RnnzooError: There is no finished zoo to check.
     """
     manifest = read_manifest(folder)
     checks: list[Check] = []

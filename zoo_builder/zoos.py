@@ -46,12 +46,27 @@ Knots = Annotated[tuple[tuple[float, Annotated[float, Ge(0)]], ...], BeforeValid
 class ZooConfig:
     """Everything that a zoo's bytes depend on, apart from the arithmetic of the machine that builds it.
 
-    family: see `rnnzoo.zoo_builder.tasks`. source: which of its items, for a family that has several.
-    learning_rate: (fraction of `steps`, rate) knots of a piecewise linear schedule; a number is a constant rate.
-    learning_rate_scales, weight_decays: a run draws one of each from its seed.
-    checkpoints: updates taken when weights are kept; 0 is the initialisation, the last equals `steps`.
-    runs_per_shard: how many runs of a split share a file (a shard has runs_per_shard * checkpoints rows).
-    evaluation_items, sampled_strings, rollouts: see `EvaluationSettings`.
+    Attributes:
+        zoo: Name of the zoo.
+        preset: Name of the preset that it was made from.
+        family: Name of the task family: see `rnnzoo.zoo_builder.tasks`.
+        source: Which items, for a family that has several sources.
+        runs: How many RNNs are trained.
+        steps: Training steps (updates) of each run.
+        checkpoints: Updates taken when weights are kept. 0 is the initialisation, the last equals `steps`.
+        weight_decays: A run draws one of them from its seed.
+        learning_rate: (fraction of `steps`, rate) knots of a piecewise linear schedule. A number is a
+            constant rate.
+        learning_rate_scales: Factors of the learning rate. A run draws one of them from its seed.
+        batch_size: B, sequences of a training step.
+        seed: The seed of the zoo.
+        cell: Name of the recurrent cell.
+        num_layers: L, recurrent layers.
+        hidden_size: H, hidden units of each layer.
+        evaluation_items: See `EvaluationSettings`.
+        sampled_strings: See `EvaluationSettings`.
+        rollouts: See `EvaluationSettings`.
+        runs_per_shard: How many runs of a split share a file. A shard has one row for each of their checkpoints.
     """
 
     zoo: str
@@ -112,7 +127,14 @@ class ZooConfig:
         return asdict(self) | {"learning_rate": knots}
 
     def make_family(self, items_folder: Path | None = None) -> TaskFamily[Any]:
-        """The task family with its items; items_folder: where the user has them, if they are read from files."""
+        """The task family with its items.
+
+        Args:
+            items_folder: Where the user has the items, if they are read from files.
+
+        Raises:
+            RnnzooError: The items cannot be found or read.
+        """
         return find_family(self.family).load(self.source, items_folder)
 
     @property
@@ -146,9 +168,18 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def resolve_config(zoo: str, preset: str, overrides: Mapping[str, Any] | None = None) -> ZooConfig:
-    """The named zoo at a preset, with fields overridden; what is given always wins.
+    """The config of a named zoo at a preset, with fields overridden.
 
-    Raises RnnzooError for an unknown zoo, preset or field, or a value that does not fit.
+    Args:
+        zoo: A name in `ZOOS`.
+        preset: A name in `PRESETS`.
+        overrides: Fields of the config. They always win over the zoo's and the preset's.
+
+    Returns:
+        The config, checked.
+
+    Raises:
+        RnnzooError: The zoo, the preset or a field is unknown, or a value does not fit.
     """
     for kind, name, known in (("zoo", zoo, ZOOS), ("preset", preset, PRESETS)):
         if name not in known:
@@ -170,7 +201,15 @@ def resolve_config(zoo: str, preset: str, overrides: Mapping[str, Any] | None = 
 
 
 def config_of(values: Mapping[str, Any], where: str) -> ZooConfig:
-    """A config from plain values, such as the JSON of a manifest; `where` goes into the error."""
+    """A config from plain values, such as the JSON of a manifest.
+
+    Args:
+        values: Fields of a config.
+        where: What the error names as the place of these values.
+
+    Raises:
+        RnnzooError: A field is unknown, or a value does not fit.
+    """
     _check_names(values, where)
     try:
         return ZooConfig(**values)
@@ -196,7 +235,11 @@ def _first_mistake(error: ValidationError) -> tuple[str, str]:
 
 
 def metadata_columns(config: Mapping[str, Any]) -> pa.Schema:
-    """The metadata columns of the zoo with this config, which may be one that was imported."""
+    """The metadata columns of a zoo.
+
+    Args:
+        config: The config in the zoo's manifest. The zoo may be one that was imported.
+    """
     family = find_family(config["family"])
     imported = family.published if config["preset"] == IMPORTED else None
     return metadata_schema(pa.schema([*family.columns(), *(imported.columns if imported else [])]))

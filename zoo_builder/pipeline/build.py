@@ -32,9 +32,16 @@ class Executor(Protocol):
     """Something that builds shards: in this process, in several, on a cluster."""
 
     def __call__(self, plan: ZooPlan, folder: Path, shards: Sequence[ShardPlan], observer: Observer) -> None:
-        """See to it that each of these shards is built, by whomever, and report on those built here.
+        """Make sure that each of these shards is built, by this build or another, and report on those built here.
 
-        Raises Interrupted, with states saved, when the observer asks to stop.
+        Args:
+            plan: The plan of the zoo.
+            folder: Where the shards go.
+            shards: The shards to build.
+            observer: Gets the reports, and may ask to stop.
+
+        Raises:
+            Interrupted: The observer asked to stop. States are saved.
         """
 
 
@@ -48,8 +55,20 @@ def build_zoo(
 ) -> Manifest:
     """Build the zoo of `config` in `folder` in this process, or finish one begun there.
 
-    save_every: seconds between two saves of a shard's training state.
-    Raises Interrupted when the observer asks to stop, RnnzooError when the folder holds something else.
+    Args:
+        config: What to build.
+        folder: Where the zoo goes.
+        kernel: What trains the runs.
+        observer: Gets the reports, and may ask to stop.
+        items_folder: Where the user has the items, for a family whose items are read from files.
+        save_every: Seconds between two saves of a shard's training state.
+
+    Returns:
+        The manifest of the finished zoo.
+
+    Raises:
+        Interrupted: The observer asked to stop. The training state is saved.
+        RnnzooError: The folder holds something else.
     """
     finished = finished_zoo(config, folder)
     if finished is None:
@@ -62,9 +81,21 @@ def build_zoo(
 def build_plan(
     plan: ZooPlan, folder: Path, executor: Executor, observer: Observer, part: Part = WHOLE
 ) -> Manifest | None:
-    """Build a part of a zoo in `folder`, and finish the zoo if all of it is there then; else None.
+    """Build a part of a zoo, and finish the zoo if all of it is there then.
 
-    Raises Interrupted when the observer asks to stop, RnnzooError when the folder holds something else.
+    Args:
+        plan: The plan of the whole zoo.
+        folder: Where the zoo goes.
+        executor: What builds the shards.
+        observer: Gets the reports, and may ask to stop.
+        part: Which shards to build.
+
+    Returns:
+        The manifest of the finished zoo, or None where other parts are still missing.
+
+    Raises:
+        Interrupted: The observer asked to stop. The training state is saved.
+        RnnzooError: The folder holds something else.
     """
     try:
         return _build(plan, folder, executor, observer, part)

@@ -32,7 +32,11 @@ MOST_NAMED = 5
 
 
 def config_of_parts(folders: Sequence[Path]) -> ZooConfig:
-    """The config that all these folders have parts of. Raises RnnzooError when they differ, or hold no part."""
+    """The config that all these folders have parts of.
+
+    Raises:
+        RnnzooError: The configs differ, or a folder holds no part of a zoo, or a finished zoo.
+    """
     configs = []
     for folder in folders:
         if is_finished(folder):
@@ -45,10 +49,22 @@ def config_of_parts(folders: Sequence[Path]) -> ZooConfig:
 
 
 def merge_parts(plan: ZooPlan, folders: Sequence[Path], out: Path, placed: Callable[[], None]) -> Manifest:
-    """Bring the shards of a zoo from the folders of its parts to `out`, where some may be already, and finish it.
+    """Bring the shards of a zoo together from the folders of its parts, and finish the zoo.
 
-    Files are linked where that can be done, else copied. placed: called after each shard. Raises RnnzooError at
-    the end, naming them, when shards are missing or broken in all folders; the others are in `out` then.
+    Files are linked where that can be done, otherwise copied.
+
+    Args:
+        plan: The plan of the whole zoo.
+        folders: The folders of the parts.
+        out: Where the zoo goes. Some of its shards may be there already.
+        placed: Called after each shard.
+
+    Returns:
+        The manifest of the finished zoo.
+
+    Raises:
+        RnnzooError: Shards are missing or broken in all folders. The error comes at the end and names them; the
+            others are in `out` then.
     """
     finished = open_folder(plan.config, out)
     problems: dict[str, list[str]] = {}

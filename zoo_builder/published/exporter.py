@@ -28,11 +28,21 @@ OUTPUT_MODELS = 16
 
 
 def export_zoo(zoo: Path, out: Path, progress: Callable[[int], None] = lambda rows: None) -> int:
-    """Write the zoo in `zoo` as arrays to the new folder `out`; returns the number of rows.
+    """Write a zoo as arrays of the original release.
 
-    Rows are sorted by (run, step). A step counts the updates taken, as in the zoo, which args.json says.
-    Raises RnnzooError for what is no finished zoo, for a folder that exists, and for a zoo of a family or of a
-    cell that the original release does not have.
+    Rows are sorted by (run, step). A step counts the updates taken, as in the zoo; args.json says so.
+
+    Args:
+        zoo: The folder of a finished zoo.
+        out: The folder of the arrays, which must not exist yet.
+        progress: Called with the number of rows written since the last call.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        RnnzooError: `zoo` is no finished zoo, `out` exists or cannot be written, or the original release does not
+            have the family or the cell of the zoo.
     """
     manifest = read_manifest(zoo)
     form = find_family(manifest.config["family"]).published

@@ -49,7 +49,12 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Imported:
-    """largest_difference: between a stored output and the one computed from the weights."""
+    """A zoo that was imported.
+
+    Attributes:
+        manifest: Its manifest.
+        largest_difference: The largest difference between a stored output and the one computed from the weights.
+    """
 
     manifest: Manifest
     largest_difference: float
@@ -60,8 +65,15 @@ def import_published(
 ) -> Imported:
     """Write the zoo of the arrays in `published` to the new folder `out`.
 
-    kernel: scores the models; None for plain torch. progress is called with the number of rows done.
-    Raises RnnzooError for arrays that do not fit together, or whose outputs are not those of the weights.
+    Args:
+        published: The folder of the arrays.
+        out: The folder of the zoo, which must not exist yet.
+        kernel: What scores the models. None stands for plain torch.
+        progress: Called with the number of rows done.
+
+    Raises:
+        RnnzooError: The arrays do not fit together, their outputs are not those of the weights, or `out` exists or
+            cannot be written.
     """
     from rnnzoo.zoo_builder.training.kernels import TorchKernel
 

@@ -44,7 +44,11 @@ def default_repo(zoo: str) -> str:
 
 
 def named_zoo(manifest: Manifest) -> NamedZoo:
-    """What the family of a zoo says of it. Raises RnnzooError for a zoo that no installed family knows."""
+    """What the family of a zoo says of it.
+
+    Raises:
+        RnnzooError: No installed family knows the zoo.
+    """
     known = find_family(manifest.config["family"]).zoos
     if manifest.zoo not in known:
         raise RnnzooError(f"zoo: found {manifest.zoo!r}, expected one of {', '.join(known)}")
@@ -52,9 +56,12 @@ def named_zoo(manifest: Manifest) -> NamedZoo:
 
 
 def render_card(zoo: Path, repo_id: str | None = None, release: Path | None = None) -> str:
-    """The card of the zoo in a folder, as Markdown with its YAML header.
+    """The card of a zoo, as Markdown with its YAML header.
 
-    repo_id: the repository's name. release: a folder whose Parquet files are written, for their sizes.
+    Args:
+        zoo: The folder of the zoo.
+        repo_id: The repository's name. None stands for `default_repo`.
+        release: A folder whose Parquet files are written, for their sizes.
     """
     tables = ZooTables(zoo, read_manifest(zoo))
     # Imported here: huggingface_hub reads HF_ENDPOINT when it is imported, and datasets take a second.

@@ -47,10 +47,22 @@ def release_zoo(
     items_folder: Path | None = None,
     progress: Progress = lambda what, rows: None,
 ) -> dict[str, Any]:
-    """Verify the zoo in `zoo` and write its release to `out`, which must not be there yet.
+    """Verify a zoo and write its release.
 
-    outputs: also write the log-probabilities along the rollouts. Returns the content of release.json.
-    Raises RnnzooError for an unfinished or unsound zoo, and when a written file differs from the zoo.
+    Args:
+        zoo: The folder of a finished zoo.
+        out: The folder of the release, which must not exist yet.
+        kernel: What recomputes metrics and outputs.
+        outputs: Whether to write also the log-probabilities along the rollouts.
+        items_folder: Where the user has the items, for a family whose items are read from files.
+        progress: See `Progress`.
+
+    Returns:
+        The content of release.json.
+
+    Raises:
+        RnnzooError: The zoo is unfinished, unsound or imported, `out` exists or cannot be written, or a written
+            file differs from the zoo.
     """
     manifest = read_manifest(zoo)
     named_zoo(manifest)
@@ -126,7 +138,8 @@ def files_in(folder: Path) -> list[str]:
 def check_release(folder: Path) -> dict[str, Any]:
     """The content of a folder's release.json, when every file is as it says.
 
-    Raises RnnzooError, naming the file, for a folder that is no release, and for one that was changed.
+    Raises:
+        RnnzooError: The folder is no release, or one that was changed. The error names the file.
     """
     manifest = read_manifest(folder)
     if not (folder / RELEASE).is_file():

@@ -179,9 +179,14 @@ class ZooTables:
 def write_config(
     tables: ZooTables, config: str, out: Path, on_rows: Callable[[int], None], file_bytes: int = FILE_BYTES
 ) -> None:
-    """Write the files of a config into its folder under `out`, every split that has rows.
+    """Write the files of a config: every split that has rows.
 
-    on_rows is called with the number of rows written after each row group.
+    Args:
+        tables: The tables of the zoo.
+        config: Name of the config.
+        out: The folder of the release. The files go into the config's folder below it.
+        on_rows: Called after each row group with the number of rows written.
+        file_bytes: Bytes of lists at which a new file begins.
     """
     kind = tables.kind(config)
     for split in tables.splits:
@@ -239,9 +244,18 @@ def _flat_lists(values: NDArray[Any], kind: pa.FixedSizeListType) -> pa.Array:
 
 
 def check_weights(tables: ZooTables, out: Path, on_rows: Callable[[int], None]) -> int:
-    """Read the written weights back, and hold every row's bits and metadata against the zoo's. Returns the rows.
+    """Read the written weights back, and compare the bits and metadata of every row with those of the zoo.
 
-    Raises RnnzooError, naming file and checkpoint, for the first that differs.
+    Args:
+        tables: The tables of the zoo.
+        out: The folder of the release.
+        on_rows: Called with the number of rows compared.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        RnnzooError: A row differs. The error names file and checkpoint of the first.
     """
     count = 0
     for split in tables.splits:

@@ -30,7 +30,14 @@ HUB_FILES = {".gitattributes"}
 
 @dataclass(frozen=True)
 class Plan:
-    """What a push does: names to upload with their sizes, and names in the repository to delete."""
+    """What a push does.
+
+    Attributes:
+        repo_id: The dataset repository, "org/name".
+        tag: The tag that it gets.
+        upload: Names of files to upload, with their sizes in bytes.
+        delete: Names of files in the repository to delete.
+    """
 
     repo_id: str
     tag: str
@@ -55,13 +62,26 @@ def push_release(
     dry_run: bool = False,
     say: Callable[[str], None] = lambda text: None,
 ) -> Plan:
-    """Upload the release in `folder` to the dataset repository `repo_id`, then tag it.
+    """Upload the release in `folder` to a dataset repository, then tag it.
 
-    tag: v<format version>.<minor>.<patch>; None for v<format version>.0.0. private: for a new repository.
-    replace: delete or overwrite files there that no release wrote. dry_run: only say what would be done.
     An upload that was cut off goes on where it stopped when the same call is made again. The token is that of
-    `hf auth login` or HF_TOKEN. Raises RnnzooError for a release that was changed, a tag that exists, a
-    repository that holds something else, and whatever the hub refuses.
+    `hf auth login` or HF_TOKEN.
+
+    Args:
+        folder: The folder of a release.
+        repo_id: The repository, "org/name".
+        tag: v<format version>.<minor>.<patch>. None stands for v<format version>.0.0.
+        private: Whether a new repository is private.
+        replace: Whether to delete or overwrite files there that no release wrote.
+        dry_run: Whether only to say what would be done.
+        say: Called with lines for people.
+
+    Returns:
+        What was done, or would be.
+
+    Raises:
+        RnnzooError: The release was changed, the tag exists, the repository holds something else, or the hub
+            refuses.
     """
     # Imported here, so that HF_ENDPOINT can still be set by whoever imports this module.
     from huggingface_hub import HfApi

@@ -61,8 +61,17 @@ class SplitEntry(_Strict):
 class Manifest(_Strict):
     """The content of zoo.json.
 
-    layout: one entry a parameter (name, shape, offset in the flat row). encoding: how item bytes become
-    inputs (see `rnnzoo.zoo_builder.tasks.encodings`). built_with: kernels and library versions.
+    Attributes:
+        format: "rnnzoo".
+        format_version: Version of the format.
+        zoo: Name of the zoo.
+        config: The fields of its `ZooConfig`, or what an imported zoo has in its place.
+        spec: The fields of its `RNNSpec`.
+        layout: One entry for each parameter (name, shape, offset in the flat row).
+        encoding: How item bytes become inputs (see `rnnzoo.zoo_builder.tasks.encodings`).
+        built_with: Kernels and library versions.
+        splits: Counts and shards of every split.
+        files: Size in bytes and sha256 of every file.
     """
 
     format: str
@@ -139,7 +148,8 @@ def write_json(path: Path, values: Any) -> None:
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of the zoo in `folder`.
 
-    Raises RnnzooError for a folder that is no zoo, an unfinished zoo, or another format version.
+    Raises:
+        RnnzooError: The folder is no zoo, or an unfinished one, or has another format version.
     """
     if not (folder / MANIFEST).exists():
         if (folder / BUILD_FOLDER).is_dir():
@@ -164,12 +174,24 @@ def parse_manifest(content: bytes, where: str) -> Manifest:
 
 
 def read_metadata(folder: Path, manifest: Manifest, columns: Sequence[str] | None = None) -> pa.Table:
-    """The metadata of all splits, in order: one row a checkpoint. columns: all of them, or those named."""
+    """The metadata of all splits, in order: one row a checkpoint.
+
+    Args:
+        folder: The folder of the zoo.
+        manifest: Its manifest.
+        columns: Names of columns. None stands for all of them.
+    """
     return join_metadata(folder, [read_split(folder, split, columns) for split in manifest.splits])
 
 
 def read_split(folder: Path, split: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """The metadata of a split: the columns of every zoo are there, and of their types. columns: see above."""
+    """The metadata of a split: the columns that every zoo has are there and have the right types.
+
+    Args:
+        folder: The folder of the zoo.
+        split: Name of the split.
+        columns: Names of columns. None stands for all of them.
+    """
     path = file_in(folder, metadata_file(split))
     table = read_table(path, columns)
     check_columns(table, str(path), columns)

@@ -100,8 +100,10 @@ class Shard:
 def read_shard(path: Path) -> Shard:
     """Open a shard without reading its data: tensors are read-only memory maps.
 
-    Raises RnnzooError, naming the file, when it is missing, truncated or no shard. It does not compare
-    hashes: that is `zoo-builder verify`.
+    It does not compare hashes: that is `zoo-builder verify`.
+
+    Raises:
+        RnnzooError: The file is missing, truncated or no shard. The error names it.
     """
     header = read_header(path)
     try:
@@ -116,9 +118,11 @@ def read_shard(path: Path) -> Shard:
 def read_header(path: Path) -> Header:
     """The header of a shard, as safetensors reads it.
 
-    safetensors sees to it that every shape fills its bytes and that the tensors fill the file, one after the
-    other. So their offsets follow from their order. Raises RnnzooError, naming the file, for what is no whole
-    file.
+    safetensors makes sure that every shape fills its bytes and that the tensors fill the file, one after the
+    other. So their offsets follow from their order.
+
+    Raises:
+        RnnzooError: The file is not whole. The error names it.
     """
     try:
         with open(path, "rb") as file:
@@ -139,9 +143,17 @@ def read_header(path: Path) -> Header:
 
 
 def header_from_afar(content: bytes, size: int, where: str) -> Header:
-    """The header of a shard of `size` bytes that lies elsewhere, from its first bytes; `where` names it in errors.
+    """The header of a shard that lies elsewhere, from its first bytes.
 
     safetensors reads headers from files only: so there is one for a moment, with a hole in place of the data.
+
+    Args:
+        content: The first bytes of the shard, with its whole header.
+        size: Bytes of the whole shard.
+        where: The name of the shard in errors.
+
+    Raises:
+        RnnzooError: The header is not that of a whole shard.
     """
     with tempfile.NamedTemporaryFile(suffix=".safetensors") as file:
         try:
@@ -153,9 +165,17 @@ def header_from_afar(content: bytes, size: int, where: str) -> Header:
 
 
 def data_start(prefix: bytes, size: int) -> int:
-    """Where the data of a safetensors file of `size` bytes begin, from its first 8 bytes or more.
+    """Where the data of a safetensors file begin.
 
-    Raises ValueError when the header would not fit the file.
+    Args:
+        prefix: The first 8 bytes of the file, or more.
+        size: Bytes of the whole file.
+
+    Returns:
+        The number of bytes before the data.
+
+    Raises:
+        ValueError: The header would not fit the file.
     """
     if len(prefix) < 8:
         raise ValueError(f"found {size} bytes, expected at least 8")

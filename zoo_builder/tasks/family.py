@@ -268,7 +268,8 @@ class TaskFamily(ABC, Generic[TaskT]):
     def behaviour_statistics(cls, steps: int, reference: LabelledItems | None) -> nn.Module:
         """A module from the named weights of N RNNs to [N, E]: statistics of what they do.
 
-        It runs the RNNs, and looks at no weight. The module's attribute `uses_data` says whether it needed labelled data.
+        It runs the RNNs, and looks at no weight. The module's attribute `uses_data` says whether it needed
+        labelled data.
 
         Args:
             steps: T, steps of the sequences.

@@ -24,7 +24,16 @@ FIRST_STEPS = (1, 10)
 
 @dataclass(frozen=True)
 class Run:
-    """One training from one seed."""
+    """One training from one seed.
+
+    Attributes:
+        index: Number of the run in the zoo.
+        run_id: Its name in the metadata.
+        task: What it learns.
+        seed: Decides its initialisation and all its draws.
+        learning_rate_scale: Factor of the schedule's learning rates.
+        weight_decay: That of AdamW.
+    """
 
     index: int
     run_id: str
@@ -38,8 +47,11 @@ class Run:
 class Schedule:
     """When to take checkpoints, and a learning rate that is piecewise linear in the step.
 
-    learning_rate: (fraction of `steps`, rate) knots, fractions rising from 0 to 1.
-    checkpoints: steps after whose update (0: before the first) the weights are kept, rising, last = steps.
+    Attributes:
+        steps: Updates of a whole training.
+        batch_size: B, sequences of an update.
+        checkpoints: Steps after whose update the weights are kept (0: before the first), rising, last = steps.
+        learning_rate: (fraction of `steps`, rate) knots, fractions rising from 0 to 1.
     """
 
     steps: int
@@ -88,12 +100,23 @@ def train_runs(
     state: TrainState | None = None,
     on_progress: Callable[[TrainState], None] | None = None,
 ) -> Iterator[Checkpoint]:
-    """Train N runs side by side and yield their weights at every step of `schedule.checkpoints`.
+    """Train N runs side by side.
 
-    A run's weights depend on its own seed, task and settings, not on the runs beside it. With a `state`
-    from an earlier call (left at any step), training goes on from there, and the checkpoints up to and
-    including that step are taken as seen. `on_progress` is called with the state after at most 100 steps (at first
-    after fewer, see `FIRST_STEPS`), and after the checkpoint of that step where there is one.
+    The weights of a run depend on its own seed, task and settings, not on the runs beside it.
+
+    Args:
+        kernel: What takes the training steps.
+        spec: The architecture of the models.
+        family: The task family, with its items.
+        runs: The N runs.
+        schedule: Steps, checkpoints, batch size and learning rates.
+        state: The state of an earlier call, left at any step: training goes on from there, without the checkpoints
+            up to and including that step. None starts from the initialisation.
+        on_progress: Called with the state after at most 100 steps (at first after fewer, see `FIRST_STEPS`), and
+            after the checkpoint of that step where there is one.
+
+    Yields:
+        The flat weights of all runs [N, P] at every step of `schedule.checkpoints`.
     """
     if state is None:
         state = TrainState.initial(spec, [run.seed for run in runs])

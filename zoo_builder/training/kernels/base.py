@@ -17,9 +17,14 @@ BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 
 @dataclass
 class TrainState:
-    """N runs in the middle of their training: flat weights and AdamW's two moments, float32 [N, P] each.
+    """N runs in the middle of their training.
 
-    step: updates taken so far, the same for all N.
+    Attributes:
+        spec: The architecture of the models.
+        weights: Flat weights, float32 [N, P].
+        first_moment: AdamW's first moment, float32 [N, P].
+        second_moment: AdamW's second moment, float32 [N, P].
+        step: Updates taken so far, the same for all N.
     """
 
     spec: RNNSpec
@@ -48,25 +53,47 @@ class Kernel(Protocol):
     ) -> Tensor:
         """Take S AdamW steps with N runs, in place.
 
-        item_ids: int32 [N, S, B]; learning_rates: float32 [N, S]; weight_decays: float32 [N].
-        Returns each step's batch loss before its update, float32 [N, S]. A loss that is not finite is
-        returned as it is: it is for the caller to say that a run diverged.
+        Args:
+            state: The N runs; it is changed.
+            data: The items of the runs.
+            item_ids: int32 [N, S, B].
+            learning_rates: float32 [N, S].
+            weight_decays: float32 [N].
+
+        Returns:
+            The batch loss of each step before its update, float32 [N, S]. A loss that is not finite is returned
+            as it is: it is for the caller to say that a run diverged.
         """
         ...
 
     def score_items(self, spec: RNNSpec, weights: Tensor, data: Data, item_ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Loss and correctness of N models (flat weights [N, P]) on items [N, M].
+        """Loss and correctness of N models on M items each.
 
-        Returns the loss of each sequence, float32 [N, M], and whether the largest logit of the last step
-        is the target, bool [N, M] (False where a logit is not finite).
+        Args:
+            spec: The architecture of the models.
+            weights: Flat weights [N, P].
+            data: The items of the models.
+            item_ids: [N, M].
+
+        Returns:
+            The loss of each sequence, float32 [N, M], and whether the largest logit of the last step is the
+            target, bool [N, M] (False where a logit is not finite).
         """
         ...
 
     def sample_strings(self, spec: RNNSpec, weights: Tensor, begin: int, uniforms: Tensor) -> Tensor:
-        """Let N models write M strings each at temperature 1, from one-hot `begin`.
+        """Let N models write M strings each at temperature 1.
 
-        uniforms: float32 [N, M, T] in [0, 1). Token t is the first k at which the cumulated softmax
-        probability exceeds uniforms[..., t] (the last k where none does), and is the input of step t + 1.
-        Returns uint8 [N, M, T + 1], `begin` first. A model with logits that are not finite writes `begin`.
+        Token t is the first k at which the cumulated softmax probability exceeds uniforms[..., t] (the last k
+        where none does), and is the input of step t + 1. A model with logits that are not finite writes `begin`.
+
+        Args:
+            spec: The architecture of the models.
+            weights: Flat weights [N, P].
+            begin: The token whose one-hot vector is the first input.
+            uniforms: float32 [N, M, T] in [0, 1).
+
+        Returns:
+            uint8 [N, M, T + 1], `begin` first.
         """
         ...

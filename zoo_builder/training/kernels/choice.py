@@ -26,8 +26,18 @@ def choose_kernel(
 ) -> Kernel:
     """The kernel for models of `spec` on `device`, ready to run.
 
-    "auto" takes a GPU where there is one, else the fused kernel, else torch, and says why the fused one
-    could not be had. threads: CPU threads, None for all cores. Raises RnnzooError for what cannot be had.
+    "auto" takes a GPU where there is one, else the fused kernel, else torch. It says why the fused one is not
+    available.
+
+    Args:
+        spec: The architecture of the models.
+        encoding: The encoding of their items.
+        device: One of `DEVICES`.
+        kernel: One of `KERNELS`.
+        threads: CPU threads. None stands for all cores.
+
+    Raises:
+        RnnzooError: A name is unknown, or this machine does not have what is asked for.
     """
     for name, value, known in (("device", device, DEVICES), ("kernel", kernel, KERNELS)):
         if value not in known:
@@ -56,9 +66,16 @@ def choose_kernel(
 
 
 def runs_that_fit(kernel: Kernel, spec: RNNSpec, steps: int, batch_size: int) -> int:
-    """How many runs train side by side: on a GPU as many as fill three quarters of its free memory.
+    """How many runs train side by side.
 
-    steps: T. On a CPU each core takes a model at a time, and needs only so many that none is idle for long.
+    On a GPU they are as many as fill three quarters of its free memory. On a CPU each core takes one model at a
+    time, and only so many are needed that no core is idle for long.
+
+    Args:
+        kernel: What trains them.
+        spec: The architecture of the models.
+        steps: T, steps of a sequence.
+        batch_size: B, sequences of a training step.
     """
     if not (isinstance(kernel, TorchKernel) and kernel.device.type == "cuda"):
         return CPU_RUNS
