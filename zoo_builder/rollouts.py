@@ -110,7 +110,7 @@ def evaluation_items(family: TaskFamily[Any], run: Run, count: int) -> NDArray[n
 
 
 def training_sample(family: TaskFamily[Any], run: Run, count: int) -> NDArray[np.int32]:
-    """The items of a run's training loss, drawn likewise."""
+    """The items of a run's training loss: all there are, or `count` of them drawn from the run's seed."""
     return _drawn(family.training_items(run.task), run.seed, 1, count)
 
 

@@ -69,7 +69,7 @@ def import_published(
         published: The folder of the arrays.
         out: The folder of the zoo, which must not exist yet.
         kernel: What scores the models. None stands for plain torch.
-        progress: Called with the number of rows done.
+        progress: Called with the number of rows done since the last call.
 
     Raises:
         RnnzooError: The arrays do not fit together, their outputs are not those of the weights, or `out` exists or

@@ -185,7 +185,7 @@ def write_config(
         tables: The tables of the zoo.
         config: Name of the config.
         out: The folder of the release. The files go into the config's folder below it.
-        on_rows: Called after each row group with the number of rows written.
+        on_rows: Called after each row group with the number of its rows.
         file_bytes: Bytes of lists at which a new file begins.
     """
     kind = tables.kind(config)
@@ -249,7 +249,7 @@ def check_weights(tables: ZooTables, out: Path, on_rows: Callable[[int], None]) 
     Args:
         tables: The tables of the zoo.
         out: The folder of the release.
-        on_rows: Called with the number of rows compared.
+        on_rows: Called with the number of rows compared since the last call.
 
     Returns:
         The number of rows.

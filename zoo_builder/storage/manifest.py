@@ -50,7 +50,14 @@ class FileEntry(_Strict):
 
 
 class SplitEntry(_Strict):
-    """Counts of a split, and its shards in order (names without folder and ending)."""
+    """Counts of a split, and its shards.
+
+    Attributes:
+        tasks: How many tasks it has.
+        runs: How many runs it has.
+        checkpoints: How many checkpoints it has.
+        shards: Names of its shards, in order, without folder and ending.
+    """
 
     tasks: Count
     runs: Count

@@ -41,7 +41,13 @@ def write_file(path: Path, content: bytes | memoryview) -> None:
 
 
 def write_shard(path: Path, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]) -> None:
-    """Write tensors [R, ...] and a JSON header. The same values always give the same bytes."""
+    """Write a shard. The same values always give the same bytes.
+
+    Args:
+        path: The file, which is written whole or not at all.
+        tensors: name -> [R, ...].
+        metadata: The JSON note of the header.
+    """
     contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     header = {METADATA_KEY: json.dumps(metadata, sort_keys=True)}
     write_file(path, save(contiguous, metadata=header))
@@ -64,7 +70,12 @@ def specs_of(tensors: Mapping[str, NDArray[Any]]) -> dict[str, TensorSpec]:
 
 @dataclass(frozen=True)
 class Extent:
-    """Where a tensor [N, *shape] lies in a file: from byte `offset` on."""
+    """Where a tensor [N, *shape] lies in a file.
+
+    Attributes:
+        spec: Its dtype and shape.
+        offset: The number of bytes before it in the file.
+    """
 
     spec: TensorSpec
     offset: int
@@ -82,7 +93,12 @@ class Extent:
 
 @dataclass(frozen=True)
 class Header:
-    """A shard's header: its JSON note, and its tensors in the order in which they lie in the file."""
+    """A shard's header.
+
+    Attributes:
+        metadata: Its JSON note.
+        extents: Its tensors, in the order in which they lie in the file.
+    """
 
     metadata: dict[str, Any]
     extents: dict[str, Extent]
@@ -90,7 +106,13 @@ class Header:
 
 @dataclass(frozen=True)
 class Shard:
-    """A shard on disk: its header's note, and tensors mapped into memory."""
+    """A shard on disk.
+
+    Attributes:
+        path: The file.
+        metadata: The JSON note of its header.
+        tensors: Its tensors, mapped into memory.
+    """
 
     path: Path
     metadata: dict[str, Any]
