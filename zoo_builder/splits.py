@@ -16,7 +16,6 @@ from rnnzoo.zoo_builder.tasks.family import Task, TaskFamily
 
 Family = TaskFamily[Any] | type[TaskFamily[Any]]
 SPLITS = ("train", "validation", "test", "ood")
-PAPER_SPLITS = ("train", "validation", "ood")
 RULE = (
     "by task: ood = the family's own rule for what lies furthest out (about 15 %); of the others, in a seeded "
     "order, 10/85 test, 5/85 validation, the rest train. paper_split = by task: the 15 % ranked last by the "

@@ -13,7 +13,7 @@ import rnnzoo
 from rnnzoo.loaders.benchmark.prediction.targets import choose_targets
 from rnnzoo.loaders.benchmark.protocol import Partition, partition, zoo_digest
 from rnnzoo.loaders.benchmark.results.files import leaderboard_folder
-from rnnzoo.loaders.encoders.base import check_encoder, declared, is_learned, load_encoder
+from rnnzoo.loaders.encoders.base import Encoder, check_encoder, declared, is_learned, load_encoder
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.loaders.training_config import PRESETS, TRACKS, TrainingConfig
 from rnnzoo.zoo_builder.errors import ParameterError
@@ -118,20 +118,7 @@ def resolve(request: Request, loaded: LoadedZoo) -> tuple[Setting, list[Target]]
             "track", f"found {track!r}, but {request.encoder} has no parameters; expected features"
         )
     parts = partition(loaded, request.protocol)
-    targets = choose_targets(loaded, request.targets)
-    known = declared(encoder, "targets")
-    for target in targets:
-        if known is not None and target.name not in known and request.targets:
-            raise ParameterError(
-                "target",
-                f"found {target.name!r}, but {request.encoder} can only say something of {', '.join(known)}",
-            )
-    targets = [target for target in targets if known is None or target.name in known]
-    if not targets:
-        says = "anything" if known is None else ", ".join(known)
-        raise ParameterError(
-            "encoder", f"found {request.encoder}, which says something of {says}; this zoo lacks it"
-        )
+    targets = _choose_targets(request, loaded, encoder)
     manifest = loaded.zoo.manifest
     setting = Setting(
         encoder=request.encoder,
@@ -158,6 +145,25 @@ def resolve(request: Request, loaded: LoadedZoo) -> tuple[Setting, list[Target]]
         command=request.command,
     )
     return setting, targets
+
+
+def _choose_targets(request: Request, loaded: LoadedZoo, encoder: Encoder) -> list[Target]:
+    """The targets asked for, or those of the zoo that the encoder can say something of."""
+    targets = choose_targets(loaded, request.targets)
+    known = declared(encoder, "targets")
+    for target in targets:
+        if known is not None and target.name not in known and request.targets:
+            raise ParameterError(
+                "target",
+                f"found {target.name!r}, but {request.encoder} can only say something of {', '.join(known)}",
+            )
+    targets = [target for target in targets if known is None or target.name in known]
+    if not targets:
+        says = "anything" if known is None else ", ".join(known)
+        raise ParameterError(
+            "encoder", f"found {request.encoder}, which says something of {says}; this zoo lacks it"
+        )
+    return targets
 
 
 def _training(request: Request, track: str) -> TrainingConfig:
