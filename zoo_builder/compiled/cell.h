@@ -17,7 +17,7 @@
 
 #pragma once
 
-#include "simd.h"
+#include "functions.h"
 
 // Of one vector of units.
 struct State {

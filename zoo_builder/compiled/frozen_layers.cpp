@@ -65,7 +65,7 @@ INLINE void product(float* out, const float* bias, const float* a, int64_t a_row
             for (int r = 0; r < Rows; r++) factors[r] = broadcast(a[r * a_row + k]);
             for (int v = 0; v < vectors; v++) {
                 const Vec values = load_loose(b + k * b_row + column + v * kLanes);
-                for (int r = 0; r < Rows; r++) sum[r][v] += factors[r] * values;
+                for (int r = 0; r < Rows; r++) sum[r][v] = fused(factors[r], values, sum[r][v]);
             }
         }
         for (int r = 0; r < Rows; r++)

@@ -21,7 +21,10 @@ INLINE void multiply_add_gates(TileSums<Rows, Units>& sum, const float* a, int64
         for (int r = 0; r < Rows; r++) {
             const Vec factor = broadcast(a[r * a_row + k]);
             for (int u = 0; u < Units; u++)
-                for (int g = 0; g < Cell::kGates; g++) sum[r * Units + u][First + g] += factor * columns[u][g];
+                for (int g = 0; g < Cell::kGates; g++) {
+                    Vec& to = sum[r * Units + u][First + g];
+                    to = fused(factor, columns[u][g], to);
+                }
         }
     }
 }

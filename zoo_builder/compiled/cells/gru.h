@@ -17,12 +17,12 @@ struct Cell {
 #pragma GCC unroll 8
         for (int r = 0; r < Rows; r++) {
             sigmoid_pair(sums[r][1], sums[r][2]);
-            sums[r][0] += sums[r][1] * sums[r][3];
+            sums[r][0] = fused(sums[r][1], sums[r][3], sums[r][0]);
         }
 #pragma GCC unroll 8
         for (int r = 0; r < Rows; r++) {
             sums[r][0] = tanh_of(sums[r][0]);
-            states[r].hidden = sums[r][0] + sums[r][2] * (states[r].hidden - sums[r][0]);
+            states[r].hidden = fused(sums[r][2], states[r].hidden - sums[r][0], sums[r][0]);
         }
     }
 
@@ -33,7 +33,7 @@ struct Cell {
         const Vec dh = d_hidden + carried;
         carried = dh * z;
         const Vec by_n = dh - carried;
-        const Vec dn = by_n - by_n * n * n, dm = dn * r;
+        const Vec dn = fused(-(by_n * n), n, by_n), dm = dn * r;
         sums[0] = dn;
         sums[1] = dm * m * (1.0f - r);
         sums[2] = carried * (before.hidden - n) * (1.0f - z);

@@ -15,7 +15,7 @@ struct Cell {
         for (int r = 0; r < Rows; r++) {
             sigmoid_pair(sums[r][0], sums[r][1]);
             tanh_and_sigmoid(sums[r][2], sums[r][3]);
-            states[r].memory = sums[r][1] * states[r].memory + sums[r][0] * sums[r][2];
+            states[r].memory = fused(sums[r][1], states[r].memory, sums[r][0] * sums[r][2]);
         }
 #pragma GCC unroll 8
         for (int r = 0; r < Rows; r++) states[r].hidden = sums[r][3] * tanh_of(states[r].memory);
@@ -27,11 +27,11 @@ struct Cell {
     // Taking tanh(c') from h' costs a division (o is never 0: sigmoids saturate), and saves keeping it for all steps.
     INLINE void step_back(Vec (&sums)[kSums], State before, State after, Vec d_hidden, Vec& carried) {
         const Vec i = sums[0], f = sums[1], g = sums[2], o = sums[3], h = after.hidden;
-        const Vec dc = carried + d_hidden * (o - h * h / o);
+        const Vec dc = fused(d_hidden, o - h * h / o, carried);
         const Vec dc_i = dc * i, dc_f = dc * f;
         sums[0] = dc_i * g * (1.0f - i);
         sums[1] = dc_f * before.memory * (1.0f - f);
-        sums[2] = dc_i - dc_i * g * g;
+        sums[2] = fused(-(dc_i * g), g, dc_i);
         sums[3] = d_hidden * h * (1.0f - o);
         carried = dc_f;
     }

@@ -14,6 +14,6 @@ struct Cell {
     }
 
     INLINE void step_back(Vec (&sums)[kSums], State, State after, Vec d_hidden, Vec&) {
-        sums[0] = d_hidden - d_hidden * after.hidden * after.hidden;
+        sums[0] = fused(-(d_hidden * after.hidden), after.hidden, d_hidden);
     }
 };

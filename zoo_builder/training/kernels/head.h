@@ -6,22 +6,20 @@
 
 namespace {
 
-// Logits of one step, one vector lane a sequence: [kOutputs, kRows].
+// Logits of one step, one vector lane a row: [kOutputs, kRows]. Lanes without a row hold zeros.
 struct Logits {
-    alignas(kVectorBytes) float of[kOutputs][kRows];
-    alignas(kVectorBytes) float largest[kRows];
-    alignas(kVectorBytes) float total[kRows];
+    alignas(kVectorBytes) float of[kOutputs][kRows] = {};
+    alignas(kVectorBytes) float below[kOutputs][kRows];  // how far below the largest
+    alignas(kVectorBytes) float exponential[kOutputs][kRows];
+    alignas(kVectorBytes) float total[kRows];  // of the exponentials
+    alignas(kVectorBytes) float log_total[kRows];
 
-    Logits(const Model& model, const Group& group, int t) {
-        alignas(kVectorBytes) float rows[kRows * kLogits];
-        product<kLogits, kHidden>(rows, group.top(t), kUnits, model.head_forward);
-        for (int o = 0; o < kOutputs; o++)
-            for (int row = 0; row < kRows; row++)
-                of[o][row] = rows[row * kLogits + o] + model.weights[kHeadBiasOffset + o];
-    }
-
-    // Replaces every logit x by e^(x - largest), and sums those up in `total`.
-    void exponentiate() {
+    // hidden: h of the last layer, [rows, kUnits].
+    Logits(const Model& model, const float* hidden, int rows) {
+        alignas(kVectorBytes) float by_row[kRows * kLogits];
+        product<kLogits>(by_row, model.weights + kHeadBiasOffset, hidden, kUnits, model.head_forward, kHidden, rows);
+        for (int row = 0; row < rows; row++)
+            for (int o = 0; o < kOutputs; o++) of[o][row] = by_row[row * kLogits + o];
         for (int row = 0; row < kRows; row += kLanes) {
             Vec most = load(of[0] + row), sum = {};
             for (int o = 1; o < kOutputs; o++) {
@@ -29,14 +27,18 @@ struct Logits {
                 most = x > most ? x : most;
             }
             for (int o = 0; o < kOutputs; o++) {
-                const Vec e = exp_of(load(of[o] + row) - most);
-                store(of[o] + row, e);
-                sum += e;
+                const Vec difference = load(of[o] + row) - most, e = exp_of(difference);
+                store(below[o] + row, difference);
+                store(exponential[o] + row, e);
+                sum = o == 0 ? e : sum + e;
             }
-            store(largest + row, most);
             store(total + row, sum);
+            store(log_total + row, log_of(sum));
         }
     }
+
+    // Cross-entropy of a row, -log softmax(logits)[target].
+    double loss(int row, int target) const { return static_cast<double>(log_total[row]) - below[target][row]; }
 
     bool finite(int row) const {
         for (int o = 0; o < kOutputs; o++)
@@ -52,48 +54,41 @@ struct Logits {
     }
 };
 
-// Cross-entropy of step t of every sequence, -log softmax(logits)[target], added to losses[kRows]. Leaves
-// exponentiated logits.
-void add_losses(Logits& logits, const uint8_t* targets, double* losses) {
-    float of_target[kRows];
-    for (int row = 0; row < kRows; row++) of_target[row] = logits.of[targets[row]][row];
-    logits.exponentiate();
-    for (int row = 0; row < kRows; row++)
-        losses[row] += std::log(logits.total[row]) + (logits.largest[row] - of_target[row]);
-}
-
-// Turns exponentiated logits into the gradients of the logits, (softmax - one-hot target) * share.
-void logit_gradients(Logits& logits, const uint8_t* targets, const float* shares) {
+// The gradients of the logits, (softmax * sequences - targets) * share, [kOutputs, kRows] in `gradients`.
+void logit_gradients(const Logits& logits, const float* target_counts, float share, float (&gradients)[kOutputs][kRows]) {
     for (int row = 0; row < kRows; row += kLanes) {
-        const Vec share = load(shares + row), scale = share / load(logits.total + row);
-        Vec target = {};
-        for (int lane = 0; lane < kLanes; lane++) target[lane] = targets[row + lane];
-        for (int o = 0; o < kOutputs; o++) {
-            const Vec hit = target == broadcast(static_cast<float>(o)) ? share : Vec{};
-            store(logits.of[o] + row, load(logits.of[o] + row) * scale - hit);
-        }
+        Vec sequences = {};
+        for (int o = 0; o < kOutputs; o++) sequences += load(target_counts + o * kRows + row);
+        const Vec scale = sequences * share / load(logits.total + row);
+        for (int o = 0; o < kOutputs; o++)
+            store(gradients[o] + row, fused(load(logits.exponential[o] + row), scale,
+                                            -(load(target_counts + o * kRows + row) * share)));
     }
 }
 
-// The head of all steps, forward and back. shares[kRows]: what a position of each sequence weighs in the loss,
-// 0 for a row that only fills up. Adds each sequence's loss to losses[kRows] and the head's gradient to the
-// model's, and leaves the gradient of the last layer's h in `from_above`.
-void head(Model& model, Group& group, const float* shares, double* losses) {
-    Vec bias_gradient[kOutputs] = {};
-    for (int t = 0; t < group.steps; t++) {
-        Logits logits(model, group, t);
-        add_losses(logits, group.targets(t), losses);
-        logit_gradients(logits, group.targets(t), shares);
-        float* rows = group.logit_gradients + t * kRows * kOutputs;
-        for (int o = 0; o < kOutputs; o++) {
-            for (int row = 0; row < kRows; row += kLanes) bias_gradient[o] += load(logits.of[o] + row);
-            for (int row = 0; row < kRows; row++) rows[row * kOutputs + o] = logits.of[o][row];
-        }
-        product<kUnits, kOutputs>(group.from_above + t * kStateSize, rows, kOutputs, model.weights + kHeadOffset);
+// The head of all steps, forward and back. share: what a position of a sequence weighs in the loss. Adds the losses of
+// all positions to `loss` and the head's gradient to the model's, and leaves the gradient of the last layer's h in
+// `from_above`.
+void head(Model& model, Group& group, float share, double& loss) {
+    alignas(kVectorBytes) float gradients[kOutputs][kRows];
+    float by_row[kRows * kOutputs];
+    float* bias_gradient = model.gradient + kHeadBiasOffset;
+    for (int t = group.steps - 1; t >= 0; t--) {
+        const int rows = group.present[t];
+        const float* hidden = group.top(t);
+        const float* counts = group.target_counts + t * kOutputs * kRows;
+        const Logits logits(model, hidden, rows);
+        logit_gradients(logits, counts, share, gradients);
+        for (int row = rows - 1; row >= 0; row--)
+            for (int o = 0; o < kOutputs; o++) {
+                if (counts[o * kRows + row] > 0) loss += counts[o * kRows + row] * logits.loss(row, o);
+                bias_gradient[o] += gradients[o][row];
+                by_row[row * kOutputs + o] = gradients[o][row];
+            }
+        product<kUnits>(group.from_above + static_cast<size_t>(group.start[t]) * kUnits, nullptr, by_row, kOutputs,
+                        model.weights + kHeadOffset, kOutputs, rows);
+        add_outer_products<kOutputs, kUnits>(model.gradient + kHeadOffset, by_row, kOutputs, hidden, kUnits, rows);
     }
-    for (int o = 0; o < kOutputs; o++) model.gradient[kHeadBiasOffset + o] += sum_of(bias_gradient[o]);
-    add_outer_products<kOutputs, kUnits>(model.gradient + kHeadOffset, group.logit_gradients, kOutputs,
-                                         group.top(0), kUnits, group.steps * kRows);
 }
 
 }  // namespace

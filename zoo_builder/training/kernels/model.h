@@ -83,9 +83,11 @@ void transpose(const float* from, float* to, int rows, int columns, int to_row) 
 
 // 0 if every weight is finite, else NaN.
 float poison(const Model& model) {
-    Vec sums = {};
-    for (int p = 0; p < kPackedSize; p += kLanes) sums += load(model.weights + p) * 0.0f;
-    return sum_of(sums);
+    Vec zeros = {};
+    for (int p = 0; p < kPackedSize; p += kLanes) zeros += load(model.weights + p) * 0.0f;
+    float zero = 0;
+    for (int lane = 0; lane < kLanes; lane++) zero += zeros[lane];
+    return zero;
 }
 
 void derive(Model& model) {

@@ -1,25 +1,41 @@
-// Matrix products whose sums stay in registers, of sizes that are fixed when the kernel is compiled.
+// Matrix products whose sums stay in registers, of widths that are fixed when the kernel is compiled.
 
 #pragma once
 
 #include <type_traits>
 
-#include "simd.h"
+#include "vectors.h"
 
-constexpr int kRows = 16;  // of every product: the sequences of a group
+template <int Size>
+using Constant = std::integral_constant<int, Size>;
 
-// Calls body(start, std::integral_constant<int, size>) for 0, Step, 2 Step, ...; the last size may be smaller.
+// The tile of a product that stays in registers: as many vectors side by side as leave room for several rows.
+constexpr int tile_vectors(int vectors) { return vectors < kAccumulators / 6 ? vectors : kAccumulators / 6; }
+constexpr int tile_rows(int vectors) { return kAccumulators / vectors < 12 ? kAccumulators / vectors : 12; }
+
+// Calls body(start, Constant<size>) for 0, Step, 2 Step, ...; the last size may be smaller.
 template <int Total, int Step, class Body>
 INLINE void for_tiles(Body body) {
-    for (int start = 0; start + Step <= Total; start += Step) body(start, std::integral_constant<int, Step>{});
-    if constexpr (Total % Step != 0)
-        body(Total - Total % Step, std::integral_constant<int, Total % Step>{});
+    for (int start = 0; start + Step <= Total; start += Step) body(start, Constant<Step>{});
+    if constexpr (Total % Step != 0) body(Total - Total % Step, Constant<Total % Step>{});
 }
 
-// How many rows and vectors of a product to keep in registers: enough independent sums to hide the latency of
-// the multiplier, and as square as may be, so that a loaded value is used often.
-constexpr int tile_vectors(int vectors) { return vectors < 4 ? vectors : 4; }
-constexpr int tile_rows(int vectors) { return kAccumulators / vectors < 8 ? kAccumulators / vectors : 8; }
+template <int Most, class Body>
+INLINE void with_constant(int size, Body body) {
+    if (size == Most) return body(Constant<Most>{});
+    if constexpr (Most > 1) with_constant<Most - 1>(size, body);
+}
+
+// Calls body(first row, Constant<rows>) for tiles of at most `Most` rows, of which none is much smaller than another.
+template <int Most, class Body>
+INLINE void for_even_tiles(int rows, Body body) {
+    int row = 0;
+    for (int tiles = (rows + Most - 1) / Most; tiles > 0; tiles--) {
+        const int size = (rows - row + tiles - 1) / tiles;
+        with_constant<Most>(size, [&](auto constant) { body(row, constant); });
+        row += size;
+    }
+}
 
 // sum[r][v] += sum_k a[r, k] b[k, v], with a's strides (row, k) and b's stride k in floats.
 template <int Rows, int Vectors>
@@ -31,59 +47,82 @@ INLINE void multiply_add(Sums<Rows, Vectors>& sum, const float* a, int a_row, in
         for (int v = 0; v < Vectors; v++) columns[v] = load(b + k * b_depth + v * kLanes);
         for (int r = 0; r < Rows; r++) {
             const Vec factor = broadcast(a[r * a_row + k * a_depth]);
-            for (int v = 0; v < Vectors; v++) sum[r][v] += factor * columns[v];
+            for (int v = 0; v < Vectors; v++) sum[r][v] = fused(factor, columns[v], sum[r][v]);
         }
     }
 }
 
-// out[kRows, Width] = a[kRows, Depth] b[Depth, Width]; b and out have rows of Width.
-template <int Width, int Depth>
-INLINE void product(float* out, const float* a, int a_row, const float* b) {
-    for_tiles<Width / kLanes, tile_vectors(Width / kLanes)>([&](int v, auto vectors) {
-        for_tiles<kRows, tile_rows(vectors)>([&](int r, auto rows) {
-            Sums<rows, vectors> sum = {};
-            multiply_add(sum, a + r * a_row, a_row, 1, b + v * kLanes, Width, Depth);
-            for (int i = 0; i < rows; i++)
-                for (int j = 0; j < vectors; j++) store(out + (r + i) * Width + (v + j) * kLanes, sum[i][j]);
+// Calls body(sum, row, constant rows, column, constant vectors) for tiles of [rows, Width], from vector to vector; the
+// sums are the body's to start, to fill and to store.
+template <int Width, class Body>
+INLINE void for_sums(int rows, Body body) {
+    for_tiles<Width / kLanes, tile_vectors(Width / kLanes)>([&](int vector, auto vectors) {
+        for_even_tiles<tile_rows(vectors)>(rows, [&](int row, auto tile) {
+            Sums<tile, vectors> sum;
+            body(sum, row, tile, vector * kLanes, vectors);
         });
     });
 }
 
-// out[Inputs, Width] += a[depth, Inputs]^T b[depth, Width], the gradient of a weight matrix: depth runs over
-// sequences and steps.
+template <int Rows, int Vectors>
+INLINE void load_sums(Sums<Rows, Vectors>& sum, const float* from, int row_size) {
+    for (int r = 0; r < Rows; r++)
+        for (int v = 0; v < Vectors; v++) sum[r][v] = load(from + r * row_size + v * kLanes);
+}
+
+template <int Rows, int Vectors>
+INLINE void store_sums(const Sums<Rows, Vectors>& sum, float* to, int row_size) {
+    for (int r = 0; r < Rows; r++)
+        for (int v = 0; v < Vectors; v++) store(to + r * row_size + v * kLanes, sum[r][v]);
+}
+
+// out[rows, Width] = start + a[rows, depth] b[depth, Width]; start [Width] is added to every row, or none; b and out
+// have rows of Width.
+template <int Width>
+INLINE void product(float* out, const float* start, const float* a, int a_row, const float* b, int depth, int rows) {
+    for_sums<Width>(rows, [&](auto& sum, int row, auto tile, int column, auto vectors) {
+        if (start)
+            load_sums<tile, vectors>(sum, start + column, 0);
+        else
+            for (int r = 0; r < tile; r++)
+                for (int v = 0; v < vectors; v++) sum[r][v] = Vec{};
+        multiply_add<tile, vectors>(sum, a + row * a_row, a_row, 1, b + column, Width, depth);
+        store_sums<tile, vectors>(sum, out + row * Width + column, Width);
+    });
+}
+
+// The three sums below run over nodes: rows of a and b, from the last of `nodes` to the first.
+
+// out[Inputs, Width] += a[nodes, Inputs]^T b[nodes, Width], the gradient of a weight matrix.
 template <int Inputs, int Width>
-INLINE void add_outer_products(float* out, const float* a, int a_depth, const float* b, int b_depth, int depth) {
-    for_tiles<Width / kLanes, tile_vectors(Width / kLanes)>([&](int v, auto vectors) {
-        for_tiles<Inputs, tile_rows(vectors)>([&](int r, auto rows) {
-            float* tile = out + r * Width + v * kLanes;
-            Sums<rows, vectors> sum;
-            for (int i = 0; i < rows; i++)
-                for (int j = 0; j < vectors; j++) sum[i][j] = load(tile + i * Width + j * kLanes);
-            multiply_add(sum, a + r, 1, a_depth, b + v * kLanes, b_depth, depth);
-            for (int i = 0; i < rows; i++)
-                for (int j = 0; j < vectors; j++) store(tile + i * Width + j * kLanes, sum[i][j]);
-        });
+INLINE void add_outer_products(float* out, const float* a, int a_node, const float* b, int b_node, int nodes) {
+    a += (nodes - 1) * a_node;
+    b += (nodes - 1) * b_node;
+    for_sums<Width>(Inputs, [&](auto& sum, int row, auto tile, int column, auto vectors) {
+        float* place = out + row * Width + column;
+        load_sums<tile, vectors>(sum, place, Width);
+        multiply_add<tile, vectors>(sum, a + row, 1, -a_node, b + column, -b_node, nodes);
+        store_sums<tile, vectors>(sum, place, Width);
     });
 }
 
-// out[Width] += the sum of rows[depth, Width].
+// out[Width] += the sum of b[nodes, Width].
 template <int Width>
-INLINE void add_rows(float* out, const float* rows, int depth) {
-    for_tiles<Width / kLanes, 8>([&](int v, auto vectors) {
-        Sums<1, vectors> sums;
-        auto& sum = sums[0];
-        for (int j = 0; j < vectors; j++) sum[j] = load(out + (v + j) * kLanes);
-        for (int k = 0; k < depth; k++)
-            for (int j = 0; j < vectors; j++) sum[j] += load(rows + k * Width + (v + j) * kLanes);
-        for (int j = 0; j < vectors; j++) store(out + (v + j) * kLanes, sum[j]);
+INLINE void add_rows(float* out, const float* b, int nodes) {
+    for_tiles<Width / kLanes, 8>([&](int vector, auto vectors) {
+        Sums<1, vectors> sum;
+        load_sums<1, vectors>(sum, out + vector * kLanes, 0);
+        for (int node = nodes - 1; node >= 0; node--)
+            for (int v = 0; v < vectors; v++) sum[0][v] += load(b + node * Width + (vector + v) * kLanes);
+        store_sums<1, vectors>(sum, out + vector * kLanes, 0);
     });
 }
 
-// out[token of row, Width] += the row, for rows[depth]: an outer product with one-hot vectors.
+// out[token of node, Width] += the row of the node: an outer product with one-hot vectors.
 template <int Width>
-INLINE void add_to_token_rows(float* out, const uint8_t* tokens, const float* rows, int row_size, int depth) {
-    for (int k = 0; k < depth; k++) {
-        float* to = out + tokens[k] * Width;
-        for (int v = 0; v < Width; v += kLanes) store(to + v, load(to + v) + load(rows + k * row_size + v));
+INLINE void add_to_token_rows(float* out, const uint8_t* tokens, const float* b, int b_node, int nodes) {
+    for (int node = nodes - 1; node >= 0; node--) {
+        float* to = out + tokens[node] * Width;
+        for (int v = 0; v < Width; v += kLanes) store(to + v, load(to + v) + load(b + node * b_node + v));
     }
 }

@@ -72,6 +72,9 @@ inline void pack(const float* flat, float* packed) {
     for_each_parameter([&](int from, int to) { packed[to] = flat[from]; });
 }
 
+// A NaN has the same bits wherever it was made.
+inline float canonical(float x) { return x == x ? x : __builtin_nanf(""); }
+
 inline void unpack(const float* packed, float* flat) {
-    for_each_parameter([&](int to, int from) { flat[to] = packed[from]; });
+    for_each_parameter([&](int to, int from) { flat[to] = canonical(packed[from]); });
 }
