@@ -4,7 +4,8 @@
     python -m benchmarks.training --json speed.json --repeats 9
 
 Everything is timed in one run, the contestants in turn, and compared within a turn; medians are printed.
-A model-step is one training step of one RNN.
+A model-step is one training step of one RNN. Images are MNIST where $RNNZOO_MNIST_DIR names its folder, else the
+bundled digits: how many steps the fused kernel saves depends on what they show.
 """
 
 from __future__ import annotations
@@ -21,14 +22,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from rnnzoo.zoo_builder.rnn import RNNModule, RNNSpec, unflatten_weights
+from rnnzoo.zoo_builder.rnn import CELLS, RNNModule, RNNSpec, unflatten_weights
 from rnnzoo.zoo_builder.tasks.data import Data
 from rnnzoo.zoo_builder.tasks.family import TaskFamily
 from rnnzoo.zoo_builder.tasks.formal_languages.family import FormalLanguages
 from rnnzoo.zoo_builder.tasks.sequential_images.family import SequentialImages
-from rnnzoo.zoo_builder.tasks.sequential_images.images import Images
+from rnnzoo.zoo_builder.tasks.sequential_images.images import find_mnist_folder
 from rnnzoo.zoo_builder.training.kernels import Kernel, TorchKernel, TrainState
 from rnnzoo.zoo_builder.training.kernels.base import BETA1, BETA2, EPSILON
 from rnnzoo.zoo_builder.training.kernels.fused_cpu import FusedCpuKernel, available_cores
@@ -94,9 +96,9 @@ class PublishedLoop(TorchKernel):
 class Bench:
     """A family's RNNs of the paper's size, ready to be trained by any kernel."""
 
-    def __init__(self, family: TaskFamily[Any]) -> None:
+    def __init__(self, family: TaskFamily[Any], cell: str = "lstm") -> None:
         self.family = family
-        self.spec = RNNSpec(family.encoding.input_size, 32, family.output_size)
+        self.spec = RNNSpec(family.encoding.input_size, 32, family.output_size, cell=cell)
         self.steps = run_data(family, []).steps
 
     @property
@@ -104,30 +106,51 @@ class Bench:
         """Matrix work of a model-step: forward, and twice that backward."""
         hidden, inputs = self.spec.hidden_size, self.spec.input_size
         widths = [inputs + hidden] + [2 * hidden] * (self.spec.num_layers - 1)
-        per_position = 4 * hidden * sum(widths) + hidden * self.spec.output_size
+        per_position = len(CELLS[self.spec.cell].gates) * hidden * sum(widths) + hidden * self.spec.output_size
         return 3 * 2 * BATCH_SIZE * self.steps * per_position
+
+    def batches(self, models: int, steps: int) -> tuple[Data, Tensor]:
+        """What `models` runs read: their data, and item ids int32 [N, S, B]."""
+        tasks = self.family.tasks(models, 0)
+        pools = [self.family.training_items(task) for task in tasks]
+        ids = np.stack([draw_items(seed, pool, 0, BATCH_SIZE)[:steps] for seed, pool in enumerate(pools)])
+        return run_data(self.family, tasks), torch.from_numpy(ids)
+
+    def share_of_nodes(self) -> float:
+        """Which share of the B * T steps the fused kernel computes: see docs/arithmetic.md."""
+        data, ids = self.batches(models=16, steps=4)
+        nodes = [
+            count_nodes(batch.numpy(), self.steps, self.spec.input_size, next_token=data.labels is None)
+            for step in range(ids.shape[1])
+            for batch in data.raw(ids[:, step])
+        ]
+        return float(np.mean(nodes)) / (BATCH_SIZE * self.steps)
 
     def milliseconds(self, kernel: Kernel, models: int, steps: int) -> float:
         """Time of one model-step."""
-        tasks = self.family.tasks(models, 0)
-        data = run_data(self.family, tasks)
-        pools = [self.family.training_items(task) for task in tasks]
-        ids = np.stack([draw_items(seed, pool, 0, BATCH_SIZE)[:steps] for seed, pool in enumerate(pools)])
+        data, ids = self.batches(models, steps)
         state = TrainState.initial(self.spec, list(range(models)))
         rates, decays = torch.full((models, steps), 0.003), torch.full((models,), 1e-4)
         began = time.perf_counter()
-        kernel.train_steps(state, data, torch.from_numpy(ids), rates, decays)
+        kernel.train_steps(state, data, ids, rates, decays)
         return (time.perf_counter() - began) * 1e3 / (models * steps)
 
 
+def count_nodes(items: NDArray[np.uint8], steps: int, inputs: int, next_token: bool) -> int:
+    """Nodes of one batch: of its distinct rows, sorted, in groups of 16, each from the step at which it splits off."""
+    read = items[:, :steps] if next_token else np.pad(items, ((0, 0), (inputs, 0)))
+    rows = np.unique(read, axis=0).reshape(-1, steps, read.shape[1] // steps)
+    groups = [rows[first : first + 16] for first in range(0, len(rows), 16)]
+    shared = [(group[1:] != group[:-1]).any(axis=2).argmax(axis=1).sum() for group in groups]
+    return len(rows) * steps - int(sum(shared))
+
+
 def families() -> dict[str, TaskFamily[Any]]:
-    """Both kinds of task; speed does not depend on what the images show, so noise stands in for MNIST."""
-    noise = np.random.default_rng(0)
-    pixels = noise.integers(0, 256, (60_000, 28, 28), dtype=np.uint8)
-    labels = noise.integers(0, 10, 60_000).astype(np.uint8)
+    """Both kinds of task."""
+    source = "digits" if find_mnist_folder() is None else "mnist"
     return {
         "formal_languages": FormalLanguages.load(None),
-        "sequential_images": SequentialImages(Images(pixels, labels, "noise")),
+        "sequential_images": SequentialImages.load(source),
     }
 
 
@@ -161,19 +184,19 @@ def published_milliseconds(bench: Bench, threads: int, steps: int) -> float:
     return bench.milliseconds(PublishedLoop(), 1, steps)
 
 
-def _side_by_side(name: str, steps: int, start: Any, results: Any) -> None:
+def _side_by_side(name: str, cell: str, steps: int, start: Any, results: Any) -> None:
     torch.set_num_threads(1)
-    bench = Bench(families()[name])
+    bench = Bench(families()[name], cell)
     bench.milliseconds(PublishedLoop(), 1, 5)
     start.wait()
     results.put(bench.milliseconds(PublishedLoop(), 1, steps))
 
 
-def two_processes_milliseconds(name: str, steps: int) -> float:
+def two_processes_milliseconds(name: str, cell: str, steps: int) -> float:
     """The published way in two processes side by side: time of a model-step between them."""
     context = multiprocessing.get_context("spawn")
     start, results = context.Barrier(2), context.Queue()
-    workers = [context.Process(target=_side_by_side, args=(name, steps, start, results)) for _ in range(2)]
+    workers = [context.Process(target=_side_by_side, args=(name, cell, steps, start, results)) for _ in range(2)]
     for worker in workers:
         worker.start()
     times = [results.get() for _ in workers]
@@ -182,9 +205,8 @@ def two_processes_milliseconds(name: str, steps: int) -> float:
     return sum(times) / 4
 
 
-def run_family(name: str, family: TaskFamily[Any], repeats: int, steps: int, cores: int) -> dict[str, Any]:
+def run_family(name: str, bench: Bench, repeats: int, steps: int, cores: int) -> dict[str, Any]:
     """Time all contestants on one kind of task; every value is a list with one entry a turn."""
-    bench = Bench(family)
     turns: dict[str, list[float]] = {}
 
     def note(contestant: str, milliseconds: float) -> None:
@@ -197,10 +219,11 @@ def run_family(name: str, family: TaskFamily[Any], repeats: int, steps: int, cor
             note(f"fused, {threads} threads", bench.milliseconds(FusedCpuKernel(threads), 8 * cores, steps))
             note(f"sgemm GFLOP/s, {threads} threads", gemm_gflops(threads))
         if cores > 1 and turn <= TURNS_OF_TWO_PROCESSES:
-            note("published, 2 processes", two_processes_milliseconds(name, steps))
+            note("published, 2 processes", two_processes_milliseconds(name, bench.spec.cell, steps))
         if torch.cuda.is_available():
             note("cuda, 1000 models", bench.milliseconds(TorchKernel("cuda"), 1000, min(steps, 20)))
-    return {"flops": bench.flops, "turns": {key: values[1:] for key, values in turns.items()}}
+    turns = {key: values[1:] for key, values in turns.items()}
+    return {"flops": bench.flops, "share": bench.share_of_nodes(), "turns": turns}
 
 
 def print_family(name: str, result: dict[str, Any], cores: int) -> None:
@@ -209,7 +232,7 @@ def print_family(name: str, result: dict[str, Any], cores: int) -> None:
     middle = {key: median(values) for key, values in turns.items()}
     single_processes = [key for key in middle if key.startswith("published") and "threads" in key]
     published = min(single_processes, key=middle.__getitem__)
-    print(f"\n{name}: {flops / 1e6:.0f} MFLOP a model-step")
+    print(f"\n{name}: {flops / 1e6:.0f} MFLOP a model-step, {result['share']:.0%} of them for the fused kernel")
     header = f"  {'':24}{'ms':>9}{'steps/s':>10}{'ratio':>8}{'of sgemm':>10}{'paper preset':>15}"
     print(header)
     for key, milliseconds in middle.items():
@@ -218,7 +241,8 @@ def print_family(name: str, result: dict[str, Any], cores: int) -> None:
         ratio = median(a / b for a, b in zip(turns[published], turns[key], strict=False))
         used = 1 if "1 threads" in key else cores
         peak = middle[f"sgemm GFLOP/s, {used} threads"]
-        share = "" if key.startswith("cuda") else f"{flops / (milliseconds * 1e6) / peak:.0%}"
+        computed = flops * (result["share"] if key.startswith("fused") else 1)
+        share = "" if key.startswith("cuda") else f"{computed / (milliseconds * 1e6) / peak:.0%}"
         hours = f"{PAPER_MODEL_STEPS * milliseconds / 3.6e6:.1f} h"
         print(f"  {key:24}{milliseconds:>9.3f}{1e3 / milliseconds:>10.0f}{ratio:>7.1f}x{share:>10}{hours:>15}")
     print(f"  ratio: to '{published}', turn by turn")
@@ -228,6 +252,7 @@ def main() -> None:
     """Time, print, and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--family", choices=["formal_languages", "sequential_images"], help="default: both")
+    parser.add_argument("--cell", choices=sorted(CELLS), default="lstm", help="default: lstm")
     parser.add_argument("--repeats", type=int, default=5, help="turns (default 5)")
     parser.add_argument("--steps", type=int, default=100, help="training steps a turn, at most 100 (default)")
     parser.add_argument("--json", type=Path, help="where the times go")
@@ -244,7 +269,8 @@ def main() -> None:
     results = {}
     for name, family in families().items():
         if arguments.family in (None, name):
-            results[name] = run_family(name, family, arguments.repeats, arguments.steps, cores)
+            bench = Bench(family, arguments.cell)
+            results[name] = run_family(name, bench, arguments.repeats, arguments.steps, cores)
             print_family(name, results[name], cores)
     if arguments.json:
         arguments.json.write_text(json.dumps({"machine": machine, "results": results}, indent=1) + "\n")

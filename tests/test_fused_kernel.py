@@ -23,11 +23,12 @@ ITEMS = 50
 
 @dataclass(frozen=True)
 class Case:
-    """A kind of RNN, the kind of data it sees, and T."""
+    """A kind of RNN, the kind of data it sees, and T. Items are alike when many of them begin, or are, the same."""
 
     spec: RNNSpec
     steps: int
     views: bool = False
+    alike: bool = False
 
     @property
     def tokens(self) -> bool:
@@ -39,7 +40,7 @@ class Case:
         tile = self.spec.input_size
         width = self.steps + 1 if self.tokens else (self.steps - 1) * tile
         item_bytes = width + 3 if self.views else width
-        values = self.spec.output_size if self.tokens else 256
+        values = 2 if self.alike else self.spec.output_size if self.tokens else 256
         items = torch.randint(0, values, (ITEMS, item_bytes), generator=generator, dtype=torch.uint8)
         labels = torch.randint(0, self.spec.output_size, (ITEMS,), generator=generator, dtype=torch.uint8)
         orders = [torch.randperm(item_bytes, generator=generator)[:width] for _ in range(models)]
@@ -53,9 +54,9 @@ def cases_of(cell: str, odd_width: int) -> dict[str, Case]:
     """Of one cell: one, two and three layers, of whole vectors and not."""
     cases = {
         "languages": Case(RNNSpec(6, 32, 6, 2, cell), steps=11),
-        "odd": Case(RNNSpec(5, odd_width, 5, 1, cell), steps=4, views=True),
+        "odd": Case(RNNSpec(3, odd_width, 3, 1, cell), steps=4, views=True, alike=True),
         "images": Case(RNNSpec(7, 33, 10, 3, cell), steps=6, views=True),
-        "plain-images": Case(RNNSpec(7, 33, 10, 3, cell), steps=3),
+        "plain-images": Case(RNNSpec(2, 33, 10, 3, cell), steps=5, alike=True),
     }
     return {f"{cell}-{name}": case for name, case in cases.items()}
 

@@ -41,7 +41,7 @@ INLINE void for_even_tiles(int rows, Body body) {
 template <int Rows, int Vectors>
 INLINE void multiply_add(Sums<Rows, Vectors>& sum, const float* a, int a_row, int a_depth, const float* b,
                          int b_depth, int depth) {
-#pragma GCC unroll 2
+#pragma GCC unroll 4
     for (int k = 0; k < depth; k++) {
         Vec columns[Vectors];
         for (int v = 0; v < Vectors; v++) columns[v] = load(b + k * b_depth + v * kLanes);
