@@ -137,7 +137,7 @@ class Bench:
 
 
 def count_nodes(items: NDArray[np.uint8], steps: int, inputs: int, next_token: bool) -> int:
-    """Nodes of one batch: of its distinct rows, sorted, in groups of 16, each from the step at which it splits off."""
+    """Nodes of one batch: its distinct rows, sorted, in groups of 16, each from where it splits off."""
     read = items[:, :steps] if next_token else np.pad(items, ((0, 0), (inputs, 0)))
     rows = np.unique(read, axis=0).reshape(-1, steps, read.shape[1] // steps)
     groups = [rows[first : first + 16] for first in range(0, len(rows), 16)]

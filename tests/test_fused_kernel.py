@@ -23,7 +23,7 @@ ITEMS = 50
 
 @dataclass(frozen=True)
 class Case:
-    """A kind of RNN, the kind of data it sees, and T. Items are alike when many of them begin, or are, the same."""
+    """A kind of RNN, the kind of data it sees, and T. Alike: many items begin, or are, the same."""
 
     spec: RNNSpec
     steps: int
