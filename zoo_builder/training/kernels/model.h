@@ -81,19 +81,18 @@ void transpose(const float* from, float* to, int rows, int columns, int to_row) 
         for (int r = 0; r < rows; r++) to[c * to_row + r] = from[r * columns + c];
 }
 
-// 0 if every weight is finite, else NaN.
-float poison(const Model& model) {
-    Vec zeros = {};
+bool all_finite(const Model& model) {
+    Vec zeros = {};  // NaN where a weight is not finite
     for (int p = 0; p < kPackedSize; p += kLanes) zeros += load(model.weights + p) * 0.0f;
-    float zero = 0;
-    for (int lane = 0; lane < kLanes; lane++) zero += zeros[lane];
-    return zero;
+    for (int lane = 0; lane < kLanes; lane++)
+        if (zeros[lane] != 0) return false;
+    return true;
 }
 
 void derive(Model& model) {
     // Gates saturate, and no product is taken with the zeros of one-hot inputs and first states, so a weight that
     // is not finite could go unseen. Let it reach everything instead: such a model's loss is NaN.
-    const float zero = poison(model);
+    const bool finite = all_finite(model);
     for (int layer = 0; layer < kLayers; layer++) {
         const float* bias_ih = model.weights + bias_ih_offset(layer);
         const float* bias_hh = model.weights + bias_hh_offset(layer);
@@ -101,10 +100,10 @@ void derive(Model& model) {
         for (int token = 0; token < start_rows(layer); token++)
             for (int sum = 0; sum < kSumRow; sum++) {
                 const bool of_input = sum < kGateRow, of_state = sum >= kFirstStateSum;
-                const float biases = (of_input ? bias_ih[sum] : 0) + (of_state ? bias_hh[sum - kFirstStateSum] : 0);
-                const bool has_column = kTokens && layer == 0 && of_input;
-                const float column = has_column ? input[token * kGateRow + sum] + zero : zero;
-                model.start[layer][token * kSumRow + sum] = biases + column;
+                float start = of_input ? bias_ih[sum] : bias_hh[sum - kFirstStateSum];
+                if (of_input && of_state) start += bias_hh[sum - kFirstStateSum];
+                if (kTokens && layer == 0 && of_input) start += input[token * kGateRow + sum];
+                model.start[layer][token * kSumRow + sum] = finite ? start : __builtin_nanf("");
             }
         transpose(model.weights + recurrent_offset(layer), model.recurrent_back[layer], kHidden, kGateRow, kUnits);
         if (layer > 0) transpose(input, model.input_back[layer], kHidden, kGateRow, kUnits);
