@@ -16,6 +16,8 @@
 #endif
 
 #define INLINE static inline __attribute__((always_inline))
+// Of what is called from several places and takes long to compile.
+#define ONCE static __attribute__((noinline))
 
 #if defined(__AVX512F__)
 constexpr int kVectorBytes = 64;

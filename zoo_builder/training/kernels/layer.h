@@ -43,7 +43,7 @@ constexpr int kStepVectors = kVectors < 2 ? kVectors : 2;
 
 // The pre-activations of columns Begin to End: start + x W_ih^T if OfInput, + h W_hh^T if OfState.
 template <int Begin, int End, bool OfInput, bool OfState, class In>
-INLINE void add_up_columns(const LayerWeights& weights, int rows, bool is_first, In inputs, const float* hidden,
+ONCE void add_up_columns(const LayerWeights& weights, int rows, bool is_first, In inputs, const float* hidden,
                            float* sums) {
     // Tiles may not cross the end of the columns that are added up alike.
     for_sums<End - Begin>(rows, [&](auto& sum, int row, auto tile, int column, auto vectors) {
@@ -63,16 +63,8 @@ INLINE void add_up_columns(const LayerWeights& weights, int rows, bool is_first,
     });
 }
 
-// One step of some rows: the sums are start + x W_ih^T + h W_hh^T; the cell makes the next state of them, and leaves in
-// `sums` [rows, kSumRow] what the way back needs.
-template <class In>
-INLINE void forward_step(const LayerWeights& weights, int rows, bool is_first, In inputs, States before, float* sums,
-                         States after) {
-    if constexpr (kFirstStateSum > 0)
-        add_up_columns<0, kFirstStateSum, true, false>(weights, rows, is_first, inputs, before.hidden, sums);
-    add_up_columns<kFirstStateSum, kGateRow, true, true>(weights, rows, is_first, inputs, before.hidden, sums);
-    if constexpr (kGateRow < kSumRow)
-        add_up_columns<kGateRow, kSumRow, false, true>(weights, rows, is_first, inputs, before.hidden, sums);
+// The next state, of sums that are added up. Leaves in `sums` what the way back needs.
+ONCE void advance(int rows, States before, float* sums, States after) {
     for (int row = 0; row < rows; row++)
         for_tiles<kVectors, kStepVectors>([&](int vector, auto vectors) {
             const int place = row * kUnits + vector * kLanes;
@@ -94,9 +86,22 @@ INLINE void forward_step(const LayerWeights& weights, int rows, bool is_first, I
         });
 }
 
+// One step of some rows: the sums are start + x W_ih^T + h W_hh^T; the cell makes the next state of them, and leaves in
+// `sums` [rows, kSumRow] what the way back needs.
+template <class In>
+static void forward_step(const LayerWeights& weights, int rows, bool is_first, In inputs, States before, float* sums,
+                         States after) {
+    if constexpr (kFirstStateSum > 0)
+        add_up_columns<0, kFirstStateSum, true, false>(weights, rows, is_first, inputs, before.hidden, sums);
+    add_up_columns<kFirstStateSum, kGateRow, true, true>(weights, rows, is_first, inputs, before.hidden, sums);
+    if constexpr (kGateRow < kSumRow)
+        add_up_columns<kGateRow, kSumRow, false, true>(weights, rows, is_first, inputs, before.hidden, sums);
+    advance(rows, before, sums, after);
+}
+
 // Turns what the cell left in the sums of a step into the sums' gradients. The gradient of h is that from above and
 // that from the step after, by its W_hh. carried: see cell.h.
-INLINE void sum_gradients(int rows, States before, States after, const float* from_above, const float* from_next,
+ONCE void sum_gradients(int rows, States before, States after, const float* from_above, const float* from_next,
                           float* carried, float* sums_of_step) {
     for (int row = 0; row < rows; row++) {
         for (int unit = 0; unit < kUnits; unit += kLanes) {
@@ -125,7 +130,7 @@ struct LayerGradients {
 
 // Adds what some nodes give, of which the sums' gradients are known. hidden: before the step, [nodes, kUnits].
 template <class In>
-INLINE void add_weight_gradients(const LayerGradients& gradients, In inputs, const float* hidden, const float* sums,
+static void add_weight_gradients(const LayerGradients& gradients, In inputs, const float* hidden, const float* sums,
                                  int nodes) {
     add_rows<kSumRow>(gradients.sums, sums, nodes);
     add_outer_products<kHidden, kGateRow>(gradients.recurrent, hidden, kUnits, sums + kFirstStateSum, kSumRow, nodes);

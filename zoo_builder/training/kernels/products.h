@@ -11,7 +11,7 @@ using Constant = std::integral_constant<int, Size>;
 
 // The tile of a product that stays in registers: as many vectors side by side as leave room for several rows.
 constexpr int tile_vectors(int vectors) { return vectors < kAccumulators / 6 ? vectors : kAccumulators / 6; }
-constexpr int tile_rows(int vectors) { return kAccumulators / vectors < 12 ? kAccumulators / vectors : 12; }
+constexpr int tile_rows(int vectors) { return kAccumulators / vectors < 6 ? kAccumulators / vectors : 6; }
 
 // Calls body(start, Constant<size>) for 0, Step, 2 Step, ...; the last size may be smaller.
 template <int Total, int Step, class Body>
@@ -41,7 +41,7 @@ INLINE void for_even_tiles(int rows, Body body) {
 template <int Rows, int Vectors>
 INLINE void multiply_add(Sums<Rows, Vectors>& sum, const float* a, int a_row, int a_depth, const float* b,
                          int b_depth, int depth) {
-#pragma GCC unroll 4
+#pragma GCC unroll 2
     for (int k = 0; k < depth; k++) {
         Vec columns[Vectors];
         for (int v = 0; v < Vectors; v++) columns[v] = load(b + k * b_depth + v * kLanes);
@@ -79,7 +79,7 @@ INLINE void store_sums(const Sums<Rows, Vectors>& sum, float* to, int row_size) 
 // out[rows, Width] = start + a[rows, depth] b[depth, Width]; start [Width] is added to every row, or none; b and out
 // have rows of Width.
 template <int Width>
-INLINE void product(float* out, const float* start, const float* a, int a_row, const float* b, int depth, int rows) {
+ONCE void product(float* out, const float* start, const float* a, int a_row, const float* b, int depth, int rows) {
     for_sums<Width>(rows, [&](auto& sum, int row, auto tile, int column, auto vectors) {
         if (start)
             load_sums<tile, vectors>(sum, start + column, 0);
@@ -95,7 +95,7 @@ INLINE void product(float* out, const float* start, const float* a, int a_row, c
 
 // out[Inputs, Width] += a[nodes, Inputs]^T b[nodes, Width], the gradient of a weight matrix.
 template <int Inputs, int Width>
-INLINE void add_outer_products(float* out, const float* a, int a_node, const float* b, int b_node, int nodes) {
+ONCE void add_outer_products(float* out, const float* a, int a_node, const float* b, int b_node, int nodes) {
     a += (nodes - 1) * a_node;
     b += (nodes - 1) * b_node;
     for_sums<Width>(Inputs, [&](auto& sum, int row, auto tile, int column, auto vectors) {
@@ -108,7 +108,7 @@ INLINE void add_outer_products(float* out, const float* a, int a_node, const flo
 
 // out[Width] += the sum of b[nodes, Width].
 template <int Width>
-INLINE void add_rows(float* out, const float* b, int nodes) {
+ONCE void add_rows(float* out, const float* b, int nodes) {
     for_tiles<Width / kLanes, 8>([&](int vector, auto vectors) {
         Sums<1, vectors> sum;
         load_sums<1, vectors>(sum, out + vector * kLanes, 0);
@@ -120,7 +120,7 @@ INLINE void add_rows(float* out, const float* b, int nodes) {
 
 // out[token of node, Width] += the row of the node: an outer product with one-hot vectors.
 template <int Width>
-INLINE void add_to_token_rows(float* out, const uint8_t* tokens, const float* b, int b_node, int nodes) {
+ONCE void add_to_token_rows(float* out, const uint8_t* tokens, const float* b, int b_node, int nodes) {
     for (int node = nodes - 1; node >= 0; node--) {
         float* to = out + tokens[node] * Width;
         for (int v = 0; v < Width; v += kLanes) store(to + v, load(to + v) + load(b + node * b_node + v));
