@@ -71,8 +71,31 @@ def test_what_the_two_rules_say_of_odd_strings():
     after_end = encode_word("abcd")
     after_end[10] = 0  # what follows the first END does not matter
     assert is_member(language, after_end[None])[0]
-    unfinished = np.array([[BEGIN] + [0] * 10 + [1] * 10 + [2] * 10 + [3] * 10 + [BEGIN]], dtype=np.uint8)
-    assert (is_member(language, unfinished)[0], counts_match(language, unfinished)[0]) == (False, True)
+
+
+@given(languages, st.lists(st.integers(0, 5), min_size=41, max_size=41), st.data())
+def test_the_published_rule_counts_the_letters_of_finished_strings(language, tokens, data):
+    """Against the definition, and with right counts more often than chance gives them."""
+    if data.draw(st.booleans()):
+        word = data.draw(st.permutations(language.word(data.draw(st.integers(language.smallest_n, 9)))))
+        extra = [BEGIN] * data.draw(st.integers(0, 3))
+        end = [END] * data.draw(st.integers(0, 1))
+        tokens = ["abcd".index(letter) for letter in word]
+        tokens = (data.draw(st.permutations(tokens + extra)) + end + [BEGIN] * 41)[:41]
+    a, *others = (tokens[: tokens.index(END)].count(letter) if END in tokens else -1 for letter in range(4))
+    accepted = END in tokens and tuple(other - a for other in others) == language.offsets
+    assert counts_match(language, np.array([[BEGIN, *tokens]], dtype=np.uint8))[0] == accepted
+
+
+@pytest.mark.parametrize("language", [task for task in LANGUAGES if sum(task.offsets) >= 5], ids=str)
+def test_no_rule_accepts_a_word_that_leaves_no_room_for_its_end(language):
+    word = encode_word(language.word(9))[None]
+    assert END not in word
+    assert not is_member(language, word)[0]
+    assert not counts_match(language, word)[0]
+    shorter = encode_word(language.word(8))[None]
+    assert is_member(language, shorter)[0]
+    assert counts_match(language, shorter)[0]
 
 
 def test_sequences_are_as_the_paper_says():

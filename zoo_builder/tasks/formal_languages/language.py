@@ -112,10 +112,10 @@ def is_member(language: FormalLanguage, strings: Bytes) -> NDArray[np.bool_]:
 def counts_match(language: FormalLanguage, strings: Bytes) -> NDArray[np.bool_]:
     """The published rule for sequences uint8 [M, 42]: letters are counted up to the first END, in any order.
 
-    It accepts 'abab' for a^n b^n, a BEGIN in mid-string, and a string without END.
+    It accepts 'abab' for a^n b^n, and a BEGIN in mid-string. It accepts no string without END.
     """
     tokens = strings[:, 1:]
     before_end = np.logical_and.accumulate(tokens != END, axis=1)
     a, b, c, d = (((tokens == letter) & before_end).sum(axis=1) for letter in range(4))
     m_b, m_c, m_d = language.offsets
-    return (b == a + m_b) & (c == a + m_c) & (d == a + m_d)
+    return (b == a + m_b) & (c == a + m_c) & (d == a + m_d) & ~before_end[:, -1]
