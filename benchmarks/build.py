@@ -42,7 +42,7 @@ class TimedKernel:
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
-        self.name = kernel.name
+        self.name, self.arithmetic = kernel.name, kernel.arithmetic
         self.seconds = {"training": 0.0, "scoring": 0.0}
 
     def train_steps(

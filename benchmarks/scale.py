@@ -38,6 +38,7 @@ from rnnzoo.zoo_builder.pipeline.shard.record import RECORD_SUFFIX
 from rnnzoo.zoo_builder.pipeline.shard.store import store_shard
 from rnnzoo.zoo_builder.rollouts import Evaluation
 from rnnzoo.zoo_builder.storage import schema
+from rnnzoo.zoo_builder.training.kernels import TorchKernel
 from rnnzoo.zoo_builder.zoos import ZooConfig, resolve_config
 
 PARTS = 4
@@ -151,7 +152,7 @@ def store_untrained(plan: ZooPlan, folder: Path, shard: ShardPlan) -> None:
     for step in plan.config.checkpoints:
         kept[step] = torch.from_numpy(rng.standard_normal((count, plan.spec.num_parameters), np.float32))
         evaluations[step] = _random_scores(plan, rng, count)
-    store_shard(plan, folder, shard, "none", kept, evaluations, slice(0, count))
+    store_shard(plan, folder, shard, TorchKernel(), kept, evaluations, slice(0, count))
 
 
 def _random_scores(plan: ZooPlan, rng: np.random.Generator, count: int) -> Evaluation:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import RNNModule
 from rnnzoo.zoo_builder.storage import schema
+from rnnzoo.zoo_builder.storage.digest import UNRECORDED
 from rnnzoo.zoo_builder.storage.files import file_in
 from rnnzoo.zoo_builder.storage.manifest import Manifest, read_manifest, read_metadata
 from rnnzoo.zoo_builder.storage.shards import Shard, read_shard
@@ -54,6 +55,7 @@ def summarize(folder: Path) -> str:
         f"format version {manifest.format_version}",
         f"  {spec.num_layers}-layer {spec.cell} with {spec.hidden_size} units, {spec.input_size} inputs, "
         f"{spec.output_size} outputs, {spec.num_parameters} parameters",
+        f"  {_arithmetic(manifest)}",
         "  built with " + ", ".join(_flat_items(manifest.built_with)),
         f"  diverged runs: {pc.count_distinct(diverged['run_id']).as_py()}",
         "",
@@ -70,6 +72,12 @@ def summarize(folder: Path) -> str:
         loss = np.nanmedian(rows["eval_loss"].to_numpy())
         lines.append(f"  {step:>8}{middle:>18.3f}{low:>8.3f}{high:>8.3f}{loss:>11.4f}")
     return "\n".join(lines)
+
+
+def _arithmetic(manifest: Manifest) -> str:
+    if manifest.digest is None:
+        return UNRECORDED
+    return f"arithmetic {manifest.arithmetic}, digest {manifest.digest}"
 
 
 def _flat_items(values: dict[str, Any]) -> list[str]:

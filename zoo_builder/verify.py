@@ -11,14 +11,24 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
+from numpy.typing import NDArray
 
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ZooPlan
-from rnnzoo.zoo_builder.rnn import flatten_weights
+from rnnzoo.zoo_builder.rnn import RNNSpec, flatten_weights
 from rnnzoo.zoo_builder.rollouts import evaluate, rollout_losses
 from rnnzoo.zoo_builder.splits import SPLITS
 from rnnzoo.zoo_builder.storage import schema
 from rnnzoo.zoo_builder.storage.contents import check_rollouts, check_weights
+from rnnzoo.zoo_builder.storage.digest import (
+    UNRECORDED,
+    ZooDigest,
+    checkpoint_hashes,
+    config_digest,
+    contents_share,
+    join_contents,
+    one_nan,
+)
 from rnnzoo.zoo_builder.storage.files import file_in
 from rnnzoo.zoo_builder.storage.manifest import Manifest, join_metadata, read_manifest, read_split, read_splits
 from rnnzoo.zoo_builder.storage.shards import Shard, file_sha256, read_shard, row_sha256, specs_of
@@ -99,6 +109,7 @@ def verify_zoo(folder: Path, kernel: Kernel, items_folder: Path | None = None, s
         and passed("weights", lambda: _check_rows(reader, everything))
         and passed("rollout losses", lambda: _check_rollout_losses(reader, everything, kernel, sample))
         and passed("metrics", lambda: _check_metrics(reader, everything, kernel, items_folder, sample))
+        and passed("digest", lambda: _check_digest(reader))
     )
     return checks
 
@@ -192,8 +203,7 @@ def _check_rows(reader: _Reader, everything: pa.Table) -> str:
     spec = reader.manifest.rnn_spec()
     for name, rows in _rows_by_shard(reader):
         shard = reader.weights[name]
-        tensors = {key: torch.from_numpy(np.array(tensor)) for key, tensor in shard.tensors.items()}
-        flat = flatten_weights(spec, tensors).numpy()
+        flat = _flat_weights(spec, shard)
         if rows["row"].to_pylist() != list(range(len(flat))):
             raise RnnzooError(f"{shard.path}: the metadata do not count its rows from 0 to {len(flat) - 1}")
         for row, expected in enumerate(rows["sha256"].to_pylist()):
@@ -203,6 +213,35 @@ def _check_rows(reader: _Reader, everything: pa.Table) -> str:
             raise RnnzooError(f"{shard.path}: the column diverged is not what the weights say")
     diverged = pc.sum(everything["diverged"]).as_py()
     return f"{len(everything)} rows with their sha256, {diverged} not finite"
+
+
+def _check_digest(reader: _Reader) -> str:
+    """The digest of the zoo is that of its files."""
+    manifest = reader.manifest
+    if manifest.digest is None or manifest.arithmetic is None:
+        return UNRECORDED
+    found = ZooDigest(manifest.arithmetic, config_digest(manifest.config), _contents(reader))
+    if str(found) != manifest.digest:
+        raise RnnzooError(
+            f"{reader.folder / schema.MANIFEST}: digest: found {manifest.digest}, its files have {found}"
+        )
+    return f"{found}, of the arithmetic {found.arithmetic}"
+
+
+def _contents(reader: _Reader) -> str:
+    """The digits of the contents, from the files."""
+    spec, shares = reader.manifest.rnn_spec(), []
+    for name, rows in _rows_by_shard(reader):
+        flat = one_nan(_flat_weights(spec, reader.weights[name]))
+        hashes = checkpoint_hashes(rows, [row_sha256(row) for row in flat], reader.rollouts[name].tensors)
+        shares.append(contents_share(hashes))
+    return join_contents(shares)
+
+
+def _flat_weights(spec: RNNSpec, shard: Shard) -> NDArray[np.float32]:
+    """The weights of all models of a shard, [N, P]."""
+    tensors = {name: torch.from_numpy(np.array(tensor)) for name, tensor in shard.tensors.items()}
+    return flatten_weights(spec, tensors).numpy()
 
 
 def _check_rollout_losses(reader: _Reader, everything: pa.Table, kernel: Kernel, sample: int) -> str:

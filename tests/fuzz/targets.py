@@ -242,7 +242,7 @@ def _load_states(folder: Path) -> None:
     """A state that is not usable is none: the shard begins anew."""
     plan = ZooPlan(tiny_config(), tiny_config().make_family())
     for shard in plan.shards:
-        training = load_state(plan, folder, shard)
+        training = load_state(plan, folder, shard, "torch-cpu")
         assert training.state is None or training.state.weights.shape[0] == len(shard.runs)
 
 

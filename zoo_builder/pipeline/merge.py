@@ -6,12 +6,14 @@ may be stopped at any moment and begun again, and what is missing or broken cost
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.pipeline.folder.arithmetic import describe_arithmetics
 from rnnzoo.zoo_builder.pipeline.folder.finish import finish_folder
 from rnnzoo.zoo_builder.pipeline.folder.opening import (
     check_same_config,
@@ -22,7 +24,7 @@ from rnnzoo.zoo_builder.pipeline.folder.opening import (
 )
 from rnnzoo.zoo_builder.pipeline.folder.unbuilt import find_unbuilt
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ShardPlan, ZooPlan
-from rnnzoo.zoo_builder.pipeline.shard.record import check_shard, record_path, shard_files
+from rnnzoo.zoo_builder.pipeline.shard.record import check_shard, read_record, record_path, shard_files
 from rnnzoo.zoo_builder.storage.manifest import Manifest
 from rnnzoo.zoo_builder.storage.writing import replacing, sync_folder, temporary_for
 from rnnzoo.zoo_builder.zoos import ZooConfig
@@ -63,12 +65,13 @@ def merge_parts(plan: ZooPlan, folders: Sequence[Path], out: Path, placed: Calla
         The manifest of the finished zoo.
 
     Raises:
-        RnnzooError: Shards are missing or broken in all folders. The error comes at the end and names them; the
-            others are in `out` then.
+        RnnzooError: The parts were computed in several arithmetics. Or shards are missing or broken in all
+            folders: that error comes at the end and names them; the others are in `out` then.
     """
     finished = open_folder(plan.config, out)
     problems: dict[str, list[str]] = {}
     if finished is None:
+        _check_arithmetics(plan, [*folders, out])
         unplaced = {shard.name for shard in find_unbuilt(out, plan.shards)}
         for shard in plan.shards:
             if shard.name in unplaced:
@@ -80,6 +83,22 @@ def merge_parts(plan: ZooPlan, folders: Sequence[Path], out: Path, placed: Calla
     if finished is None:
         raise RnnzooError(_describe(problems, out))
     return finished
+
+
+def _check_arithmetics(plan: ZooPlan, folders: Sequence[Path]) -> None:
+    """Raise RnnzooError where the records in these folders are not of one arithmetic."""
+    found: dict[str, list[str]] = {}
+    for folder in folders:
+        for shard in plan.shards:
+            with contextlib.suppress(RnnzooError):  # none, or a broken one: that is told later
+                places = found.setdefault(read_record(folder, shard).arithmetic, [])
+                if str(folder) not in places[-1:]:
+                    places.append(str(folder))
+    if len(found) > 1:
+        raise RnnzooError(
+            f"found parts of several arithmetics, expected one: {describe_arithmetics(found)}. Build those of "
+            "one of them again, in other folders, with the kernel of the rest"
+        )
 
 
 def _fetch(shard: ShardPlan, folders: Sequence[Path], out: Path) -> list[str]:

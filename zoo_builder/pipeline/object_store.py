@@ -17,6 +17,7 @@ from typing import Any
 import fsspec
 
 from rnnzoo.zoo_builder.errors import ParameterError
+from rnnzoo.zoo_builder.pipeline.folder.arithmetic import arithmetic_path, check_arithmetic, encode_arithmetic
 from rnnzoo.zoo_builder.pipeline.folder.opening import check_same_config, parse_config, plan_path
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ShardPlan
 from rnnzoo.zoo_builder.pipeline.shard.record import RECORD_SUFFIX, record_path, shard_files
@@ -59,6 +60,15 @@ class ObjectStore:
         with self._errors():
             content = self._read(_PLAN)
             return None if content is None else parse_config(content, _PLAN)
+
+    def claim_arithmetic(self, arithmetic: str) -> None:
+        """Leave the name of an arithmetic in a store that has none. Raises RnnzooError where it has another."""
+        with self._errors():
+            if self._read(_ARITHMETIC) is None:
+                self._write(_ARITHMETIC, encode_arithmetic(arithmetic))
+            content = self._read(_ARITHMETIC)
+        if content is not None:
+            check_arithmetic(content, arithmetic, f"store: {self.url}: {_ARITHMETIC}")
 
     def shards(self) -> set[str]:
         """The names of the shards that are here, in a store that is prepared."""
@@ -132,6 +142,7 @@ class ObjectStore:
 
 _NOWHERE = Path()
 _PLAN = plan_path(_NOWHERE).as_posix()
+_ARITHMETIC = arithmetic_path(_NOWHERE).as_posix()
 
 
 def _record(shard: ShardPlan) -> str:

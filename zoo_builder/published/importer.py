@@ -31,6 +31,14 @@ from rnnzoo.zoo_builder.rnn import rnn_forward, unflatten_weights
 from rnnzoo.zoo_builder.rollouts import rollout_losses
 from rnnzoo.zoo_builder.splits import RULE, SPLITS, Splits, assign_splits, count_tasks
 from rnnzoo.zoo_builder.storage import schema
+from rnnzoo.zoo_builder.storage.digest import (
+    ZooDigest,
+    checkpoint_hashes,
+    config_digest,
+    contents_share,
+    join_contents,
+    one_nan,
+)
 from rnnzoo.zoo_builder.storage.manifest import FileEntry, Manifest, SplitEntry, write_json, write_manifest
 from rnnzoo.zoo_builder.storage.shards import file_sha256, row_sha256, write_file, write_shard
 from rnnzoo.zoo_builder.tasks.family import Task
@@ -101,6 +109,7 @@ class _Import:
         self.tasks = {run: _task(arrays, rows) for run, rows in self.rows.items()}
         self.splits: Splits = assign_splits(self.family, list(self.tasks.values()), SPLIT_SEED)
         self.largest_difference = 0.0
+        self.shares: list[str] = []
         self.config = self._config()
 
     def write(self) -> Imported:
@@ -164,6 +173,8 @@ class _Import:
             spec=spec.to_dict(),
             layout=[{"name": p.name, "shape": p.shape, "offset": p.offset} for p in spec.parameters],
             encoding=self.family.encoding.to_dict(),
+            arithmetic=IMPORTED,
+            digest=str(ZooDigest(IMPORTED, config_digest(self.config), join_contents(self.shares))),
             built_with={"imported by rnnzoo": rnnzoo.__version__, **libraries},
             splits=entries,
             files={name: files[name] for name in sorted(files)},
@@ -173,7 +184,7 @@ class _Import:
         """Write the weights and rollouts of some runs, sorted by (step, run); returns their metadata."""
         arrays, spec = self.arrays, self.arrays.spec
         where = np.stack([self.rows[run] for run in runs], axis=1).reshape(-1)
-        flat = np.array(arrays.parameters[where], dtype=np.float32)
+        flat = one_nan(np.array(arrays.parameters[where], dtype=np.float32))
         inputs = self._inputs(where)
         self._check_outputs(where, flat, inputs)
         header = {"format_version": schema.FORMAT_VERSION, "zoo": self.zoo, "shard": name, "spec": spec.to_dict()}
@@ -209,7 +220,10 @@ class _Import:
                 }
             )
         self.progress(len(rows))
-        return pa.Table.from_pylist(rows, schema=metadata_columns(self.config))
+        table = pa.Table.from_pylist(rows, schema=metadata_columns(self.config))
+        hashes = checkpoint_hashes(table, table["sha256"].to_pylist(), {"inputs": inputs})
+        self.shares.append(contents_share(hashes))
+        return table
 
     def _known(self, row: int) -> dict[str, Any]:
         """What the arrays say of a row besides weights and rollouts."""

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import RNNSpec
+from rnnzoo.zoo_builder.storage.digest import ZooDigest
 from rnnzoo.zoo_builder.storage.files import file_in, fit, parse_json, read_bytes, read_json
 from rnnzoo.zoo_builder.storage.parquet import read_table
 from rnnzoo.zoo_builder.storage.schema import (
@@ -76,6 +77,8 @@ class Manifest(_Strict):
         spec: The fields of its `RNNSpec`.
         layout: One entry for each parameter (name, shape, offset in the flat row).
         encoding: How item bytes become inputs (see `rnnzoo.zoo_builder.tasks.encodings`).
+        arithmetic: Name of the arithmetic that its values were computed in; None where that is not recorded.
+        digest: The text of its `ZooDigest`; None where there is no arithmetic.
         built_with: Kernels and library versions.
         splits: Counts and shards of every split.
         files: Size in bytes and sha256 of every file.
@@ -88,6 +91,8 @@ class Manifest(_Strict):
     spec: dict[str, Any]
     layout: list[dict[str, Any]]
     encoding: dict[str, Any]
+    arithmetic: str | None = None
+    digest: str | None = None
     built_with: dict[str, str | list[str]]
     splits: dict[Annotated[str, Field(pattern="^[a-z]{1,40}$")], SplitEntry]
     files: dict[str, FileEntry]
@@ -122,6 +127,13 @@ class Manifest(_Strict):
             if entry.shards != [shard_name(split, index, count) for index in range(count)]:
                 raise ValueError(f"the shards of {split!r} are not {count} that are numbered from 0")
         return splits
+
+    @model_validator(mode="after")
+    def _digest_of_the_arithmetic(self) -> Manifest:
+        found = None if self.digest is None else ZooDigest.parse(self.digest).arithmetic
+        if found != self.arithmetic:
+            raise ValueError(f"the arithmetic is {self.arithmetic!r:.80}, the digest {self.digest!r:.80}")
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> Manifest:

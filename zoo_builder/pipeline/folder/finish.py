@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import rnnzoo
+from rnnzoo.zoo_builder.pipeline.folder.arithmetic import the_arithmetic
 from rnnzoo.zoo_builder.pipeline.folder.metadata import MetadataJoiner
 from rnnzoo.zoo_builder.pipeline.folder.opening import finished_zoo
 from rnnzoo.zoo_builder.pipeline.locks import FINISH, locked
@@ -15,6 +16,7 @@ from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ZooPlan
 from rnnzoo.zoo_builder.pipeline.shard.record import file_entry, record_path
 from rnnzoo.zoo_builder.splits import RULE, SPLITS, count_tasks
 from rnnzoo.zoo_builder.storage import schema
+from rnnzoo.zoo_builder.storage.digest import ZooDigest, config_digest, join_contents
 from rnnzoo.zoo_builder.storage.manifest import Manifest, SplitEntry, write_json, write_manifest
 from rnnzoo.zoo_builder.storage.writing import TEMPORARY_FILES
 
@@ -40,7 +42,8 @@ def finish_folder(plan: ZooPlan, folder: Path) -> Manifest | None:
 def write_zoo(plan: ZooPlan, folder: Path) -> Manifest:
     """Write what a zoo has beside its shards: metadata, splits and, last of all, the manifest.
 
-    All shards must be built. Raises RnnzooError, naming the file, where one of them was damaged.
+    All shards must be built. Raises RnnzooError, naming the file, where one of them was damaged, and naming the
+    shards, where they were computed in several arithmetics.
     """
     joiner = MetadataJoiner(plan, folder)
     entries: dict[str, SplitEntry] = {}
@@ -55,6 +58,9 @@ def write_zoo(plan: ZooPlan, folder: Path) -> Manifest:
             checkpoints=runs * len(plan.config.checkpoints),
             shards=[shard.name for shard in shards],
         )
+    arithmetic = the_arithmetic(joiner.arithmetics, folder)
+    config = plan.config.to_dict()
+    digest = ZooDigest(arithmetic, config_digest(config), join_contents(joiner.shares))
     splits = {"seed": plan.config.seed, "rule": RULE}
     splits |= {"split": plan.splits.split, "paper_split": plan.splits.paper_split}
     write_json(folder / schema.SPLITS_FILE, splits)
@@ -63,10 +69,12 @@ def write_zoo(plan: ZooPlan, folder: Path) -> Manifest:
         format="rnnzoo",
         format_version=schema.FORMAT_VERSION,
         zoo=plan.config.zoo,
-        config=plan.config.to_dict(),
+        config=config,
         spec=plan.spec.to_dict(),
         layout=[{"name": p.name, "shape": p.shape, "offset": p.offset} for p in plan.spec.parameters],
         encoding=plan.family.encoding.to_dict(),
+        arithmetic=arithmetic,
+        digest=str(digest),
         built_with=_built_with(joiner.kernels),
         splits=entries,
         files={name: files[name] for name in sorted(files)},

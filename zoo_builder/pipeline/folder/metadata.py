@@ -39,6 +39,8 @@ class MetadataJoiner:
     Attributes:
         files: The zoo's files that are known by now: those of the shards joined so far, and the metadata.
         kernels: Those that trained the shards joined so far.
+        arithmetics: Those in which the shards joined so far were computed, each with its shards' names.
+        shares: The shares that these shards have in the digest of the zoo's contents.
     """
 
     def __init__(self, plan: ZooPlan, folder: Path) -> None:
@@ -47,6 +49,8 @@ class MetadataJoiner:
         self._read, self._told_at = 0, time.monotonic()
         self.files: dict[str, FileEntry] = {}
         self.kernels: set[str] = set()
+        self.arithmetics: dict[str, list[str]] = {}
+        self.shares: list[str] = []
 
     def write_split(self, split: str, shards: Sequence[ShardPlan]) -> None:
         """Write the metadata of a split: the rows of its shards, in order.
@@ -78,6 +82,8 @@ class MetadataJoiner:
                 f"expected {expected} rows of the {len(self._columns)} columns of {self._plan.config.zoo}"
             )
         self.kernels.add(record.kernel)
+        self.arithmetics.setdefault(record.arithmetic, []).append(shard.name)
+        self.shares.append(record.contents)
         self.files |= {file: entry for file, entry in record.files.items() if file != name}
         self._tell()
         return table

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from rnnzoo.zoo_builder.pipeline.folder.arithmetic import claim_arithmetic
 from rnnzoo.zoo_builder.pipeline.folder.unbuilt import is_built
 from rnnzoo.zoo_builder.pipeline.locks import Lock, try_lock
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ShardPlan, ZooPlan
@@ -40,13 +41,15 @@ class InProcess:
 
     def __call__(self, plan: ZooPlan, folder: Path, shards: Sequence[ShardPlan], observer: Observer) -> None:
         """See `Executor`."""
+        if shards:
+            claim_arithmetic(folder, self.kernel.arithmetic)
         steps = run_data(plan.family, []).steps
         at_once = runs_that_fit(self.kernel, plan.spec, steps, plan.config.batch_size) // self.sharing
         unseen, busy = deque(shards), deque[ShardPlan]()
         while unseen:
             share = len(unseen) * plan.config.runs_per_shard // self.groups
             with ExitStack() as locks:
-                group = _take_group(plan, folder, unseen, busy, min(at_once, share), locks)
+                group = _take_group(plan, folder, unseen, busy, min(at_once, share), self.kernel.arithmetic, locks)
                 if group:
                     build_shards(plan, folder, group, self.kernel, observer, self.save_every)
             if not unseen and busy:
@@ -61,9 +64,10 @@ def _take_group(
     unseen: deque[ShardPlan],
     busy: deque[ShardPlan],
     most_runs: int,
+    arithmetic: str,
     locks: ExitStack,
 ) -> list[tuple[ShardPlan, ShardState]]:
-    """Lock shards that stand at the same step, to be trained side by side, and load what is saved of each.
+    """Lock shards that stand at the same step, to be trained side by side in an arithmetic, and load their states.
 
     Takes from `unseen` what it looks at, and leaves in `busy` what others are building. A group has at most
     `most_runs` runs, or one shard.
@@ -77,7 +81,7 @@ def _take_group(
             if lock is None:
                 busy.append(shard)
             else:
-                state = load_state(plan, folder, shard)
+                state = load_state(plan, folder, shard, arithmetic)
                 if group and state.step != group[0][1].step:
                     lock.release()
                     break

@@ -111,6 +111,7 @@ def _executor(job: ClusterJob) -> InProcess:
 def _build_for_store(store: ObjectStore, job: ClusterJob, plan: _PlanOfShard, reporter: TaskReporter) -> None:
     """Build in a folder of this node's own; what is finished or saved there is uploaded."""
     store.check_plan(job.config)
+    store.claim_arithmetic(_kernel(job).arithmetic)
     with tempfile.TemporaryDirectory(prefix="rnnzoo-") as name:
         folder, shard = Path(name), plan.shard_job.shard
         plan_path(folder).parent.mkdir()

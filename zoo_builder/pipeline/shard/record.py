@@ -11,12 +11,14 @@ import hashlib
 import json
 import logging
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ShardPlan
 from rnnzoo.zoo_builder.storage import schema
+from rnnzoo.zoo_builder.storage.digest import ARITHMETIC, SHARE
 from rnnzoo.zoo_builder.storage.files import file_in, fit, parse_json, read_bytes
 from rnnzoo.zoo_builder.storage.manifest import FileEntry
 from rnnzoo.zoo_builder.storage.shards import file_sha256, write_file
@@ -27,11 +29,20 @@ RECORD_SUFFIX = ".record.json"
 
 
 class ShardRecord(BaseModel):
-    """Which kernel trained a shard, and size and hash of each of its files, by their names in the zoo's folder."""
+    """What is kept of a finished shard.
+
+    Attributes:
+        kernel: Name of the kernel that trained it.
+        arithmetic: Name of the arithmetic that this kernel computes in.
+        contents: The shard's share of the digest of the zoo's contents: see `rnnzoo.zoo_builder.storage.digest`.
+        files: Size and hash of each of its files, by their names in the zoo's folder.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     kernel: str
+    arithmetic: Annotated[str, Field(pattern=f"^{ARITHMETIC}$")]
+    contents: Annotated[str, Field(pattern=f"^{SHARE}$")]
     files: dict[str, FileEntry]
 
     def to_bytes(self) -> bytes:
@@ -55,10 +66,11 @@ def shard_files(shard: ShardPlan) -> list[str]:
     return [schema.weights_file(shard.name), schema.rollouts_file(shard.name), rows_file(shard)]
 
 
-def write_record(folder: Path, shard: ShardPlan, kernel: str) -> None:
-    """Declare a shard complete whose files have all been written. kernel: the name of the one that trained it."""
+def write_record(folder: Path, shard: ShardPlan, kernel: str, arithmetic: str, contents: str) -> None:
+    """Declare a shard complete whose files have all been written. See `ShardRecord`."""
     files = {name: file_entry(folder / name) for name in shard_files(shard)}
-    write_file(record_path(folder, shard), ShardRecord(kernel=kernel, files=files).to_bytes())
+    record = ShardRecord(kernel=kernel, arithmetic=arithmetic, contents=contents, files=files)
+    write_file(record_path(folder, shard), record.to_bytes())
 
 
 def read_record(folder: Path, shard: ShardPlan) -> ShardRecord:

@@ -47,8 +47,8 @@ def state_path(folder: Path, shard: ShardPlan) -> Path:
     return folder / BUILD_FOLDER / f"{shard.name}.state.safetensors"
 
 
-def save_states(folder: Path, shards: Sequence[ShardPlan], training: ShardState) -> None:
-    """Save the state of shards that are trained side by side, a file each."""
+def save_states(folder: Path, shards: Sequence[ShardPlan], training: ShardState, arithmetic: str) -> None:
+    """Save the state of shards that are trained side by side, in an arithmetic of this name, a file each."""
     state = training.state
     assert state is not None, "nothing has been trained yet"
     first = 0
@@ -62,34 +62,39 @@ def save_states(folder: Path, shards: Sequence[ShardPlan], training: ShardState)
         }
         if training.kept:
             tensors["kept"] = np.stack([weights[rows].numpy() for weights in training.kept.values()])
-        header = {"step": state.step, "kept_steps": list(training.kept), "sha256": _digest(tensors)}
+        header = {"step": state.step, "kept_steps": list(training.kept)}
+        header |= {"arithmetic": arithmetic, "sha256": _digest(tensors)}
         write_shard(state_path(folder, shard), tensors, header)
 
 
-def load_state(plan: ZooPlan, folder: Path, shard: ShardPlan) -> ShardState:
-    """What is saved of a shard; the start of it when nothing (usable) is."""
+def load_state(plan: ZooPlan, folder: Path, shard: ShardPlan, arithmetic: str) -> ShardState:
+    """What is saved of a shard; the start of it when nothing (usable in this arithmetic) is."""
     path = state_path(folder, shard)
     if not path.exists():
         return ShardState()
     try:
-        return _checked(plan, shard, read_shard(file_in(folder, str(path.relative_to(folder)))))
+        return _checked(plan, shard, read_shard(file_in(folder, str(path.relative_to(folder)))), arithmetic)
     except RnnzooError as error:
         log.warning("%s; training of %s begins anew", error, shard.name)
         return ShardState()
 
 
-def _checked(plan: ZooPlan, shard: ShardPlan, file: Shard) -> ShardState:
-    """The state in a file. Raises RnnzooError for one that is not of this shard, or was changed."""
+def _checked(plan: ZooPlan, shard: ShardPlan, file: Shard, arithmetic: str) -> ShardState:
+    """The state in a file. Raises RnnzooError for one that is not of this shard and arithmetic, or was changed."""
     step, kept_steps = file.metadata.get("step"), file.metadata.get("kept_steps")
     reached = [c for c in plan.config.checkpoints if isinstance(step, int) and c <= step]
     if not isinstance(step, int) or kept_steps not in (reached, [c for c in reached if c < step]):
         raise RnnzooError(f"{file.path}: found step {step!r} and the checkpoints {kept_steps!r:.80}")
+    if (found := file.metadata.get("arithmetic")) != arithmetic:
+        raise RnnzooError(f"{file.path}: found a state of the arithmetic {found!r:.80}, expected {arithmetic}")
     shape = (len(shard.runs), plan.spec.num_parameters)
     expected = dict.fromkeys(("weights", "first_moment", "second_moment"), TensorSpec(np.dtype(np.float32), shape))
     if kept_steps:
         expected["kept"] = TensorSpec(np.dtype(np.float32), (len(kept_steps), *shape))
-    if (found := specs_of(file.tensors)) != expected:
-        raise RnnzooError(f"{file.path}: found other tensors than those of {len(shard.runs)} runs: {list(found)}")
+    if specs_of(file.tensors) != expected:
+        raise RnnzooError(
+            f"{file.path}: found other tensors than those of {len(shard.runs)} runs: {list(file.tensors)}"
+        )
     tensors = {name: np.array(tensor) for name, tensor in file.tensors.items()}
     if _digest(tensors) != file.metadata.get("sha256"):
         raise RnnzooError(f"{file.path}: the data do not match their hash")

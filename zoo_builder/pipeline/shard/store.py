@@ -18,15 +18,17 @@ from rnnzoo.zoo_builder.pipeline.shard.saved_state import state_path
 from rnnzoo.zoo_builder.rnn import unflatten_weights
 from rnnzoo.zoo_builder.rollouts import Evaluation, rollout_items
 from rnnzoo.zoo_builder.storage import schema
+from rnnzoo.zoo_builder.storage.digest import checkpoint_hashes, contents_share, one_nan
 from rnnzoo.zoo_builder.storage.shards import row_sha256, write_shard
 from rnnzoo.zoo_builder.storage.writing import replacing
+from rnnzoo.zoo_builder.training.kernels import Kernel
 
 
 def store_shard(
     plan: ZooPlan,
     folder: Path,
     shard: ShardPlan,
-    kernel_name: str,
+    kernel: Kernel,
     kept: Mapping[int, Tensor],
     evaluations: Mapping[int, Evaluation],
     rows: slice,
@@ -34,10 +36,11 @@ def store_shard(
     """Write a shard's weights and rollouts, sorted by step and then as the runs stand in the shard; then
     its rows of metadata, and its record.
 
-    kept, evaluations: step -> weights [N, P] and scores of all runs trained together; `rows` are this shard's.
+    kernel: what computed them. kept, evaluations: step -> weights [N, P] and scores of all runs trained together;
+    `rows` are this shard's.
     """
     steps = sorted(kept)
-    weights = torch.cat([kept[step][rows] for step in steps])
+    weights = torch.from_numpy(one_nan(torch.cat([kept[step][rows] for step in steps]).numpy()))
     named = {name: tensor.numpy() for name, tensor in unflatten_weights(plan.spec, weights).items()}
     header = {
         "format_version": schema.FORMAT_VERSION,
@@ -45,21 +48,20 @@ def store_shard(
         "shard": shard.name,
         "spec": plan.spec.to_dict(),
     }
-    contents = {
-        schema.weights_file(shard.name): named,
-        schema.rollouts_file(shard.name): _rollouts(plan, shard, evaluations, rows),
-    }
+    rollouts = _rollouts(plan, shard, evaluations, rows)
+    contents = {schema.weights_file(shard.name): named, schema.rollouts_file(shard.name): rollouts}
     for name, tensors in contents.items():
         write_shard(folder / name, tensors, header)
 
     scores = {
-        name: np.concatenate([evaluations[step].columns[name][rows] for step in steps])
+        name: one_nan(np.concatenate([evaluations[step].columns[name][rows] for step in steps]))
         for name in evaluations[steps[0]].columns
     }
     table = _metadata_table(plan, shard, steps, weights, scores)
     with replacing(folder / rows_file(shard)) as file:
         pq.write_table(table, file, compression="zstd")
-    write_record(folder, shard, kernel_name)
+    share = contents_share(checkpoint_hashes(table, table["sha256"].to_pylist(), rollouts))
+    write_record(folder, shard, kernel.name, kernel.arithmetic, share)
     state_path(folder, shard).unlink(missing_ok=True)
 
 

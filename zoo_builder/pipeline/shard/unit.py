@@ -51,7 +51,7 @@ def build_shards(
         reports.update(step=state.step)
         stop = observer.stop_requested()
         if stop or time.monotonic() - saved_at > save_every:
-            save_states(folder, shards, training)
+            save_states(folder, shards, training, kernel.arithmetic)
             saved_at = time.monotonic()
         if stop:
             raise Interrupted
@@ -74,7 +74,7 @@ def build_shards(
     for shard in shards:
         rows = slice(first, first + len(shard.runs))
         first = rows.stop
-        store_shard(plan, folder, shard, kernel.name, training.kept, evaluations, rows)
+        store_shard(plan, folder, shard, kernel, training.kept, evaluations, rows)
         finite = training.kept[plan.config.steps][rows].isfinite().all(dim=1)
         reports.update(shard, is_stored=True, diverged=int((~finite).sum()))
 

@@ -44,9 +44,15 @@ class Kernel(Protocol):
     """Trains, scores and samples N models at once. Model i's results do not depend on its neighbours.
 
     Loss is the mean cross-entropy over all T positions of a sequence; logits follow `rnn_forward`.
+
+    Attributes:
+        name: Which kernel it is.
+        arithmetic: Name of the arithmetic that it computes in. `fma-1` gives the same bits everywhere (see
+            docs/arithmetic.md); those of torch change with the machine and the version of torch.
     """
 
     name: str
+    arithmetic: str
 
     def train_steps(
         self, state: TrainState, data: Data, item_ids: Tensor, learning_rates: Tensor, weight_decays: Tensor

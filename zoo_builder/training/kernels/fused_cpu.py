@@ -49,6 +49,7 @@ class FusedCpuKernel:
     """
 
     name = "fused-cpu"
+    arithmetic = "fma-1"
 
     def __init__(self, threads: int | None = None) -> None:
         if threads is not None and threads < 1:

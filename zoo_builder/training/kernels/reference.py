@@ -28,7 +28,7 @@ class TorchKernel:
 
     def __init__(self, device: torch.device | str = "cpu", models_at_once: int | None = None) -> None:
         self.device = torch.device(device)
-        self.name = f"torch-{self.device.type}"
+        self.name = self.arithmetic = f"torch-{self.device.type}"
         self.models_at_once = models_at_once or (CPU_MODELS_AT_ONCE if self.device.type == "cpu" else 1 << 20)
 
     def train_steps(
