@@ -24,6 +24,10 @@ from rnnzoo.zoo_builder.tasks import ZOOS
 from rnnzoo.zoo_builder.tasks.target import COMMON_TARGETS
 
 STEPS = (0, 100, 500, 2000)
+DIGESTS = {
+    "formal_languages": "fma-1-0123abcd-0123456789abcdef",
+    "sequential_mnist": "fma-1-4567cdef-fedcba9876543210",
+}
 VERSIONS = {"rnnzoo": "0.1.0", "torch": "2.9.0"}
 SKILLS = {
     "noninteractive_probing": ("functionalist", "frozen", 0.7),
@@ -58,7 +62,7 @@ def make_rows(zoo: str, runs: int = 12, digest: str = "") -> Rows:
         splits[split] = SplitRows(run=run, task=task, step=step, targets=targets)
     config = {"zoo": zoo, "family": family.name, "preset": "small", "runs": 256, "steps": 2000}
     return Rows(
-        zoo=zoo, zoo_digest=digest or f"{zoo}-digest", zoo_config=config, protocol="strict",
+        zoo=zoo, zoo_digest=digest or DIGESTS[zoo], zoo_config=config, protocol="strict",
         targets=[family.targets[0], COMMON_TARGETS[0]], splits=splits,
     )  # fmt: skip
 

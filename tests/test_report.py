@@ -7,7 +7,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from synthetic_results import SKILLS, make_emulation, make_result, make_rows, write_results
+from synthetic_results import DIGESTS, SKILLS, make_emulation, make_result, make_rows, write_results
 
 from rnnzoo.loaders.benchmark.prediction.scores import score
 from rnnzoo.loaders.benchmark.report import format_table, make_report
@@ -239,30 +239,82 @@ def test_committed_baselines_stand_beside_ones_own(board, tmp_path):
     text = make_report(board.parent.parent, tmp_path / "out", committed=cards)
     assert "layer_statistics" in text
     (read,) = read_results(board.parent.parent)
-    merged = merge_committed(read, cards / LANGUAGES / "results" / "strict")
+    (merged,) = merge_committed(read, cards / LANGUAGES / "results" / "strict")
     assert merged.committed == {("layer_statistics", "frozen"), ("layer_statistics", "emulation")}
     assert sum(result.encoder == "noninteractive_probing" for result in merged.results) == 2 * 2  # ours: two seeds
     assert [board.rows.zoo for board in read_results(cards / LANGUAGES / "results")] == [LANGUAGES]
 
 
-@pytest.mark.parametrize("kind", ["another config", "other checkpoints"])
-def test_baselines_of_another_zoo_are_left_out_with_a_note(board, tmp_path, kind):
-    committed = leaderboard_folder(tmp_path / "cards" / LANGUAGES, "results", "strict")
+def commit(board, cards, **changes):
+    """Put a board beside the card of its zoo, with other values of its rows, and their digest in all files."""
+    committed = leaderboard_folder(cards / LANGUAGES, "results", "strict")
     shutil.copytree(board, committed)
-    rows = json.loads((committed / "rows.json").read_text())
-    if kind == "another config":
-        shutil.rmtree(committed)
-        other = make_rows(LANGUAGES, digest="x")
-        write_rows(committed, other.model_copy(update={"zoo_config": {**other.zoo_config, "runs": 1000}}))
-        expected = "runs: found 1000, expected 256"
-    else:
-        rows["splits"]["ood"]["run"][0] = "run-000099"
-        change(committed / "rows.json", splits=rows["splits"])
-        expected = "other checkpoints"
+    change(committed / "rows.json", **changes)
+    for path in committed.rglob("*.json"):
+        change(path, zoo_digest=changes.get("zoo_digest", DIGESTS[LANGUAGES]))
+    return committed
+
+
+def test_baselines_of_another_config_are_left_out_with_a_note(board, tmp_path):
+    config = read_rows(board).zoo_config | {"runs": 1000}
+    commit(board, tmp_path / "cards", zoo_digest="fma-1-00000000-0000000000000000", zoo_config=config)
     text = make_report(board.parent.parent, tmp_path / "out", committed=tmp_path / "cards")
-    assert "Committed baselines are left out" in text
-    assert expected in text
-    assert expected in (tmp_path / "out" / "report.html").read_text()
+    for shown in (text, (tmp_path / "out" / "report.html").read_text()):
+        assert "Committed baselines are left out" in shown
+        assert "runs: found 1000, expected 256" in shown
+
+
+OTHERS = {
+    "another zoo": ("fma-1-0123abcd-0000000000000000", "digest fma-1-0123abcd-0000000000000000"),
+    "another arithmetic": ("torch-cpu-0123abcd-0123456789abcdef", "digest torch-cpu-0123abcd-0123456789abcdef"),
+    "no digest": ("c7f3a25ea59769af", "arithmetic not recorded (built before fma-1)"),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_baselines_of_another_zoo_of_the_config_have_tables_of_their_own(board, tmp_path, kind):
+    digest, words = OTHERS[kind]
+    committed = commit(board, tmp_path / "cards", zoo_digest=digest)
+    (read,) = read_results(board.parent.parent)
+    ours, theirs = merge_committed(read, committed)
+    assert ours == read
+    assert {result.zoo_digest for result in theirs.results} == {digest}
+    text = make_report(board.parent.parent, tmp_path / "out", "greedy_decode", committed=tmp_path / "cards")
+    title = "formal languages, protocol strict: committed baselines of another zoo of this config"
+    assert title.upper() in text
+    markdown = (tmp_path / "out" / "report.md").read_text()
+    page = (tmp_path / "out" / "report.html").read_text()
+    for shown in (text, markdown, page):
+        assert f"of another zoo of the same config: {words}" in shown
+        assert title in shown.replace(title.upper(), title)
+    first, second = markdown.split(f"## {title}")
+    assert f"zoo's weights: digest {DIGESTS[LANGUAGES]}" in first
+    assert f"zoo's weights: {words}" in second
+    assert markdown.count("### offsets") == 2
+    assert page.count('<table class="leaderboard">') == 2
+
+
+def test_baselines_without_a_digest_join_their_own_zoo(board, tmp_path):
+    """Of results made before there were digests, the truth of all checkpoints says which zoo they are of."""
+    for path in board.rglob("*.json"):
+        change(path, zoo_digest="c7f3a25ea59769af")
+    committed = commit(board, tmp_path / "cards", zoo_digest="c7f3a25ea59769af")
+    (read,) = read_results(board.parent.parent)
+    assert len(merge_committed(read, committed)) == 1
+    rows = read_rows(committed)
+    rows.splits["ood"].targets["accuracy"][3] += 0.01
+    change(committed / "rows.json", splits=rows.model_dump()["splits"])
+    assert len(merge_committed(read, committed)) == 2
+
+
+def test_a_folder_takes_results_of_one_digest_alone(board):
+    rows = read_rows(board)
+    other = rows.model_copy(update={"zoo_digest": "fma-1-0123abcd-0000000000000000"})
+    message = (
+        "of the same config, found digest fma-1-0123abcd-0123456789abcdef, expected digest fma-1-0123abcd-0000"
+    )
+    with pytest.raises(RnnzooError, match=message):
+        write_rows(board, other)
 
 
 def test_the_text_has_every_encoder_sorted_by_unseen_tasks(report):

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
+from rnnzoo.zoo_builder.storage.digest import ZooDigest, config_digest
+from rnnzoo.zoo_builder.storage.manifest import Manifest
 
 Rows = NDArray[np.int64]
 Protocol = Literal["strict", "paper"]
@@ -70,18 +71,17 @@ def partition(loaded: LoadedZoo, protocol: str) -> Partition:
     return parts
 
 
-def zoo_digest(config: Mapping[str, Any]) -> str:
-    """A digest that names the zoo of a config: results of zoos with the same digest may be compared.
-
-    The same config gives the same runs, tasks and splits everywhere, and weights that agree up to the rounding of
-    the machine that built it.
+def zoo_digest(manifest: Manifest) -> str:
+    """What names the zoo of a manifest in results: those of zoos with the same digest are of the same weights.
 
     Args:
-        config: That of the zoo's manifest.
+        manifest: That of the zoo.
 
     Returns:
-        The digest, as text.
+        The text of its digest. Of a zoo that has none, one in the same form that stands for its files.
     """
-    # `source` was called `images` when the first results were stored: so they still count as of the same zoo.
-    named = {"images" if name == "source" else name: value for name, value in config.items()}
-    return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:16]
+    if manifest.digest is not None:
+        return manifest.digest
+    files = {name: entry.sha256 for name, entry in manifest.files.items()}
+    contents = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:16]
+    return str(ZooDigest("unrecorded", config_digest(manifest.config), contents))

@@ -135,7 +135,7 @@ def resolve(request: Request, loaded: LoadedZoo) -> tuple[Setting, list[Target]]
         parameters=sum(p.numel() for p in getattr(encoder, "parameters", list)()),
         embedding_size=width,
         zoo=manifest.zoo,
-        zoo_digest=zoo_digest(manifest.config),
+        zoo_digest=zoo_digest(manifest),
         board=leaderboard_folder(request.out, manifest.zoo, request.protocol),
         versions={
             "rnnzoo": rnnzoo.__version__,

@@ -49,14 +49,14 @@ def make_report(
     """
     boards = read_results(folder)
     if baselines:
-        boards = [_joined(board, committed) for board in boards]
+        boards = [joined for board in boards for joined in _joined(board, committed)]
     tables = [LeaderboardTables.of(board, against) for board in boards]
     write_file(out / "report.md", _markdown(tables).encode())
     write_file(out / "report.html", render_page(tables).encode())
     return _text(tables)
 
 
-def _joined(board: Leaderboard, committed: Path) -> Leaderboard:
+def _joined(board: Leaderboard, committed: Path) -> list[Leaderboard]:
     baselines = committed / board.rows.zoo / "results" / board.rows.protocol
     return merge_committed(board, baselines)
 

@@ -14,7 +14,14 @@ from rnnzoo.loaders.benchmark.report.statistics import Estimate
 from rnnzoo.loaders.benchmark.report.tables import EmulationLine, Line, TargetTable, emulation_lines, target_tables
 from rnnzoo.loaders.benchmark.report.text import ARROWS, NOTE_DATA, Cells, markdown, marked, number, rnns_of
 from rnnzoo.loaders.benchmark.results.baseline import write_baseline
-from rnnzoo.loaders.benchmark.results.files import ROWS, Result, read_rows, write_leakage, write_rows
+from rnnzoo.loaders.benchmark.results.files import (
+    ROWS,
+    Result,
+    describe_digest,
+    read_rows,
+    write_leakage,
+    write_rows,
+)
 from rnnzoo.loaders.benchmark.results.leaderboard import Leaderboard, read_results
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.storage.shards import write_file
@@ -29,7 +36,8 @@ def baselines_markdown(board: Leaderboard) -> str:
     rnns = f" ({rnns_of(config)})" if "cell" in config else ""
     parts = [
         f"Scores of `zoo-bench` on a zoo of {config['runs']} runs of {config['steps']} steps{rnns}, "
-        f"protocol `{board.rows.protocol}`, means over seeds: unseen tasks of `test` / `ood`.",
+        f"protocol `{board.rows.protocol}`, means over seeds: unseen tasks of `test` / `ood`. The zoo that "
+        f"was measured: {describe_digest(board.rows)}.",
         markdown(_cells(tables, emulations), left=2),
     ]
     if any(line.uses_data for table in tables for line in table.lines):
@@ -78,7 +86,11 @@ def commit_results(results: Path, cards: Path = COMMITTED) -> list[Path]:
     for board in read_results(results):
         folder = cards / board.rows.zoo / "results" / board.rows.protocol
         if (folder / ROWS).exists() and read_rows(folder) != board.rows:
-            raise RnnzooError(f"{folder / ROWS}: found other checkpoints or targets than in {results}")
+            found, ours = describe_digest(read_rows(folder)), describe_digest(board.rows)
+            raise RnnzooError(
+                f"{folder / ROWS}: found other checkpoints or targets than in {results}: zoo of {found} there, of "
+                f"{ours} here"
+            )
         written.append(write_rows(folder, board.rows))
         if board.leakage is not None:
             written.append(write_leakage(folder, board.leakage))

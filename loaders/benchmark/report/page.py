@@ -19,7 +19,7 @@ from rnnzoo.loaders.benchmark.report.tables import (
     target_tables,
 )
 from rnnzoo.loaders.benchmark.report.text import ARROWS, NOTE_DATA, leakage_cells, number, rnns_of, with_interval
-from rnnzoo.loaders.benchmark.results.files import Emulation, Result
+from rnnzoo.loaders.benchmark.results.files import Emulation, Result, describe_digest
 from rnnzoo.loaders.benchmark.results.leaderboard import Leaderboard
 
 TEMPLATE = "page.html.jinja"
@@ -35,16 +35,20 @@ class LeaderboardTables:
 
     @staticmethod
     def of(board: Leaderboard, against: str | None) -> LeaderboardTables:
-        return LeaderboardTables(board, target_tables(board, against), emulation_lines(board))
+        is_there = not board.origin or any(result.encoder == against for result in board.results)
+        return LeaderboardTables(
+            board, target_tables(board, against if is_there else None), emulation_lines(board)
+        )
 
     @property
     def title(self) -> str:
         rows = self.board.rows
-        return f"{rows.zoo.replace('_', ' ')}, protocol {rows.protocol}"
+        origin = f": {self.board.origin}" if self.board.origin else ""
+        return f"{rows.zoo.replace('_', ' ')}, protocol {rows.protocol}{origin}"
 
     @property
     def anchor(self) -> str:
-        return f"{self.board.rows.zoo}-{self.board.rows.protocol}"
+        return f"{self.board.rows.zoo}-{self.board.rows.protocol}{'-baselines' if self.board.origin else ''}"
 
     def facts(self) -> list[tuple[str, str]]:
         """The scale of what was measured, for people."""
@@ -60,7 +64,7 @@ class LeaderboardTables:
             )
             facts.append((f"reported on {name}", shown))
         seeds = sorted({result.seed for result in self.board.results})
-        return [*facts, ("seeds", ", ".join(map(str, seeds)) or "–"), ("zoo digest", rows.zoo_digest[:12])]
+        return [*facts, ("seeds", ", ".join(map(str, seeds)) or "–"), ("zoo's weights", describe_digest(rows))]
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,10 @@ from rnnzoo.loaders.benchmark.results.files import (
     Result,
     Rows,
     describe_difference,
+    describe_digest,
     emulation_path,
+    have_same_config,
+    is_same_zoo,
     read_emulation,
     read_leakage,
     read_result,
@@ -26,6 +29,8 @@ from rnnzoo.loaders.benchmark.results.files import (
 )
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.tasks.target import Target
+
+OTHER_ZOO = "committed baselines of another zoo of this config"
 
 
 @dataclass(frozen=True)
@@ -38,8 +43,8 @@ class Leaderboard:
         emulations: All trainings by emulation.
         leakage: What splits by task avoid; None where it was not measured.
         committed: Which (encoder, track or "emulation") are merged baselines.
-        committed_rows: The rows of these baselines. They are the same checkpoints, but accuracies may differ where
-            the zoo was built anew on another machine.
+        committed_rows: The rows of these baselines: the same checkpoints, and perhaps other targets.
+        origin: Where the results come from, in words; empty for those that a report is about.
         notes: Sentences for the reader of the report.
     """
 
@@ -49,6 +54,7 @@ class Leaderboard:
     leakage: Leakage | None = None
     committed: frozenset[tuple[str, str]] = frozenset()
     committed_rows: Rows | None = None
+    origin: str = ""
     notes: tuple[str, ...] = ()
 
     def rows_of(self, file: Result | Emulation) -> Rows:
@@ -86,7 +92,7 @@ def read_results(folder: Path) -> list[Leaderboard]:
     return [_read_leaderboard(board) for board in boards]
 
 
-def merge_committed(board: Leaderboard, committed: Path) -> Leaderboard:
+def merge_committed(board: Leaderboard, committed: Path) -> list[Leaderboard]:
     """A leaderboard joined by the committed results of the same zoo and protocol, if there are any.
 
     Args:
@@ -94,17 +100,28 @@ def merge_committed(board: Leaderboard, committed: Path) -> Leaderboard:
         committed: The folder of the committed results.
 
     Returns:
-        Both together. Where the zoo was built otherwise, the leaderboard alone, with a note that says why.
+        Both together, where they are of the same weights. The one after the other, where they are of two zoos of
+        the same config. The leaderboard alone, with a note that says why, where they are of different configs.
     """
     if not (committed / ROWS).is_file():
-        return board
+        return [board]
     other = _read_leaderboard(committed)
-    if other.rows.zoo_digest != board.rows.zoo_digest or other.rows.protocol != board.rows.protocol:
+    if is_same_zoo(board.rows, other.rows):
+        return [_merged(board, other)]
+    if not have_same_config(board.rows, other.rows) or board.rows.protocol != other.rows.protocol:
         difference = describe_difference(other.rows, board.rows)
-        return replace(board, notes=(*board.notes, f"Committed baselines are left out: of another {difference}."))
-    if _checkpoints(other.rows) != _checkpoints(board.rows):
-        note = "Committed baselines are left out: other checkpoints of this zoo diverged when they were made."
-        return replace(board, notes=(*board.notes, note))
+        note = f"Committed baselines are left out: of another {difference}."
+        return [replace(board, notes=(*board.notes, note))]
+    note = (
+        f"These baselines are of another zoo of the same config: {describe_digest(other.rows)}. Its weights, and "
+        "so its checkpoints' accuracies, are not those of the results above; they share no table."
+    )
+    keys = [*map(key_of, other.results), *map(key_of, other.emulations)]
+    return [board, replace(other, origin=OTHER_ZOO, committed=frozenset(keys), notes=(note,))]
+
+
+def _merged(board: Leaderboard, other: Leaderboard) -> Leaderboard:
+    """A leaderboard with the committed results of its zoo that it does not have itself."""
     own = {*map(key_of, board.results), *map(key_of, board.emulations)}
     results = [result for result in other.results if key_of(result) not in own]
     emulations = [emulation for emulation in other.emulations if key_of(emulation) not in own]
@@ -116,10 +133,6 @@ def merge_committed(board: Leaderboard, committed: Path) -> Leaderboard:
         committed=frozenset([*map(key_of, results), *map(key_of, emulations)]),
         committed_rows=other.rows,
     )
-
-
-def _checkpoints(rows: Rows) -> dict[str, tuple[list[str], list[int]]]:
-    return {split: (entry.run, entry.step) for split, entry in rows.splits.items()}
 
 
 def key_of(file: Result | Emulation) -> tuple[str, str]:
@@ -173,7 +186,7 @@ def _read_results_file(board: Path, path: Path) -> list[Result | Emulation]:
 def _check_zoo(path: Path, digest: str, rows: Rows) -> None:
     if digest != rows.zoo_digest:
         raise RnnzooError(
-            f"{path}: zoo_digest: found {digest[:12]}, expected {rows.zoo_digest[:12]} as in {ROWS}: "
+            f"{path}: zoo_digest: found {digest:.80}, expected {rows.zoo_digest:.80} as in {ROWS}: "
             "results of another zoo or version mixed in"
         )
 

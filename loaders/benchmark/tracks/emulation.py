@@ -59,7 +59,8 @@ def emulated_encoder(loaded: LoadedZoo, setting: Setting, seed: int, quiet: bool
     with TrainingBar(f"emulation, seed {seed}", training.steps, quiet) as bar:
         emulation, curve = train_emulation(loaded, encoder, rows, training, seed, state, bar)
     kept.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.contiguous() for name, tensor in emulation.state_dict().items()}, kept)
+    weights = {name: tensor.contiguous() for name, tensor in emulation.state_dict().items()}
+    save_file(weights, kept, metadata={"zoo_digest": setting.zoo_digest})
     write_emulation(
         setting.board, _emulation_file(loaded, setting, emulation, curve, seed, time.perf_counter() - began)
     )
