@@ -109,7 +109,7 @@ def main() -> None:
         ratio = results["published"]["seconds"]["total"] / results["fused"]["seconds"]["total"]
         test = ks_2samp(results["fused"]["accuracies"], results["published"]["accuracies"])
         print(f"  the fused build is {ratio:.1f} times as fast")
-        print(f"  accuracies at the last step, Kolmogorov-Smirnov: D = {test.statistic:.3f}, p = {test.pvalue:.3f}")
+        print(f"  accuracies at the end, Kolmogorov-Smirnov: D = {test.statistic:.3f}, p = {test.pvalue:.3f}")
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=1) + "\n")
 

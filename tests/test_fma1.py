@@ -88,7 +88,7 @@ MORE_CASES = named(
         for cell in CELLS
         for inputs, outputs in ((6, 6), (16, 10))
         for layers, hidden in ((1, 3), (1, 64), (2, 8), (2, 33), (3, 16))
-    )
+    ),
 )
 over_cases = pytest.mark.parametrize(
     "case",

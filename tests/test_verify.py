@@ -7,17 +7,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from compilers import needs_compiler
 from safetensors.torch import load_file
+from tiny_builds import Watcher, tiny_config
 from torch.func import functional_call, vmap
 
 from rnnzoo.loaders import load_zoo
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.overview import summarize
+from rnnzoo.zoo_builder.pipeline import build_zoo
 from rnnzoo.zoo_builder.rnn import RNNModule
 from rnnzoo.zoo_builder.storage.manifest import read_manifest
 from rnnzoo.zoo_builder.storage.shards import file_sha256
 from rnnzoo.zoo_builder.tasks.encodings import encoding_of
 from rnnzoo.zoo_builder.training.kernels import TorchKernel
+from rnnzoo.zoo_builder.training.kernels.fused_cpu import FusedCpuKernel
 from rnnzoo.zoo_builder.verify import verify_zoo
 
 
@@ -99,6 +103,20 @@ def change_column(zoo, column, change):
 def test_metadata_that_lie_are_found(zoo, column, change, check):
     change_column(zoo, column, change)
     assert failure(zoo).name == check
+
+
+@needs_compiler
+@pytest.mark.parametrize("zoo_name", ["formal_languages", "sequential_digits"])
+def test_of_an_exact_zoo_every_metric_is_found_again(zoo_name, tmp_path):
+    kernel = FusedCpuKernel(1)
+    folder = tmp_path / "zoo"
+    build_zoo(tiny_config(zoo_name), folder, kernel, Watcher())
+    checks = {check.name: check for check in verify_zoo(folder, kernel, sample=10)}
+    metrics = checks["metrics"].found.split("; ")
+    assert all("10 of them bit for bit" in found for found in [checks["rollout losses"].found, *metrics])
+    assert len(metrics) > 4
+    change_column(folder, "accuracy", lambda values: np.nextafter(np.float32(values), np.float32(2)))
+    assert next(check for check in verify_zoo(folder, kernel, sample=10) if not check.passed).name == "metrics"
 
 
 def test_a_zoo_of_an_earlier_version_is_read(zoo):

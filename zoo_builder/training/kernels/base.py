@@ -14,6 +14,9 @@ from rnnzoo.zoo_builder.tasks.data import Data
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 """AdamW (Loshchilov & Hutter 2019) with the defaults of `torch.optim.AdamW`."""
 
+EXACT_ARITHMETIC = "fma-1"
+"""The arithmetic that gives the same bits everywhere: see docs/arithmetic.md."""
+
 
 @dataclass
 class TrainState:

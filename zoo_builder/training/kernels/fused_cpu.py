@@ -19,7 +19,7 @@ from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import RNNSpec
 from rnnzoo.zoo_builder.tasks.data import Data
 from rnnzoo.zoo_builder.tasks.encodings import CompiledForm, Encoding
-from rnnzoo.zoo_builder.training.kernels.base import TrainState
+from rnnzoo.zoo_builder.training.kernels.base import EXACT_ARITHMETIC, TrainState
 
 SOURCE = Path(__file__).with_name("fused.cpp")
 _Pointer = ctypes.c_void_p
@@ -49,7 +49,7 @@ class FusedCpuKernel:
     """
 
     name = "fused-cpu"
-    arithmetic = "fma-1"
+    arithmetic = EXACT_ARITHMETIC
 
     def __init__(self, threads: int | None = None) -> None:
         if threads is not None and threads < 1:
