@@ -24,7 +24,10 @@ from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import RNNSpec
-from rnnzoo.zoo_builder.tasks.formal_languages.family import FormalLanguages
+from rnnzoo.zoo_builder.splits import assign_splits
+from rnnzoo.zoo_builder.tasks.formal_languages.family import LANGUAGES, FormalLanguages
+from rnnzoo.zoo_builder.tasks.sequential_images.family import SequentialImages
+from rnnzoo.zoo_builder.tasks.sequential_images.rotation import Rotation
 from rnnzoo.zoo_builder.tasks.target import Target
 
 SPEC = RNNSpec(6, 8, 6)
@@ -114,6 +117,37 @@ def test_no_task_is_on_two_sides(name, protocol, request):
         assert (loaded.column("paper_split")[parts.readout] == "ood").any()
     else:
         assert set(loaded.column("split")[parts.readout]) == {"train"}
+
+
+class OneCheckpointATask:
+    """What `partition` asks of a `LoadedZoo`."""
+
+    def __init__(self, family, tasks):
+        self.family, self.every = family, tasks
+        self.splits = assign_splits(family, tasks, seed=0)
+
+    def column(self, name):
+        ids = [task.task_id for task in self.every]
+        return np.array(ids if name == "task_id" else [getattr(self.splits, name)[task] for task in ids])
+
+    def tasks(self, rows):
+        return [self.every[row] for row in rows]
+
+
+def test_the_paper_reports_the_half_of_the_ood_tasks_that_its_code_does():
+    """Languages as their three offsets + 3."""
+    tasks = LANGUAGES[::-1]
+    reported = partition(OneCheckpointATask(FormalLanguages, tasks), "paper").reported["ood"]
+    found = sorted("".join(str(m + 3) for m in tasks[row].offsets) for row in reported)
+    assert " ".join(found) == "212 213 232 233 244 313 322 324 332 334 344 432 433 443 445 544"
+    angles = [Rotation(rank / 4) for rank in range(64)]
+    assert sorted(partition(OneCheckpointATask(SequentialImages, angles), "paper").reported["ood"]) == [
+        53,
+        54,
+        57,
+        58,
+        62,
+    ]
 
 
 @pytest.mark.parametrize("name", ["language_zoo", "digits_zoo"])

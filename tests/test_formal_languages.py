@@ -1,6 +1,7 @@
 """The languages: words, exact membership, the published counting rule, and which of them are far out."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -146,10 +147,20 @@ def test_the_published_rule_picks_33_languages_mostly_inside_the_hull():
     inner = [by_id[task] for task, split in splits.paper_split.items() if split != "ood"]
     assert (len(ood), len(inner)) == (33, 183)
     inside = Delaunay(np.array(inner)).find_simplex(np.array(ood)) >= 0
-    # 31 in the published code; 12 languages tie for its last two places, so it hangs on rounding there.
-    assert 30 <= inside.sum() <= 32
+    assert inside.sum() == 32
     distances = [min(np.abs(np.subtract(o, i)).sum() for i in inner) for o in ood]
     assert sum(distance == 1 for distance in distances) == 27
+
+
+def test_the_published_order_is_one_of_growing_entropy():
+    def entropy(language):
+        shifted = [1 + m - min(0, *language.offsets) for m in (0, *language.offsets)]
+        return -sum(m / sum(shifted) * math.log(m / sum(shifted)) for m in shifted)
+
+    ranked = sorted(LANGUAGES, key=FAMILY.paper_rank)
+    assert [FAMILY.paper_rank(language) for language in ranked] == [(rank,) for rank in range(216)]
+    entropies = [entropy(language) for language in ranked]
+    assert all(after > before - 1e-12 for before, after in itertools.pairwise(entropies))
 
 
 def test_all_offsets_are_there():

@@ -1,7 +1,8 @@
 """Which task belongs to which split. Splits go by task: no task's weights are ever in two of them.
 
 `ood` is what the family says lies further out than all the rest; the other tasks are dealt out at random.
-`paper_split` follows the rule of Herrmann et al. (2024), so that their protocol reads the same files.
+`paper_split` is that of the published code (Herrmann et al. 2024), whatever the seed of the zoo, so that their
+protocol reads the same files.
 """
 
 from __future__ import annotations
@@ -11,15 +12,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from rnnzoo.zoo_builder.random_streams import Stream, permutation
 from rnnzoo.zoo_builder.tasks.family import Task, TaskFamily
 
 Family = TaskFamily[Any] | type[TaskFamily[Any]]
 SPLITS = ("train", "validation", "test", "ood")
+PAPER_SEED = 1
+"""Of the published permutation. NumPy keeps the stream of `RandomState` as it is."""
 RULE = (
     "by task: ood = the family's own rule for what lies furthest out (about 15 %); of the others, in a seeded "
-    "order, 10/85 test, 5/85 validation, the rest train. paper_split = by task: the 15 % ranked last by the "
-    "paper's rule are ood; of the others, in a seeded order, 70/85 train, the rest validation."
+    "order, 10/85 test, 5/85 validation, the rest train. paper_split = by task, as the published code: of n tasks "
+    "in the order of the paper's rule, the first int(.7 n) + int(.15 n) are permuted by NumPy's RandomState(1), "
+    "int(.7 n) of them train and the rest validation; the tasks ranked last are ood."
 )
 
 
@@ -46,18 +52,17 @@ def assign_splits(family: Family, tasks: Sequence[Task], seed: int) -> Splits:
     split |= dict.fromkeys(inner[:test], "test")
     split |= dict.fromkeys(inner[test : test + validation], "validation")
     split |= dict.fromkeys(inner[test + validation :], "train")
-    return Splits(split, _paper_split(family, ids, seed))
+    return Splits(split, _paper_split(family, ids))
 
 
-def _paper_split(family: Family, ids: Mapping[Task, str], seed: int) -> dict[str, str]:
+def _paper_split(family: Family, ids: Mapping[Task, str]) -> dict[str, str]:
     ranked = [ids[task] for task in sorted(ids, key=family.paper_rank)]
-    first_ood = int(0.85 * len(ranked))
-    inner = _shuffled(sorted(ranked[:first_ood]), seed)
-    first_validation = int(0.70 * len(ranked))
+    train, validation = int(0.70 * len(ranked)), int(0.15 * len(ranked))
+    order = np.random.RandomState(PAPER_SEED).permutation(train + validation)
     return (
-        dict.fromkeys(inner[:first_validation], "train")
-        | dict.fromkeys(inner[first_validation:], "validation")
-        | dict.fromkeys(ranked[first_ood:], "ood")
+        {ranked[rank]: "train" for rank in order[:train]}
+        | {ranked[rank]: "validation" for rank in order[train:]}
+        | dict.fromkeys(ranked[train + validation :], "ood")
     )
 
 

@@ -57,7 +57,7 @@ _COLUMNS: list[tuple[str, pa.DataType, str]] = [
     ("run_id", pa.string(), "one training from one seed"),
     ("task_id", pa.string(), "what the RNN learned; splits go by it"),
     ("split", pa.string(), "train, validation, test or ood"),
-    ("paper_split", pa.string(), "train, validation or ood by the rule of the 2024 paper"),
+    ("paper_split", pa.string(), "train, validation or ood, as the code of the 2024 paper splits the tasks"),
     ("step", pa.int32(), "updates taken; 0 is the initialisation"),
     ("step_index", pa.int8(), "number of the checkpoint within its run"),
     ("accuracy", pa.float32(), "share of sampled strings, or of answers to evaluation items, that are right"),

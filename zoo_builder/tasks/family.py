@@ -210,7 +210,7 @@ class TaskFamily(ABC, Generic[TaskT]):
 
     @classmethod
     def paper_rank(cls, task: TaskT) -> tuple[Any, ...]:
-        """Sorts tasks for `paper_split`: the 15 % that come last are its out-of-distribution tasks."""
+        """Sorts tasks for `paper_split`: those that come last are out of distribution. No two are equal."""
         return (task.task_id,)
 
     @classmethod

@@ -27,6 +27,7 @@ from rnnzoo.zoo_builder.tasks.formal_languages.language import (
     encode_word,
     is_member,
 )
+from rnnzoo.zoo_builder.tasks.formal_languages.paper_order import PAPER_RANK
 from rnnzoo.zoo_builder.tasks.formal_languages.published import PublishedLanguages
 from rnnzoo.zoo_builder.tasks.target import Target
 
@@ -121,11 +122,9 @@ class FormalLanguages(TaskFamily[FormalLanguage]):
         return [task for task, total in zip(tasks, sums, strict=True) if total >= cut]
 
     @classmethod
-    def paper_rank(cls, task: FormalLanguage) -> tuple[float, tuple[int, int, int]]:
-        """Entropy of the shifted offsets 1 + m - min m over m = (0, m_b, m_c, m_d), as the published code."""
-        shifted = np.array([0, *task.offsets]) + 1 - min(0, *task.offsets)
-        share = shifted / shifted.sum()
-        return round(-float((share * np.log(share)).sum()), 12), task.offsets
+    def paper_rank(cls, task: FormalLanguage) -> tuple[int]:
+        """Its place by the entropy of its offsets."""
+        return (PAPER_RANK[task],)
 
     @classmethod
     def reference_items(
