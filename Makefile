@@ -44,7 +44,7 @@ export OPEN_ZOO
 	mkdir -p $@/rnnzoo
 	ln -s ../../rnnzoo/__init__.py ../../rnnzoo/py.typed ../../zoo_builder ../../loaders ../../dataset_cards $@/rnnzoo
 
-.PHONY: demo lint test test-fast test-slow test-lowest test-cuda clean
+.PHONY: demo lint test test-fast test-slow test-lowest test-cuda test-qemu clean
 
 $(INSTALLED): pyproject.toml setup.py
 	$(PYTHON) -m venv $(VENV)
@@ -80,10 +80,10 @@ lint: $(INSTALLED) .typing
 	$(BIN)/mypy
 
 test-fast: $(INSTALLED)
-	$(BIN)/python -m pytest -m "not slow and not cuda" --numprocesses $(JOBS) --dist loadgroup $(COVERAGE)
+	$(BIN)/python -m pytest -m "not slow and not cuda and not qemu" --numprocesses $(JOBS) --dist loadgroup $(COVERAGE)
 
 test-slow: $(INSTALLED)
-	$(BIN)/python -m pytest -m "slow and not cuda"
+	$(BIN)/python -m pytest -m "slow and not cuda and not qemu"
 
 # In an environment of its own, with the lowest versions that pyproject.toml allows.
 test-lowest:
@@ -91,10 +91,14 @@ test-lowest:
 	$(PYTHON) tests/lowest_versions.py > $(LOWEST)/constraints.txt
 	PIP_CONSTRAINT=$(LOWEST)/constraints.txt $(LOWEST)/bin/python -m pip install -qq \
 		--editable . pytest pytest-timeout hypothesis
-	$(LOWEST)/bin/python -m pytest -m "not slow and not cuda" $(LOWEST_TESTS)
+	$(LOWEST)/bin/python -m pytest -m "not slow and not cuda and not qemu" $(LOWEST_TESTS)
 
 test-cuda: $(INSTALLED)
 	$(BIN)/python -m pytest -m cuda
+
+# Skips what needs a compiler or an emulator that is not installed, and says which.
+test-qemu: $(INSTALLED)
+	$(BIN)/python -m pytest -m qemu -rs
 
 clean:
 	rm -rf $(VENV) $(LOWEST) $(DEMO) .typing build *.egg-info

@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
@@ -30,6 +31,9 @@ FLAGS = (
     "-fPIC",
     "-shared",
     "-pthread",
+    # After what CXX says, and first among ours, because it undoes what stands before it.
+    "-fno-fast-math",
+    "-fno-unsafe-math-optimizations",
     # Allowed because they change no value: nothing reads errno or the floating-point exception flags.
     "-fno-math-errno",
     "-fno-trapping-math",
@@ -49,15 +53,24 @@ def load_library(source: Path, definitions: Mapping[str, str]) -> ctypes.CDLL:
 
     Raises KernelUnavailable where there is no compiler, or where it fails.
     """
-    compiler = find_compiler()
-    flags = [*FLAGS, *machine_flags(), *(f"-D{name}={value}" for name, value in definitions.items())]
-    library = cache_folder() / f"{source.stem}-{_fingerprint(compiler, flags, source)}.so"
+    library = library_file(source, definitions)
     if not _is_whole(library):
-        _compile(compiler, [*flags, f"-I{HEADERS}"], source, library)
+        _compile(find_compiler(), [*_flags(definitions), f"-I{HEADERS}"], source, library)
     try:
-        return ctypes.CDLL(str(library))
+        # What compilers put into a library for -ffast-math changes the floating-point environment of the thread
+        # that loads it: a thread that ends here.
+        with ThreadPoolExecutor(max_workers=1) as loader:
+            return loader.submit(ctypes.CDLL, str(library)).result()
     except OSError as error:
         raise KernelUnavailable(f"{library}: compiled, but does not load: {error}") from error
+
+
+def library_file(source: Path, definitions: Mapping[str, str]) -> Path:
+    """Where the library of a source file with these definitions is kept, once it is compiled.
+
+    Raises KernelUnavailable where there is no compiler.
+    """
+    return cache_folder() / f"{source.stem}-{_fingerprint(find_compiler(), _flags(definitions), source)}.so"
 
 
 def cell_definition(cell: str) -> dict[str, str]:
@@ -97,6 +110,10 @@ def cache_folder() -> Path:
         return Path(chosen).expanduser()
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "rnnzoo"
+
+
+def _flags(definitions: Mapping[str, str]) -> list[str]:
+    return [*FLAGS, *machine_flags(), *(f"-D{name}={value}" for name, value in definitions.items())]
 
 
 def _fingerprint(compiler: tuple[str, ...], flags: list[str], source: Path) -> str:

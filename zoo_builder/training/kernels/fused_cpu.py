@@ -14,12 +14,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from rnnzoo.zoo_builder.compiled.compiler import KernelUnavailable, cell_definition, load_library
+from rnnzoo.zoo_builder.compiled.compiler import (
+    KernelUnavailable,
+    cell_definition,
+    library_file,
+    load_library,
+)
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import RNNSpec
 from rnnzoo.zoo_builder.tasks.data import Data
 from rnnzoo.zoo_builder.tasks.encodings import CompiledForm, Encoding
 from rnnzoo.zoo_builder.training.kernels.base import EXACT_ARITHMETIC, TrainState
+from rnnzoo.zoo_builder.training.kernels.self_test import check_bits, self_test_spec
 
 SOURCE = Path(__file__).with_name("fused.cpp")
 _Pointer = ctypes.c_void_p
@@ -45,7 +51,8 @@ class FusedCpuKernel:
     """Implements `Kernel` on CPU tensors.
 
     threads: how many models to work on at once; None takes every core this process may run on. Results do not
-    depend on it. Raises KernelUnavailable at the first call for a shape that cannot be compiled.
+    depend on it. Raises KernelUnavailable at the first call for a shape that cannot be compiled, or where the
+    compiler fails the self-test of the cell.
     """
 
     name = "fused-cpu"
@@ -56,9 +63,13 @@ class FusedCpuKernel:
             raise RnnzooError(f"threads: found {threads}, expected at least 1")
         self.threads = available_cores() if threads is None else threads
 
+    @staticmethod
+    def _library(spec: RNNSpec, tokens: bool) -> ctypes.CDLL:
+        return _library(spec, tokens)
+
     def prepare(self, spec: RNNSpec, encoding: Encoding) -> None:
         """Compile (or find in the cache) what this shape needs. Raises KernelUnavailable."""
-        _library(spec, _form(encoding).next_token)
+        self._library(spec, _form(encoding).next_token)
 
     def train_steps(
         self, state: TrainState, data: Data, item_ids: Tensor, learning_rates: Tensor, weight_decays: Tensor
@@ -72,7 +83,7 @@ class FusedCpuKernel:
             _check(name, getattr(state, name), torch.float32, (models, spec.num_parameters))
         if sequences == 0:
             raise RnnzooError("item_ids: found batches of 0 items, expected at least 1")
-        library = _library(spec, _form(data.encoding).next_token)
+        library = self._library(spec, _form(data.encoding).next_token)
         losses = torch.empty(models, train_steps)
         status = library.rnnzoo_train(
             _data(spec, data, item_ids),
@@ -88,7 +99,7 @@ class FusedCpuKernel:
         """See `Kernel.score_items`."""
         models, sequences = _check("item_ids", item_ids, torch.int32, (None, None))
         _check("weights", weights, torch.float32, (models, spec.num_parameters))
-        library = _library(spec, _form(data.encoding).next_token)
+        library = self._library(spec, _form(data.encoding).next_token)
         losses = torch.empty(models, sequences)
         correct = torch.empty(models, sequences, dtype=torch.bool)
         status = library.rnnzoo_score(
@@ -110,7 +121,7 @@ class FusedCpuKernel:
             )
         if not 0 <= begin < spec.input_size:
             raise RnnzooError(f"begin: found {begin}, expected one of the {spec.input_size} inputs")
-        library = _library(spec, tokens=True)
+        library = self._library(spec, tokens=True)
         written = torch.empty(models, strings, steps + 1, dtype=torch.uint8)
         status = library.rnnzoo_sample(
             _address(weights),
@@ -131,23 +142,40 @@ def available_cores() -> int:
 
 @cache
 def _library(spec: RNNSpec, tokens: bool) -> ctypes.CDLL:
+    """The library for one shape, of a compiler that passed the self-test of the cell."""
+    definitions_of(spec, tokens)  # first of all, so that a cell without a header is told so at once
+    tested = self_test_spec(spec.cell)
+    check_bits(tested, _UntestedKernel(threads=1), library_file(SOURCE, definitions_of(tested, tokens=False)))
+    return _untested_library(spec, tokens)
+
+
+@cache
+def _untested_library(spec: RNNSpec, tokens: bool) -> ctypes.CDLL:
     """The library for one shape, with the types of its functions declared."""
-    library = load_library(
-        SOURCE,
-        {
-            **cell_definition(spec.cell),
-            "RNNZOO_INPUTS": str(spec.input_size),
-            "RNNZOO_HIDDEN": str(spec.hidden_size),
-            "RNNZOO_OUTPUTS": str(spec.output_size),
-            "RNNZOO_LAYERS": str(spec.num_layers),
-            "RNNZOO_TOKENS": str(tokens).lower(),
-        },
-    )
+    library = load_library(SOURCE, definitions_of(spec, tokens))
     threads = ctypes.c_int
     library.rnnzoo_train.argtypes = [ctypes.POINTER(_Data), *[_Pointer] * 7, *[_Count] * 4, threads]
     library.rnnzoo_score.argtypes = [ctypes.POINTER(_Data), *[_Pointer] * 4, *[_Count] * 2, threads]
     library.rnnzoo_sample.argtypes = [_Pointer, ctypes.c_int, *[_Pointer] * 2, *[_Count] * 3, threads]
     return library
+
+
+class _UntestedKernel(FusedCpuKernel):
+    """What the self-test tests."""
+
+    _library = staticmethod(_untested_library)
+
+
+def definitions_of(spec: RNNSpec, tokens: bool) -> dict[str, str]:
+    """What fused.cpp is compiled with, for RNNs that read tokens or not. Raises KernelUnavailable."""
+    return {
+        **cell_definition(spec.cell),
+        "RNNZOO_INPUTS": str(spec.input_size),
+        "RNNZOO_HIDDEN": str(spec.hidden_size),
+        "RNNZOO_OUTPUTS": str(spec.output_size),
+        "RNNZOO_LAYERS": str(spec.num_layers),
+        "RNNZOO_TOKENS": str(tokens).lower(),
+    }
 
 
 def _form(encoding: Encoding) -> CompiledForm:
