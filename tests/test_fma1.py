@@ -165,6 +165,20 @@ class TestFusedKernel:
             self.assert_same_samples(case, weights)
 
     @of_each_cell
+    def test_a_logit_that_overflows(self, case: Case) -> None:
+        """One logit alone: upwards in model 0, downwards in model 1."""
+        state = case.state()
+        weights, bias = state.spec.parameters[-2:]
+        for n, value in enumerate((3e38, -3e38)):
+            state.weights[n, bias.offset] = value
+            state.weights[n, weights.offset : weights.offset + state.spec.hidden_size] = value
+        kept, ids = state.weights.clone(), case.ids(2, 20)
+        assert_same_training(case, state, ids, torch.full((MODELS, 2), 3e-3), torch.full((MODELS,), 0.01))
+        self.assert_same_scores(case, kept)
+        if case.tokens:
+            self.assert_same_samples(case, kept)
+
+    @of_each_cell
     def test_a_run_that_diverges(self, case: Case) -> None:
         rates = torch.tensor([[1e30] * 4, [50.0] * 4])
         assert_same_training(case, case.state(), case.ids(4, 8), rates, torch.full((MODELS,), 0.01))

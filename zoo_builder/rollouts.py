@@ -17,6 +17,7 @@ from rnnzoo.zoo_builder.rnn import RNNSpec
 from rnnzoo.zoo_builder.tasks.data import Bytes, Data
 from rnnzoo.zoo_builder.tasks.encodings import Encoding
 from rnnzoo.zoo_builder.tasks.family import TaskFamily
+from rnnzoo.zoo_builder.tasks.means import exact_mean
 from rnnzoo.zoo_builder.training.kernels import Kernel
 from rnnzoo.zoo_builder.training.loop import Run, run_data
 
@@ -81,7 +82,7 @@ def evaluate(
     data = run_data(family, [run.task for run in runs])
     eval_items = [evaluation_items(family, run, settings.evaluation_items) for run in runs]
     eval_losses, correct = _score(kernel, spec, weights, data, eval_items)
-    columns = {"eval_loss": [float(losses.mean()) for losses in eval_losses]}
+    columns = {"eval_loss": [exact_mean(losses) for losses in eval_losses]}
     if family.generates:
         columns["train_loss"] = columns["eval_loss"]
         strings = sample_strings(kernel, spec, family, runs, weights, step, settings.sampled_strings)
@@ -93,15 +94,15 @@ def evaluate(
         train_items = [training_sample(family, run, settings.evaluation_items) for run in runs]
         train_losses, _ = _score(kernel, spec, weights, data, train_items)
         strings = None
-        columns["train_loss"] = [float(losses.mean()) for losses in train_losses]
-        columns["rollout_loss"] = [float(losses[: settings.rollouts].mean()) for losses in eval_losses]
+        columns["train_loss"] = [exact_mean(losses) for losses in train_losses]
+        columns["rollout_loss"] = [exact_mean(losses[: settings.rollouts]) for losses in eval_losses]
         losses = zip(columns["eval_loss"], columns["train_loss"], strict=True)
         scores = [
             family.score_answers(run.task, right.numpy(), *both)
             for run, right, both in zip(runs, correct, losses, strict=True)
         ]
         columns |= {name: [score[name] for score in scores] for name in scores[0]}
-    return Evaluation({name: np.array(values, np.float32) for name, values in columns.items()}, strings)
+    return Evaluation({name: _stored(values) for name, values in columns.items()}, strings)
 
 
 def evaluation_items(family: TaskFamily[Any], run: Run, count: int) -> NDArray[np.int32]:
@@ -194,7 +195,13 @@ def rollout_losses(
     data = Data(encoding, items, None if labels is None else torch.from_numpy(np.array(labels).reshape(-1)))
     ids = torch.arange(models * count, dtype=torch.int32).view(models, count)
     losses, _ = kernel.score_items(spec, weights, data, ids)
-    return losses.mean(dim=1).tolist()
+    return [exact_mean(of_model) for of_model in losses]
+
+
+def _stored(values: Sequence[float]) -> NDArray[np.float32]:
+    """Numbers as they are stored: every NaN has the same bits, whatever it came from."""
+    rounded = np.array(values, np.float32)
+    return np.where(np.isnan(rounded), np.float32(np.nan), rounded)
 
 
 def _score(

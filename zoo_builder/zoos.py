@@ -44,7 +44,7 @@ Knots = Annotated[tuple[tuple[float, Annotated[float, Ge(0)]], ...], BeforeValid
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class ZooConfig:
-    """Everything that a zoo's bytes depend on, apart from the arithmetic of the machine that builds it.
+    """Everything that a zoo's bytes depend on, apart from the arithmetic of the kernel that trains it.
 
     Attributes:
         zoo: Name of the zoo.

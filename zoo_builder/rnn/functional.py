@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -37,8 +38,9 @@ def init_parameters(spec: RNNSpec, seeds: Sequence[int]) -> Tensor:
         Flat weights, float32 [N, P], with P parameters for each model.
     """
     bound = 1 / math.sqrt(spec.hidden_size)
-    rows = [uniform(seed, Stream.INIT, 0, spec.num_parameters) for seed in seeds]
-    return torch.stack([torch.from_numpy(row) for row in rows]).mul_(2 * bound).sub_(bound)
+    rows = np.stack([uniform(seed, Stream.INIT, 0, spec.num_parameters) for seed in seeds])
+    # In NumPy, which rounds after each operation: a compiler may have joined the two elsewhere.
+    return torch.from_numpy(rows * np.float32(2 * bound) - np.float32(bound))
 
 
 def unflatten_weights(spec: RNNSpec, flat: Tensor) -> dict[str, Tensor]:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.tasks.data import Bytes, LabelledItems
 from rnnzoo.zoo_builder.tasks.encodings import Encoding
+from rnnzoo.zoo_builder.tasks.means import exact_mean
 from rnnzoo.zoo_builder.tasks.published import PublishedForm
 from rnnzoo.zoo_builder.tasks.target import Target
 
@@ -241,7 +242,7 @@ class TaskFamily(ABC, Generic[TaskT]):
         Returns:
             Scores by column, "accuracy" among them.
         """
-        return {"accuracy": float(np.mean(right, dtype=np.float32))}
+        return {"accuracy": exact_mean(right)}
 
     # What encoders and the benchmark may ask.
 

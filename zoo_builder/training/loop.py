@@ -60,10 +60,16 @@ class Schedule:
     learning_rate: tuple[tuple[float, float], ...]
 
     def rates(self, first: int, last: int) -> Tensor:
-        """Learning rates of the updates first + 1 to last, float32 [last - first]."""
-        knots, values = zip(*self.learning_rate, strict=True)
-        steps = np.arange(first, last)
-        return torch.from_numpy(np.interp(steps, np.array(knots) * self.steps, values).astype(np.float32))
+        """Learning rates of the updates first + 1 to last, float32 [last - first].
+
+        They are interpolated in double, one operation after the other: `np.interp` may join two of them.
+        """
+        fractions, values = np.array(self.learning_rate, np.float64).T
+        knots, steps = fractions * self.steps, np.arange(first, last)
+        left = np.searchsorted(knots, steps, side="right") - 1
+        shares = (steps - knots[left]) / (knots[left + 1] - knots[left])
+        rates = values[left] + (values[left + 1] - values[left]) * shares
+        return torch.from_numpy(rates.astype(np.float32))
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from rnnzoo.zoo_builder.tasks.formal_languages.language import (
 )
 from rnnzoo.zoo_builder.tasks.formal_languages.paper_order import PAPER_RANK
 from rnnzoo.zoo_builder.tasks.formal_languages.published import PublishedLanguages
+from rnnzoo.zoo_builder.tasks.means import exact_mean
 from rnnzoo.zoo_builder.tasks.target import Target
 
 if TYPE_CHECKING:
@@ -101,9 +102,9 @@ class FormalLanguages(TaskFamily[FormalLanguage]):
     def score_strings(cls, task: FormalLanguage, strings: Bytes) -> dict[str, float]:
         """accuracy: in the language; count_accuracy: by the published rule; finished: with an END."""
         return {
-            "accuracy": float(is_member(task, strings).mean()),
-            "count_accuracy": float(counts_match(task, strings).mean()),
-            "finished": float((strings[:, 1:] == END).any(axis=1).mean()),
+            "accuracy": exact_mean(is_member(task, strings)),
+            "count_accuracy": exact_mean(counts_match(task, strings)),
+            "finished": exact_mean((strings[:, 1:] == END).any(axis=1)),
         }
 
     @classmethod
@@ -118,7 +119,7 @@ class FormalLanguages(TaskFamily[FormalLanguage]):
         levels = [level for level in np.unique(sums) if (sums < level).sum() >= 3]
         if not levels:
             return [max(tasks, key=lambda task: (sum(task.offsets), task.offsets))]
-        cut = min(levels, key=lambda level: (abs((sums >= level).mean() - 0.15), -level))
+        cut = min(levels, key=lambda level: (abs(100 * (sums >= level).sum() - 15 * len(sums)), -level))
         return [task for task, total in zip(tasks, sums, strict=True) if total >= cut]
 
     @classmethod

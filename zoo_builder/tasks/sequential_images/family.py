@@ -24,7 +24,7 @@ from rnnzoo.zoo_builder.tasks.encodings import TileEncoding
 from rnnzoo.zoo_builder.tasks.family import Colouring, Example, NamedZoo, TaskFamily
 from rnnzoo.zoo_builder.tasks.sequential_images.images import SIDE, Images, load_images
 from rnnzoo.zoo_builder.tasks.sequential_images.published import PublishedImages
-from rnnzoo.zoo_builder.tasks.sequential_images.rotation import TILE, Rotation, rotation_map, tiles, turned
+from rnnzoo.zoo_builder.tasks.sequential_images.rotation import TILE, TURN, Rotation, rotation_map, tiles, turned
 from rnnzoo.zoo_builder.tasks.target import Target
 
 if TYPE_CHECKING:
@@ -91,9 +91,8 @@ class SequentialImages(TaskFamily[Rotation]):
 
     def tasks(self, runs: int, seed: int) -> list[Rotation]:
         """An angle for each run, uniform in [0, 360)."""
-        turns = bits(seed, Stream.RUN_TASKS, 0, runs) >> np.uint64(11)
-        degrees = np.round(turns * 2.0**-53 * 360, 6) % 360
-        return [Rotation(float(angle)) for angle in degrees]
+        turns = bits(seed, Stream.RUN_TASKS, 0, runs).tolist()  # in 2^-64 turns
+        return [Rotation((turn * TURN + 2**63 >> 64) % TURN * 360 / TURN) for turn in turns]
 
     def view(self, task: Rotation) -> NDArray[np.int16]:
         return tiles(rotation_map(task.degrees))
