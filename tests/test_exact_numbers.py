@@ -225,7 +225,7 @@ PINNED = {
     "initialisation": "2133ba8e359da665",
     "rates": "b1c9872b4a7a11d4",
     "runs": "d3d5edde7dc6630c",
-    "splits": "ccfa0c3c54cc77f2",
+    "splits": "80bb52d31b00bbcc",
 }
 
 
