@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 from compilers import needs_compiler
-from cross.builds import Build
+from cross.builds import WIDE, Build
 
 from rnnzoo.zoo_builder.rnn import CELLS
 from rnnzoo.zoo_builder.training.kernels.fused_cpu import FusedCpuKernel
@@ -33,6 +33,8 @@ BUILDS = {
     "avx": Build("g++", ("-O2", "-march=sandybridge"), ("avx",)),
     "avx2": Build("g++", ("-O1", "-march=haswell"), ("avx2", "fma")),
     "avx512": Build("g++", ("-march=x86-64-v4", "-mprefer-vector-width=512"), ("avx512f", "avx512vl")),
+    # All of AVX-512 but its instructions, on CPUs that do not have them.
+    "wide": Build("g++", ("-O1", "-march=haswell", "-D__AVX512F__", f"-I{WIDE}"), ("avx2", "fma")),
     "clang-sse2": Build("clang++", ("-O1",), ("sse2",)),
     "clang-avx2": Build("clang++", ("-march=haswell",), ("avx2", "fma")),
     "clang-avx512": Build("clang++", ("-O2", "-march=x86-64-v4"), ("avx512f", "avx512vl")),

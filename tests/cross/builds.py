@@ -14,6 +14,8 @@ from rnnzoo.zoo_builder.training.kernels.fused_cpu import SOURCE, definitions_of
 from rnnzoo.zoo_builder.training.kernels.self_test import Problem
 
 DRIVER = Path(__file__).with_name("driver.cpp")
+WIDE = DRIVER.parent / "wide"
+"""A folder to include, with AVX-512 in the compiler's own notation."""
 HEADER = "=15q2f"
 SECONDS = 300
 """What a compiler, or a program in an emulator, may take."""
