@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.identity.named import name_of_zoo
 from rnnzoo.zoo_builder.rnn import RNNModule
 from rnnzoo.zoo_builder.storage import schema
 from rnnzoo.zoo_builder.storage.digest import UNRECORDED
@@ -77,7 +78,8 @@ def summarize(folder: Path) -> str:
 def _arithmetic(manifest: Manifest) -> str:
     if manifest.digest is None:
         return UNRECORDED
-    return f"arithmetic {manifest.arithmetic}, digest {manifest.digest}"
+    name = name_of_zoo(manifest.digest)
+    return f"arithmetic {manifest.arithmetic}, digest {manifest.digest}{'' if name is None else f' ({name})'}"
 
 
 def _flat_items(values: dict[str, Any]) -> list[str]:

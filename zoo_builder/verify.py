@@ -14,6 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.identity.differences import check_same_zoo
+from rnnzoo.zoo_builder.identity.reference import Reference
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ZooPlan
 from rnnzoo.zoo_builder.rnn import RNNSpec, flatten_weights
 from rnnzoo.zoo_builder.rollouts import evaluate, rollout_losses
@@ -40,6 +42,8 @@ from rnnzoo.zoo_builder.zoos import IMPORTED, config_of, metadata_columns
 LOSS_TOLERANCE = 1e-5
 """Relative, where the kernel computes in another arithmetic than the zoo's: its sums are ordered differently."""
 SAMPLING_SIGMAS = 5.0
+AGAINST = "against"
+"""The check whether a zoo is the one that was asked for: a sound zoo may fail it."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,13 @@ class _Reader:
     rollouts: dict[str, Shard]
 
 
-def verify_zoo(folder: Path, kernel: Kernel, items_folder: Path | None = None, sample: int = 48) -> list[Check]:
+def verify_zoo(
+    folder: Path,
+    kernel: Kernel,
+    items_folder: Path | None = None,
+    sample: int = 48,
+    against: Reference | None = None,
+) -> list[Check]:
     """Check the zoo in `folder`.
 
     Args:
@@ -76,6 +86,7 @@ def verify_zoo(folder: Path, kernel: Kernel, items_folder: Path | None = None, s
         kernel: What recomputes losses and scores.
         items_folder: Where the user has the items, for a family whose items are read from files.
         sample: How many checkpoints have their metrics recomputed from the weights.
+        against: The zoo that this one should be. None stands for any.
 
     Returns:
         The checks in order. A failed check ends the list.
@@ -110,6 +121,8 @@ def verify_zoo(folder: Path, kernel: Kernel, items_folder: Path | None = None, s
         and passed("rollout losses", lambda: _check_rollout_losses(reader, everything, kernel, sample))
         and passed("metrics", lambda: _check_metrics(reader, everything, kernel, items_folder, sample))
         and passed("digest", lambda: _check_digest(reader))
+        and against is not None
+        and passed(AGAINST, lambda: _check_against(reader, everything, against))
     )
     return checks
 
@@ -226,6 +239,16 @@ def _check_digest(reader: _Reader) -> str:
             f"{reader.folder / schema.MANIFEST}: digest: found {manifest.digest}, its files have {found}"
         )
     return f"{found}, of the arithmetic {found.arithmetic}"
+
+
+def _check_against(reader: _Reader, everything: pa.Table, against: Reference) -> str:
+    """This zoo is another one, which is known or at hand."""
+    manifest, folder = reader.manifest, reader.folder
+    if manifest.digest is None:
+        found = ZooDigest("unrecorded", config_digest(manifest.config), _contents(reader))
+    else:
+        found = ZooDigest.parse(manifest.digest)  # that of the files, as was checked
+    return check_same_zoo(found, manifest, everything, lambda name: file_in(folder, name), against)
 
 
 def _contents(reader: _Reader) -> str:

@@ -126,23 +126,36 @@ def verify(
     device: DeviceOption = "auto",
     kernel: KernelOption = "auto",
     threads: ThreadsOption = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ZOO",
+            help="Say whether it is this zoo: a digest, a folder, org/name[@revision] or a card's file.",
+        ),
+    ] = None,
 ) -> None:
     """Check the files and metrics of a zoo.
 
-    Files, hashes, schema and counts are checked, and the metrics of a sample of checkpoints computed again.
+    Files, hashes, schema and counts are checked, the metrics of a sample of checkpoints computed again, and the
+    digest of all of them. With --against, the zoo must also be the one named.
     """
+    from rnnzoo.zoo_builder.identity.reference import find_reference
     from rnnzoo.zoo_builder.storage.manifest import read_manifest
     from rnnzoo.zoo_builder.tasks.encodings import encoding_of
     from rnnzoo.zoo_builder.training.kernels import choose_kernel
-    from rnnzoo.zoo_builder.verify import verify_zoo
+    from rnnzoo.zoo_builder.verify import AGAINST, verify_zoo
 
     manifest = read_manifest(zoo)
+    wanted = None if against is None else find_reference(against)
     worker = choose_kernel(manifest.rnn_spec(), encoding_of(manifest.encoding), device, kernel, threads)
-    checks = verify_zoo(zoo, worker, mnist, sample)
+    checks = verify_zoo(zoo, worker, mnist, sample, wanted)
     for check in checks:
         typer.echo(f"{'ok  ' if check.passed else 'FAIL'}  {check.name:15} {check.found}", err=not check.passed)
-    if not all(check.passed for check in checks):
-        raise RnnzooError(f"{zoo}: not a sound zoo")
+    failed = [check.name for check in checks if not check.passed]
+    if failed:
+        raise RnnzooError(
+            f"{zoo}: a sound zoo, but another one" if failed == [AGAINST] else f"{zoo}: not a sound zoo"
+        )
 
 
 @app.command()

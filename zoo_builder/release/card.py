@@ -14,6 +14,8 @@ import pyarrow.compute as pc
 
 from rnnzoo import command_line
 from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.identity.named import SAME_EVERYWHERE
+from rnnzoo.zoo_builder.identity.reference import CARD_ENTRY
 from rnnzoo.zoo_builder.release.parquet import FOLDERS, ZooTables
 from rnnzoo.zoo_builder.rnn import CELLS, Cell
 from rnnzoo.zoo_builder.splits import SPLITS
@@ -78,6 +80,7 @@ def render_card(zoo: Path, repo_id: str | None = None, release: Path | None = No
         tags=[*TAGS, tables.spec.cell, *named.tags],
         size_categories=[_size_category(sum(map(len, tables.metadata.values())))],
         configs=[_config_entry(tables, config) for config in configs],
+        **({} if manifest.digest is None else {CARD_ENTRY: manifest.digest}),
     )
     _add_dataset_info(data, tables, configs, release)
     facts = _facts(tables, repo_id or default_repo(manifest.zoo), configs)
@@ -193,6 +196,9 @@ def _facts(tables: ZooTables, repo_id: str, configs: list[str]) -> dict[str, Any
         "layout": manifest.layout,
         "accuracy_by_step": _accuracy_by_step(everything),
         "built_with": manifest.built_with,
+        "arithmetic": manifest.arithmetic,
+        "digest": manifest.digest,
+        "is_same_everywhere": manifest.digest is not None and manifest.digest.startswith(SAME_EVERYWHERE),
         "build_command": build_command(manifest.config),
         "config_json": json.dumps(manifest.config, indent=1),
         "citation": CITATION,

@@ -101,8 +101,8 @@ def checkpoint_hashes(
     """
     names = [name for name in metadata.column_names if name not in OF_STORAGE]
     header = _sha256(json.dumps(names).encode())
-    texts = zip(*(_texts(metadata[name].combine_chunks()) for name in names), strict=True)
-    of_rollouts = _rollout_hashes(rollouts)
+    texts = zip(*(value_texts(metadata[name]) for name in names), strict=True)
+    of_rollouts = rollout_hashes(rollouts)
     places = metadata["rollout_row"].to_pylist()
     return [
         _sha256(bytes.fromhex(model) + of_rollouts[place] + header + ",".join(values).encode())
@@ -120,7 +120,7 @@ def _sha256(content: bytes) -> bytes:
     return hashlib.sha256(content).digest()
 
 
-def _rollout_hashes(rollouts: Mapping[str, NDArray[np.uint8]]) -> list[bytes]:
+def rollout_hashes(rollouts: Mapping[str, NDArray[np.uint8]]) -> list[bytes]:
     """A SHA-256 of each row of the rollouts: names, shapes and bytes."""
     names = sorted(rollouts)
     header = json.dumps([[name, list(rollouts[name].shape[1:])] for name in names]).encode()
@@ -128,23 +128,18 @@ def _rollout_hashes(rollouts: Mapping[str, NDArray[np.uint8]]) -> list[bytes]:
     return [_sha256(header + b"".join(np.ascontiguousarray(part).tobytes() for part in row)) for row in rows]
 
 
+def value_texts(values: pa.ChunkedArray) -> list[str]:
+    """The canonical text of each value of a column: JSON, a float as a text of its bits in hexadecimal digits."""
+    return _texts(values.combine_chunks())
+
+
 def _texts(values: pa.Array) -> list[str]:
-    """The canonical text of each value: JSON, with a float as the hexadecimal digits of its bits, in quotes."""
     kind = values.type
-    if pa.types.is_dictionary(kind):
-        return _texts(values.dictionary_decode())
     if pa.types.is_floating(kind):
         return _float_texts(values)
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+    if pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
         return _list_texts(values)
-    if pa.types.is_struct(kind):
-        names = [json.dumps(field.name) for field in kind]
-        entries = zip(*(_texts(entry) for entry in values.flatten()), strict=True)
-        objects = (
-            "{" + ",".join(f"{n}:{t}" for n, t in zip(names, texts, strict=True)) + "}" for texts in entries
-        )
-        return _with_nulls(values, list(objects))
-    return [json.dumps(value, default=str) for value in values.to_pylist()]
+    return [json.dumps(value) for value in values.to_pylist()]
 
 
 def _float_texts(values: pa.Array) -> list[str]:
