@@ -2,6 +2,7 @@
 
 import json
 
+import digests
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -288,7 +289,7 @@ def test_digests_are_put_into_the_file_and_found_by_name(copied, tmp_path, monke
     for arithmetic, contents in (("fma-1", "0" * 16), ("fma-1", "1" * 16), ("fma-cuda-1", "2" * 16)):
         digest = str(ZooDigest(arithmetic, digits, contents))
         change_manifest(copied, config=config, arithmetic=arithmetic, digest=digest)
-        named.main([str(copied), "--file", str(path)])
+        digests.main([str(copied), "--file", str(path)])
         assert named.name_of_zoo(digest) == "formal_languages at preset small"
     kept = [str(ZooDigest("fma-1", digits, "1" * 16)), str(ZooDigest("fma-cuda-1", digits, "2" * 16))]
     assert json.loads(path.read_text()) == {"formal_languages": {"small": kept}}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -16,11 +17,14 @@ from rnnzoo.zoo_builder.storage.manifest import Manifest
 from rnnzoo.zoo_builder.storage.parquet import read_table
 from rnnzoo.zoo_builder.storage.shards import read_shard
 
+Files = Callable[[str], Path]
 MOST_NAMED = 3
 """Fields or checkpoints that are named; the others are counted."""
 
 
-def check_same_zoo(found: ZooDigest, manifest: Manifest, metadata: pa.Table, files: Any, wanted: Reference) -> str:
+def check_same_zoo(
+    found: ZooDigest, manifest: Manifest, metadata: pa.Table, files: Files, wanted: Reference
+) -> str:
     """Words that say which zoo this is.
 
     Args:
@@ -82,7 +86,7 @@ def _some(texts: Sequence[str]) -> str:
     return ", ".join(texts[:MOST_NAMED]) + more
 
 
-def _checkpoints(metadata: pa.Table, files: Any, wanted: Reference) -> str:
+def _checkpoints(metadata: pa.Table, files: Files, wanted: Reference) -> str:
     """The first checkpoints that differ, and in what."""
     if wanted.file is None or wanted.manifest is None:
         return "the other zoo is not at hand to say which checkpoints differ"
@@ -128,15 +132,16 @@ def _places(metadata: pa.Table) -> dict[str, int]:
     return {name: place for place, name in enumerate(metadata["checkpoint_id"].to_pylist())}
 
 
-def _other_rollouts(ours: pa.Table, files: Any, theirs: pa.Table, wanted: Reference) -> Iterator[str]:
+def _other_rollouts(ours: pa.Table, files: Files, theirs: pa.Table, wanted: Reference) -> Iterator[str]:
     """The checkpoints whose rollouts are not those of the other zoo."""
+    assert wanted.file is not None, "looked at before"
     others = dict(_hashes(theirs, wanted.file))
     for name, content in _hashes(ours, files):
         if others[name] != content:
             yield name
 
 
-def _hashes(metadata: pa.Table, file: Any) -> Iterator[tuple[str, bytes]]:
+def _hashes(metadata: pa.Table, file: Files) -> Iterator[tuple[str, bytes]]:
     """Checkpoint -> a hash of its rollouts."""
     shards: dict[str, list[bytes]] = {}
     rows = zip(*(metadata[name].to_pylist() for name in ("checkpoint_id", "shard", "rollout_row")), strict=True)

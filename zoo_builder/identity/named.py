@@ -1,15 +1,11 @@
-"""The digests of named zoos at their presets, as they are committed in digests.json; how they are put there.
+"""The digests of named zoos at their presets, as they are committed in digests.json.
 
-    python -m rnnzoo.zoo_builder.identity.named ZOO...    those of finished zoos
-    python -m rnnzoo.zoo_builder.identity.named --tiny    those of the tiny zoos, built now
-
-A digest stands under the name of its zoo and preset, one for each arithmetic.
+A digest stands under the name of its zoo and preset, one for each arithmetic. `python -m tests.digests` puts it
+there.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
 import tempfile
 from collections.abc import Mapping
 from functools import cache
@@ -18,7 +14,7 @@ from pathlib import Path
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.storage.digest import ZooDigest, config_digest
 from rnnzoo.zoo_builder.storage.files import read_json
-from rnnzoo.zoo_builder.storage.manifest import Manifest, read_manifest, write_json
+from rnnzoo.zoo_builder.storage.manifest import Manifest, write_json
 from rnnzoo.zoo_builder.tasks import ZOOS
 from rnnzoo.zoo_builder.zoos import PRESETS, ZooConfig, resolve_config
 
@@ -73,9 +69,9 @@ def name_of_config(digest: ZooDigest) -> str | None:
     return next((_in_words(*named) for named in configs().get(digest.config, [])), None)
 
 
-def name_of_zoo(digest: str) -> str | None:
+def name_of_zoo(digest: str, path: Path = DIGESTS) -> str | None:
     """The committed zoo that has this digest, in words; None where there is none."""
-    for zoo, presets in known_digests().items():
+    for zoo, presets in known_digests(path).items():
         for preset, digests in presets.items():
             if digest in digests:
                 return _in_words(zoo, preset)
@@ -101,8 +97,8 @@ def add_digest(manifest: Manifest, path: Path = DIGESTS) -> str:
     """
     if manifest.digest is None or not manifest.digest.startswith(SAME_EVERYWHERE):
         raise RnnzooError(
-            f"{manifest.zoo}: found the digest {manifest.digest}, expected one that begins with {SAME_EVERYWHERE}, "
-            "of an arithmetic that is the same everywhere"
+            f"{manifest.zoo}: found the digest {manifest.digest}, expected one that begins with "
+            f"{SAME_EVERYWHERE}, of an arithmetic that is the same everywhere"
         )
     digest = ZooDigest.parse(manifest.digest)
     found = configs().get(digest.config)
@@ -119,23 +115,6 @@ def add_digest(manifest: Manifest, path: Path = DIGESTS) -> str:
     return f"{' and '.join(_in_words(*named) for named in found)}: {digest}"
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the program."""
-    parser = argparse.ArgumentParser(description="Put digests of finished zoos into digests.json.")
-    parser.add_argument("zoos", nargs="*", type=Path, metavar="ZOO", help="Folder of a finished zoo at a preset.")
-    parser.add_argument("--tiny", action="store_true", help="Build the tiny zoos, and put theirs.")
-    parser.add_argument("--file", type=Path, default=DIGESTS, help="Where they go.")
-    options = parser.parse_args(arguments)
-    for folder in options.zoos:
-        print(add_digest(read_manifest(folder), options.file))
-    if options.tiny:
-        for zoo in ZOOS:
-            try:
-                print(add_digest(build_tiny(zoo), options.file))
-            except RnnzooError as error:
-                print(f"{zoo}: {error}", file=sys.stderr)
-
-
 def build_tiny(zoo: str) -> Manifest:
     """The manifest of a tiny zoo, built now with the fused kernel.
 
@@ -149,7 +128,3 @@ def build_tiny(zoo: str) -> Manifest:
     kernel = choose_kernel(config.spec, config.encoding, "cpu", "fused")
     with tempfile.TemporaryDirectory(prefix="rnnzoo-") as folder:
         return build_zoo(config, Path(folder) / "zoo", kernel, Unwatched())
-
-
-if __name__ == "__main__":
-    main()

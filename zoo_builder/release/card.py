@@ -80,8 +80,9 @@ def render_card(zoo: Path, repo_id: str | None = None, release: Path | None = No
         tags=[*TAGS, tables.spec.cell, *named.tags],
         size_categories=[_size_category(sum(map(len, tables.metadata.values())))],
         configs=[_config_entry(tables, config) for config in configs],
-        **({} if manifest.digest is None else {CARD_ENTRY: manifest.digest}),
     )
+    if manifest.digest is not None:
+        data[CARD_ENTRY] = manifest.digest
     _add_dataset_info(data, tables, configs, release)
     facts = _facts(tables, repo_id or default_repo(manifest.zoo), configs)
     facts["loading"] = render_template("loading.md", facts)
