@@ -12,7 +12,7 @@ from rnnzoo.zoo_builder.storage.files import file_in, parse_json, read_bytes
 from rnnzoo.zoo_builder.storage.schema import BUILD_FOLDER
 from rnnzoo.zoo_builder.storage.shards import write_file
 
-HOW_TO_GO_ON = "a zoo has one arithmetic; go on with the kernel and device that it was begun with, or build it in another folder"
+HOW_TO_GO_ON = "go on with the kernel and device that it was begun with, or build the zoo in another folder"
 MOST_NAMED = 3
 """Places of each arithmetic that an error names."""
 
