@@ -27,7 +27,7 @@ INLINE ExpParts exp_parts(Vec x) {
     p = fused(p, f, broadcast(0.240226492f));
     p = fused(p, f, broadcast(0.693147182f));
     // A NaN's power is garbage, but its fraction is NaN.
-    return {p * f, (Vec)((IntVec)rounded << 23)};
+    return {p * f, from_bits(bits_of(rounded) << 23)};
 }
 
 // e^x, for x <= 87; below -87 it stays at e^-87.
@@ -40,9 +40,9 @@ INLINE Vec exp_of(Vec x) {
 INLINE Vec log_of(Vec x) {
     // x = 2^n y, 2/3 <= y < 4/3: so much is added to the bits that the exponent turns over where y does.
     constexpr int32_t kOne = 0x3f800000, kTwoThirds = 0x3f2aaaab;
-    const IntVec moved = (IntVec)x + (kOne - kTwoThirds);
-    const Vec n = __builtin_convertvector((moved >> 23) - 127, Vec);
-    const Vec y = (Vec)((moved & 0x007fffff) + kTwoThirds);
+    const IntVec moved = bits_of(x) + (kOne - kTwoThirds);
+    const Vec n = to_float((moved >> 23) - 127);
+    const Vec y = from_bits((moved & 0x007fffff) + kTwoThirds);
     // log(y) = 2 artanh(s)
     const Vec s = (y - 1.0f) / (y + 1.0f), z = s * s;
     Vec q = fused(z, 0.2222222222f, 0.2857142857f);

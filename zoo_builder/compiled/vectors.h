@@ -5,6 +5,10 @@
 
 #pragma once
 
+#ifdef RNNZOO_ONE_LANE
+#include "one_lane.h"
+#else
+
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -47,6 +51,11 @@ using Sums = Vec[Rows][Vectors];
 INLINE Vec load(const float* p) { return *reinterpret_cast<const Vec*>(p); }
 INLINE void store(float* p, Vec v) { *reinterpret_cast<Vec*>(p) = v; }
 INLINE Vec broadcast(float x) { return x - Vec{}; }
+
+// The bits of floats as integers, and back; integers as the floats of the same value.
+INLINE IntVec bits_of(Vec x) { return (IntVec)x; }
+INLINE Vec from_bits(IntVec x) { return (Vec)x; }
+INLINE Vec to_float(IntVec x) { return __builtin_convertvector(x, Vec); }
 
 // The same for floats anywhere in memory.
 typedef float LooseVec __attribute__((vector_size(kVectorBytes), aligned(sizeof(float)), may_alias));
@@ -91,3 +100,5 @@ INLINE Vec at_least(Vec x, float low) { return x < broadcast(low) ? broadcast(lo
 INLINE Vec at_most(Vec x, float high) { return x > broadcast(high) ? broadcast(high) : x; }
 #endif
 INLINE Vec fused(Vec a, float b, float c) { return fused(a, broadcast(b), broadcast(c)); }
+
+#endif  // RNNZOO_ONE_LANE

@@ -9,22 +9,10 @@
 #include <cstring>
 #include <vector>
 
+#include "data.h"
 #include "shape.h"
 
-// Mirrors `_Data` in fused_cpu.py; tasks/data.py and `CompiledForm` say what the fields mean.
-struct Data {
-    const uint8_t* items;   // [I, item_bytes]
-    const uint8_t* labels;  // [I], or null
-    const int16_t* views;   // [N, view_bytes], or null
-    int64_t item_bytes;
-    int64_t view_bytes;     // F', which is item_bytes without views
-    int64_t steps;          // T
-    float scale, shift;     // a pixel p becomes p * scale + shift
-};
-
 namespace {
-
-constexpr int kRows = 16;  // the most of a group
 
 // The sequences of one batch, as their run sees them. A row is one or several of them that have the same inputs.
 class Batch {

@@ -73,7 +73,7 @@ inline void pack(const float* flat, float* packed) {
 }
 
 // A NaN has the same bits wherever it was made.
-inline float canonical(float x) { return x == x ? x : __builtin_nanf(""); }
+inline float canonical(float x) { return x == x ? x : NAN; }
 
 inline void unpack(const float* packed, float* flat) {
     for_each_parameter([&](int to, int from) { flat[to] = canonical(packed[from]); });
