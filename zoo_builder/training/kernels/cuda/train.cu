@@ -14,7 +14,7 @@ INLINE void add_one(int* count) { atomicAdd(count, 1); }
 
 constexpr bool kInShared = model_bytes() <= RNNZOO_SHARED_BYTES;
 
-extern "C" __global__ void __launch_bounds__(RNNZOO_THREADS) rnnzoo_train(Training training) {
+extern "C" __global__ void __launch_bounds__(RNNZOO_THREADS, 2) rnnzoo_train(Training training) {
     extern __shared__ __align__(16) char shared[];
     const Block block{static_cast<int>(threadIdx.x), static_cast<int>(blockDim.x)};
     train_model(block, training, blockIdx.x, kInShared ? shared : nullptr);
