@@ -6,7 +6,7 @@
 
 constexpr int kRows = 16;  // the most of a group: see docs/arithmetic.md
 
-// Mirrors `_Data` in fused_cpu.py; tasks/data.py and `CompiledForm` say what the fields mean.
+// Mirrors `CompiledData` in fused_cpu.py; tasks/data.py and `CompiledForm` say what the fields mean.
 struct Data {
     const uint8_t* items;   // [I, item_bytes]
     const uint8_t* labels;  // [I], or null

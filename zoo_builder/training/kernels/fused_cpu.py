@@ -32,7 +32,7 @@ _Pointer = ctypes.c_void_p
 _Count = ctypes.c_int64
 
 
-class _Data(ctypes.Structure):
+class CompiledData(ctypes.Structure):
     """`struct Data` of fused.cpp."""
 
     _fields_ = (
@@ -69,24 +69,18 @@ class FusedCpuKernel:
 
     def prepare(self, spec: RNNSpec, encoding: Encoding) -> None:
         """Compile (or find in the cache) what this shape needs. Raises KernelUnavailable."""
-        self._library(spec, _form(encoding).next_token)
+        self._library(spec, compiled_form_of(encoding).next_token)
 
     def train_steps(
         self, state: TrainState, data: Data, item_ids: Tensor, learning_rates: Tensor, weight_decays: Tensor
     ) -> Tensor:
         """See `Kernel.train_steps`."""
-        spec, models = state.spec, len(state.weights)
-        _, train_steps, sequences = _check("item_ids", item_ids, torch.int32, (models, None, None))
-        _check("learning_rates", learning_rates, torch.float32, (models, train_steps))
-        _check("weight_decays", weight_decays, torch.float32, (models,))
-        for name in ("weights", "first_moment", "second_moment"):
-            _check(name, getattr(state, name), torch.float32, (models, spec.num_parameters))
-        if sequences == 0:
-            raise RnnzooError("item_ids: found batches of 0 items, expected at least 1")
-        library = self._library(spec, _form(data.encoding).next_token)
+        models, train_steps, sequences = check_training(state, item_ids, learning_rates, weight_decays)
+        spec = state.spec
+        library = self._library(spec, compiled_form_of(data.encoding).next_token)
         losses = torch.empty(models, train_steps)
         status = library.rnnzoo_train(
-            _data(spec, data, item_ids),
+            compiled_data(spec, data, item_ids),
             *map(_address, (state.weights, state.first_moment, state.second_moment)),
             *map(_address, (item_ids, learning_rates, weight_decays, losses)),
             *(models, train_steps, sequences, state.step, self.threads),
@@ -97,13 +91,13 @@ class FusedCpuKernel:
 
     def score_items(self, spec: RNNSpec, weights: Tensor, data: Data, item_ids: Tensor) -> tuple[Tensor, Tensor]:
         """See `Kernel.score_items`."""
-        models, sequences = _check("item_ids", item_ids, torch.int32, (None, None))
-        _check("weights", weights, torch.float32, (models, spec.num_parameters))
-        library = self._library(spec, _form(data.encoding).next_token)
+        models, sequences = check_tensor("item_ids", item_ids, torch.int32, (None, None))
+        check_tensor("weights", weights, torch.float32, (models, spec.num_parameters))
+        library = self._library(spec, compiled_form_of(data.encoding).next_token)
         losses = torch.empty(models, sequences)
         correct = torch.empty(models, sequences, dtype=torch.bool)
         status = library.rnnzoo_score(
-            _data(spec, data, item_ids),
+            compiled_data(spec, data, item_ids),
             *map(_address, (weights, item_ids, losses, correct)),
             *(models, sequences, self.threads),
         )
@@ -112,8 +106,8 @@ class FusedCpuKernel:
 
     def sample_strings(self, spec: RNNSpec, weights: Tensor, begin: int, uniforms: Tensor) -> Tensor:
         """See `Kernel.sample_strings`."""
-        models, strings, steps = _check("uniforms", uniforms, torch.float32, (None, None, None))
-        _check("weights", weights, torch.float32, (models, spec.num_parameters))
+        models, strings, steps = check_tensor("uniforms", uniforms, torch.float32, (None, None, None))
+        check_tensor("weights", weights, torch.float32, (models, spec.num_parameters))
         if not spec.output_size <= spec.input_size <= 256:
             raise RnnzooError(
                 f"spec: found {spec.output_size} outputs and {spec.input_size} inputs, "
@@ -154,8 +148,8 @@ def _untested_library(spec: RNNSpec, tokens: bool) -> ctypes.CDLL:
     """The library for one shape, with the types of its functions declared."""
     library = load_library(SOURCE, definitions_of(spec, tokens))
     threads = ctypes.c_int
-    library.rnnzoo_train.argtypes = [ctypes.POINTER(_Data), *[_Pointer] * 7, *[_Count] * 4, threads]
-    library.rnnzoo_score.argtypes = [ctypes.POINTER(_Data), *[_Pointer] * 4, *[_Count] * 2, threads]
+    library.rnnzoo_train.argtypes = [ctypes.POINTER(CompiledData), *[_Pointer] * 7, *[_Count] * 4, threads]
+    library.rnnzoo_score.argtypes = [ctypes.POINTER(CompiledData), *[_Pointer] * 4, *[_Count] * 2, threads]
     library.rnnzoo_sample.argtypes = [_Pointer, ctypes.c_int, *[_Pointer] * 2, *[_Count] * 3, threads]
     return library
 
@@ -178,7 +172,7 @@ def definitions_of(spec: RNNSpec, tokens: bool) -> dict[str, str]:
     }
 
 
-def _form(encoding: Encoding) -> CompiledForm:
+def compiled_form_of(encoding: Encoding) -> CompiledForm:
     """How the C++ code is to read items."""
     form = encoding.compiled_form()
     if form is None:
@@ -186,14 +180,29 @@ def _form(encoding: Encoding) -> CompiledForm:
     return form
 
 
-def _data(spec: RNNSpec, data: Data, item_ids: Tensor) -> _Data:
+def check_training(
+    state: TrainState, item_ids: Tensor, learning_rates: Tensor, weight_decays: Tensor
+) -> tuple[int, int, int]:
+    """N, S and B, if what is to be trained has the shapes of `Kernel.train_steps`."""
+    models = len(state.weights)
+    _, train_steps, sequences = check_tensor("item_ids", item_ids, torch.int32, (models, None, None))
+    check_tensor("learning_rates", learning_rates, torch.float32, (models, train_steps))
+    check_tensor("weight_decays", weight_decays, torch.float32, (models,))
+    for name in ("weights", "first_moment", "second_moment"):
+        check_tensor(name, getattr(state, name), torch.float32, (models, state.spec.num_parameters))
+    if sequences == 0:
+        raise RnnzooError("item_ids: found batches of 0 items, expected at least 1")
+    return models, train_steps, sequences
+
+
+def compiled_data(spec: RNNSpec, data: Data, item_ids: Tensor) -> CompiledData:
     """`data` for the C++ code, after making sure that no index leaves its table."""
     items, labels, views = data.items, data.labels, data.views
-    encoding, form = data.encoding, _form(data.encoding)
-    count, item_bytes = _check("items", items, torch.uint8, (None, None))
+    encoding, form = data.encoding, compiled_form_of(data.encoding)
+    count, item_bytes = check_tensor("items", items, torch.uint8, (None, None))
     view_bytes = item_bytes
     if views is not None:
-        _, view_bytes = _check("views", views, torch.int16, (len(item_ids), None))
+        _, view_bytes = check_tensor("views", views, torch.int16, (len(item_ids), None))
         _check_range("views", views, -1, item_bytes)
     _check_range("item_ids", item_ids, 0, count)
     if encoding.input_size != spec.input_size:
@@ -204,7 +213,7 @@ def _data(spec: RNNSpec, data: Data, item_ids: Tensor) -> _Data:
     else:
         if labels is None:
             raise RnnzooError("labels: found none, expected one an item: they are what the RNN answers")
-        _check("labels", labels, torch.uint8, (count,))
+        check_tensor("labels", labels, torch.uint8, (count,))
         _check_range("labels", labels, 0, spec.output_size)
     steps = view_bytes - 1 if form.next_token else 1 + view_bytes // spec.input_size
     if steps < 1 or encoding.steps(view_bytes) != steps:
@@ -212,7 +221,7 @@ def _data(spec: RNNSpec, data: Data, item_ids: Tensor) -> _Data:
             f"items: found {encoding.steps(view_bytes)} steps in {view_bytes} bytes, expected at least 1, and "
             f"{steps} by the encoding's compiled form"
         )
-    return _Data(
+    return CompiledData(
         _address(items),
         None if labels is None else _address(labels),
         None if views is None else _address(views),
@@ -220,7 +229,7 @@ def _data(spec: RNNSpec, data: Data, item_ids: Tensor) -> _Data:
     )
 
 
-def _check(name: str, tensor: Tensor, dtype: torch.dtype, shape: tuple[int | None, ...]) -> tuple[int, ...]:
+def check_tensor(name: str, tensor: Tensor, dtype: torch.dtype, shape: tuple[int | None, ...]) -> tuple[int, ...]:
     """The tensor's shape, if it is what the C++ code reads: this type and shape (None: any), on the CPU, dense."""
     fits = len(tensor.shape) == len(shape) and all(
         expected is None or found == expected for found, expected in zip(tensor.shape, shape, strict=True)

@@ -9,7 +9,7 @@
 #include "gate_products.h"
 #include "tree.h"
 
-// Mirrors `_Training` in kernel.py.
+// Mirrors `CompiledTraining` in kernel.py.
 struct Training {
     Data data;
     float *weights, *first_moments, *second_moments;  // [N, P], flat
