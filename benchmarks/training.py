@@ -33,6 +33,7 @@ from rnnzoo.zoo_builder.tasks.sequential_images.family import SequentialImages
 from rnnzoo.zoo_builder.tasks.sequential_images.images import find_mnist_folder
 from rnnzoo.zoo_builder.training.kernels import Kernel, TorchKernel, TrainState
 from rnnzoo.zoo_builder.training.kernels.base import BETA1, BETA2, EPSILON
+from rnnzoo.zoo_builder.training.kernels.cuda.kernel import FusedCudaKernel
 from rnnzoo.zoo_builder.training.kernels.fused_cpu import FusedCpuKernel, available_cores
 from rnnzoo.zoo_builder.training.loop import draw_items, run_data
 
@@ -222,6 +223,9 @@ def run_family(name: str, bench: Bench, repeats: int, steps: int, cores: int) ->
             note("published, 2 processes", two_processes_milliseconds(name, bench.spec.cell, steps))
         if torch.cuda.is_available():
             note("cuda, 1000 models", bench.milliseconds(TorchKernel("cuda"), 1000, min(steps, 20)))
+            fused = FusedCudaKernel()
+            fused.prepare(bench.spec, bench.family.encoding)
+            note("cuda fused, 1000 models", bench.milliseconds(fused, 1000, steps))
     turns = {key: values[1:] for key, values in turns.items()}
     return {"flops": bench.flops, "share": bench.share_of_nodes(), "turns": turns}
 

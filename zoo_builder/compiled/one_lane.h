@@ -18,7 +18,7 @@ using ::memset;
 #include <cmath>
 #include <cstdint>
 #include <cstring>
-#define INLINE static inline __attribute__((always_inline))
+#define INLINE static inline
 #endif
 
 constexpr int kLanes = 1;

@@ -33,6 +33,7 @@ from rnnzoo.zoo_builder.pipeline.local.worker import work
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ShardPlan, ZooPlan
 from rnnzoo.zoo_builder.pipeline.progress import Interrupted, Observer, ShardProgress
 from rnnzoo.zoo_builder.training.kernels import Kernel, TorchKernel
+from rnnzoo.zoo_builder.training.kernels.cuda.kernel import FusedCudaKernel
 from rnnzoo.zoo_builder.training.kernels.fused_cpu import FusedCpuKernel, available_cores
 
 log = logging.getLogger(__name__)
@@ -85,12 +86,14 @@ class Workers:
 
 
 def _on_gpu(kernel: Kernel) -> bool:
-    return isinstance(kernel, TorchKernel) and kernel.device.type == "cuda"
+    return isinstance(kernel, TorchKernel | FusedCudaKernel) and kernel.device.type == "cuda"
 
 
 def _kernel_for(kernel: Kernel, gpu: int, threads: int) -> Kernel:
     if isinstance(kernel, FusedCpuKernel):
         return FusedCpuKernel(threads)
+    if isinstance(kernel, FusedCudaKernel):
+        return FusedCudaKernel(f"cuda:{gpu}", threads)
     return TorchKernel(f"cuda:{gpu}") if _on_gpu(kernel) else kernel
 
 

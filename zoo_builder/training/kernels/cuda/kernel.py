@@ -91,7 +91,9 @@ class FusedCudaKernel:
         program = self._program(state.spec, compiled_form_of(data.encoding).next_token)
         sizes = program.sizes(checked.steps, sequences)
         if sizes.workspace // 4 >= MOST_INDEX or sequences**2 >= MOST_INDEX:
-            raise RnnzooError(f"item_ids: found batches of {sequences} items, too large for the kernel {self.name}")
+            raise RnnzooError(
+                f"item_ids: found batches of {sequences} items, too large for the kernel {self.name}"
+            )
         rates = update_rates(learning_rates, weight_decays, state.step)
         losses = torch.empty(models, train_steps)
         at_once = max(1, int(0.75 * program.free_bytes) // sizes.workspace)
@@ -104,7 +106,10 @@ class FusedCudaKernel:
             workspace = torch.empty(len(ids) * sizes.workspace, dtype=torch.uint8, device=self.device)
             training = CompiledTraining(
                 CompiledData(
-                    *(None if table is None else table.data_ptr() for table in (there.items, there.labels, there.views)),
+                    *(
+                        None if table is None else table.data_ptr()
+                        for table in (there.items, there.labels, there.views)
+                    ),
                     *(checked.item_bytes, checked.view_bytes, checked.steps, checked.scale, checked.shift),
                 ),
                 *(tensor.data_ptr() for tensor in (*moved[:3], ids, part_rates, moved[3], workspace)),

@@ -38,7 +38,9 @@ def find_nvrtc() -> ctypes.CDLL:
             return ctypes.CDLL(name)
         except OSError:
             continue
-    raise KernelUnavailable("NVRTC: found no libnvrtc, expected that of torch's CUDA build, or RNNZOO_NVRTC to name it")
+    raise KernelUnavailable(
+        "NVRTC: found no libnvrtc, expected that of torch's CUDA build, or RNNZOO_NVRTC to name it"
+    )
 
 
 def compile_program(definitions: Mapping[str, str], architecture: str, form: str = "CUBIN") -> bytes:

@@ -17,7 +17,7 @@ from rnnzoo.zoo_builder.compiled.compiler import KernelUnavailable
 from rnnzoo.zoo_builder.training.kernels.cuda.nvrtc import compile_program
 
 THREADS = 256
-"""Of a block. Two blocks fit a multiprocessor's registers, and its shared memory for models of the paper's size."""
+"""Of a block. Two fit a multiprocessor: its registers, and its shared memory for models of the paper's size."""
 MOST_SHARED_BYTES, LARGE_SHARED = 97, 8
 """CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES."""
 
@@ -76,7 +76,9 @@ class Program:
         self._launch(self._train, models, THREADS, sizes.shared, [training])
         torch.cuda.synchronize(self.device)
 
-    def _launch(self, function: ctypes.c_void_p, blocks: int, threads: int, shared: int, values: list[Any]) -> None:
+    def _launch(
+        self, function: ctypes.c_void_p, blocks: int, threads: int, shared: int, values: list[Any]
+    ) -> None:
         addresses = (ctypes.c_void_p * len(values))(*map(ctypes.addressof, values))
         with torch.cuda.device(self.device):
             stream = ctypes.c_void_p(torch.cuda.current_stream().cuda_stream)

@@ -1,0 +1,204 @@
+"""The fused CUDA kernel: its bits where blocks are emulated, its machine code, and on a GPU where there is one.
+
+Emulated, every thread of a block is a thread of the CPU, and runs the functions that it runs on a GPU.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from compilers import needs_compiler
+from test_fused_kernel import CASES, Case, draw_items
+
+from rnnzoo.zoo_builder.compiled.compiler import KernelUnavailable, load_library
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.rnn import CELLS, RNNSpec
+from rnnzoo.zoo_builder.training.kernels.base import Kernel, TrainState
+from rnnzoo.zoo_builder.training.kernels.cuda import kernel as cuda_kernel
+from rnnzoo.zoo_builder.training.kernels.cuda import nvrtc
+from rnnzoo.zoo_builder.training.kernels.cuda.kernel import FusedCudaKernel
+from rnnzoo.zoo_builder.training.kernels.cuda.program import Program, Sizes
+from rnnzoo.zoo_builder.training.kernels.fused_cpu import FusedCpuKernel, definitions_of
+from rnnzoo.zoo_builder.training.kernels.self_test import digest_of, problem_of, results_of, stored_digests
+
+SOURCE = Path(__file__).with_name("emulated_block.cpp")
+GPU = "cuda"
+on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+
+
+class EmulatedProgram:
+    """Does as `Program` does, on the CPU."""
+
+    def __init__(self, spec: RNNSpec, tokens: bool, threads: int, in_shared: bool, free_bytes: int) -> None:
+        self.library = load_library(SOURCE, definitions_of(spec, tokens))
+        self.library.rnnzoo_workspace_bytes.restype = ctypes.c_int64
+        self.threads, self.in_shared, self.free_bytes = threads, in_shared, free_bytes
+
+    def sizes(self, steps: int, sequences: int) -> Sizes:
+        workspace = self.library.rnnzoo_workspace_bytes(ctypes.c_int64(steps), ctypes.c_int64(sequences))
+        return Sizes(workspace, shared=0)
+
+    def train(self, training: ctypes.Structure, models: int, sizes: Sizes) -> None:
+        ctypes.memset(training.workspace, 0xFF, models * sizes.workspace)  # NaN wherever it is not written first
+        self.library.rnnzoo_train(ctypes.byref(training), ctypes.c_int64(models), self.threads, self.in_shared)
+
+
+class EmulatedKernel(FusedCudaKernel):
+    """`FusedCudaKernel` with blocks of CPU threads."""
+
+    def __init__(self, threads: int = 5, in_shared: bool = True, free_bytes: int = 1 << 33) -> None:
+        super().__init__("cpu", threads=1)
+        self.emulation = threads, in_shared, free_bytes
+
+    def _program(self, spec: RNNSpec, tokens: bool) -> Any:
+        return EmulatedProgram(spec, tokens, *self.emulation)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The name of a library does not depend on headers that stand elsewhere, so each is compiled afresh."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RNNZOO_CACHE_DIR", str(tmp_path_factory.mktemp("blocks")))
+        yield
+
+
+def trained(kernel: Kernel, case: Case, sequences: int, steps: int = 3) -> list[bytes]:
+    """Losses, weights and moments of three models: a calm one, one with large weights, and one that is not finite."""
+    state = TrainState.initial(case.spec, [0, 1, 2])
+    state.step = 7
+    state.weights[1] *= 3
+    state.weights[2, -1] = float("inf")
+    rates = torch.linspace(1e-2, 1e-4, 3 * steps).view(3, steps)
+    decays = torch.tensor([0.0, 0.01, 0.3])
+    losses = kernel.train_steps(state, case.data(3), draw_items(3, steps, sequences), rates, decays)
+    assert state.step == 7 + steps
+    assert losses.isfinite().all(dim=1).tolist() == [True, True, False]
+    return [
+        tensor.numpy().tobytes() for tensor in (losses, state.weights, state.first_moment, state.second_moment)
+    ]
+
+
+def bits_of(kernel: Kernel, cell: str, tokens: bool, batch_size: int) -> bytes:
+    return results_of(kernel, problem_of(cell, tokens, batch_size=batch_size))
+
+
+every_cell = pytest.mark.parametrize("cell", CELLS)
+both_kinds = pytest.mark.parametrize("tokens", [True, False], ids=["tokens", "pixels"])
+
+
+@needs_compiler
+class TestEmulated:
+    @both_kinds
+    @every_cell
+    def test_bits(self, cell: str, tokens: bool) -> None:
+        """Those that are stored, and those of the CPU's kernel for one group and for several, whole and not."""
+        problem = problem_of(cell, tokens)
+        assert digest_of(results_of(EmulatedKernel(), problem)) == stored_digests()[problem.name]
+        for batch_size in (1, 5, 16, 70):
+            found = bits_of(EmulatedKernel(), cell, tokens, batch_size)
+            assert found == bits_of(FusedCpuKernel(threads=1), cell, tokens, batch_size)
+
+    @pytest.mark.parametrize(("threads", "in_shared"), [(1, True), (3, False), (32, True), (257, False)])
+    def test_bits_do_not_depend_on_the_block(self, threads: int, in_shared: bool) -> None:
+        problem = problem_of("gru", tokens=False)
+        assert digest_of(results_of(EmulatedKernel(threads, in_shared), problem)) == stored_digests()[problem.name]
+
+    def test_models_that_do_not_fit_at_once(self) -> None:
+        problem = problem_of("lstm", tokens=False)
+        assert digest_of(results_of(EmulatedKernel(free_bytes=1), problem)) == stored_digests()[problem.name]
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+    def test_other_shapes(self, case: Case) -> None:
+        """One layer and three; widths of whole vectors and not; views of strings, and items without."""
+        for sequences in (1, 5, 33):
+            assert trained(EmulatedKernel(), case, sequences) == trained(
+                FusedCpuKernel(threads=1), case, sequences
+            )
+
+    def test_batches_too_large_for_its_numbers(self) -> None:
+        with pytest.raises(RnnzooError, match="found batches of 50000 items, too large for the kernel fused-cuda"):
+            bits_of(EmulatedKernel(), "tanh", True, 50_000)
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("cell", CELLS)
+    def test_no_thread_reads_what_another_one_writes(self, cell: str, tmp_path: Path) -> None:
+        """ThreadSanitizer watches threads that train, in a process of their own."""
+        script = (
+            "import torch\n"
+            "from test_cuda_kernel import *\n"
+            "for name in ('languages', 'images', 'odd'):\n"
+            f"    trained(EmulatedKernel(), CASES[f'{cell}-{{name}}'], 20, steps=2)\n"
+            "print('trained')\n"
+        )
+        runtime = subprocess.run(
+            ["g++", "-print-file-name=libtsan.so"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        environment = {
+            "CXX": "g++ -fsanitize=thread -g",
+            "RNNZOO_CACHE_DIR": str(tmp_path),
+            "LD_PRELOAD": runtime,
+            "TSAN_OPTIONS": "exitcode=66",
+            "PATH": "/usr/bin:/bin",
+            "OMP_NUM_THREADS": "1",
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", script], cwd=SOURCE.parent, env=environment, capture_output=True, text=True
+        )
+        assert (done.stdout, done.returncode) == ("trained\n", 0), done.stderr[:3000]
+
+
+@pytest.fixture(scope="module")
+def has_nvrtc() -> None:
+    try:
+        nvrtc.find_nvrtc()
+    except KernelUnavailable as error:
+        pytest.skip(str(error))
+
+
+def definitions(cell: str, tokens: bool) -> dict[str, str]:
+    """Of an RNN of the paper's size."""
+    spec = RNNSpec(6, 32, 6, 2, cell) if tokens else RNNSpec(7, 32, 10, 2, cell)
+    return {**definitions_of(spec, tokens), "RNNZOO_THREADS": "256", "RNNZOO_SHARED_BYTES": "232448"}
+
+
+@pytest.mark.usefixtures("has_nvrtc")
+class TestCompiled:
+    """By NVRTC, which needs no GPU."""
+
+    @both_kinds
+    @every_cell
+    def test_every_operation_is_one_of_the_arithmetic(self, cell: str, tokens: bool) -> None:
+        """Rounded to nearest even, with subnormals, exact division and square root; nothing is contracted later,
+        because assemblers leave operations alone that say how they round.
+        """
+        text = nvrtc.compile_program(definitions(cell, tokens), "sm_90", "PTX").decode()
+        operations = Counter(
+            re.findall(
+                r"(?:\n|\s)((?:add|sub|mul|mad|fma|div|rcp|sqrt|rsqrt|ex2|lg2|tanh|sin|cos)\.\S*f(?:32|64))\s",
+                text,
+            )
+        )
+        exact = {f"{name}.rn.f{bits}" for name in ("add", "sub", "mul", "div") for bits in (32, 64)}
+        assert operations.keys() <= exact | {"fma.rn.f32", "rcp.rn.f32", "sqrt.rn.f32"}
+        assert {"fma.rn.f32", "sqrt.rn.f32", "add.rn.f64"} <= operations.keys()
+        assert "approx" not in text
+        assert "ftz" not in text
+
+    def test_machine_code(self) -> None:
+        code = nvrtc.compile_program(definitions("tanh", True), "sm_90")
+        assert code.startswith(b"\x7fELF")
+        assert b"rnnzoo_train" in code
+
+    def test_errors_say_what_the_compiler_said(self) -> None:
+        with pytest.raises(KernelUnavailable, match=r"NVRTC failed on train.cu:\n.*RNNZOO_THREADS"):
+            nvrtc.compile_program({"RNNZOO_SHARED_BYTES": "1", **definitions_of(RNNSpec(6, 4, 6), True)}, "sm_90")
