@@ -5,13 +5,16 @@ Emulated, every thread of a block is a thread of the CPU, and runs the functions
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import re
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,22 +27,28 @@ from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import CELLS, RNNSpec
 from rnnzoo.zoo_builder.training.kernels.base import Kernel, TrainState
 from rnnzoo.zoo_builder.training.kernels.cuda import kernel as cuda_kernel
-from rnnzoo.zoo_builder.training.kernels.cuda import nvrtc
+from rnnzoo.zoo_builder.training.kernels.cuda import nvrtc, program
 from rnnzoo.zoo_builder.training.kernels.cuda.kernel import FusedCudaKernel
-from rnnzoo.zoo_builder.training.kernels.cuda.program import Program, Sizes
+from rnnzoo.zoo_builder.training.kernels.cuda.program import Sizes
 from rnnzoo.zoo_builder.training.kernels.fused_cpu import FusedCpuKernel, definitions_of
 from rnnzoo.zoo_builder.training.kernels.self_test import digest_of, problem_of, results_of, stored_digests
 
 SOURCE = Path(__file__).with_name("emulated_block.cpp")
-GPU = "cuda"
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+
+
+def headers() -> str:
+    """A hash of the headers that stand elsewhere: the name of a library depends on those beside its source alone."""
+    kernels = nvrtc.SOURCE.parent.parent
+    texts = [path.read_bytes() for folder in (kernels, kernels / "cuda") for path in sorted(folder.glob("*.h"))]
+    return sha256(b"".join(texts)).hexdigest()
 
 
 class EmulatedProgram:
     """Does as `Program` does, on the CPU."""
 
     def __init__(self, spec: RNNSpec, tokens: bool, threads: int, in_shared: bool, free_bytes: int) -> None:
-        self.library = load_library(SOURCE, definitions_of(spec, tokens))
+        self.library = load_library(SOURCE, {**definitions_of(spec, tokens), "RNNZOO_OF": headers()})
         self.library.rnnzoo_workspace_bytes.restype = ctypes.c_int64
         self.threads, self.in_shared, self.free_bytes = threads, in_shared, free_bytes
 
@@ -63,16 +72,8 @@ class EmulatedKernel(FusedCudaKernel):
         return EmulatedProgram(spec, tokens, *self.emulation)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The name of a library does not depend on headers that stand elsewhere, so each is compiled afresh."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RNNZOO_CACHE_DIR", str(tmp_path_factory.mktemp("blocks")))
-        yield
-
-
 def trained(kernel: Kernel, case: Case, sequences: int, steps: int = 3) -> list[bytes]:
-    """Losses, weights and moments of three models: a calm one, one with large weights, and one that is not finite."""
+    """Losses, weights and moments of a calm model, one with large weights, and one that is not finite."""
     state = TrainState.initial(case.spec, [0, 1, 2])
     state.step = 7
     state.weights[1] *= 3
@@ -175,6 +176,7 @@ def definitions(cell: str, tokens: bool) -> dict[str, str]:
 class TestCompiled:
     """By NVRTC, which needs no GPU."""
 
+    @pytest.mark.slow
     @both_kinds
     @every_cell
     def test_every_operation_is_one_of_the_arithmetic(self, cell: str, tokens: bool) -> None:
@@ -194,6 +196,7 @@ class TestCompiled:
         assert "approx" not in text
         assert "ftz" not in text
 
+    @pytest.mark.slow
     def test_machine_code(self) -> None:
         code = nvrtc.compile_program(definitions("tanh", True), "sm_90")
         assert code.startswith(b"\x7fELF")
@@ -202,3 +205,108 @@ class TestCompiled:
     def test_errors_say_what_the_compiler_said(self) -> None:
         with pytest.raises(KernelUnavailable, match=r"NVRTC failed on train.cu:\n.*RNNZOO_THREADS"):
             nvrtc.compile_program({"RNNZOO_SHARED_BYTES": "1", **definitions_of(RNNSpec(6, 4, 6), True)}, "sm_90")
+
+
+class Driver:
+    """Stands in for the driver's library: notes what is called, and answers with one kind of GPU."""
+
+    def __init__(self, failing: str = "") -> None:
+        self.called: list[str] = []
+        self.launched: list[tuple[int, ...]] = []
+        self.failing = failing
+
+    def __getattr__(self, name: str) -> Callable[..., int]:
+        def call(*arguments: Any) -> int:
+            self.called.append(name)
+            if name == "cuDeviceGetAttribute":
+                arguments[0]._obj.value = 232448
+            if name == "cuGetErrorString":
+                arguments[1]._obj.value = b"invalid image"
+            if name == "cuLaunchKernel":
+                self.launched.append(arguments[1:8])
+                self.read(arguments[9])
+            return 200 if name == self.failing else 0
+
+        return call
+
+    def read(self, addresses: Any) -> None:
+        """What a kernel does: of one argument it is `rnnzoo_train`, of three `rnnzoo_sizes`."""
+        if len(addresses) == 1:
+            self.training = cuda_kernel.CompiledTraining.from_buffer_copy(
+                ctypes.string_at(addresses[0], ctypes.sizeof(cuda_kernel.CompiledTraining))
+            )
+            return
+        out, steps, sequences = (ctypes.c_int64.from_address(address).value for address in addresses)
+        ctypes.memmove(out, (ctypes.c_int64 * 2)(1000 * steps + sequences, 100_000), 16)
+
+
+@pytest.fixture
+def driver(monkeypatch: pytest.MonkeyPatch) -> Driver:
+    driver = Driver()
+    monkeypatch.setattr(program, "find_driver", lambda: driver)
+    monkeypatch.setattr(program, "compile_program", lambda definitions, architecture: architecture.encode())
+    monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: SimpleNamespace(cuda_stream=0))
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    return driver
+
+
+class TestProgram:
+    """What a GPU's driver is asked for."""
+
+    def test_launches(self, driver: Driver) -> None:
+        loaded = program.Program({}, torch.device("cpu"))
+        sizes = loaded.sizes(steps=7, sequences=32)
+        assert sizes == Sizes(workspace=7032, shared=100_000)
+        loaded.train(cuda_kernel.CompiledTraining(train_steps=5, sequences=32), models=3, sizes=sizes)
+        assert driver.launched == [(1, 1, 1, 1, 1, 1, 0), (3, 1, 1, 256, 1, 1, 100_000)]
+        assert (driver.training.train_steps, driver.training.sequences) == (5, 32)
+        assert driver.called[-2:] == ["cuFuncSetAttribute", "cuLaunchKernel"]
+
+    def test_what_the_driver_refuses(self, driver: Driver) -> None:
+        driver.failing = "cuModuleLoadData"
+        with pytest.raises(KernelUnavailable, match=r"cuModuleLoadData: invalid image \(200\)"):
+            program.Program({}, torch.device("cpu"))
+
+    @needs_compiler
+    def test_a_gpu_with_other_bits_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        class Wrong(EmulatedProgram):
+            def train(self, training: ctypes.Structure, models: int, sizes: Sizes) -> None:
+                super().train(training, models, sizes)
+                weight = ctypes.c_int32.from_address(training.weights)
+                weight.value ^= 1
+
+        def load(spec: RNNSpec, tokens: bool, kind: type[EmulatedProgram]) -> EmulatedProgram:
+            return kind(spec, tokens, threads=3, in_shared=True, free_bytes=1 << 33)
+
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a GPU")
+        problem = problem_of("tanh", tokens=True)
+        for kind in (EmulatedProgram, Wrong):
+            monkeypatch.setattr(
+                cuda_kernel, "_load", lambda device, spec, tokens, kind=kind: load(spec, tokens, kind)
+            )
+            cuda_kernel._program.cache_clear()
+            cuda_kernel._check_gpu.cache_clear()
+            kernel = FusedCudaKernel("cpu", threads=1)
+            if kind is EmulatedProgram:
+                kernel.prepare(problem.state.spec, problem.data.encoding)
+                continue
+            with pytest.raises(KernelUnavailable, match=r"a GPU: fails the self-test tanh-tokens: found bits"):
+                kernel.prepare(problem.state.spec, problem.data.encoding)
+
+
+@pytest.mark.cuda
+@on_gpu
+@needs_compiler
+class TestOnGpu:
+    @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+    def test_bits_of_the_cpu_kernel(self, case: Case) -> None:
+        kernel = FusedCudaKernel()
+        kernel.prepare(case.spec, case.data(1).encoding)  # which makes the self-test of the cell
+        for sequences in (1, 5, 32, 70):
+            assert trained(kernel, case, sequences) == trained(FusedCpuKernel(), case, sequences)
+
+    def test_models_too_large_for_shared_memory(self) -> None:
+        case = Case(RNNSpec(6, 96, 6, 2), steps=11)
+        assert trained(FusedCudaKernel(), case, 32) == trained(FusedCpuKernel(), case, 32)

@@ -7,6 +7,7 @@ import torch
 
 from rnnzoo.zoo_builder.compiled.compiler import KernelUnavailable
 from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.pipeline.local.workers import _kernel_for
 from rnnzoo.zoo_builder.rnn import CELLS, RNNSpec
 from rnnzoo.zoo_builder.tasks.encodings import TokenEncoding
 from rnnzoo.zoo_builder.tasks.formal_languages.family import FormalLanguages
@@ -57,6 +58,44 @@ def test_what_no_compiled_kernel_knows_goes_to_torch(monkeypatch, caplog):
 
 def test_torch_is_taken_where_it_is_asked_for():
     assert choose_kernel(SPEC, ENCODING, device="cpu", kernel="torch").name == "torch-cpu"
+
+
+class TestFusedOnGpu:
+    """It is never the default, and says what it has not been tried on."""
+
+    @pytest.fixture(autouse=True)
+    def gpu(self, monkeypatch):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(choice.FusedCudaKernel, "prepare", lambda self, spec, encoding: None)
+
+    @pytest.mark.parametrize(
+        ("device", "kernel", "name"),
+        [
+            ("auto", "auto", "torch-cuda"),
+            ("cuda", "auto", "torch-cuda"),
+            ("cuda", "torch", "torch-cuda"),
+            ("cuda", "fused", "fused-cuda"),
+        ],
+    )
+    def test_who_gets_it(self, device, kernel, name, caplog):
+        chosen = choose_kernel(SPEC, ENCODING, device, kernel)
+        assert chosen.name == name
+        assert (chosen.arithmetic == "fma-1") == (name == "fused-cuda")
+        assert ("written and tested without a GPU" in caplog.text) == (name == "fused-cuda")
+
+    def test_the_reason_why_it_cannot_be_had(self, monkeypatch):
+        def fail(self, spec, encoding):
+            raise KernelUnavailable("NVRTC: found no libnvrtc")
+
+        monkeypatch.setattr(choice.FusedCudaKernel, "prepare", fail)
+        with pytest.raises(
+            RnnzooError, match="kernel: found 'fused', which cannot be had: NVRTC: found no libnvrtc"
+        ):
+            choose_kernel(SPEC, ENCODING, device="cuda", kernel="fused")
+
+    def test_workers_have_a_gpu_each(self):
+        chosen = _kernel_for(choose_kernel(SPEC, ENCODING, "cuda", "fused"), gpu=1, threads=3)
+        assert (str(chosen.device), chosen.on_cpu.threads) == ("cuda:1", 3)
 
 
 def test_a_gpu_takes_as_many_runs_as_fit(monkeypatch):

@@ -30,7 +30,7 @@ def choose_kernel(
     """The kernel for models of `spec` on `device`, ready to run.
 
     "auto" takes torch on a GPU where there is one, else the fused kernel of the CPU, else torch. It says why the
-    fused one is not available. The fused kernel of GPUs has not been run on one yet: it is for those who ask for it.
+    fused one is not available. The fused kernel for GPUs has not been run on one yet: it must be asked for.
 
     Args:
         spec: The architecture of the models.
@@ -53,8 +53,8 @@ def choose_kernel(
         if kernel != "fused":
             return TorchKernel("cuda")
         log.warning(
-            "the fused kernel for GPUs was written and tested without a GPU; on this one it is tested now, on a small "
-            "problem whose bits are known"
+            "the fused kernel for GPUs was written and tested without a GPU; this GPU is tested now, on small "
+            "problems whose bits are known"
         )
     elif kernel == "torch":
         return TorchKernel("cpu")

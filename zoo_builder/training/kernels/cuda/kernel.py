@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 from functools import cache
-from typing import Any
 
 import numpy as np
 import torch
@@ -74,7 +73,7 @@ class FusedCudaKernel:
         self.device = torch.device(device)
         self.on_cpu = FusedCpuKernel(threads)
 
-    def _program(self, spec: RNNSpec, tokens: bool) -> Any:
+    def _program(self, spec: RNNSpec, tokens: bool) -> Program:
         return _program(self.device, spec, tokens)
 
     def prepare(self, spec: RNNSpec, encoding: Encoding) -> None:
@@ -163,16 +162,19 @@ def power(base: float, exponent: int) -> float:
 class _UntestedKernel(FusedCudaKernel):
     """What the self-test tests."""
 
-    def _program(self, spec: RNNSpec, tokens: bool) -> Any:
-        return Program(definitions_of(spec, tokens), self.device)
+    def _program(self, spec: RNNSpec, tokens: bool) -> Program:
+        return _load(self.device, spec, tokens)
+
+
+def _load(device: torch.device, spec: RNNSpec, tokens: bool) -> Program:
+    return Program(definitions_of(spec, tokens), device)
 
 
 @cache
 def _program(device: torch.device, spec: RNNSpec, tokens: bool) -> Program:
     """The program for one shape, on a GPU that passed the self-test of the cell."""
-    definitions_of(spec, tokens)
     _check_gpu(device, spec.cell)
-    return Program(definitions_of(spec, tokens), device)
+    return _load(device, spec, tokens)
 
 
 @cache
