@@ -38,7 +38,7 @@ on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVID
 
 
 def headers() -> str:
-    """A hash of the headers that stand elsewhere: the name of a library depends on those beside its source alone."""
+    """A hash of the headers that stand elsewhere: a library's name depends on those beside its source alone."""
     kernels = nvrtc.SOURCE.parent.parent
     texts = [path.read_bytes() for folder in (kernels, kernels / "cuda") for path in sorted(folder.glob("*.h"))]
     return sha256(b"".join(texts)).hexdigest()

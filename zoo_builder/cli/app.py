@@ -19,7 +19,7 @@ MnistOption = Annotated[
     typer.Option("--mnist", metavar="DIR", envvar="RNNZOO_MNIST_DIR", help="Folder with MNIST's IDX files."),
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-KernelOption = Annotated[str, typer.Option(help="auto, fused (compiled for this CPU) or torch.")]
+KernelOption = Annotated[str, typer.Option(help="auto, fused (compiled for this CPU, or GPU) or torch.")]
 ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all cores.")]
 
 
