@@ -1,22 +1,79 @@
-// train.h as a host program: the threads of a block are threads of the CPU, and wait at the same places.
+// train.h as a host program, which computes a block's threads in turn, each as far as it can go without the others. With
+// RNNZOO_REAL_THREADS they are threads of the CPU, for ThreadSanitizer to watch.
 
 #define RNNZOO_ONE_LANE
 #include <pthread.h>
+#include <ucontext.h>
 
+#include <functional>
+#include <memory>
 #include <thread>
 #include <vector>
 
 #include "vectors.h"
 
+#ifdef RNNZOO_REAL_THREADS
+typedef pthread_barrier_t Threads;
+#else
+typedef std::vector<ucontext_t> Threads;
+#endif
+
 struct Block {
     int thread, threads;
-    pthread_barrier_t* barrier;
-    void wait() const { pthread_barrier_wait(barrier); }
+    Threads* all;
+    void wait() const {
+#ifdef RNNZOO_REAL_THREADS
+        pthread_barrier_wait(all);
+#else
+        // All wait at the same places: when the first one goes on, the last one has come.
+        swapcontext(&(*all)[thread], &(*all)[(thread + 1) % threads]);
+#endif
+    }
 };
 
 INLINE void add_one(int* count) { __atomic_fetch_add(count, 1, __ATOMIC_RELAXED); }
 
 #include "../training/kernels/cuda/train.h"
+
+typedef std::function<void(const Block&)> Work;
+
+#ifdef RNNZOO_REAL_THREADS
+static void run_block(int threads, const Work& work) {
+    pthread_barrier_t barrier;
+    pthread_barrier_init(&barrier, nullptr, threads);
+    std::vector<std::thread> block;
+    for (int thread = 0; thread < threads; thread++)
+        block.emplace_back([&, thread] { work({thread, threads, &barrier}); });
+    for (std::thread& thread : block) thread.join();
+    pthread_barrier_destroy(&barrier);
+}
+#else
+static const Work* work_of_block;
+static Threads* threads_of_block;
+
+static void run_thread(int thread) {
+    (*work_of_block)({thread, static_cast<int>(threads_of_block->size()), threads_of_block});
+}
+
+static void run_block(int threads, const Work& work) {
+    constexpr size_t kStack = 1 << 18;
+    Threads contexts(threads);
+    std::vector<std::unique_ptr<char[]>> stacks;
+    ucontext_t caller;
+    work_of_block = &work;
+    threads_of_block = &contexts;
+    for (int thread = 0; thread < threads; thread++) {
+        ucontext_t& context = contexts[thread];
+        getcontext(&context);
+        stacks.emplace_back(new char[kStack]);
+        context.uc_stack.ss_sp = stacks.back().get();
+        context.uc_stack.ss_size = kStack;
+        context.uc_link = thread + 1 < threads ? &contexts[thread + 1] : &caller;
+        makecontext(&context, reinterpret_cast<void (*)()>(run_thread), 1, thread);
+    }
+    swapcontext(&caller, &contexts[0]);
+}
+#endif
 
 extern "C" {
 
@@ -27,17 +84,10 @@ int64_t rnnzoo_workspace_bytes(int64_t steps, int64_t sequences) {
 void rnnzoo_train(const Training* training, int64_t models, int threads, bool in_shared) {
     std::vector<char> shared(model_bytes() + 16);
     char* aligned = shared.data() + (16 - reinterpret_cast<uintptr_t>(shared.data()) % 16) % 16;
-    for (int64_t model = 0; model < models; model++) {
-        pthread_barrier_t barrier;
-        pthread_barrier_init(&barrier, nullptr, threads);
-        std::vector<std::thread> block;
-        for (int thread = 0; thread < threads; thread++)
-            block.emplace_back([=, &barrier] {
-                train_model({thread, threads, &barrier}, *training, model, in_shared ? aligned : nullptr);
-            });
-        for (std::thread& thread : block) thread.join();
-        pthread_barrier_destroy(&barrier);
-    }
+    for (int64_t model = 0; model < models; model++)
+        run_block(threads, [&](const Block& block) {
+            train_model(block, *training, model, in_shared ? aligned : nullptr);
+        });
 }
 
-}
+}  // extern "C"

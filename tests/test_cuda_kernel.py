@@ -1,6 +1,6 @@
 """The fused CUDA kernel: its bits where blocks are emulated, its machine code, and on a GPU where there is one.
 
-Emulated, every thread of a block is a thread of the CPU, and runs the functions that it runs on a GPU.
+Emulated, a CPU runs for each thread of a block the functions that it runs on a GPU, from barrier to barrier.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ class TestEmulated:
             ["g++", "-print-file-name=libtsan.so"], capture_output=True, text=True, check=True
         ).stdout.strip()
         environment = {
-            "CXX": "g++ -fsanitize=thread -g",
+            "CXX": "g++ -fsanitize=thread -g -DRNNZOO_REAL_THREADS",
             "RNNZOO_CACHE_DIR": str(tmp_path),
             "LD_PRELOAD": runtime,
             "TSAN_OPTIONS": "exitcode=66",
