@@ -17,14 +17,14 @@ from rnnzoo.zoo_builder.compiled.compiler import ERROR_LINES, HEADERS, KernelUna
 
 SOURCE = Path(__file__).with_name("train.cu")
 OPTIONS = (
-    "--std=c++17",
-    "--device-as-default-execution-space",
-    "--diag-suppress=161",  # pragmas of gcc
+    "-std=c++17",
+    "-default-device",
+    "-diag-suppress=161",  # pragmas of gcc
     # Every operation is IEEE's, with subnormals, and the code says itself where it wants a fused multiply-add.
-    "--fmad=false",
-    "--ftz=false",
-    "--prec-div=true",
-    "--prec-sqrt=true",
+    "-fmad=false",
+    "-ftz=false",
+    "-prec-div=true",
+    "-prec-sqrt=true",
 )
 
 
@@ -55,7 +55,7 @@ def compile_program(definitions: Mapping[str, str], architecture: str, form: str
     try:
         options = [
             *OPTIONS,
-            f"--gpu-architecture={architecture}",
+            f"-arch={architecture}",
             *(f"-I{folder}" for folder in (HEADERS, SOURCE.parent)),
             *(f"-D{name}={value}" for name, value in definitions.items()),
         ]
