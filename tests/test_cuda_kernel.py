@@ -177,8 +177,7 @@ class TestCompiled:
     """By NVRTC, which needs no GPU."""
 
     @pytest.mark.slow
-    @both_kinds
-    @every_cell
+    @pytest.mark.parametrize(("cell", "tokens"), [("lstm", True), ("gru", False), ("tanh", True)])
     def test_every_operation_is_one_of_the_arithmetic(self, cell: str, tokens: bool) -> None:
         """Rounded to nearest even, with subnormals, exact division and square root; nothing is contracted later,
         because assemblers leave operations alone that say how they round.
