@@ -119,10 +119,15 @@ class LoadedZoo:
 
     @cached_property
     def rollout_labels(self) -> Tensor | None:
-        """Labels of the rollouts, uint8 [G, R]; None where the encoding needs no labels."""
-        if not self.zoo.encoding.needs_labels:
+        """Labels of the rollouts, uint8 [G, R]; None where the encoding needs none, or the zoo has none."""
+        if not self.zoo.encoding.needs_labels or not self.zoo.has_labels(self._group_heads):
             return None
         return torch.from_numpy(self.zoo.rollout_tensor("labels", self._group_heads)).to(self.device)
+
+    @property
+    def knows_answers(self) -> bool:
+        """Whether it is known what RNNs should have answered along the rollouts."""
+        return not self.zoo.encoding.needs_labels or self.rollout_labels is not None
 
     @cached_property
     def population(self) -> Population:

@@ -270,6 +270,22 @@ class Zoo:
         check_items(self.encoding, self.spec.output_size, **{tensor: values})
         return values
 
+    def has_labels(self, ids: Sequence[CheckpointId]) -> bool:
+        """Whether the stored rollouts of all these checkpoints have labels.
+
+        Args:
+            ids: The N checkpoints, as for `batch`.
+
+        Returns:
+            Whether `rollout_tensor("labels", ids)` can be had. That of an imported zoo cannot.
+
+        Raises:
+            RnnzooError: As for `batch`.
+        """
+        names = [name for name, _, _ in self._by_shard(self._rows(ids), "rollout_row")]
+        self._open_rollouts(names, "inputs")
+        return all("labels" in self._rollouts[name] for name in names)
+
     def _rows(self, ids: Sequence[CheckpointId]) -> NDArray[np.int64]:
         """Rows of the metadata. Raises RnnzooError for an id that is not in the zoo."""
         if isinstance(ids, str):

@@ -149,6 +149,11 @@ def truncate(folder):
     path.write_bytes(path.read_bytes()[:-100])
 
 
+def dangling(path):
+    path.unlink()
+    path.symlink_to(path.parent / "nowhere")
+
+
 def pickled(folder):
     np.save(folder / "tasks.npy", np.array([{}] * 36, dtype=object), allow_pickle=True)
 
@@ -157,7 +162,7 @@ def pickled(folder):
     ("damage", "message"),
     [
         (lambda folder: (folder / "logits.npy").unlink(), r"logits\.npy: this file is missing"),
-        (lambda folder: (folder / "args.json").unlink(), r"args\.json: this file is missing"),
+        (lambda folder: dangling(folder / "args.json"), r"args\.json: "),
         (lambda folder: (folder / "args.json").write_text("[]"), "expected a JSON object"),
         (lambda folder: (folder / "num_step_correct.npy").unlink(), "found neither num_step_correct"),
         (truncate, r"parameters\.npy: not a whole \.npy file"),

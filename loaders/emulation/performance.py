@@ -34,6 +34,9 @@ def emulated_performance(
 
     Returns:
         {"original": [M], "emulated": [M]}.
+
+    Raises:
+        RnnzooError: The RNNs do not write, and the zoo has no labels of its rollouts.
     """
     emulation.eval()
     return (

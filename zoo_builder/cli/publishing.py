@@ -124,6 +124,8 @@ def import_(
     rows = sum(entry.checkpoints for entry in imported.manifest.splits.values())
     typer.echo(f"finished: {out}, {rows} checkpoints of {imported.manifest.config['runs']} runs")
     typer.echo(f"stored outputs differ from those of the weights by at most {imported.largest_difference:.2g}")
+    if imported.mended:
+        typer.echo(f"mended {imported.mended} sequences that were stored with damage: {imported.damage}")
 
 
 @app.command()

@@ -1,6 +1,6 @@
 """The layout of the original release: one folder a zoo, one row a checkpoint in every array.
 
-    args.json               how it was trained
+    args.json               how it was trained; may be missing
     parameters.npy          float32 [rows, P], in the order of `nn.LSTM(...).parameters()`, then the head
     sequences.npy           [rows, R, ...]: its rollouts
     logits.npy              float16 [rows, R, T, O]: what the RNN answers along them
@@ -14,6 +14,7 @@ in an export of ours, it counts the updates themselves.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ from rnnzoo.zoo_builder.tasks.family import TaskFamily
 from rnnzoo.zoo_builder.tasks.published import PublishedForm
 
 ARGS = "args.json"
+MENDED = "mended_sequences"
+"""In the config of an imported zoo: how many sequences the published program had damaged."""
 PUBLISHED_CELL = LSTM
 """The cell of all RNNs in the published arrays, which do not name one."""
 MOST_UNITS = 1024
@@ -83,8 +86,6 @@ def open_published(folder: Path) -> PublishedArrays:
         scores = np.array(found, np.float64)
     steps = encoding.steps(form.item_bytes)
     logits = _open(folder, "logits.npy", "f2", (rows, sequences.shape[1], steps, output_size))
-    ours = args.get("rnnzoo", {})
-    counts_updates = isinstance(ours, dict) and ours.get("step_counts") == "updates"
     return PublishedArrays(
         folder=folder,
         family=family,
@@ -96,10 +97,16 @@ def open_published(folder: Path) -> PublishedArrays:
         sequences=sequences,
         logits=logits,
         run=numbers[:, 0],
-        step=numbers[:, 1] if counts_updates else numbers[:, 1] + 1,
+        step=numbers[:, 1] + uncounted_updates(args),
         numbers=numbers,
         scores=scores,
     )
+
+
+def uncounted_updates(args: dict[str, Any]) -> int:
+    """How many updates more than its "step" a checkpoint of arrays with these args has seen."""
+    ours = args.get("rnnzoo")
+    return 0 if isinstance(ours, dict) and ours.get("step_counts") == "updates" else 1
 
 
 def _find_family(folder: Path) -> tuple[type[TaskFamily[Any]], PublishedForm]:
@@ -114,6 +121,8 @@ def _find_family(folder: Path) -> tuple[type[TaskFamily[Any]], PublishedForm]:
 
 
 def _read_args(folder: Path) -> dict[str, Any]:
+    if not os.path.lexists(folder / ARGS):
+        return {}
     values = read_json(file_in(folder, ARGS), most=1_000_000)
     if not isinstance(values, dict):
         raise RnnzooError(f"{folder / ARGS}: found {type(values).__name__}, expected a JSON object")
@@ -141,7 +150,7 @@ def _open(folder: Path, name: str, dtype: str, shape: tuple[int | None, ...]) ->
 
 def _find_spec(folder: Path, args: dict[str, Any], inputs: int, outputs: int, parameters: int) -> RNNSpec:
     """The RNN with this number of parameters: of the sizes in args.json, or else of the likeliest depth."""
-    hidden, layers = args.get("hidden_size"), args.get("num_layers")
+    hidden, layers = (args.get(f"rnn_{size}", args.get(size)) for size in ("hidden_size", "num_layers"))
     units = [hidden] if isinstance(hidden, int) else range(1, MOST_UNITS + 1)
     depths = [layers] if isinstance(layers, int) else LIKELY_LAYERS
     for depth in depths if max(depths) <= MOST_LAYERS else ():

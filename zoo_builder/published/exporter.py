@@ -14,7 +14,7 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from rnnzoo.zoo_builder.errors import RnnzooError
-from rnnzoo.zoo_builder.published.arrays import ARGS, PUBLISHED_CELL
+from rnnzoo.zoo_builder.published.arrays import ARGS, MENDED, PUBLISHED_CELL, uncounted_updates
 from rnnzoo.zoo_builder.rnn import rnn_forward, unflatten_weights
 from rnnzoo.zoo_builder.storage.files import file_in
 from rnnzoo.zoo_builder.storage.manifest import Manifest, read_manifest, read_metadata, write_json
@@ -23,6 +23,7 @@ from rnnzoo.zoo_builder.storage.shards import read_shard
 from rnnzoo.zoo_builder.tasks import find_family
 from rnnzoo.zoo_builder.tasks.encodings import encoding_of
 from rnnzoo.zoo_builder.tasks.published import PublishedForm
+from rnnzoo.zoo_builder.zoos import IMPORTED
 
 OUTPUT_MODELS = 16
 
@@ -30,7 +31,8 @@ OUTPUT_MODELS = 16
 def export_zoo(zoo: Path, out: Path, progress: Callable[[int], None] = lambda rows: None) -> int:
     """Write a zoo as arrays of the original release.
 
-    Rows are sorted by (run, step). A step counts the updates taken, as in the zoo; args.json says so.
+    Rows are sorted by (run, step). A step counts the updates taken, as in the zoo; args.json says so. Where the
+    zoo was imported, steps, args.json and mended sequences are as they came.
 
     Args:
         zoo: The folder of a finished zoo.
@@ -72,17 +74,26 @@ def export_zoo(zoo: Path, out: Path, progress: Callable[[int], None] = lambda ro
 
 def _write_tables(folder: Path, form: PublishedForm, manifest: Manifest, table: pa.Table) -> None:
     """args.json, the tasks, and the numbers of every row."""
-    spec = manifest.rnn_spec()
-    args = {"dataset": manifest.zoo, "hidden_size": spec.hidden_size, "num_layers": spec.num_layers}
-    ours = {"step_counts": "updates", "config": manifest.config}
-    write_json(folder / ARGS, args | {"rnnzoo": ours})
+    args = manifest.config["published_args"] if manifest.config.get("preset") == IMPORTED else _args(manifest)
+    write_json(folder / ARGS, args)
     runs = [int(run_id.removeprefix("run-")) for run_id in table["run_id"].to_pylist()]
-    numbers = np.stack([np.array(runs), table["step"].to_numpy()], axis=1).astype(np.int64)
+    steps = table["step"].to_numpy().astype(np.int64) - uncounted_updates(args)
+    numbers = np.stack([np.array(runs, np.int64), steps], axis=1)
     np.save(folder / form.tasks.file, form.write_tasks(table))
     more, scores = form.write_scores(table)
     np.save(folder / form.numbers.file, numbers if more is None else np.column_stack([numbers, more]))
     if form.scores is not None and scores is not None:
         np.save(folder / form.scores.file, scores)
+
+
+def _args(manifest: Manifest) -> dict[str, Any]:
+    spec = manifest.rnn_spec()
+    return {
+        "dataset": manifest.zoo,
+        "rnn_hidden_size": spec.hidden_size,
+        "rnn_num_layers": spec.num_layers,
+        "rnnzoo": {"step_counts": "updates", "config": manifest.config},
+    }
 
 
 def _write_shards(
@@ -99,6 +110,7 @@ def _write_shards(
     first = read_shard(file_in(zoo, rollouts_of(shards[0]))).tensors["inputs"]
     count, width = first.shape[1:]
     steps = encoding.steps(width)
+    damage = bool(manifest.config.get(MENDED))
 
     def new(name: str, dtype: Any, shape: tuple[int, ...]) -> NDArray[Any]:
         return open_memmap(folder / name, mode="w+", dtype=dtype, shape=shape)
@@ -121,7 +133,7 @@ def _write_shards(
             with torch.no_grad():
                 outputs, _ = rnn_forward(unflatten_weights(spec, torch.from_numpy(flat)), inputs)
             parameters[where] = flat
-            sequences[where] = form.write_items(items)
+            sequences[where] = form.write_items(items, damage)
             logits[where] = (outputs.log_softmax(dim=-1) if form.log_softmax else outputs).numpy()
             progress(len(where))
     for array in (parameters, sequences, logits):

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 import rnnzoo
 from rnnzoo.zoo_builder.errors import RnnzooError
-from rnnzoo.zoo_builder.published.arrays import PublishedArrays, open_published
+from rnnzoo.zoo_builder.published.arrays import MENDED, PublishedArrays, open_published
 from rnnzoo.zoo_builder.rnn import rnn_forward, unflatten_weights
 from rnnzoo.zoo_builder.rollouts import rollout_losses
 from rnnzoo.zoo_builder.splits import RULE, SPLITS, Splits, assign_splits, count_tasks
@@ -62,10 +62,14 @@ class Imported:
     Attributes:
         manifest: Its manifest.
         largest_difference: The largest difference between a stored output and the one computed from the weights.
+        mended: How many sequences the published program had damaged as it stored them.
+        damage: What it had done to them, for people.
     """
 
     manifest: Manifest
     largest_difference: float
+    mended: int
+    damage: str
 
 
 def import_published(
@@ -137,7 +141,7 @@ class _Import:
         files[schema.SPLITS_FILE] = _entry(self.folder / schema.SPLITS_FILE)
         manifest = self._manifest(entries, files)
         write_manifest(self.folder, manifest)
-        return Imported(manifest, self.largest_difference)
+        return Imported(manifest, self.largest_difference, self.config[MENDED], self.form.damage)
 
     @property
     def zoo(self) -> str:
@@ -160,6 +164,7 @@ class _Import:
             "seed": None,
             "rollouts": self.arrays.sequences.shape[1],
             "published_args": self.arrays.args,
+            MENDED: 0,
         }
 
     def _manifest(self, entries: dict[str, SplitEntry], files: dict[str, FileEntry]) -> Manifest:
@@ -231,7 +236,8 @@ class _Import:
         unknown = {"seed": None, "learning_rate": np.nan, "learning_rate_scale": np.nan, "rollout_loss": np.nan}
         known = {"weight_decay": decay if isinstance(decay, float) else np.nan}
         scores = None if self.arrays.scores is None else self.arrays.scores[row]
-        return unknown | known | dict(self.form.read_scores(self.arrays.numbers[row], scores))
+        task, numbers = self.arrays.tasks[row], self.arrays.numbers[row]
+        return unknown | known | dict(self.form.read_scores(task, numbers, scores))
 
     def _scores(
         self, runs: list[int], flat: NDArray[np.float32], inputs: NDArray[np.uint8]
@@ -254,9 +260,11 @@ class _Import:
     def _inputs(self, where: NDArray[np.int64]) -> NDArray[np.uint8]:
         """The stored sequences as bytes [N, R, F]."""
         try:
-            return self.form.read_items(np.array(self.arrays.sequences[where]))
+            items, mended = self.form.read_items(np.array(self.arrays.sequences[where]))
         except ValueError as error:
             raise RnnzooError(f"{self.arrays.folder / 'sequences.npy'}: {error}") from error
+        self.config[MENDED] += mended
+        return items
 
     def _check_outputs(
         self, where: NDArray[np.int64], flat: NDArray[np.float32], inputs: NDArray[np.uint8]

@@ -44,7 +44,8 @@ class PublishedForm(ABC):
         item_bytes: F, bytes of an item.
         sequence_type: The dtype of sequences.npy.
         log_softmax: Whether logits.npy holds log-probabilities.
-        columns: Metadata that only an imported zoo has.
+        columns: Metadata that only an imported zoo has: values as released, where others are rounded.
+        damage: What the published program does to some sequences as it stores them, for people.
     """
 
     zoo: ClassVar[str]
@@ -55,6 +56,7 @@ class PublishedForm(ABC):
     sequence_type: ClassVar[type[np.number]]
     log_softmax: ClassVar[bool]
     columns: ClassVar[pa.Schema] = pa.schema([])
+    damage: ClassVar[str] = ""
 
     @abstractmethod
     def sequence_shape(self) -> tuple[int, ...]:
@@ -73,22 +75,34 @@ class PublishedForm(ABC):
         """The array of tasks from metadata."""
 
     @abstractmethod
-    def read_items(self, stored: NDArray[Any]) -> Bytes:
-        """Stored sequences [N, R, ...] as items uint8 [N, R, F].
+    def read_items(self, stored: NDArray[Any]) -> tuple[Bytes, int]:
+        """Stored sequences [N, R, ...] as items.
+
+        Returns:
+            Items uint8 [N, R, F], and how many of them the published program had damaged as it stored them: they
+            are mended.
 
         Raises:
             ValueError: The sequences cannot be items. The error says what was expected.
         """
 
     @abstractmethod
-    def write_items(self, items: Bytes) -> NDArray[Any]:
-        """Items [N, R, F] as stored sequences [N, R, ...]."""
-
-    @abstractmethod
-    def read_scores(self, numbers: NDArray[Any], scores: NDArray[Any] | None) -> Mapping[str, Any]:
-        """Metadata of a checkpoint, from its rows of two arrays.
+    def write_items(self, items: Bytes, damage: bool) -> NDArray[Any]:
+        """Items [N, R, F] as stored sequences [N, R, ...].
 
         Args:
+            items: The items.
+            damage: Whether to damage those that the published program damages.
+        """
+
+    @abstractmethod
+    def read_scores(
+        self, task: NDArray[Any], numbers: NDArray[Any], scores: NDArray[Any] | None
+    ) -> Mapping[str, Any]:
+        """Metadata of a checkpoint, from its rows of three arrays.
+
+        Args:
+            task: A row of the array of tasks.
             numbers: A row of the array of numbers.
             scores: A row of the array of scores, where there is one.
 

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
+UNTRAINED_UPDATES = 1
+"""A checkpoint that has seen no more updates than this is untrained: one batch tells an RNN nothing of its task.
+The first checkpoints of the published zoos have seen one."""
 TargetKind = Literal["number", "class", "classes", "angle"]
 
 
@@ -26,6 +32,17 @@ class Target:
     kind: TargetKind
     trained_only: bool = False
     entry: str = "entry"
+
+    def covers(self, step: NDArray[Any]) -> NDArray[np.bool_]:
+        """Which checkpoints it is about.
+
+        Args:
+            step: The updates that each has seen, [M].
+
+        Returns:
+            bool [M].
+        """
+        return step > UNTRAINED_UPDATES if self.trained_only else np.ones(len(step), bool)
 
 
 COMMON_TARGETS = (

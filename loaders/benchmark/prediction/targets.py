@@ -83,13 +83,13 @@ def used_rows(loaded: LoadedZoo, target: Target, rows: RowNumbers) -> RowNumbers
 
     Args:
         loaded: The zoo.
-        target: One that is about trained models only leaves out those of step 0.
+        target: One that is about trained models only leaves out untrained ones.
         rows: Rows of `loaded`.
 
     Returns:
         Rows of `loaded`, in the same order.
     """
-    return rows[loaded.column("step")[rows] > 0] if target.trained_only else rows
+    return rows[target.covers(loaded.column("step")[rows])]
 
 
 def _varies(loaded: LoadedZoo, target: Target) -> bool:

@@ -26,7 +26,10 @@ INTERVALS = (
     "Means over seeds, with 95 % intervals of a bootstrap over training runs and seeds. `test`: tasks that no "
     "readout has seen; `ood`: unseen tasks outside the range of the training tasks. Sorted by the main ood score."
 )
-EMULATION_NOTE = "Means over seeds with 95 % bootstrap intervals over seeds; accuracies at the last step alone."
+EMULATION_NOTE = (
+    "Means over seeds with 95 % bootstrap intervals over seeds; accuracies at the last step alone, and none where "
+    "the zoo has no labels to tell right answers by."
+)
 
 
 def make_report(

@@ -100,7 +100,7 @@ class SplitRows(ResultsFile):
 
     def covered(self, target: Target) -> NDArray[np.bool_]:
         """Which rows [M] a target is about."""
-        return np.array(self.step) > (0 if target.trained_only else -1)
+        return target.covers(np.array(self.step))
 
     def truth(self, target: Target) -> NDArray[np.float64]:
         """The truth of the rows that a target is about, [M] or [M, K]."""
@@ -177,7 +177,7 @@ class Result(ResultsFile):
         readout: The chosen one ("end to end" for the supervised track).
         readouts: Name -> how well each kind of readout does.
         predictions: Those of the chosen readout, split -> one entry for each row of `Rows`. For trained_only
-            targets, one for each row with step > 0.
+            targets, one for each row of a trained model.
         scores: Those of the chosen readout.
         curve: Losses of what was trained for this result alone.
         seconds: Part of the work -> its time in seconds.
@@ -215,7 +215,7 @@ class Emulation(ResultsFile):
 
     Attributes:
         losses: Split -> emulation loss.
-        performance: Split -> how well the emulator does the RNNs' task.
+        performance: Split -> how well the emulator does the RNNs' task; empty where the zoo has no labels to tell.
         map: Split -> [x, y] for each row of `Rows`, the first two principal components of the embeddings.
         probes: The learned probing inputs [K, T, D], or None.
         seconds: Part of the work -> its time in seconds.

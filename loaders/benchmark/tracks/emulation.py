@@ -84,6 +84,9 @@ def _emulation_file(
         for split, rows in measured.items()
         if len(rows)
     }
+    performance = {}
+    if loaded.knows_answers:
+        performance = {split: _performance(loaded, emulation, rows) for split, rows in reported.items()}
     return Emulation(
         zoo=setting.zoo,
         zoo_digest=setting.zoo_digest,
@@ -94,7 +97,7 @@ def _emulation_file(
         parameters=setting.parameters,
         curve=[CurvePoint.model_validate(point) for point in curve],
         losses=losses,
-        performance={split: _performance(loaded, emulation, rows) for split, rows in reported.items()},
+        performance=performance,
         map=_embedding_map(loaded, setting, emulation.encoder),
         probes=_probes(loaded, emulation.encoder, reported),
         seconds={"training": seconds},

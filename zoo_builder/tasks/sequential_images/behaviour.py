@@ -37,7 +37,9 @@ class TurnedImages(nn.Module):
     def __init__(self, encoding: Encoding, reference: LabelledItems | None) -> None:
         super().__init__()
         if reference is None or reference.labels is None:
-            raise RnnzooError("behaviour_statistics: found no labelled images (reference), expected some")
+            raise RnnzooError(
+                "behaviour_statistics: found no labelled images (reference), expected a zoo with labels"
+            )
         items, labels = reference.items, reference.labels
         if items.shape[1:] != (SIDE * SIDE,) or not len(items):
             raise RnnzooError(

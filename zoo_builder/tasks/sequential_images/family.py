@@ -22,7 +22,7 @@ from rnnzoo.zoo_builder.random_streams import Stream, bits
 from rnnzoo.zoo_builder.tasks.data import Bytes, LabelledItems
 from rnnzoo.zoo_builder.tasks.encodings import TileEncoding
 from rnnzoo.zoo_builder.tasks.family import Colouring, Example, NamedZoo, TaskFamily
-from rnnzoo.zoo_builder.tasks.sequential_images.images import SIDE, Images, load_images
+from rnnzoo.zoo_builder.tasks.sequential_images.images import MEAN, SIDE, STD, Images, load_images
 from rnnzoo.zoo_builder.tasks.sequential_images.published import PublishedImages
 from rnnzoo.zoo_builder.tasks.sequential_images.rotation import TILE, TURN, Rotation, rotation_map, tiles, turned
 from rnnzoo.zoo_builder.tasks.target import Target
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from matplotlib.gridspec import SubplotSpec
     from torch import nn
 
-MEAN, STD = 0.1307, 0.3081
-"""Of MNIST's training pixels, scaled to [0, 1]."""
 MNIST_NOTICE = """The pixels in rollouts/, data_rollouts/ and figures/ are those of the MNIST database of
 handwritten digits (Yann LeCun, Corinna Cortes, Christopher J. C. Burges), rotated, and licensed under the Creative
 Commons Attribution-ShareAlike 3.0 licence: https://creativecommons.org/licenses/by-sa/3.0/legalcode"""

@@ -24,6 +24,8 @@ from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.tasks.data import Bytes
 
 SIDE = 28
+MEAN, STD = 0.1307, 0.3081
+"""Of MNIST's training pixels, scaled to [0, 1]."""
 MNIST_VARIABLE = "RNNZOO_MNIST_DIR"
 MNIST_HUB = "ylecun/mnist"
 MNIST_HUB_FILE = "mnist/train-00000-of-00001.parquet"

@@ -17,12 +17,17 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from rnnzoo.zoo_builder.columns import column
 from rnnzoo.zoo_builder.tasks.data import Bytes
 from rnnzoo.zoo_builder.tasks.encodings import TileEncoding
 from rnnzoo.zoo_builder.tasks.published import ArrayForm, PublishedForm
-from rnnzoo.zoo_builder.tasks.sequential_images.images import SIDE
+from rnnzoo.zoo_builder.tasks.sequential_images.images import MEAN, SIDE, STD
 from rnnzoo.zoo_builder.tasks.sequential_images.rotation import Rotation
 
+SCORES = ("accuracy", "train_loss", "eval_loss", "weight_decay")
+ROTATION = "rotation_degrees"
+PUBLISHED = "published_"
+"""Before the name of a column: its values with all digits of the release."""
 PIXEL_TOLERANCE = 0.002
 """In normalised units, in which float16 is exact to 0.001 and two grey levels lie 0.0127 apart."""
 
@@ -35,6 +40,15 @@ class PublishedImages(PublishedForm):
     item_bytes = SIDE * SIDE
     sequence_type = np.float16
     log_softmax = False
+    columns = pa.schema(
+        [
+            column(PUBLISHED + "accuracy", pa.float64(), "evaluation accuracy, as released"),
+            column(PUBLISHED + "train_loss", pa.float64(), "train loss, as released"),
+            column(PUBLISHED + "eval_loss", pa.float64(), "evaluation loss, as released"),
+            column(PUBLISHED + "weight_decay", pa.float64(), "weight decay, as released"),
+            column(PUBLISHED + "rotation_degrees", pa.float64(), "angle of the images, as released"),
+        ]
+    )
 
     def __init__(self, encoding: TileEncoding) -> None:
         self.encoding = encoding
@@ -48,28 +62,37 @@ class PublishedImages(PublishedForm):
         return Rotation(round(float(row[0]), 6) % 360)
 
     def write_tasks(self, table: pa.Table) -> NDArray[np.float64]:
-        return table["rotation_degrees"].to_numpy()[:, None]
+        return _as_released(table, ROTATION)[:, None]
 
-    def read_items(self, stored: NDArray[Any]) -> Bytes:
+    def read_items(self, stored: NDArray[Any]) -> tuple[Bytes, int]:
         scale, shift = self.encoding.scale, self.encoding.shift
         pixels = np.rint((stored[..., 1:, :].astype(np.float32) - shift) / scale)
         far = np.abs(pixels * scale + shift - stored[..., 1:, :]).max()
         if not far <= PIXEL_TOLERANCE or pixels.min() < 0 or pixels.max() > 255 or stored[..., 0, :].any():
             raise ValueError("expected a step of zeros, then pixels normalised with MNIST's mean and std")
-        return pixels.astype(np.uint8).reshape(*stored.shape[:2], SIDE * SIDE)
+        return pixels.astype(np.uint8).reshape(*stored.shape[:2], SIDE * SIDE), 0
 
-    def write_items(self, items: Bytes) -> NDArray[Any]:
-        import torch
+    def write_items(self, items: Bytes, damage: bool) -> NDArray[Any]:
+        """As torchvision normalises, in float32: float16 then rounds every grey level as in the release."""
+        normalised = (items.astype(np.float32) / np.float32(255) - np.float32(MEAN)) / np.float32(STD)
+        tiles = normalised.reshape(*items.shape[:-1], -1, self.encoding.input_size)
+        return np.pad(tiles, [(0, 0)] * (tiles.ndim - 2) + [(1, 0), (0, 0)])
 
-        return self.encoding.inputs(torch.from_numpy(items)).numpy()
-
-    def read_scores(self, numbers: NDArray[Any], scores: NDArray[Any] | None) -> dict[str, Any]:
+    def read_scores(
+        self, task: NDArray[Any], numbers: NDArray[Any], scores: NDArray[Any] | None
+    ) -> dict[str, Any]:
         if scores is None:
             raise ValueError("found no scores, expected accuracy, losses and weight decay")
-        names = ("accuracy", "train_loss", "eval_loss", "weight_decay")
-        values: dict[str, Any] = dict(zip(names, scores, strict=True))
-        return values | {"generalization_gap": values["eval_loss"] - values["train_loss"]}
+        values = dict(zip(SCORES, scores.tolist(), strict=True)) | {ROTATION: float(task[0])}
+        released = {PUBLISHED + name: value for name, value in values.items()}
+        gap = values["eval_loss"] - values["train_loss"]
+        return released | {name: values[name] for name in SCORES} | {"generalization_gap": gap}
 
     def write_scores(self, table: pa.Table) -> tuple[None, NDArray[Any]]:
-        columns = [table[name].to_numpy() for name in ("accuracy", "train_loss", "eval_loss", "weight_decay")]
-        return None, np.stack(columns, axis=1)
+        return None, np.stack([_as_released(table, name) for name in SCORES], axis=1)
+
+
+def _as_released(table: pa.Table, name: str) -> NDArray[Any]:
+    """A column of metadata, with the digits of the release where the zoo was imported."""
+    released = PUBLISHED + name
+    return table[released if released in table.column_names else name].to_numpy()
