@@ -60,7 +60,9 @@ def run(
     ] = None,
     protocol: Annotated[str, typer.Option(help="strict, or paper for the paper's splits.")] = "strict",
     seeds: Annotated[int, typer.Option(help="How many seeds, from 0.")] = 5,
-    preset: Annotated[str, typer.Option(help="Training: quick (minutes on 2 cores) or paper.")] = "quick",
+    preset: Annotated[
+        str, typer.Option(help="Training: quick (minutes on 2 cores), or paper: as published.")
+    ] = "quick",
     settings: SettingsOption = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the results.")] = Path("results"),
     workers: Annotated[int, typer.Option(min=1, help="Processes that share the seeds.")] = 1,
@@ -158,6 +160,7 @@ def commit(
 @app.command("list")
 def list_names() -> None:
     """List encoders, targets, tracks and presets."""
+    from rnnzoo.loaders.encoders import PUBLISHED_FORMS
     from rnnzoo.loaders.encoders.names import describe_encoder, encoder_names
     from rnnzoo.loaders.training_config import PRESETS, TRACKS
     from rnnzoo.zoo_builder.tasks import family_names, find_family
@@ -165,7 +168,8 @@ def list_names() -> None:
 
     for name, location in encoder_names().items():
         said = describe_encoder(location)
-        typer.echo(f"{name:24}{said.group}{', of the paper' if said.published else ''}")
+        forms = ', also with form="published"' if name in PUBLISHED_FORMS else ""
+        typer.echo(f"{name:24}{said.group}{', of the paper' if said.published else ''}{forms}")
         typer.echo(fill(said.summary, 80, initial_indent="    ", subsequent_indent="    "))
     typer.echo(f"\ntargets of every zoo: {_names(COMMON_TARGETS)}")
     typer.echo("    and any column of its metadata as COLUMN or COLUMN:KIND;")

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -39,7 +40,7 @@ class TrainingObserver(Protocol):
 
 def train(
     module: nn.Module,
-    batch_loss: Callable[[], Tensor],
+    batch_loss: Callable[[int], Tensor],
     validation_loss: Callable[[], float],
     config: TrainingConfig,
     seed: int,
@@ -53,7 +54,7 @@ def train(
 
     Args:
         module: What is trained.
-        batch_loss: Draws a batch from torch's global generator and returns its loss.
+        batch_loss: Draws a batch from torch's global generator and returns its loss; takes the steps done so far.
         validation_loss: The loss by which the best weights are chosen; called in evaluation mode, without
             gradients.
         config: Settings of the training.
@@ -64,7 +65,7 @@ def train(
 
     Returns:
         The learning curve: for each validation its "step", the mean "train_loss" since the last one, and its
-            "validation_loss".
+            "validation_loss". It ends early where `config.patience` says so.
 
     Raises:
         RnnzooError: The loss stops being finite, or the saved state is not of this training.
@@ -76,16 +77,17 @@ def train(
     saved, running, window = time.monotonic(), 0.0, 0
     devices = [p.device for p in module.parameters() if p.device.type == "cuda"][:1]
     with torch.random.fork_rng(devices=devices):
-        while step < config.steps:
+        while step < config.steps and not _is_out_of_patience(curve, best[0], config):
             torch.manual_seed((seed << 32) + step)
             module.train()
-            loss = batch_loss()
+            loss = batch_loss(step)
             value = float(loss.detach())
             if not math.isfinite(value):
                 raise RnnzooError(f"training: the loss became {value} at step {step}; try a lower learning rate")
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            nn.utils.clip_grad_norm_(module.parameters(), config.clip)
+            for part in module.children() if config.clipping == "apart" else [module]:
+                nn.utils.clip_grad_norm_(part.parameters(), config.clip)
             for group in optimizer.param_groups:
                 group["lr"] = config.rate(step)
             optimizer.step()
@@ -106,6 +108,33 @@ def train(
     module.load_state_dict(best[1])
     module.eval()
     return curve
+
+
+def draw_models(count: int, config: TrainingConfig, seed: int, step: int) -> Tensor:
+    """Which of `count` RNNs a step is made of, by `config.draws`.
+
+    Args:
+        count: RNNs to draw from.
+        config: Settings of the training.
+        seed: That of the training.
+        step: Steps done so far.
+
+    Returns:
+        Their indices, int64 [N]: N is `config.models`, or less at the end of an epoch.
+    """
+    if config.draws == "independent":
+        return torch.randint(count, (config.models,))
+    epoch, place = divmod(step, math.ceil(count / config.models))
+    order = np.random.default_rng((seed, epoch)).permutation(count)
+    return torch.from_numpy(order).split(config.models)[place]
+
+
+def _is_out_of_patience(curve: list[dict[str, float]], best: float, config: TrainingConfig) -> bool:
+    """Whether the last validation came more than `patience` steps after the best one."""
+    if not config.patience or not curve:
+        return False
+    improved = next((point["step"] for point in curve if point["validation_loss"] == best), 0)
+    return curve[-1]["step"] - improved > config.patience
 
 
 def _copy(module: nn.Module) -> dict[str, Tensor]:

@@ -5,9 +5,27 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from rnnzoo.zoo_builder.errors import ParameterError
+
+Decay = Literal["constant", "cosine"]
+Clipping = Literal["together", "apart"]
+ModelDraws = Literal["independent", "epochs"]
+RolloutDraws = Literal["first", "random"]
+EmulatorForm = Literal["own", "published"]
+Condition = Literal["first", "every"]
+
+
+WORDS: dict[str, tuple[str, ...]] = {
+    "clipping": get_args(Clipping),
+    "decay": get_args(Decay),
+    "draws": get_args(ModelDraws),
+    "emulator_form": get_args(EmulatorForm),
+    "emulator_condition": get_args(Condition),
+    "validation_draws": get_args(RolloutDraws),
+}
+"""Field of a `TrainingConfig` -> the words that it may be."""
 
 
 @dataclass(frozen=True)
@@ -21,16 +39,25 @@ class TrainingConfig:
         rollouts: Sequences of each RNN in a step (emulation).
         weight_decay: That of AdamW.
         clip: Largest norm of the gradient; longer gradients are shortened to it.
+        clipping: Whether the gradient of encoder and emulator, or readout, is clipped as one ("together"), or
+            that of each ("apart").
         warmup: Steps over which the learning rate rises to its peak.
         decay: Whether the learning rate then stays ("constant") or falls to zero ("cosine").
+        draws: Whether the RNNs of a step are drawn anew from all ("independent"), or all are gone through in a
+            random order before any comes again ("epochs"; the last step of an epoch has what is left).
         loss: A key of `LOSSES` (emulation).
         emulator_hidden: Units of a layer of the emulator (emulation).
         emulator_layers: Layers of the emulator (emulation).
+        emulator_form: How the emulator's parameters start, see `Emulator` (emulation).
+        emulator_condition: The steps at which the emulator is told the embedding, "first" or "every" (emulation).
         validate_every: Steps between validations.
-        validation_rollouts: Sequences of each RNN in a validation.
+        validation_rollouts: Sequences of each RNN in a validation (emulation).
+        validation_draws: Whether these are its first ones, or drawn at random, once for all validations
+            (emulation).
+        patience: The training ends when a validation comes more than so many steps after the best one; 0: never.
 
     Raises:
-        ParameterError: A number is too small, or `decay` is unknown.
+        ParameterError: A number is too small, or a word is unknown.
     """
 
     steps: int
@@ -39,13 +66,19 @@ class TrainingConfig:
     rollouts: int = 1
     weight_decay: float = 0.01
     clip: float = 0.1
+    clipping: Clipping = "together"
     warmup: int = 0
-    decay: Literal["constant", "cosine"] = "constant"
+    decay: Decay = "constant"
+    draws: ModelDraws = "independent"
     loss: str = "total_variation"
     emulator_hidden: int = 256
     emulator_layers: int = 2
+    emulator_form: EmulatorForm = "own"
+    emulator_condition: Condition = "first"
     validate_every: int = 1000
     validation_rollouts: int = 8
+    validation_draws: RolloutDraws = "first"
+    patience: int = 0
 
     def __post_init__(self) -> None:
         for name in ("steps", "models", "rollouts", "emulator_hidden", "emulator_layers", "validate_every"):
@@ -54,8 +87,11 @@ class TrainingConfig:
         for name in ("learning_rate", "clip"):
             if not getattr(self, name) > 0:
                 raise ParameterError(name, f"found {getattr(self, name)!r}, expected a number above 0")
-        if self.decay not in ("constant", "cosine"):
-            raise ParameterError("decay", f"found {self.decay!r}, expected constant or cosine")
+        if not isinstance(self.patience, int) or self.patience < 0:
+            raise ParameterError("patience", f"found {self.patience!r}, expected a whole number of at least 0")
+        for name, words in WORDS.items():
+            if getattr(self, name) not in words:
+                raise ParameterError(name, f"found {getattr(self, name)!r}, expected {' or '.join(words)}")
 
     def rate(self, step: int) -> float:
         """The learning rate of the update that follows `step` updates."""
@@ -86,7 +122,15 @@ PRESETS: dict[str, dict[str, TrainingConfig]] = {
             emulator_hidden=64,
             validate_every=100,
         ),
-        "paper": TrainingConfig(steps=100_000, learning_rate=1e-4),
+        "paper": TrainingConfig(
+            steps=100_000,
+            learning_rate=1e-4,
+            clipping="apart",
+            draws="epochs",
+            emulator_form="published",
+            validation_rollouts=1,
+            validation_draws="random",
+        ),
     },
     "supervised": {
         "quick": TrainingConfig(
@@ -96,6 +140,10 @@ PRESETS: dict[str, dict[str, TrainingConfig]] = {
     },
 }
 """Track -> preset -> settings; the track "features" trains nothing.
+
+With the preset `paper`, encoders that have a published form are of it unless another form is asked for. Its
+emulation is that of the published program. That program does not train on targets: `paper` of the track
+"supervised" is ours.
 
 Emulation's `quick` trains on the cross-entropy: while the emulator knows little, total variation pulls it towards
 the likeliest token of the average RNN, and it takes many times the steps to leave that.

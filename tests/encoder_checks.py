@@ -143,12 +143,14 @@ def assert_alone_equals_together(
 
 
 def assert_gradients_everywhere(encoder: nn.Module, population: Population) -> None:
-    """Every parameter takes a gradient that is finite and somewhere not zero."""
+    """Every parameter that learns takes a gradient that is finite and somewhere not zero."""
     trial = copy.deepcopy(encoder)
     embedded = embed(trial, fresh_weights(population.spec, 8, dtype=torch.float32))
     direction = torch.randn(embedded.shape, generator=torch.Generator().manual_seed(0))
     (embedded * direction).sum().backward()
     for name, parameter in trial.named_parameters():
+        if not parameter.requires_grad:
+            continue
         assert parameter.grad is not None, f"{name} takes no gradient"
         assert parameter.grad.isfinite().all(), f"{name} takes a gradient that is not finite"
         assert parameter.grad.abs().max() > 0, f"{name} takes a gradient of zero"

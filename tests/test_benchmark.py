@@ -14,7 +14,7 @@ from rnnzoo.loaders.benchmark.prediction.scores import score
 from rnnzoo.loaders.benchmark.prediction.targets import choose_targets
 from rnnzoo.loaders.benchmark.protocol import partition
 from rnnzoo.loaders.benchmark.report.tables import target_tables
-from rnnzoo.loaders.benchmark.request import Request
+from rnnzoo.loaders.benchmark.request import Request, resolve
 from rnnzoo.loaders.benchmark.results.files import read_emulation, read_leakage, read_result, read_rows
 from rnnzoo.loaders.benchmark.results.leaderboard import read_results
 from rnnzoo.loaders.benchmark.run import run_benchmark
@@ -58,6 +58,37 @@ def test_a_report_gives_the_scores_that_the_run_gave(request, zoo_name, tmp_path
                     assert estimate is None
                 else:
                     assert estimate.mean == pytest.approx(value, rel=1e-5, abs=1e-6), (table.target.name, name)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "track", "expected"),
+    [
+        ("flat_mlp", "frozen", 'flat_mlp(form="published")'),
+        ("flat_mlp", "supervised", 'flat_mlp(form="published")'),
+        ("interactive_probing(length=4)", "frozen", 'interactive_probing(form="published", length=4)'),
+        ('flat_mlp(form="own")', "frozen", 'flat_mlp(form="own")'),
+        ("graph_network(channels=4)", "frozen", "graph_network(channels=4)"),
+        ("weight_norm", "features", "weight_norm"),
+    ],
+)
+def test_the_preset_paper_takes_published_forms(encoder, track, expected, language_zoo, tmp_path):
+    for preset, named in [("paper", expected), ("quick", encoder)]:
+        asked = request(language_zoo, tmp_path, encoder, track=track, preset=preset)
+        assert resolve(asked, LoadedZoo(language_zoo))[0].encoder == named
+
+
+def test_a_benchmark_as_in_the_paper_runs(language_zoo, tmp_path):
+    settings = (("steps", 2), ("models", 4), ("validate_every", 1))
+    given = {"preset": "paper", "overrides": settings, "targets": ("step",), "seeds": 1}
+    asked = request(language_zoo, tmp_path, "noninteractive_probing(length=3)", **given)
+    (path,) = run_benchmark(asked)
+    result = read_result(path)
+    assert result.encoder == 'noninteractive_probing(form="published", length=3)'
+    assert result.published
+    assert result.parameters > 1_100_000
+    chosen = ("clipping", "draws", "emulator_form", "validation_draws", "validation_rollouts", "emulator_hidden")
+    assert [result.training[field] for field in chosen] == ["apart", "epochs", "published", "random", 1, 256]
+    assert run_benchmark(asked) == [path]  # nothing is made again
 
 
 @pytest.mark.parametrize("readout", ["linear", "mlp", "trees"])

@@ -20,13 +20,18 @@ from rnnzoo.loaders.emulation import (
 )
 from rnnzoo.loaders.encoders.base import find_encoder
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
-from rnnzoo.loaders.training import train
+from rnnzoo.loaders.training import draw_models, train
 from rnnzoo.loaders.training_config import TrainingConfig
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import rnn_forward
 
 CONFIG = TrainingConfig(
     steps=12, learning_rate=1e-2, models=8, emulator_hidden=16, clip=1.0, validate_every=4, validation_rollouts=2
+)
+
+
+AS_PUBLISHED = dataclasses.replace(
+    CONFIG, clipping="apart", draws="epochs", emulator_form="published", validation_draws="random"
 )
 
 
@@ -66,6 +71,8 @@ def test_losses_with_known_answers():
     assert LOSSES["forward_kl"](p, q).item() == pytest.approx(0.5 * np.log(0.5 / 0.9) + 0.5 * np.log(5))
     assert LOSSES["reverse_kl"](p, q).item() == pytest.approx(0.9 * np.log(1.8) + 0.1 * np.log(0.2))
     assert LOSSES["cross_entropy"](p, q).item() == pytest.approx(-0.5 * np.log(0.09))
+    for name in ("forward_kl", "reverse_kl"):  # two outputs
+        assert LOSSES[f"published_{name}"](p, q).item() == pytest.approx(LOSSES[name](p, q).item() / 2)
     for name, loss in LOSSES.items():
         if name != "cross_entropy":
             assert loss(p, p).item() == pytest.approx(0, abs=1e-6)
@@ -82,8 +89,7 @@ def test_the_embedding_is_heard_at_begin_and_steps_are_the_sequence(loaded):
     assert not torch.allclose(outputs, emulator(-embedding, inputs))
     state = None
     for t in range(4):
-        condition = embedding if t == 0 else None
-        stepped, state = emulator.step(inputs[:, 0, t], state, condition)
+        stepped, state = emulator.step(inputs[:, 0, t], state, embedding)
         torch.testing.assert_close(stepped, outputs[:, 0, t], rtol=1e-4, atol=1e-5)
 
 
@@ -109,14 +115,16 @@ def test_training_lowers_the_loss_and_keeps_the_best(language_zoo, tmp_path):
     assert again == pytest.approx(min(found), rel=1e-6)
 
 
-@pytest.mark.parametrize("name", ["flat_mlp", "interactive_probing"])
-def test_a_stopped_training_goes_on_exactly(loaded, tmp_path, monkeypatch, name):
+@pytest.mark.parametrize(
+    ("name", "config"), [("flat_mlp", CONFIG), ("interactive_probing", CONFIG), ("flat_mlp", AS_PUBLISHED)]
+)
+def test_a_stopped_training_goes_on_exactly(loaded, tmp_path, monkeypatch, name, config):
     """flat_mlp draws its augmentation at random: that, too, is the same again."""
     monkeypatch.setattr("rnnzoo.loaders.training.SAVE_SECONDS", 0.0)
-    whole, curve, watched = trained(loaded, tmp_path / "whole.pt", name=name)
+    whole, curve, watched = trained(loaded, tmp_path / "whole.pt", config, name=name)
     with pytest.raises(KeyboardInterrupt):
-        trained(loaded, tmp_path / "state.pt", stop=10, name=name)
-    resumed, curve_again, watched_again = trained(loaded, tmp_path / "state.pt", name=name)
+        trained(loaded, tmp_path / "state.pt", config, stop=10, name=name)
+    resumed, curve_again, watched_again = trained(loaded, tmp_path / "state.pt", config, name=name)
     assert list(watched_again.losses) == [9, 10, 11, 12]  # from the save at step 8
     assert curve_again == curve
     assert all(watched.losses[step] == loss for step, loss in watched_again.losses.items())
@@ -161,7 +169,13 @@ def test_a_training_that_diverges_says_so(tmp_path):
     module = torch.nn.Linear(1, 1)
     with pytest.raises(RnnzooError, match="the loss became nan at step 0"):
         train(
-            module, lambda: module.weight.sum() * float("nan"), lambda: 0.0, CONFIG, 0, tmp_path / "s", Watcher()
+            module,
+            lambda step: module.weight.sum() * float("nan"),
+            lambda: 0.0,
+            CONFIG,
+            0,
+            tmp_path / "s",
+            Watcher(),
         )
 
 
@@ -195,6 +209,81 @@ def test_the_schedule_warms_up_and_decays():
     assert config.rate(109) < 0.001
     with pytest.raises(RnnzooError, match="steps: found 0"):
         TrainingConfig(steps=0, learning_rate=1.0)
+
+
+@pytest.mark.parametrize(
+    "field", ["clipping", "decay", "draws", "emulator_form", "emulator_condition", "validation_draws"]
+)
+def test_a_word_that_no_setting_has_is_refused(field):
+    with pytest.raises(RnnzooError, match=f"{field}: found 'sideways', expected .* or "):
+        dataclasses.replace(CONFIG, **{field: "sideways"})
+
+
+class TwoParts(torch.nn.Module):
+    """Two parts with a parameter each, whose gradients are 30 and 40; it remembers the last step."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = torch.nn.Linear(1, 1, bias=False), torch.nn.Linear(1, 1, bias=False)
+
+    def loss(self, step):
+        self.step = step
+        return 30 * self.first.weight.sum() + 40 * self.second.weight.sum()
+
+
+@pytest.mark.parametrize(("clipping", "expected"), [("together", (0.6, 0.8)), ("apart", (1.0, 1.0))])
+def test_gradients_are_clipped_as_one_or_each_part_by_itself(clipping, expected, tmp_path):
+    module = TwoParts()
+    config = dataclasses.replace(CONFIG, steps=1, clip=1.0, clipping=clipping)
+    train(module, module.loss, lambda: 0.0, config, 0, tmp_path / "s", Watcher())
+    found = module.first.weight.grad.item(), module.second.weight.grad.item()
+    assert found == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("count", [5, 8, 9, 24])
+def test_an_epoch_goes_through_all_models_once(count):
+    config = dataclasses.replace(CONFIG, draws="epochs")  # 8 in a step
+    steps = -(-count // 8)
+    epochs = [[draw_models(count, config, 3, steps * epoch + s) for s in range(steps)] for epoch in range(3)]
+    orders = [torch.cat(parts).tolist() for parts in epochs]
+    assert all(sorted(order) == list(range(count)) for order in orders)
+    assert orders[0] != orders[1] != orders[2]
+    assert orders[0] != torch.cat([draw_models(count, config, 4, s) for s in range(steps)]).tolist()
+
+
+def test_random_rollouts_of_a_validation_stay_the_same(language_zoo, tmp_path):
+    loaded = LoadedZoo(language_zoo)
+    emulation, _, _ = trained(loaded, tmp_path / "state.pt")
+    one = dataclasses.replace(CONFIG, validation_rollouts=1)
+    random = dataclasses.replace(one, validation_draws="random")
+    rows = np.arange(12)
+    first, drawn = (emulation_losses(loaded, emulation, rows, config) for config in (one, random))
+    assert (drawn != first).any()
+    np.testing.assert_array_equal(emulation_losses(loaded, emulation, rows, random), drawn)
+    everything = dataclasses.replace(random, validation_rollouts=10_000)
+    whole = emulation_losses(loaded, emulation, rows, dataclasses.replace(everything, validation_draws="first"))
+    np.testing.assert_allclose(emulation_losses(loaded, emulation, rows, everything), whole, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("patience", "last"),
+    [(0, 12), (1, 6), (2, 8), (3, 8), (4, 10), (9, 12)],
+)
+def test_a_training_ends_when_it_runs_out_of_patience(patience, last, tmp_path, monkeypatch):
+    """A validation every two steps; that at step 4 is the best. Stopped and gone on with, it ends there, too."""
+    monkeypatch.setattr("rnnzoo.loaders.training.SAVE_SECONDS", 0.0)
+    config = dataclasses.replace(CONFIG, validate_every=2, patience=patience)
+    losses = {2: 5.0, 4: 1.0, 6: 2.0, 8: 1.0, 10: 3.0, 12: 4.0}
+
+    def run(path, stop=None):
+        module = TwoParts()
+        return train(module, module.loss, lambda: losses[module.step + 1], config, 0, path, Watcher(stop))
+
+    curve = run(tmp_path / "whole")
+    assert [point["step"] for point in curve] == list(range(2, last + 1, 2))
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "state", stop=6)
+    assert run(tmp_path / "state") == curve
 
 
 def test_ctrl_c_while_a_state_is_saved_stays_ctrl_c(monkeypatch, tmp_path):

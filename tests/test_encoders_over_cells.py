@@ -16,7 +16,7 @@ from encoder_checks import (
 )
 from toy_cell import RELU
 
-from rnnzoo.loaders.encoders import ENCODERS
+from rnnzoo.loaders.encoders import ENCODERS, PUBLISHED_FORMS
 from rnnzoo.loaders.encoders.augmentation import augment_units
 from rnnzoo.loaders.encoders.base import check_encoder, find_encoder, is_learned
 from rnnzoo.loaders.encoders.flat_mlp import FlatMLP
@@ -51,10 +51,12 @@ def cell(population):
     return CELLS[population.spec.cell]
 
 
-@pytest.mark.parametrize("name", ENCODERS)
-def test_an_encoder_keeps_its_promises(population, cell, name):
+@pytest.mark.parametrize(
+    ("name", "form"), [*((name, "own") for name in ENCODERS), *((name, "published") for name in PUBLISHED_FORMS)]
+)
+def test_an_encoder_keeps_its_promises(population, cell, name, form):
     torch.manual_seed(0)
-    encoder = find_encoder(name)(population, **QUICK.get(name, {}))
+    encoder = find_encoder(name, form)(population, **QUICK.get(name, {}))
     assert check_encoder(encoder, population) > 0
     assert_alone_equals_together(encoder, population)
     if is_learned(encoder):

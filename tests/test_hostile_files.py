@@ -338,7 +338,7 @@ class Attack:
 def resume(path):
     module = torch.nn.Linear(1, 1)
     config = TrainingConfig(steps=1, learning_rate=0.1)
-    train(module, lambda: module(torch.ones(1, 1)).sum(), lambda: 0.0, config, 0, path, None)
+    train(module, lambda step: module(torch.ones(1, 1)).sum(), lambda: 0.0, config, 0, path, None)
 
 
 def test_training_states_are_never_unpickled_nor_unpacked(tmp_path):

@@ -14,6 +14,7 @@ from rnnzoo.loaders.benchmark.prediction.targets import choose_targets
 from rnnzoo.loaders.benchmark.protocol import Partition, partition, zoo_digest
 from rnnzoo.loaders.benchmark.results.files import leaderboard_folder
 from rnnzoo.loaders.encoders.base import Encoder, check_encoder, declared, is_learned, load_encoder
+from rnnzoo.loaders.encoders.names import in_published_form
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.loaders.training_config import PRESETS, TRACKS, TrainingConfig
 from rnnzoo.zoo_builder.errors import ParameterError
@@ -33,7 +34,8 @@ class Request:
         protocol: "strict" or "paper", see `partition`.
         targets: See `choose_targets`; none stands for all that the zoo has.
         seeds: How many seeds, counted from 0.
-        preset: A key of `PRESETS[track]`.
+        preset: A key of `PRESETS[track]`. With "paper", the paper's encoders are of their published form unless
+            another is asked for.
         overrides: Fields of the preset's `TrainingConfig` that have another value.
         workers: Processes that share the jobs.
         threads: Of each worker; None to share the cores.
@@ -107,6 +109,8 @@ def resolve(request: Request, loaded: LoadedZoo) -> tuple[Setting, list[Target]]
         RnnzooError: The encoder fails `check_encoder`, or the protocol does not fit the zoo.
         ParameterError: A parameter has a value that is unknown, or that does not fit the encoder or the zoo.
     """
+    if request.preset == "paper" and request.track != "features":
+        request = replace(request, encoder=in_published_form(request.encoder))
     encoder = load_encoder(request.encoder, loaded.population)
     width = check_encoder(encoder, loaded.population)
     learned = is_learned(encoder)

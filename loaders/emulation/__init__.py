@@ -4,7 +4,7 @@
 and the RNN's inputs, and must reproduce its outputs.
 """
 
-from rnnzoo.loaders.emulation.emulator import LOSSES, Emulator, EncoderEmulator
+from rnnzoo.loaders.emulation.emulator import LOSSES, Emulator, EncoderEmulator, make_emulator
 from rnnzoo.loaders.emulation.performance import emulated_performance
 from rnnzoo.loaders.emulation.training import emulation_losses, train_emulation
 
@@ -14,5 +14,6 @@ __all__ = [
     "EncoderEmulator",
     "emulated_performance",
     "emulation_losses",
+    "make_emulator",
     "train_emulation",
 ]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnzoo.loaders.encoders.base import EMBEDDING_SIZE
+from rnnzoo.loaders.training_config import Condition, EmulatorForm, TrainingConfig
 from rnnzoo.zoo_builder.rnn import RNNSpec, Weights
 
 FORGET_BIAS = 2.0
@@ -18,26 +19,38 @@ class Emulator(nn.Module):
     """An LSTM that stands in for any RNN of a zoo: embedding [N, E], inputs [N, R, T, D] -> log-probabilities.
 
     A linear map of the embedding is added to the first (BEGIN) step alone, so the emulator's state has to carry
-    what it knows of the RNN. Herrmann et al. (2024) take 2 layers of 256.
+    what it knows of the RNN; or to every step. Herrmann et al. (2024) take 2 layers of 256, and the first step.
 
     Args:
         spec: Of the RNNs; D and O are taken from it.
         hidden: Units of a layer.
         layers: LSTM layers.
         embedding: E.
+        form: How parameters start: "published" as torch's modules do; "own" so that the embedding is heard, and
+            remembered, from the first update on.
+        condition: The steps that the embedding is added to: "first" or "every".
     """
 
-    def __init__(self, spec: RNNSpec, hidden: int = 256, layers: int = 2, embedding: int = EMBEDDING_SIZE) -> None:
+    def __init__(
+        self,
+        spec: RNNSpec,
+        hidden: int = 256,
+        layers: int = 2,
+        embedding: int = EMBEDDING_SIZE,
+        form: EmulatorForm = "own",
+        condition: Condition = "first",
+    ) -> None:
         super().__init__()
+        self.condition = condition
         self.read_inputs = nn.Linear(spec.input_size, hidden)
-        # Embeddings have unit length, so a map of the default scale would start far too quiet to be heard.
         self.read_embedding = nn.Linear(embedding, hidden)
-        nn.init.normal_(self.read_embedding.weight)
+        if form == "own":  # embeddings have unit length: by a map of torch's scale they would be far too quiet
+            nn.init.normal_(self.read_embedding.weight)
         self.lstm = nn.LSTM(hidden, hidden, layers, batch_first=True)
         self.head = nn.Linear(hidden, spec.output_size)
-        # What the embedding says has to last to the end of the sequence: gates start out remembering.
-        for layer in range(layers):
-            getattr(self.lstm, f"bias_ih_l{layer}").data[hidden : 2 * hidden] += FORGET_BIAS
+        if form == "own":  # what the embedding says has to last to the end: gates start out remembering
+            for layer in range(layers):
+                getattr(self.lstm, f"bias_ih_l{layer}").data[hidden : 2 * hidden] += FORGET_BIAS
 
     def forward(self, embedding: Tensor, inputs: Tensor) -> Tensor:
         """Run N emulations on R sequences each.
@@ -51,29 +64,50 @@ class Emulator(nn.Module):
         """
         models, rollouts = inputs.shape[:2]
         driven = self.read_inputs(inputs)
-        condition = self.read_embedding(embedding)[:, None, None]
-        driven = torch.cat([driven[:, :, :1] + condition, driven[:, :, 1:]], dim=2)
+        heard = self.read_embedding(embedding)[:, None, None]
+        if self.condition == "every":
+            driven = driven + heard
+        else:
+            driven = torch.cat([driven[:, :, :1] + heard, driven[:, :, 1:]], dim=2)
         hidden, _ = self.lstm(driven.flatten(0, 1))
         return self.head(hidden).log_softmax(dim=-1).unflatten(0, (models, rollouts))
 
-    def step(
-        self, inputs: Tensor, state: EmulatorState | None, embedding: Tensor | None
-    ) -> tuple[Tensor, EmulatorState]:
+    def step(self, inputs: Tensor, state: EmulatorState | None, embedding: Tensor) -> tuple[Tensor, EmulatorState]:
         """One step of M sequences.
 
         Args:
             inputs: [M, D].
             state: That of the step before; None at the first step.
-            embedding: [M, E] at the first step, None later.
+            embedding: [M, E]; read at the steps of `condition`.
 
         Returns:
             Log-probabilities in nats, [M, O], and the next state.
         """
         driven = self.read_inputs(inputs)
-        if embedding is not None:
+        if state is None or self.condition == "every":
             driven = driven + self.read_embedding(embedding)
         hidden, state = self.lstm(driven[:, None], state)
         return self.head(hidden[:, 0]).log_softmax(dim=-1), state
+
+    def published_names(self) -> dict[str, str]:
+        """See `load_published_weights`."""
+        return {
+            "embedding_projection": "read_embedding",
+            "input_projection": "read_inputs",
+            "lstm": "lstm",
+            "output_projection": "head",
+        }
+
+
+def make_emulator(spec: RNNSpec, config: TrainingConfig) -> Emulator:
+    """The emulator that a training's settings ask for."""
+    return Emulator(
+        spec,
+        config.emulator_hidden,
+        config.emulator_layers,
+        form=config.emulator_form,
+        condition=config.emulator_condition,
+    )
 
 
 class EncoderEmulator(nn.Module):
@@ -122,11 +156,23 @@ def cross_entropy(original: Tensor, emulated: Tensor) -> Tensor:
     return -(original.exp() * emulated).sum(dim=-1)
 
 
+def published_forward_kl(original: Tensor, emulated: Tensor) -> Tensor:
+    """`forward_kl` divided by O, as the published program measures it."""
+    return forward_kl(original, emulated) / original.shape[-1]
+
+
+def published_reverse_kl(original: Tensor, emulated: Tensor) -> Tensor:
+    """`reverse_kl` divided by O, as the published program measures it."""
+    return reverse_kl(original, emulated) / original.shape[-1]
+
+
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "total_variation": total_variation,
     "reverse_kl": reverse_kl,
     "forward_kl": forward_kl,
     "cross_entropy": cross_entropy,
+    "published_forward_kl": published_forward_kl,
+    "published_reverse_kl": published_reverse_kl,
 }
 """(original, emulated) log-probabilities [..., O] -> loss [...]. The paper's text has reverse KL, its published
 configuration total variation."""

@@ -82,7 +82,7 @@ def write_strings(
     uniforms = torch.rand(steps, len(condition), generator=generator).T.to(embedding.device)
 
     def step(inputs: Tensor, state: EmulatorState | None) -> tuple[Tensor, EmulatorState]:
-        return emulator.step(inputs, state, condition if state is None else None)
+        return emulator.step(inputs, state, condition)
 
     written = [torch.full((len(condition),), begin, device=embedding.device)]
     written += [token for token, _ in write_tokens(step, begin, emulator.read_inputs.in_features, uniforms)]

@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rnnzoo.loaders.emulation.emulator import LOSSES, Emulator, EncoderEmulator
+from rnnzoo.loaders.emulation.emulator import LOSSES, EncoderEmulator, make_emulator
 from rnnzoo.loaders.encoders.probing.frozen_rnn import run_frozen
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
-from rnnzoo.loaders.training import TrainingObserver, train
+from rnnzoo.loaders.training import TrainingObserver, draw_models, train
 from rnnzoo.loaders.training_config import TrainingConfig
 from rnnzoo.zoo_builder.errors import RnnzooError
 
@@ -31,8 +31,8 @@ def train_emulation(
 ) -> tuple[EncoderEmulator, list[dict[str, float]]]:
     """Train `encoder` and a fresh emulator on rows["train"], watching rows["validation"].
 
-    Each step uses `config.models` checkpoints, drawn with replacement, and `config.rollouts` rollouts of each
-    (Herrmann et al. 2024).
+    Each step uses `config.models` checkpoints, drawn as `config.draws` says, and `config.rollouts` random rollouts
+    of each (Herrmann et al. 2024).
 
     Args:
         loaded: The zoo.
@@ -54,14 +54,14 @@ def train_emulation(
         raise RnnzooError(f"loss: found {config.loss!r}, expected one of {', '.join(LOSSES)}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        emulator = Emulator(loaded.zoo.spec, config.emulator_hidden, config.emulator_layers)
+        emulator = make_emulator(loaded.zoo.spec, config)
     emulation = EncoderEmulator(encoder, emulator).to(loaded.device)
     training = torch.from_numpy(rows["train"])
     sequences = loaded.rollouts.shape[1]
 
-    def batch_loss() -> Tensor:
-        drawn = training[torch.randint(len(training), (config.models,))].to(loaded.device)
-        rollouts = torch.randint(sequences, (config.models, config.rollouts)).to(loaded.device)
+    def batch_loss(step: int) -> Tensor:
+        drawn = training[draw_models(len(training), config, seed, step)].to(loaded.device)
+        rollouts = torch.randint(sequences, (len(drawn), config.rollouts)).to(loaded.device)
         return _losses(loaded, emulation, drawn, rollouts, config.loss).mean()
 
     def validation_loss() -> float:
@@ -86,25 +86,28 @@ def _losses(loaded: LoadedZoo, emulation: EncoderEmulator, rows: Tensor, rollout
 def emulation_losses(
     loaded: LoadedZoo, emulation: EncoderEmulator, rows: Sequence[int] | NDArray[np.int64], config: TrainingConfig
 ) -> NDArray[np.float64]:
-    """Mean total variation of each checkpoint, over its first `validation_rollouts` rollouts and all positions.
+    """Mean total variation of each checkpoint, over some of its rollouts and all positions.
 
-    It is total variation whatever loss was trained with, so that trainings with different losses can be compared.
+    The settings say how many rollouts, and which; they are the same at every call. It is total variation whatever
+    loss was trained with, so that trainings with different losses can be compared.
 
     Args:
         loaded: The zoo.
         emulation: The encoder and emulator; they are left in evaluation mode.
         rows: The M checkpoints, as rows of `loaded`.
-        config: Settings, of which `validation_rollouts` is read.
+        config: Settings, of which `validation_rollouts` and `validation_draws` are read.
 
     Returns:
         Losses from 0 to 1, [M].
     """
     emulation.eval()
-    count = min(config.validation_rollouts, loaded.rollouts.shape[1])
+    measured = torch.as_tensor(np.asarray(rows))
+    order = torch.arange(loaded.rollouts.shape[1]).expand(len(measured), -1)
+    if config.validation_draws == "random":
+        order = torch.rand(order.shape, generator=torch.Generator().manual_seed(0)).argsort(dim=1)
+    chosen = order[:, : config.validation_rollouts].to(loaded.device)
     found = []
-    for chunk in torch.as_tensor(np.asarray(rows)).split(MODELS_AT_ONCE):
-        chunk = chunk.to(loaded.device)
-        rollouts = torch.arange(count, device=loaded.device).expand(len(chunk), count)
-        losses = _losses(loaded, emulation, chunk, rollouts, "total_variation")
+    for chunk, rollouts in zip(measured.split(MODELS_AT_ONCE), chosen.split(MODELS_AT_ONCE), strict=True):
+        losses = _losses(loaded, emulation, chunk.to(loaded.device), rollouts, "total_variation")
         found.append(losses.mean(dim=(1, 2)))
     return torch.cat(found).double().cpu().numpy()

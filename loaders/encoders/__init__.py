@@ -28,3 +28,14 @@ ENCODERS: dict[str, str] = {
     "greedy_decode": "rnnzoo.loaders.encoders.greedy_decode:GreedyDecode",
 }
 """Name -> module:class, imported when it is asked for."""
+
+_PUBLISHED = "rnnzoo.loaders.encoders.published"
+PUBLISHED_FORMS: dict[str, str] = {
+    "layer_statistics": f"{_PUBLISHED}.layer_statistics:PublishedLayerStatistics",
+    "flat_mlp": f"{_PUBLISHED}.flat_mlp:PublishedFlatMLP",
+    "parameter_transformer": f"{_PUBLISHED}.parameter_transformer:PublishedParameterTransformer",
+    "neural_functional": f"{_PUBLISHED}.neural_functional:PublishedNeuralFunctional",
+    "noninteractive_probing": f"{_PUBLISHED}.probing:PublishedNoninteractiveProbing",
+    "interactive_probing": f"{_PUBLISHED}.probing:PublishedInteractiveProbing",
+}
+"""Name -> module:class of the encoder as the paper's program builds it, which is `name(form="published")`."""

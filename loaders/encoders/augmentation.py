@@ -30,7 +30,9 @@ def check_augmentation(spec: RNNSpec, augmentation: Augmentation | None) -> None
         raise RnnzooError(f"augment: found {augmentation!r}, but {spec.cell!r} admits no sign flip of its units")
 
 
-def augment_units(spec: RNNSpec, weights: Weights, augmentation: Augmentation | None) -> Weights:
+def augment_units(
+    spec: RNNSpec, weights: Weights, augmentation: Augmentation | None, shared: bool = False
+) -> Weights:
     """Reorder (and flip) the hidden units of every layer at random, drawn anew for each of the N models.
 
     Draws come from torch's global generator, as in dropout. The RNNs' function stays the same.
@@ -40,6 +42,7 @@ def augment_units(spec: RNNSpec, weights: Weights, augmentation: Augmentation | 
         weights: Name -> [N, *shape].
         augmentation: "permutation", or "permutation_and_sign" to flip units too; None leaves the weights as they
             are.
+        shared: Whether all N models get the same draw.
 
     Returns:
         Name -> [N, *shape].
@@ -48,9 +51,10 @@ def augment_units(spec: RNNSpec, weights: Weights, augmentation: Augmentation | 
         return weights
     bias = weights["head.bias"]
     for layer in range(spec.num_layers):
-        draws = torch.rand(len(bias), spec.hidden_size, device=bias.device)
+        draws = torch.rand(1 if shared else len(bias), spec.hidden_size, device=bias.device)
+        draws = draws.expand(len(bias), -1)
         weights = permute_units(spec, weights, layer, draws.argsort(dim=1))
         if augmentation == "permutation_and_sign":
-            signs = torch.randint_like(draws, 2) * 2 - 1
-            weights = flip_units(spec, weights, layer, signs.to(bias))
+            signs = torch.randint_like(draws[:1] if shared else draws, 2) * 2 - 1
+            weights = flip_units(spec, weights, layer, signs.expand_as(draws).to(bias))
     return weights

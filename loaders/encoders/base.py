@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
+from rnnzoo.loaders.encoders import PUBLISHED_FORMS
 from rnnzoo.loaders.encoders.names import encoder_location, parse_encoder_name
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
@@ -116,7 +117,8 @@ def load_encoder(text: str, population: Population, seed: int = 0) -> Encoder:
     """An encoder by its name, with its options: "name(option=value)" of an installed one, or "module:Class".
 
     Args:
-        text: The name and options.
+        text: The name and options. The paper's encoders have the option `form`, "own" or "published"; the other
+            options are those of the form's class.
         population: What it is made from.
         seed: Its parameters are initialised from it; torch's global generator is left as it was.
 
@@ -128,7 +130,8 @@ def load_encoder(text: str, population: Population, seed: int = 0) -> Encoder:
         RnnzooError: The encoder cannot be made for this population.
     """
     name, options = parse_encoder_name(text)
-    make = find_encoder(name)
+    form = options.pop("form", "own") if name in PUBLISHED_FORMS else "own"
+    make = find_encoder(name, form)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
@@ -137,20 +140,21 @@ def load_encoder(text: str, population: Population, seed: int = 0) -> Encoder:
             raise ParameterError("encoder", f"found {text!r}, which could not be made: {error}") from error
 
 
-def find_encoder(name: str) -> Callable[..., Encoder]:
+def find_encoder(name: str, form: str = "own") -> Callable[..., Encoder]:
     """The class of an encoder.
 
     Args:
         name: The name of an installed encoder, or "module:Class" of a user's own, whose module may be a file in
             the current folder.
+        form: "own", or "published" for one of the paper's encoders as its program builds it.
 
     Returns:
         The class, to be called with a `Population` and the options.
 
     Raises:
-        ParameterError: The name is unknown, or the import fails.
+        ParameterError: The name is unknown, the encoder has no such form, or the import fails.
     """
-    module, _, attribute = encoder_location(name).partition(":")
+    module, _, attribute = encoder_location(name, form).partition(":")
     sys.path.insert(0, "")  # a user's encoder is a file in the folder they stand in
     try:
         return getattr(importlib.import_module(module), attribute)

@@ -9,10 +9,12 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from rnnzoo.loaders.encoders import ENCODERS
+from rnnzoo.loaders.encoders import ENCODERS, PUBLISHED_FORMS
 from rnnzoo.zoo_builder.errors import ParameterError
 
 ENTRY_POINTS = "rnnzoo.encoders"
+FORMS = ("own", "published")
+"""Of the paper's encoders: as this project builds them, or as the paper's program does."""
 
 
 def encoder_names() -> dict[str, str]:
@@ -50,18 +52,48 @@ def parse_encoder_name(text: str) -> tuple[str, dict[str, Any]]:
     return name.strip(), options
 
 
-def encoder_location(name: str) -> str:
+def in_published_form(text: str) -> str:
+    """The name of an encoder with its published form asked for, where it has one and no form is asked for yet.
+
+    Args:
+        text: What the user typed.
+
+    Returns:
+        The name with its options.
+
+    Raises:
+        ParameterError: The text has another form.
+
+    >>> in_published_form("flat_mlp"), in_published_form("interactive_probing(probes=4)")
+    ('flat_mlp(form="published")', 'interactive_probing(form="published", probes=4)')
+    >>> in_published_form("graph_network"), in_published_form('flat_mlp(form="own")')
+    ('graph_network', 'flat_mlp(form="own")')
+    """
+    name, options = parse_encoder_name(text)
+    if name not in PUBLISHED_FORMS or "form" in options:
+        return text
+    others = "".join(f", {option}={value!r}" for option, value in options.items())
+    return f'{name}(form="published"{others})'
+
+
+def encoder_location(name: str, form: str = "own") -> str:
     """The module:class of a name: that of an installed encoder, or itself for a user's own "module:class".
 
     Args:
         name: The name, without options.
+        form: "own", or "published" for an encoder in `PUBLISHED_FORMS`.
 
     Returns:
         "module:class".
 
     Raises:
-        ParameterError: The name is neither.
+        ParameterError: The name is neither, or the encoder has no such form.
     """
+    if form == "published" and name in PUBLISHED_FORMS:
+        return PUBLISHED_FORMS[name]
+    if form != "own":
+        expected = " or ".join(map(repr, FORMS)) if name in PUBLISHED_FORMS else "none: it has one form"
+        raise ParameterError("encoder", f"form: found {form!r} of {name}, expected {expected}")
     known = encoder_names()
     if name not in known and ":" not in name:
         raise ParameterError("encoder", f"found {name!r}, expected one of {', '.join(known)}, or module:Class")

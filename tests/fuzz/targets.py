@@ -276,7 +276,8 @@ def _train(folder: Path, stop: int | None = None) -> None:
     module = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 1))
     config = TrainingConfig(steps=4, learning_rate=0.01, validate_every=2)
     try:
-        train(module, lambda: module(torch.ones(2, 3)).square().mean(), lambda: 1.0, config, 0, path, _Stop(stop))
+        inputs = torch.ones(2, 3)
+        train(module, lambda step: module(inputs).square().mean(), lambda: 1.0, config, 0, path, _Stop(stop))
     except _Stopped:
         assert path.exists()
     finally:

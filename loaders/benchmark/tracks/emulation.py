@@ -22,10 +22,10 @@ from rnnzoo.loaders.benchmark.results.files import (
 from rnnzoo.loaders.benchmark.tracks.embedding import embed
 from rnnzoo.loaders.benchmark.tracks.training_bar import TrainingBar
 from rnnzoo.loaders.emulation import (
-    Emulator,
     EncoderEmulator,
     emulated_performance,
     emulation_losses,
+    make_emulator,
     train_emulation,
 )
 from rnnzoo.loaders.encoders.base import load_encoder
@@ -51,7 +51,7 @@ def emulated_encoder(loaded: LoadedZoo, setting: Setting, seed: int, quiet: bool
                 f"{path}: found the training {found.training} on zoo {found.zoo_digest}, expected "
                 f"{training.to_dict()} on zoo {setting.zoo_digest}; choose another folder, or delete it"
             )
-        emulator = Emulator(loaded.zoo.spec, training.emulator_hidden, training.emulator_layers)
+        emulator = make_emulator(loaded.zoo.spec, training)
         EncoderEmulator(encoder, emulator).load_state_dict(load_file(kept))
         return encoder
     began = time.perf_counter()

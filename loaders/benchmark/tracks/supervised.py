@@ -21,7 +21,7 @@ from rnnzoo.loaders.benchmark.tracks.embedding import score_predictions
 from rnnzoo.loaders.benchmark.tracks.training_bar import TrainingBar
 from rnnzoo.loaders.encoders.base import load_encoder
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
-from rnnzoo.loaders.training import TrainingObserver, train
+from rnnzoo.loaders.training import TrainingObserver, draw_models, train
 from rnnzoo.loaders.training_config import TrainingConfig
 from rnnzoo.zoo_builder.tasks.target import Target
 
@@ -97,8 +97,8 @@ def train_supervised(
     }
     training = torch.from_numpy(rows["train"])
 
-    def batch_loss() -> Tensor:
-        drawn = torch.randint(len(training), (config.models,))
+    def batch_loss(step: int) -> Tensor:
+        drawn = draw_models(len(training), config, seed, step)
         outputs = predictor(loaded.weights(training[drawn].to(loaded.device)))
         return head.loss(outputs, encoded["train"][drawn.to(loaded.device)])
 

@@ -1,0 +1,61 @@
+"""Weights that the published program saved, loaded into modules of the same form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from rnnzoo.zoo_builder.errors import RnnzooError
+
+
+class PublishedNames(Protocol):
+    """A module that knows what its parameters are called in the published program."""
+
+    def published_names(self) -> dict[str, str]:
+        """Beginning of a published name -> beginning of ours. A beginning ends at a dot, or is a whole name."""
+        ...
+
+
+def load_published_weights(module: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Load weights of Herrmann et al.'s (2024) program, by their names there, into one of our modules.
+
+    Args:
+        module: An encoder of the published form, or an `Emulator`; loaded in place.
+        state: What `state_dict()` of the published module gives: name -> tensor.
+
+    Raises:
+        RnnzooError: The module has no published form, or a name or a shape is not that of this module.
+    """
+    if not hasattr(module, "published_names"):
+        raise RnnzooError(
+            f"published weights: found {type(module).__name__}, expected an encoder of form 'published', or an "
+            "Emulator"
+        )
+    named: PublishedNames = module
+    beginnings = named.published_names()
+    expected = module.state_dict()
+    found: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        ours = _renamed(name, beginnings)
+        if ours not in expected:
+            raise RnnzooError(f"published weights: found {name!r}, which {type(module).__name__} does not have")
+        if tensor.shape != expected[ours].shape:
+            raise RnnzooError(
+                f"published weights: {name}: found shape {list(tensor.shape)}, expected "
+                f"{list(expected[ours].shape)}"
+            )
+        found[ours] = tensor
+    missing = [name for name in expected if name not in found]
+    if missing:
+        raise RnnzooError(f"published weights: found nothing for {', '.join(missing)}")
+    module.load_state_dict(found)
+
+
+def _renamed(name: str, beginnings: Mapping[str, str]) -> str | None:
+    """Our name for a published one; None for a name that has none."""
+    for published, ours in beginnings.items():
+        if name == published or name.startswith(f"{published}."):
+            return ours + name.removeprefix(published)
+    return None
