@@ -276,6 +276,7 @@ def test_a_training_ends_when_it_runs_out_of_patience(patience, last, tmp_path, 
     losses = {2: 5.0, 4: 1.0, 6: 2.0, 8: 1.0, 10: 3.0, 12: 4.0}
 
     def run(path, stop=None):
+        torch.manual_seed(0)
         module = TwoParts()
         return train(module, module.loss, lambda: losses[module.step + 1], config, 0, path, Watcher(stop))
 

@@ -131,10 +131,11 @@ def published_state(module):
     """What the published program would save for this module, with made-up numbers: they follow from its names."""
     state = {}
     for ours, tensor in module.state_dict().items():
+        name = ours
         for theirs, beginning in module.published_names().items():
             if ours == beginning or ours.startswith(f"{beginning}."):
                 name = theirs + ours.removeprefix(beginning)
-                state[name] = tensor if name == "quantiles" else made_up(name, tensor.shape, 0.15)
+        state[name] = tensor if name == "quantiles" else made_up(name, tensor.shape, 0.15)
     return state
 
 

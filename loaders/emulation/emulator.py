@@ -94,7 +94,6 @@ class Emulator(nn.Module):
         return {
             "embedding_projection": "read_embedding",
             "input_projection": "read_inputs",
-            "lstm": "lstm",
             "output_projection": "head",
         }
 

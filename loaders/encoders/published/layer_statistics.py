@@ -22,4 +22,4 @@ class PublishedLayerStatistics(LayerStatistics):
 
     def published_names(self) -> dict[str, str]:
         """See `load_published_weights`."""
-        return {"mlp_model": "head.layers", "quantiles": "quantiles"}
+        return {"mlp_model": "head.layers"}

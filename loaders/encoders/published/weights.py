@@ -14,7 +14,10 @@ class PublishedNames(Protocol):
     """A module that knows what its parameters are called in the published program."""
 
     def published_names(self) -> dict[str, str]:
-        """Beginning of a published name -> beginning of ours. A beginning ends at a dot, or is a whole name."""
+        """Beginning of a published name -> beginning of ours; other names are the same.
+
+        A beginning ends at a dot, or is a whole name.
+        """
         ...
 
 
@@ -53,9 +56,9 @@ def load_published_weights(module: nn.Module, state: Mapping[str, Tensor]) -> No
     module.load_state_dict(found)
 
 
-def _renamed(name: str, beginnings: Mapping[str, str]) -> str | None:
-    """Our name for a published one; None for a name that has none."""
+def _renamed(name: str, beginnings: Mapping[str, str]) -> str:
+    """Our name for a published one."""
     for published, ours in beginnings.items():
         if name == published or name.startswith(f"{published}."):
             return ours + name.removeprefix(published)
-    return None
+    return name
