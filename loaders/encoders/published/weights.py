@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn
 
 from rnnzoo.zoo_builder.errors import RnnzooError
 
 
-class PublishedNames(Protocol):
-    """A module that knows what its parameters are called in the published program."""
-
-    def published_names(self) -> dict[str, str]:
-        """Beginning of a published name -> beginning of ours; other names are the same.
-
-        A beginning ends at a dot, or is a whole name.
-        """
-        ...
-
-
 def load_published_weights(module: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Load weights of Herrmann et al.'s (2024) program, by their names there, into one of our modules.
+
+    The module's `published_names()` maps beginnings of published names to beginnings of ours; other names are the
+    same in both. A beginning ends at a dot, or is a whole name.
 
     Args:
         module: An encoder of the published form, or an `Emulator`; loaded in place.
@@ -31,13 +22,13 @@ def load_published_weights(module: nn.Module, state: Mapping[str, Tensor]) -> No
     Raises:
         RnnzooError: The module has no published form, or a name or a shape is not that of this module.
     """
-    if not hasattr(module, "published_names"):
+    names: Callable[[], dict[str, str]] | None = getattr(module, "published_names", None)
+    if names is None:
         raise RnnzooError(
             f"published weights: found {type(module).__name__}, expected an encoder of form 'published', or an "
             "Emulator"
         )
-    named: PublishedNames = module
-    beginnings = named.published_names()
+    beginnings = names()
     expected = module.state_dict()
     found: dict[str, Tensor] = {}
     for name, tensor in state.items():
