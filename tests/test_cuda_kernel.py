@@ -92,14 +92,16 @@ def bits_of(kernel: Kernel, cell: str, tokens: bool, batch_size: int) -> bytes:
     return results_of(kernel, problem_of(cell, tokens, batch_size=batch_size))
 
 
-every_cell = pytest.mark.parametrize("cell", CELLS)
-both_kinds = pytest.mark.parametrize("tokens", [True, False], ids=["tokens", "pixels"])
-
-
 @needs_compiler
 class TestEmulated:
-    @both_kinds
-    @every_cell
+    @pytest.mark.parametrize(
+        ("cell", "tokens"),
+        [
+            pytest.param(cell, tokens, marks=[] if (cell, tokens) == ("lstm", True) else pytest.mark.slow)
+            for cell in CELLS
+            for tokens in (True, False)
+        ],
+    )
     def test_bits(self, cell: str, tokens: bool) -> None:
         """Those that are stored, and those of the CPU's kernel for one group and for several, whole and not."""
         problem = problem_of(cell, tokens)
@@ -108,11 +110,13 @@ class TestEmulated:
             found = bits_of(EmulatedKernel(), cell, tokens, batch_size)
             assert found == bits_of(FusedCpuKernel(threads=1), cell, tokens, batch_size)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(("threads", "in_shared"), [(1, True), (3, False), (32, True), (257, False)])
     def test_bits_do_not_depend_on_the_block(self, threads: int, in_shared: bool) -> None:
         problem = problem_of("gru", tokens=False)
         assert digest_of(results_of(EmulatedKernel(threads, in_shared), problem)) == stored_digests()[problem.name]
 
+    @pytest.mark.slow
     def test_models_that_do_not_fit_at_once(self) -> None:
         problem = problem_of("lstm", tokens=False)
         assert digest_of(results_of(EmulatedKernel(free_bytes=1), problem)) == stored_digests()[problem.name]

@@ -68,14 +68,6 @@ every_cell = pytest.mark.parametrize("cell", CELLS)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Libraries of these tests are compiled afresh, once, into a folder of their own."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RNNZOO_CACHE_DIR", str(tmp_path_factory.mktemp("kernels")))
-        yield
-
-
-@pytest.fixture(scope="module", autouse=True)
 def one_torch_thread() -> Iterator[None]:
     """The references are many small operations: sharing each out among busy cores is up to 50 times slower."""
     threads = torch.get_num_threads()
