@@ -84,13 +84,7 @@ def train(
             value = float(loss.detach())
             if not math.isfinite(value):
                 raise RnnzooError(f"training: the loss became {value} at step {step}; try a lower learning rate")
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            for part in module.children() if config.clipping == "apart" else [module]:
-                nn.utils.clip_grad_norm_(part.parameters(), config.clip)
-            for group in optimizer.param_groups:
-                group["lr"] = config.rate(step)
-            optimizer.step()
+            _update(module, optimizer, loss, config, step)
             step, running, window = step + 1, running + value, window + 1
             found = None
             if step % config.validate_every == 0 or step == config.steps:
@@ -108,6 +102,19 @@ def train(
     module.load_state_dict(best[1])
     module.eval()
     return curve
+
+
+def _update(
+    module: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, config: TrainingConfig, step: int
+) -> None:
+    """One update by the loss of a batch. step: updates before it."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    for part in module.children() if config.clipping == "apart" else [module]:
+        nn.utils.clip_grad_norm_(part.parameters(), config.clip)
+    for group in optimizer.param_groups:
+        group["lr"] = config.rate(step)
+    optimizer.step()
 
 
 def draw_models(count: int, config: TrainingConfig, seed: int, step: int) -> Tensor:

@@ -1,5 +1,7 @@
 """The exceptions that mean "your input, not our bug": command lines turn them into exit code 2."""
 
+from collections.abc import Sequence
+
 
 class RnnzooError(ValueError):
     """Bad input. The message names the file, key or parameter, what was found and what was expected."""
@@ -17,3 +19,9 @@ class ParameterError(RnnzooError):
 
     def __str__(self) -> str:
         return f"{self.parameter}: {self.problem}"
+
+
+def some_of(texts: Sequence[str], most: int = 3) -> str:
+    """The first of many texts, and how many more there are."""
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.errors import RnnzooError, some_of
 from rnnzoo.zoo_builder.identity.named import config_named, configs, name_of_config, name_of_zoo
 from rnnzoo.zoo_builder.identity.reference import Reference
 from rnnzoo.zoo_builder.storage import schema
 from rnnzoo.zoo_builder.storage.digest import NOT_OF_CONTENTS, ZooDigest, rollout_hashes, value_texts
-from rnnzoo.zoo_builder.storage.manifest import Manifest
+from rnnzoo.zoo_builder.storage.manifest import Manifest, join_metadata
 from rnnzoo.zoo_builder.storage.parquet import read_table
 from rnnzoo.zoo_builder.storage.shards import read_shard
 
 Files = Callable[[str], Path]
-MOST_NAMED = 3
-"""Fields or checkpoints that are named; the others are counted."""
 
 
 def check_same_zoo(
@@ -51,7 +49,7 @@ def check_same_zoo(
         differences.append(
             f"the same config and arithmetic, but other contents: {_checkpoints(metadata, files, wanted)}"
         )
-        if not found.arithmetic.startswith("fma-"):
+        if not found.is_same_everywhere:
             differences.append(f"the bits of {found.arithmetic} may change with the machine and its libraries")
     raise RnnzooError(
         f"not the zoo of {wanted.name}: found {found}, expected {_named(other)}; {'; '.join(differences)}"
@@ -74,16 +72,11 @@ def _fields(config: Mapping[str, Any], wanted: Reference) -> str:
     names = [field for field in {**config, **other} if field not in NOT_OF_CONTENTS]
     odd = [field for field in names if _plain(config.get(field)) != _plain(other.get(field))]
     shown = [f"{field}: found {config.get(field)!r:.60}, expected {other.get(field)!r:.60}" for field in odd]
-    return f"{_some(shown)}{'' if name is None else f' (expected is {name})'}"
+    return f"{some_of(shown)}{'' if name is None else f' (expected is {name})'}"
 
 
 def _plain(value: Any) -> Any:
     return [_plain(entry) for entry in value] if isinstance(value, list | tuple) else value
-
-
-def _some(texts: Sequence[str]) -> str:
-    more = f" and {len(texts) - MOST_NAMED} more" if len(texts) > MOST_NAMED else ""
-    return ", ".join(texts[:MOST_NAMED]) + more
 
 
 def _checkpoints(metadata: pa.Table, files: Files, wanted: Reference) -> str:
@@ -94,7 +87,7 @@ def _checkpoints(metadata: pa.Table, files: Files, wanted: Reference) -> str:
     ours, theirs = _places(metadata), _places(other)
     lone = sorted(ours.keys() ^ theirs.keys())
     if lone:
-        return f"checkpoints that only one of them has: {_some(lone)}"
+        return f"checkpoints that only one of them has: {some_of(lone)}"
     order = [theirs[name] for name in ours]
     columns = [name for name in metadata.column_names if name not in ("shard", "row", "rollout_row")]
     differing: dict[str, list[str]] = {}
@@ -110,7 +103,7 @@ def _checkpoints(metadata: pa.Table, files: Files, wanted: Reference) -> str:
         differing[name] = ["rollouts"]
     names = [name for name in ours if name in differing]
     shown = [f"{name} ({', '.join(differing[name])})" for name in names]
-    return f"{len(names)} of {len(ours)} checkpoints differ: {_some(shown)}"
+    return f"{len(names)} of {len(ours)} checkpoints differ: {some_of(shown)}"
 
 
 def _metadata_of(wanted: Reference) -> pa.Table:
@@ -122,10 +115,7 @@ def _metadata_of(wanted: Reference) -> pa.Table:
         table = read_table(wanted.file(name))
         schema.check_columns(table, f"{wanted.name}: {name}")
         tables.append(table)
-    try:
-        return pa.concat_tables(tables)
-    except pa.ArrowInvalid as error:
-        raise RnnzooError(f"{wanted.name}: the metadata of its splits have different columns: {error}") from error
+    return join_metadata(wanted.name, tables)
 
 
 def _places(metadata: pa.Table) -> dict[str, int]:

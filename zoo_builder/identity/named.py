@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from rnnzoo.zoo_builder.errors import RnnzooError
-from rnnzoo.zoo_builder.storage.digest import ZooDigest, config_digest
+from rnnzoo.zoo_builder.storage.digest import SAME_EVERYWHERE, ZooDigest, config_digest
 from rnnzoo.zoo_builder.storage.files import read_json
 from rnnzoo.zoo_builder.storage.manifest import Manifest, write_json
 from rnnzoo.zoo_builder.tasks import ZOOS
@@ -22,8 +22,6 @@ DIGESTS = Path(__file__).with_name("digests.json")
 TINY = "tiny"
 """Stands for a preset: a zoo that a test builds in seconds. No command builds it by this name."""
 TINY_FIELDS = {"runs": 8, "steps": 60, "evaluation_items": 40, "sampled_strings": 40, "rollouts": 10}
-SAME_EVERYWHERE = "fma-"
-"""How the names of arithmetics begin whose bits do not depend on the machine: only their digests are kept."""
 
 
 def known_digests(path: Path = DIGESTS) -> dict[str, dict[str, list[str]]]:
@@ -95,12 +93,12 @@ def add_digest(manifest: Manifest, path: Path = DIGESTS) -> str:
     Raises:
         RnnzooError: The zoo is not at a preset, or its arithmetic changes with the machine.
     """
-    if manifest.digest is None or not manifest.digest.startswith(SAME_EVERYWHERE):
+    digest = None if manifest.digest is None else ZooDigest.parse(manifest.digest)
+    if digest is None or not digest.is_same_everywhere:
         raise RnnzooError(
             f"{manifest.zoo}: found the digest {manifest.digest}, expected one that begins with "
             f"{SAME_EVERYWHERE}, of an arithmetic that is the same everywhere"
         )
-    digest = ZooDigest.parse(manifest.digest)
     found = configs().get(digest.config)
     if not found:
         raise RnnzooError(f"{manifest.zoo}: found a config that no preset has")

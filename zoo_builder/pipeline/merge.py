@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.errors import RnnzooError, some_of
 from rnnzoo.zoo_builder.pipeline.folder.arithmetic import describe_arithmetics
 from rnnzoo.zoo_builder.pipeline.folder.finish import finish_folder
 from rnnzoo.zoo_builder.pipeline.folder.opening import (
@@ -140,15 +140,10 @@ def _describe(problems: Mapping[str, Sequence[str]], out: Path) -> str:
     broken = [found[0] for found in problems.values() if found]
     texts = [f"{len(problems)} of the zoo's shards are missing or broken in all parts"]
     if missing:
-        texts.append(f"missing: {_some(missing)}")
+        texts.append(f"missing: {some_of(missing, MOST_NAMED)}")
     if broken:
-        texts.append(f"broken: {_some(broken)}")
+        texts.append(f"broken: {some_of(broken, MOST_NAMED)}")
     return (
         f"{out}: {'; '.join(texts)}. The others are here; build what is named again, by the command of its part, "
         "and merge again"
     )
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return ", ".join(names[:MOST_NAMED]) + more

@@ -14,11 +14,11 @@ import pyarrow.compute as pc
 
 from rnnzoo import command_line
 from rnnzoo.zoo_builder.errors import RnnzooError
-from rnnzoo.zoo_builder.identity.named import SAME_EVERYWHERE
 from rnnzoo.zoo_builder.identity.reference import CARD_ENTRY
 from rnnzoo.zoo_builder.release.parquet import FOLDERS, ZooTables
 from rnnzoo.zoo_builder.rnn import CELLS, Cell
 from rnnzoo.zoo_builder.splits import SPLITS
+from rnnzoo.zoo_builder.storage.digest import ZooDigest
 from rnnzoo.zoo_builder.storage.manifest import Manifest, read_manifest, read_splits
 from rnnzoo.zoo_builder.storage.schema import metadata_file
 from rnnzoo.zoo_builder.tasks import find_family
@@ -199,7 +199,7 @@ def _facts(tables: ZooTables, repo_id: str, configs: list[str]) -> dict[str, Any
         "built_with": manifest.built_with,
         "arithmetic": manifest.arithmetic,
         "digest": manifest.digest,
-        "is_same_everywhere": manifest.digest is not None and manifest.digest.startswith(SAME_EVERYWHERE),
+        "is_same_everywhere": manifest.digest is not None and ZooDigest.parse(manifest.digest).is_same_everywhere,
         "build_command": build_command(manifest.config),
         "config_json": json.dumps(manifest.config, indent=1),
         "citation": CITATION,

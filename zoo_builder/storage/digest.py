@@ -27,6 +27,8 @@ from rnnzoo.zoo_builder.storage.schema import current_names
 
 ARITHMETIC = r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*"
 """The names of arithmetics, such as fma-1, torch-cuda, or imported of weights that were computed elsewhere."""
+SAME_EVERYWHERE = "fma-"
+"""How the names of arithmetics begin whose bits do not depend on the machine."""
 UNRECORDED = "arithmetic: not recorded (built before fma-1)"
 """What is said of a zoo that has no digest."""
 OF_STORAGE = ("shard", "row", "rollout_row", "sha256")
@@ -66,6 +68,11 @@ class ZooDigest:
                 f"digest: found {text!r:.80}, expected <arithmetic>-<8 hexadecimal digits>-<16 hexadecimal digits>"
             )
         return cls(*found.groups())
+
+    @property
+    def is_same_everywhere(self) -> bool:
+        """Whether the arithmetic gives the same bits on every machine."""
+        return self.arithmetic.startswith(SAME_EVERYWHERE)
 
     def __str__(self) -> str:
         return f"{self.arithmetic}-{self.config}-{self.contents}"

@@ -217,12 +217,12 @@ def read_split(folder: Path, split: str, columns: Sequence[str] | None = None) -
     return table
 
 
-def join_metadata(folder: Path, tables: Iterable[pa.Table]) -> pa.Table:
-    """The metadata of several splits of the zoo in `folder`, in order, as one table."""
+def join_metadata(zoo: Path | str, tables: Iterable[pa.Table]) -> pa.Table:
+    """The metadata of several splits of a zoo, in order, as one table; `zoo` names it in errors."""
     try:
         return pa.concat_tables(tables)
     except pa.ArrowInvalid as error:
-        raise RnnzooError(f"{folder}: the metadata of its splits have different columns: {error}") from error
+        raise RnnzooError(f"{zoo}: the metadata of its splits have different columns: {error}") from error
 
 
 def read_splits(folder: Path) -> dict[str, Any]:

@@ -17,12 +17,12 @@ from rnnzoo.loaders.benchmark.results.baseline import write_baseline
 from rnnzoo.loaders.benchmark.results.files import (
     ROWS,
     Result,
-    describe_digest,
     read_rows,
     write_leakage,
     write_rows,
 )
 from rnnzoo.loaders.benchmark.results.leaderboard import Leaderboard, read_results
+from rnnzoo.loaders.benchmark.results.same_zoo import describe_digest
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.storage.shards import write_file
 

@@ -19,8 +19,9 @@ from rnnzoo.loaders.benchmark.report.tables import (
     target_tables,
 )
 from rnnzoo.loaders.benchmark.report.text import ARROWS, NOTE_DATA, leakage_cells, number, rnns_of, with_interval
-from rnnzoo.loaders.benchmark.results.files import Emulation, Result, describe_digest
+from rnnzoo.loaders.benchmark.results.files import Emulation, Result
 from rnnzoo.loaders.benchmark.results.leaderboard import Leaderboard
+from rnnzoo.loaders.benchmark.results.same_zoo import describe_digest
 
 TEMPLATE = "page.html.jinja"
 

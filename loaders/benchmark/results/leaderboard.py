@@ -16,16 +16,18 @@ from rnnzoo.loaders.benchmark.results.files import (
     Leakage,
     Result,
     Rows,
-    describe_difference,
-    describe_digest,
     emulation_path,
-    have_same_config,
-    is_same_zoo,
     read_emulation,
     read_leakage,
     read_result,
     read_rows,
     result_path,
+)
+from rnnzoo.loaders.benchmark.results.same_zoo import (
+    describe_difference,
+    describe_digest,
+    have_same_config,
+    is_same_zoo,
 )
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.tasks.target import Target

@@ -98,6 +98,10 @@ class PublishedProbing(ProbingEncoder):
         zero = self.begin.new_zeros(models, READER_SIZE)
         return self._read(self.begin.expand(models, -1), [(zero, zero) for _ in self.reader])
 
+    def _ended(self, reading: Reading) -> Tensor:
+        """The reader's output at END, [N, R]."""
+        return self._read(self.end.expand(len(reading[0][0]), -1), reading)[0]
+
 
 class PublishedNoninteractiveProbing(PublishedProbing):
     """K sequences that are decoded from learned ones, the same for every RNN; a residual LSTM reads the answers.
@@ -116,11 +120,10 @@ class PublishedNoninteractiveProbing(PublishedProbing):
     def forward(self, weights: Weights) -> Tensor:
         """Weights, name -> [N, *shape], to embeddings [N, E] of unit length."""
         read_in = self._squashed(run_frozen(weights, self._probes()).transpose(1, 2))
-        models = len(read_in)
-        _, reading = self._begun(models)
+        _, reading = self._begun(len(read_in))
         for answers in read_in.unbind(1):
             _, reading = self._read(answers, reading)
-        return self.head(self._read(self.end.expand(models, -1), reading)[0])
+        return self.head(self._ended(reading))
 
     @torch.no_grad()
     def probing_inputs(self, weights: Weights) -> Tensor:
@@ -169,4 +172,4 @@ class PublishedInteractiveProbing(PublishedProbing):
             shown.append(self._inputs(read))
             logits, state = rnns.step(shown[-1], state)
             read, reading = self._read(self._squashed(logits), reading)
-        return self._read(self.end.expand(rnns.models, -1), reading)[0], torch.stack(shown, dim=2)
+        return self._ended(reading), torch.stack(shown, dim=2)

@@ -6,15 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.errors import RnnzooError, some_of
 from rnnzoo.zoo_builder.pipeline.locks import PLAN, locked
 from rnnzoo.zoo_builder.storage.files import file_in, parse_json, read_bytes
 from rnnzoo.zoo_builder.storage.schema import BUILD_FOLDER
 from rnnzoo.zoo_builder.storage.shards import write_file
 
 HOW_TO_GO_ON = "go on with the kernel and device that it was begun with, or build the zoo in another folder"
-MOST_NAMED = 3
-"""Places of each arithmetic that an error names."""
 
 
 def arithmetic_path(folder: Path) -> Path:
@@ -67,9 +65,4 @@ def encode_arithmetic(arithmetic: str) -> bytes:
 
 def describe_arithmetics(places: Mapping[str, Sequence[str]]) -> str:
     """Arithmetics and where they were found, in words."""
-    return "; ".join(f"{name}: {_some(names)}" for name, names in sorted(places.items()))
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return ", ".join(names[:MOST_NAMED]) + more
+    return "; ".join(f"{name}: {some_of(names)}" for name, names in sorted(places.items()))

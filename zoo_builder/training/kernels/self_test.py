@@ -125,6 +125,15 @@ def self_test_spec(cell: str) -> RNNSpec:
     return _shape(cell if has_bits else next(iter(CELLS)), tokens=False)[1]
 
 
+def check_problem(kernel: Kernel, problem: Problem, whose: str, advice: str = "") -> None:
+    """Raise KernelUnavailable unless a kernel computes the stored bits of a problem. whose: what is to blame."""
+    expected, found = stored_digests()[problem.name], digest_of(results_of(kernel, problem))
+    if found != expected:
+        raise KernelUnavailable(
+            f"{whose}: fails the self-test {problem.name}: found bits {found}, expected {expected}{advice}"
+        )
+
+
 def check_bits(spec: RNNSpec, kernel: Kernel, library: Path) -> None:
     """Let a compiled kernel compute the problem of the self-test, unless the same library has passed before.
 
@@ -136,18 +145,15 @@ def check_bits(spec: RNNSpec, kernel: Kernel, library: Path) -> None:
     Raises:
         KernelUnavailable: It has other bits than those of the arithmetic.
     """
-    name = _name(spec.cell, tokens=False)
-    expected = stored_digests()[name]
+    expected = stored_digests()[_name(spec.cell, tokens=False)]
     passed = library.with_suffix(".bits")
     with contextlib.suppress(OSError):
         if passed.read_bytes() == expected.encode():
             return
-    found = digest_of(results_of(kernel, problem_of(spec.cell, tokens=False)))
-    if found != expected:
-        raise KernelUnavailable(
-            f"{shlex.join(find_compiler())}: fails the self-test {name}: found bits {found}, expected {expected}; "
-            "expected a compiler that does as docs/arithmetic.md says, without -ffast-math or -ffp-contract=fast"
-        )
+    advice = (
+        "; expected a compiler that does as docs/arithmetic.md says, without -ffast-math or -ffp-contract=fast"
+    )
+    check_problem(kernel, problem_of(spec.cell, tokens=False), shlex.join(find_compiler()), advice)
     with contextlib.suppress(OSError):  # a cache that is only read is tested each time
         passed.write_text(expected)
 
