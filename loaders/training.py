@@ -6,11 +6,15 @@ a generator has to be kept, and a training that was stopped goes on with the sam
 
 from __future__ import annotations
 
+import contextlib
 import math
+import signal
+import threading
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Protocol
 
 import numpy as np
@@ -159,14 +163,29 @@ def _save_state(path, module, optimizer, config, seed, step, curve, best) -> Non
         "module": module.state_dict(),
         "optimizer": optimizer.state_dict(),
     }
-    with replacing(path) as file:
-        try:
-            torch.save(state, file)
-        except RuntimeError as error:
-            # Torch closes the archive that a Ctrl-C left half written, and fails; that error hides the Ctrl-C.
-            if isinstance(error.__context__, KeyboardInterrupt):
-                raise error.__context__ from None
-            raise
+    with _interrupts_wait(), replacing(path) as file:
+        torch.save(state, file)
+
+
+@contextlib.contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """A Ctrl-C within the block is raised at its end.
+
+    In the midst of `torch.save` it may be lost (pickling swallows it where it looks up slots), come out as an
+    error of the archive that was left half written, or end the process, when the archive is closed after its
+    file.
+    """
+    if threading.current_thread() is not threading.main_thread():  # only that one is interrupted
+        yield
+        return
+    arrived: list[tuple[int, FrameType | None]] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: arrived.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if arrived and callable(before):
+        before(*arrived[0])
 
 
 def _load_state(path, module, optimizer, config, seed):  # type: ignore[no-untyped-def]

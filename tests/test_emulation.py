@@ -5,6 +5,7 @@ import dataclasses
 import errno
 import io
 import os
+import signal
 
 import numpy as np
 import pytest
@@ -288,18 +289,22 @@ def test_a_training_ends_when_it_runs_out_of_patience(patience, last, tmp_path, 
 
 
 def test_ctrl_c_while_a_state_is_saved_stays_ctrl_c(monkeypatch, tmp_path):
-    """Torch's archive writer fails when it is interrupted, and its error must not hide the interruption."""
+    """It waits until the archive is whole: torch's writer fails, or ends the process, when it is interrupted."""
 
     class Interrupting(io.BytesIO):
         def write(self, data):
             if self.tell() > 100:
-                raise KeyboardInterrupt
+                signal.raise_signal(signal.SIGINT)
             return super().write(data)
 
-    monkeypatch.setattr("rnnzoo.loaders.training.replacing", lambda path: contextlib.nullcontext(Interrupting()))
+    archive = Interrupting()
+    monkeypatch.setattr("rnnzoo.loaders.training.replacing", lambda path: contextlib.nullcontext(archive))
     module = torch.nn.Linear(40, 40)
     optimizer = torch.optim.AdamW(module.parameters())
     with pytest.raises(KeyboardInterrupt):
         training._save_state(
             tmp_path / "state.pt", module, optimizer, CONFIG, 0, 1, [], (0.5, module.state_dict())
         )
+    archive.seek(0)
+    assert torch.load(archive, weights_only=True)["step"] == 1
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
