@@ -13,6 +13,7 @@ from rnnzoo.loaders.benchmark.results.files import (
     Readout,
     Result,
     Rows,
+    Sequence,
     SplitRows,
     leaderboard_folder,
     write_emulation,
@@ -116,10 +117,11 @@ def make_emulation(rows: Rows, encoder: str, seed: int) -> Emulation:
     floor = 0.06 - 0.05 * skill
     steps = range(0, 601, 100)
     losses = [floor + 0.3 * np.exp(-step / 120) * random.uniform(0.9, 1.1) for step in steps]
-    probes = None
+    width, steps_shown, outputs = (6, 22, 6) if rows.zoo == "formal_languages" else (16, 50, 10)
+    probes = answers = None
     if "probing" in encoder:
-        shape = (4, 22, 6) if rows.zoo == "formal_languages" else (4, 50, 16)
-        probes = random.dirichlet(np.full(shape[-1], 0.3), size=shape[:2]).round(3)
+        probes = _distributions(random, 4, steps_shown, width)
+        answers = _distributions(random, 4, steps_shown, outputs)
     points = {}
     for split, entry in rows.splits.items():
         task = np.array([float(name.removeprefix("task-")) for name in entry.task])
@@ -139,15 +141,32 @@ def make_emulation(rows: Rows, encoder: str, seed: int) -> Emulation:
         ],
         losses={"validation": losses[-1], "test": losses[-1] * 1.05, "ood": losses[-1] * 1.4},
         performance={
-            split: {"original": 0.71, "emulated": 0.71 * skill, "per checkpoint": [0.5] * len(entry.step)}
+            split: {"original": 0.71, "emulated": 0.71 * skill, "per checkpoint": [[0.71, 0.71 * skill]] * 3}
             for split, entry in rows.splits.items()
         },
         map=points,
+        sequences=[
+            Sequence(
+                split=split,
+                task=entry.task[-1],
+                step=entry.step[-1],
+                text="aaabbbccc$",
+                original=_distributions(random, steps_shown, outputs),
+                emulated=_distributions(random, steps_shown, outputs),
+            )
+            for split, entry in rows.splits.items()
+        ],
         probes=probes,
+        answers=answers,
         seconds={"training": 100.0},
         versions=VERSIONS,
         command=f"zoo-bench run --zoo {rows.zoo} --encoder '{encoder}' --track frozen --seeds 3",
     )
+
+
+def _distributions(random: np.random.Generator, *shape: int) -> np.ndarray:
+    """Probabilities over the last axis."""
+    return random.dirichlet(np.full(shape[-1], 0.3), size=shape[:-1]).round(3)
 
 
 def write_results(

@@ -16,6 +16,7 @@ from rnnzoo.loaders.emulation import (
     LOSSES,
     Emulator,
     emulated_performance,
+    emulated_sequence,
     emulation_losses,
     train_emulation,
 )
@@ -103,6 +104,16 @@ def test_the_loss_measured_is_total_variation_to_the_rnn_itself(loaded, tmp_path
     with torch.no_grad():
         p, q = rnn_forward(weights, inputs)[0].softmax(-1), emulation(weights, inputs).exp()
     np.testing.assert_allclose(found, (0.5 * (p - q).abs().sum(-1)).mean(dim=(1, 2)), rtol=1e-4)
+
+
+def test_a_sequence_step_by_step_is_what_the_loss_is_the_mean_of(loaded, tmp_path):
+    emulation, _, _ = trained(loaded, tmp_path / "state.pt")
+    found = emulated_sequence(loaded, emulation, 5)
+    np.testing.assert_array_equal(found.item, loaded.rollouts[loaded.rollout_group[5], 0])
+    assert found.original.shape == (loaded.population.steps, loaded.zoo.spec.output_size)
+    distance = 0.5 * np.abs(found.original - found.emulated).sum(axis=1)
+    one = dataclasses.replace(CONFIG, validation_rollouts=1)
+    assert distance.mean() == pytest.approx(emulation_losses(loaded, emulation, [5], one)[0], rel=1e-4)
 
 
 def test_training_lowers_the_loss_and_keeps_the_best(language_zoo, tmp_path):

@@ -416,9 +416,11 @@ def test_the_page_in_a_browser(report, tmp_path, width):
     assert found["errors"] == []
     assert found["width"] == width
     assert found["overflow"] <= 0
-    assert len(found["images"]) == 2 * (4 + 2)  # a map of each emulated encoder, and the probes of two
+    assert len(found["images"]) == 2 * (
+        4 + 2 * 4 + 2 * 2
+    )  # of each emulated encoder a map and a sequence of each split; of two, probes and answers
     assert min(found["images"]) > 0
-    drawn = ["scores", "scores", "curves", "curves", "curves of emulation", "legend", "leakage"]
+    drawn = ["scores", "scores", "curves", "curves", "curves of emulation", "returns", "legend", "leakage"]
     assert len(found["drawn"]) == 2 * len(drawn)
     assert min(found["drawn"]) > 20
     assert (found["before"], found["after"]) == ("probe_generator", "flat_mlp paper")

@@ -111,6 +111,7 @@ class TaskFamily(ABC, Generic[TaskT]):
         zoos: The named zoos of this family.
         encoding: How items become inputs and targets.
         output_size: O.
+        output_names: What each of the O outputs says, for pictures. None at all numbers them.
         generates: Whether RNNs write sequences themselves, reading what they wrote. Then accuracy is that of the
             strings they write, and the rollouts of a checkpoint are such strings. Otherwise RNNs answer at the
             last step of given items, and rollouts are items, the same for all checkpoints of a run.
@@ -133,6 +134,7 @@ class TaskFamily(ABC, Generic[TaskT]):
     zoos: ClassVar[Mapping[str, NamedZoo]]
     encoding: ClassVar[Encoding]
     output_size: ClassVar[int]
+    output_names: ClassVar[tuple[str, ...]] = ()
     generates: ClassVar[bool]
     task_columns: ClassVar[pa.Schema]
     score_columns: ClassVar[pa.Schema] = pa.schema([])

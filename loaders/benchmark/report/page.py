@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from rnnzoo.loaders.benchmark.report import plots
+from rnnzoo.loaders.benchmark.report import emulation_plots, plots
 from rnnzoo.loaders.benchmark.report.statistics import Estimate
 from rnnzoo.loaders.benchmark.report.tables import (
     EmulationLine,
@@ -147,8 +147,21 @@ def _view(tables: LeaderboardTables) -> dict[str, Any]:
         "curves": plots.draw_curves(board.emulations, "emulation loss"),
         "legend": plots.draw_legend(board.rows) if firsts else None,
         "maps": [(emulation, plots.draw_map(emulation, board.rows_of(emulation))) for emulation in firsts],
+        "returns": emulation_plots.draw_returns(firsts, board.rows),
+        "sequences": [
+            (emulation, [(one, emulation_plots.draw_sequence(one, board.rows)) for one in emulation.sequences])
+            for emulation in firsts
+            if emulation.sequences
+        ],
         "inputs_caption": plots.inputs_caption(board.rows),
-        "probes": [(e, *plots.draw_probes(e, board.rows)) for e in probing],
+        "probes": [
+            (
+                e,
+                *plots.draw_probes(e, board.rows),
+                emulation_plots.draw_answers(e, board.rows) if e.answers else None,
+            )
+            for e in probing
+        ],
         "leakage": board.leakage,
         "leakage_cells": leakage_cells(board) if board.leakage else None,
         "leakage_plot": _leakage_plot(board),

@@ -25,7 +25,7 @@ from rnnzoo.zoo_builder.tasks.drawing import draw_heat_maps
 from rnnzoo.zoo_builder.tasks.family import HEAT_MAP_CAPTION, TaskFamily
 
 INK = "#010203"
-"""Stands for the page's text colour, whatever it is: `_svg` puts `currentColor` in its place."""
+"""Stands for the page's text colour, whatever it is: `svg` puts `currentColor` in its place."""
 GROUP_COLOURS = {"mechanistic": "#d9822b", "functionalist": "#2f81c7", "control": "#8a8f98", "user": "#c2408f"}
 STEP_MAP, ACCURACY_MAP = "viridis", "plasma"
 STEP_LABEL = "training step"
@@ -55,7 +55,7 @@ def draw_scores(table: TargetTable) -> Markup:
         panels = figure.subplots(1, len(table.splits), sharex=True, sharey=True, squeeze=False)[0]
         for axes, split in zip(panels, table.splits, strict=True):
             _draw_split(axes, table, split)
-        return _svg(figure, f"{table.main} of every encoder with intervals, on {' and '.join(table.splits)}")
+        return svg(figure, f"{table.main} of every encoder with intervals, on {' and '.join(table.splits)}")
 
 
 def _draw_split(axes: Axes, table: TargetTable, split: str) -> None:
@@ -109,7 +109,7 @@ def draw_curves(trained: Sequence[Emulation] | Sequence[Result], loss: str) -> M
         axes.set_xlabel("training step")
         axes.set_ylabel(f"validation {loss}")
         figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
-        return _svg(figure, f"learning curves: validation {loss} by training step")
+        return svg(figure, f"learning curves: validation {loss} by training step")
 
 
 def _curves(curves: Sequence[Sequence[CurvePoint]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -136,7 +136,7 @@ def draw_leakage(scores: dict[str, float | None], name: str) -> Markup:
         axes.grid(axis="x")
         axes.set_axisbelow(True)
         axes.set_xlabel(name)
-        return _svg(figure, f"{name} by the kind of split")
+        return svg(figure, f"{name} by the kind of split")
 
 
 def draw_map(emulation: Emulation, rows: Rows) -> str:
@@ -162,7 +162,7 @@ def draw_map(emulation: Emulation, rows: Rows) -> str:
         axes.set_yticks([])
         for spine in axes.spines.values():
             spine.set_color("#88888866")
-    return _png(figure, dpi=140)
+    return png(figure, dpi=140)
 
 
 @dataclass(frozen=True)
@@ -221,7 +221,7 @@ def draw_legend(rows: Rows) -> Markup:
                 axes.set_xticks(marked_places, [f"{steps[n]:,}" for n in marked_places])
             axes.set_xlabel(panel.label)
             axes.spines[:].set_visible(False)
-        return _svg(figure, "colour scales of the embedding maps")
+        return svg(figure, "colour scales of the embedding maps")
 
 
 def draw_probes(emulation: Emulation, rows: Rows) -> tuple[str, int, int]:
@@ -234,7 +234,7 @@ def draw_probes(emulation: Emulation, rows: Rows) -> tuple[str, int, int]:
     with mpl.rc_context({**STYLE, "text.color": "#808080", "xtick.color": "#808080", "ytick.color": "#808080"}):
         family = known_family(rows)
         picture = draw_heat_maps(shown) if family is None else family.draw_inputs(shown)
-        return _png(picture, dpi=130), len(shown), probes.shape[1]
+        return png(picture, dpi=130), len(shown), probes.shape[1]
 
 
 def inputs_caption(rows: Rows) -> str:
@@ -243,7 +243,7 @@ def inputs_caption(rows: Rows) -> str:
     return HEAT_MAP_CAPTION if family is None else family.inputs_caption
 
 
-def _svg(figure: Figure, title: str) -> Markup:
+def svg(figure: Figure, title: str) -> Markup:
     """A figure as inline SVG that scales with the page and takes its text colour and font."""
     stream = io.StringIO()
     figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
@@ -260,7 +260,7 @@ def _svg(figure: Figure, title: str) -> Markup:
     return Markup(text.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1))
 
 
-def _png(figure: Figure, dpi: int) -> str:
+def png(figure: Figure, dpi: int) -> str:
     """A figure as the data URL of a PNG with a clear ground."""
     stream = io.BytesIO()
     figure.savefig(stream, format="png", transparent=True, dpi=dpi, metadata={"Software": None})

@@ -208,6 +208,26 @@ class Result(ResultsFile):
     command: str
 
 
+class Sequence(ResultsFile):
+    """An RNN and its emulation, step by step along one of the RNN's rollouts.
+
+    Attributes:
+        split: Where the RNN is from.
+        task: Name of its task.
+        step: Its training step.
+        text: The rollout, as its family describes it.
+        original: The RNN's probabilities [T, O].
+        emulated: The emulator's [T, O].
+    """
+
+    split: str
+    task: str
+    step: int
+    text: str
+    original: Numbers
+    emulated: Numbers
+
+
 class Emulation(ResultsFile):
     """One training by emulation.
 
@@ -215,7 +235,9 @@ class Emulation(ResultsFile):
         losses: Split -> emulation loss.
         performance: Split -> how well the emulator does the RNNs' task; empty where the zoo has no labels to tell.
         map: Split -> [x, y] for each row of `Rows`, the first two principal components of the embeddings.
+        sequences: The last run of every reported split and its emulation, at the run's last step.
         probes: The learned probing inputs [K, T, D], or None.
+        answers: What the RNN answers to them, probabilities [K, T, O], or None.
         seconds: Part of the work -> its time in seconds.
     """
 
@@ -231,7 +253,9 @@ class Emulation(ResultsFile):
     losses: dict[str, Value]
     performance: dict[str, Performance]
     map: dict[str, Numbers]
+    sequences: list[Sequence] = []
     probes: Numbers | None
+    answers: Numbers | None = None
     seconds: dict[str, float]
     versions: dict[str, str]
     command: str

@@ -15,6 +15,7 @@ from rnnzoo.loaders.benchmark.request import Setting
 from rnnzoo.loaders.benchmark.results.files import (
     CurvePoint,
     Emulation,
+    Sequence,
     emulation_path,
     read_emulation,
     write_emulation,
@@ -24,6 +25,7 @@ from rnnzoo.loaders.benchmark.tracks.training_bar import TrainingBar
 from rnnzoo.loaders.emulation import (
     EncoderEmulator,
     emulated_performance,
+    emulated_sequence,
     emulation_losses,
     make_emulator,
     train_emulation,
@@ -31,6 +33,7 @@ from rnnzoo.loaders.emulation import (
 from rnnzoo.loaders.encoders.base import load_encoder
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.rnn import rnn_forward
 
 PERFORMERS = 48
 """Checkpoints of a split whose task performance is compared with their emulation's, all of the last step."""
@@ -87,6 +90,7 @@ def _emulation_file(
     performance = {}
     if loaded.knows_answers:
         performance = {split: _performance(loaded, emulation, rows) for split, rows in reported.items()}
+    probes, answers = _probes(loaded, emulation.encoder, reported)
     return Emulation(
         zoo=setting.zoo,
         zoo_digest=setting.zoo_digest,
@@ -99,7 +103,9 @@ def _emulation_file(
         losses=losses,
         performance=performance,
         map=_embedding_map(loaded, setting, emulation.encoder),
-        probes=_probes(loaded, emulation.encoder, reported),
+        sequences=[_sequence(loaded, emulation, split, rows) for split, rows in reported.items()],
+        probes=probes,
+        answers=answers,
         seconds={"training": seconds},
         versions=setting.versions,
         command=setting.command,
@@ -127,11 +133,35 @@ def _embedding_map(loaded: LoadedZoo, setting: Setting, encoder: nn.Module) -> d
     }
 
 
+def _sequence(loaded: LoadedZoo, emulation: EncoderEmulator, split: str, rows: NDArray[np.int64]) -> Sequence:
+    row = int(rows[-1])
+    found = emulated_sequence(loaded, emulation, row)
+    return Sequence(
+        split=split,
+        task=str(loaded.column("task_id")[row]),
+        step=int(loaded.column("step")[row]),
+        text=loaded.family.describe(found.item),
+        original=_shown(found.original),
+        emulated=_shown(found.emulated),
+    )
+
+
 @torch.no_grad()
-def _probes(loaded: LoadedZoo, encoder: nn.Module, reported: dict[str, NDArray[np.int64]]) -> Any:
-    """What a probing encoder feeds one RNN, the last that is reported: [K, T, D]; None for other encoders."""
+def _probes(loaded: LoadedZoo, encoder: nn.Module, reported: dict[str, NDArray[np.int64]]) -> tuple[Any, Any]:
+    """What a probing encoder feeds one RNN, the last that is reported, [K, T, D], and its answers [K, T, O].
+
+    None and None for other encoders.
+    """
     probing: Any = encoder
     if not hasattr(encoder, "probing_inputs"):
-        return None
-    row = torch.from_numpy(list(reported.values())[-1][-1:]).to(loaded.device)
-    return np.round(probing.probing_inputs(loaded.weights(row))[0].cpu().numpy().astype(np.float64), 3)
+        return None, None
+    weights = loaded.weights(list(reported.values())[-1][-1:])
+    inputs = probing.probing_inputs(weights)
+    return _shown(inputs[0].cpu().numpy()), _shown(
+        rnn_forward(weights, inputs)[0][0].softmax(dim=-1).cpu().numpy()
+    )
+
+
+def _shown(values: NDArray[np.float32]) -> Any:
+    """Numbers for a picture, to three digits after the point."""
+    return np.round(values.astype(np.float64), 3)

@@ -46,6 +46,7 @@ class FormalLanguages(TaskFamily[FormalLanguage]):
     name = "formal_languages"
     zoos = {"formal_languages": NamedZoo("RNN zoo, formal languages")}  # noqa: RUF012
     output_size = 6
+    output_names = ("a", "b", "c", "d", "BEGIN", "END")
     encoding = TokenEncoding(vocabulary=6, begin=BEGIN)
     generates = True
     probing_length = 22
@@ -171,4 +172,4 @@ class FormalLanguages(TaskFamily[FormalLanguage]):
     def draw_inputs(cls, inputs: NDArray[np.float64]) -> Figure:
         from rnnzoo.zoo_builder.tasks.drawing import draw_heat_maps
 
-        return draw_heat_maps(inputs, ("a", "b", "c", "d", "BEGIN", "END"))
+        return draw_heat_maps(inputs, cls.output_names)
