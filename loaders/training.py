@@ -1,7 +1,8 @@
 """The loop that trains encoders: AdamW, warm-up and decay, clipping, checkpoints, exact resume.
 
-All randomness of step s (batches, augmentation) comes from torch's generator, seeded by (seed, s). So no state of
-a generator has to be kept, and a training that was stopped goes on with the same numbers.
+All randomness of step s (batches, augmentation) comes from torch's generator, seeded anew by 64 bits that are a
+function of (seed, s). So no state of a generator has to be kept, and a training that was stopped goes on with the
+same numbers.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 
 from rnnzoo.loaders.training_config import TrainingConfig
 from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.random_streams import Stream, bits
 from rnnzoo.zoo_builder.storage.writing import replacing
 
 SAVE_SECONDS = 30.0
@@ -82,7 +84,7 @@ def train(
     devices = [p.device for p in module.parameters() if p.device.type == "cuda"][:1]
     with torch.random.fork_rng(devices=devices):
         while step < config.steps and not _is_out_of_patience(curve, best[0], config):
-            torch.manual_seed((seed << 32) + step)
+            seed_step(seed, step)
             module.train()
             loss = batch_loss(step)
             value = float(loss.detach())
@@ -106,6 +108,18 @@ def train(
     module.load_state_dict(best[1])
     module.eval()
     return curve
+
+
+def seed_step(seed: int, step: int) -> None:
+    """Seed torch's global generator for one step of a training.
+
+    A CPU's generator reads no more than the low 32 bits of what it is seeded by: they are as random as the rest.
+
+    Args:
+        seed: That of the training.
+        step: Steps done so far.
+    """
+    torch.manual_seed(int(bits(seed, Stream.ENCODER_BATCHES, step, 1)[0]))
 
 
 def _update(

@@ -15,6 +15,7 @@ from rnnzoo.loaders.benchmark.results.files import (
     Rows,
     Sequence,
     SplitRows,
+    Untrained,
     leaderboard_folder,
     write_emulation,
     write_leakage,
@@ -41,6 +42,8 @@ SKILLS = {
     "my_encoder:Mine": ("user", "frozen", 0.5),
 }
 """Encoder -> group, track, and the share of rows that it gets right."""
+UNTRAINED_SHARE = 0.25
+"""Of what a learned encoder gets right, what it did before its training."""
 
 
 def make_rows(zoo: str, runs: int = 12, digest: str = "") -> Rows:
@@ -72,15 +75,15 @@ def make_result(rows: Rows, encoder: str, target: str, seed: int) -> Result:
     """A result that is right on a share of the rows that grows with the encoder's skill."""
     group, track, skill = SKILLS[encoder]
     random = np.random.default_rng([seed, *encoder.encode(), *target.encode()])
-    predictions, scores, about = {}, {}, rows.target(target)
-    for split, split_rows in rows.splits.items():
-        truth = split_rows.truth(about)
-        right = random.random(len(truth)) < skill
-        guess = random.permutation(truth)
-        predictions[split] = np.where(right[:, None] if truth.ndim == 2 else right, truth, guess).tolist()
-        steps = np.array(split_rows.step)[split_rows.covered(about)]
-        scores[split] = score(about, truth, np.array(predictions[split]), steps)
+    predictions, scores = _predict(rows, target, skill, random)
     learned = track != "features"
+    untrained, before = _predict(rows, target, UNTRAINED_SHARE * skill, random)
+    twin = Untrained(
+        readout="linear",
+        readouts={"linear": Readout(validation=0.9, scores=before)},
+        predictions=untrained,
+        scores=before,
+    )
     return Result(
         zoo=rows.zoo,
         zoo_digest=rows.zoo_digest,
@@ -100,6 +103,7 @@ def make_result(rows: Rows, encoder: str, target: str, seed: int) -> Result:
         readouts={"mlp": Readout(validation=1 - skill, scores=scores)},
         predictions=predictions,
         scores=scores,
+        twin=twin if learned else None,
         curve=[
             {"step": step, "train_loss": 2.0, "validation_loss": 1 + (1 - skill) * np.exp(-step / 200)}
             for step in (range(0, 601, 200) if track == "supervised" else ())
@@ -108,6 +112,19 @@ def make_result(rows: Rows, encoder: str, target: str, seed: int) -> Result:
         versions=VERSIONS,
         command=f"zoo-bench run --zoo {rows.zoo} --encoder '{encoder}' --track {track} --seeds 3",
     )
+
+
+def _predict(rows: Rows, target: str, skill: float, random: np.random.Generator) -> tuple[dict, dict]:
+    """Predictions that are right on a share `skill` of the rows, and their scores."""
+    predictions, scores, about = {}, {}, rows.target(target)
+    for split, split_rows in rows.splits.items():
+        truth = split_rows.truth(about)
+        right = random.random(len(truth)) < skill
+        guess = random.permutation(truth)
+        predictions[split] = np.where(right[:, None] if truth.ndim == 2 else right, truth, guess).tolist()
+        steps = np.array(split_rows.step)[split_rows.covered(about)]
+        scores[split] = score(about, truth, np.array(predictions[split]), steps)
+    return predictions, scores
 
 
 def make_emulation(rows: Rows, encoder: str, seed: int) -> Emulation:

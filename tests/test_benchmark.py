@@ -15,7 +15,13 @@ from rnnzoo.loaders.benchmark.prediction.targets import choose_targets
 from rnnzoo.loaders.benchmark.protocol import partition
 from rnnzoo.loaders.benchmark.report.tables import target_tables
 from rnnzoo.loaders.benchmark.request import Request, resolve
-from rnnzoo.loaders.benchmark.results.files import read_emulation, read_leakage, read_result, read_rows
+from rnnzoo.loaders.benchmark.results.files import (
+    Untrained,
+    read_emulation,
+    read_leakage,
+    read_result,
+    read_rows,
+)
 from rnnzoo.loaders.benchmark.results.leaderboard import read_results
 from rnnzoo.loaders.benchmark.run import run_benchmark
 from rnnzoo.loaders.encoders import ENCODERS
@@ -35,6 +41,13 @@ POPULATION = Population(SPEC, FormalLanguages.encoding, 41, family=FormalLanguag
 TARGETS = {kind: Target(kind, kind, kind) for kind in ("number", "class", "classes", "angle")}
 RANDOM = np.random.default_rng(0)
 SHORT = (("steps", 6), ("validate_every", 3), ("models", 8), ("emulator_hidden", 8))
+
+
+@pytest.fixture(autouse=True)
+def few_steps(request, monkeypatch):
+    """MLP readouts take a few steps, but for the test of how good they are."""
+    if "readouts_find" not in request.node.name:
+        monkeypatch.setattr("rnnzoo.loaders.benchmark.prediction.readout.MLP_STEPS", 50)
 
 
 def request(zoo, tmp_path, encoder="layer_statistics", **fields):
@@ -201,11 +214,23 @@ def test_a_learned_encoder_from_training_to_results(name, track, tmp_path, reque
             assert len(predictions) == sum(step > 0 or not trained_only for step in rows.splits[split].step)
         assert result.readout in result.readouts
         assert [point.step for point in result.curve] == ([3, 6] if track == "supervised" else [])
+        assert set(result.twin.readouts) == {"linear", "mlp"}
+        assert result.twin.predictions.keys() == result.predictions.keys()
     if track == "frozen":
         found = read_emulation(paths[0].parents[1] / "emulation" / "seed0.json")
         assert set(found.losses) == {"validation", "test", "ood"}
         assert len(found.map["ood"]) == len(rows.splits["ood"].step)
     assert not list((tmp_path / "results").rglob("*.pt"))
+
+
+@pytest.mark.parametrize("track", ["frozen", "supervised"])
+def test_the_untrained_twin_is_the_encoder_of_the_seed_under_the_same_readouts(track, language_zoo, tmp_path):
+    asked = request(language_zoo, tmp_path, targets=("accuracy",), overrides=SHORT, seeds=1)
+    trained = read_result(run_benchmark(dataclasses.replace(asked, track=track))[0])
+    initial = read_result(run_benchmark(dataclasses.replace(asked, track="features"))[0])
+    assert initial.twin is None
+    assert {name: getattr(initial, name) for name in Untrained.model_fields} == dict(trained.twin)
+    assert trained.twin.predictions != trained.predictions
 
 
 def test_the_same_request_does_nothing_twice_and_the_same_again_elsewhere(language_zoo, tmp_path, monkeypatch):

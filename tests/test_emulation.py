@@ -252,6 +252,24 @@ def test_gradients_are_clipped_as_one_or_each_part_by_itself(clipping, expected,
     assert found == pytest.approx(expected, rel=1e-4)
 
 
+def test_the_batches_of_seeds_and_of_steps_differ(tmp_path):
+    """What each step of each seed draws: the RNNs, and whatever else comes after them."""
+
+    def drawn(seed):
+        module, batches = TwoParts(), []
+
+        def loss(step):
+            batches.append(tuple(draw_models(1000, CONFIG, seed, step).tolist()))
+            return module.loss(step)
+
+        train(module, loss, lambda: 0.0, CONFIG, seed, tmp_path / f"state-{seed}", Watcher())
+        return batches
+
+    found = [batch for seed in (0, 1, 2, 2**32) for batch in drawn(seed)]
+    assert len(set(found)) == len(found) == 4 * CONFIG.steps
+    assert drawn(1) == found[CONFIG.steps : 2 * CONFIG.steps]
+
+
 @pytest.mark.parametrize("count", [5, 8, 9, 24])
 def test_an_epoch_goes_through_all_models_once(count):
     config = dataclasses.replace(CONFIG, draws="epochs")  # 8 in a step

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from rnnzoo.loaders.benchmark.report.statistics import (
     estimate_scores,
     paired_difference,
 )
+from rnnzoo.loaders.benchmark.report.tables import target_tables
 from rnnzoo.loaders.benchmark.report.text import number, with_interval
 from rnnzoo.loaders.benchmark.results.files import (
     Leakage,
@@ -112,6 +114,10 @@ BROKEN = {
     "too few predictions": (
         lambda p: change(p, predictions={"test": [[0, 0, 0]], "ood": [[0, 0, 0]]}),
         r"predictions.test: found shape \(1, 3\), expected \(36, 3\)",
+    ),
+    "too few of the twin": (
+        lambda p: change(p, twin=json.loads(p.read_text())["twin"] | {"predictions": {"test": [], "ood": []}}),
+        r"twin.predictions.test: found shape \(0,\), expected \(36, 3\)",
     ),
     "no numbers": (lambda p: change(p, predictions={"test": ["a"], "ood": []}), "predictions.test: found shape"),
     "a split too few": (lambda p: change(p, predictions={"ood": []}), "found ood, expected test, ood"),
@@ -229,6 +235,25 @@ def test_differences_are_paired():
     assert difference.low > 0
     assert difference.high - difference.low < (a.high - a.low) + (b.high - b.low)
     assert paired_difference(a, a).high == 0
+
+
+def test_what_training_adds_is_paired_with_the_untrained_twin(board):
+    """A twin that is the trained encoder itself gains exactly nothing; without every seed's twin none is shown."""
+    (read,) = read_results(board.parent.parent)
+    same, lacking = [], []
+    for result in read.results:
+        twin = result.twin and result.twin.model_copy(update={"predictions": result.predictions})
+        same.append(result.model_copy(update={"twin": twin}))
+        lacking.append(result.model_copy(update={"twin": twin if result.seed else None}))
+    lines = [
+        {line.encoder: line for line in target_tables(replace(read, results=tuple(results)), None)[0].lines}
+        for results in (read.results, same, lacking)
+    ]
+    learned, equal, gap = (found["noninteractive_probing"] for found in lines)
+    assert learned.untrained["ood"].mean < learned.scores["ood"]["exact task"].mean
+    assert learned.gained["ood"].low > 0
+    assert (equal.gained["ood"].low, equal.gained["ood"].mean, equal.gained["ood"].high) == (0, 0, 0)
+    assert gap.untrained == gap.gained == lines[0]["greedy_decode"].untrained == {}
 
 
 def test_committed_baselines_stand_beside_ones_own(board, tmp_path):

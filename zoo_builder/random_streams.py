@@ -25,6 +25,7 @@ class Stream(IntEnum):
     TRAINING_ITEMS = 6
     EVALUATION_ITEMS = 7
     STRINGS = 8
+    ENCODER_BATCHES = 9
 
 
 def bits(seed: int, stream: Stream, block: int, count: int) -> NDArray[np.uint64]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnzoo.loaders.benchmark.request import Setting
-from rnnzoo.loaders.benchmark.results.files import Result, result_path, write_result
+from rnnzoo.loaders.benchmark.results.files import Result, Untrained, result_path, write_result
 from rnnzoo.loaders.benchmark.tracks.embedding import embed_parts, read_out
 from rnnzoo.loaders.benchmark.tracks.emulation import emulated_encoder
 from rnnzoo.loaders.benchmark.tracks.supervised import predict_end_to_end
@@ -46,6 +46,8 @@ class Job:
 def run_job(loaded: LoadedZoo, setting: Setting, job: Job, quiet: bool = False) -> None:
     """Do a job and write its results.
 
+    An encoder before its training is a function of the seed: the twin of the trained one is made anew from it.
+
     Args:
         loaded: The zoo.
         setting: What all jobs share.
@@ -55,25 +57,25 @@ def run_job(loaded: LoadedZoo, setting: Setting, job: Job, quiet: bool = False) 
     Raises:
         RnnzooError: A training fails.
     """
-    if setting.track == "supervised":
-        for target in job.targets:
-            state = job.path(setting, target).with_suffix(".pt")
-            found = predict_end_to_end(loaded, setting, target, job.seed, state, quiet)
-            write_result(setting.board, _result(setting, target, job.seed, **found))
-            state.unlink(missing_ok=True)
-        return
     began = time.perf_counter()
-    if setting.track == "features":
-        encoder = load_encoder(setting.encoder, loaded.population, job.seed)
-    else:
-        encoder = emulated_encoder(loaded, setting, job.seed, quiet)
-    features = embed_parts(loaded, setting, encoder)
+    initial = embed_parts(loaded, setting, load_encoder(setting.encoder, loaded.population, job.seed))
+    features = initial
+    if setting.track == "frozen":
+        features = embed_parts(loaded, setting, emulated_encoder(loaded, setting, job.seed, quiet))
     embedded = time.perf_counter() - began
     for target in job.targets:
         began = time.perf_counter()
-        found = read_out(loaded, setting, target, features, job.seed)
-        seconds = {"embedding": embedded, "readouts": time.perf_counter() - began}
+        seconds, found = {"embedding": embedded}, read_out(loaded, setting, target, features, job.seed)
+        if setting.track == "frozen":
+            found["twin"] = Untrained(**read_out(loaded, setting, target, initial, job.seed))
+        seconds["readouts"] = time.perf_counter() - began
+        state = job.path(setting, target).with_suffix(".pt")
+        if setting.track == "supervised":
+            end_to_end = predict_end_to_end(loaded, setting, target, job.seed, state, quiet)
+            found = {**end_to_end, "twin": Untrained(**found)}
+            seconds["training"] = time.perf_counter() - began - seconds["readouts"]
         write_result(setting.board, _result(setting, target, job.seed, seconds=seconds, **found))
+        state.unlink(missing_ok=True)
 
 
 def _result(setting: Setting, target: Target, seed: int, **fields: Any) -> Result:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnzoo.loaders.benchmark.prediction.scores import score
-from rnnzoo.loaders.benchmark.results.files import Result, Rows
+from rnnzoo.loaders.benchmark.results.files import Result, Rows, Untrained
 from rnnzoo.zoo_builder.tasks.target import Target
 
 Array = NDArray[np.float64]
@@ -40,12 +40,12 @@ class Estimate:
 
 
 def estimate_scores(
-    results: Sequence[Result], rows: Rows, target: Target, replicates: int = REPLICATES
+    results: Sequence[Result] | Sequence[Untrained], rows: Rows, target: Target, replicates: int = REPLICATES
 ) -> dict[str, dict[str, Estimate | None]]:
     """Estimates of all scores of one encoder and track on one target.
 
     Args:
-        results: Results that differ by their seed alone.
+        results: Results, or their untrained twins, that differ by their seed alone.
         rows: The checkpoints they are about.
         target: What was predicted.
         replicates: R, bootstrap replicates.

@@ -34,6 +34,8 @@ class Line:
         parameters: Numbers that the encoder learns.
         scores: Split -> score -> estimate.
         difference: Split -> the main score minus that of the baseline, paired.
+        untrained: Split -> the main score of the same encoders before their training; empty where there is none.
+        gained: Split -> the main score minus that of before the training, paired.
     """
 
     encoder: str
@@ -48,6 +50,8 @@ class Line:
     parameters: int
     scores: Estimates
     difference: dict[str, Estimate | None]
+    untrained: dict[str, Estimate | None]
+    gained: dict[str, Estimate | None]
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,11 @@ class TargetTable:
     def better(self) -> Literal["higher", "lower"]:
         """Whether higher or lower values of the main score are better."""
         return better(self.main)
+
+    @property
+    def has_twins(self) -> bool:
+        """Whether some encoder was read out before its training, too."""
+        return any(line.untrained for line in self.lines)
 
 
 @dataclass(frozen=True)
@@ -132,7 +141,7 @@ def _target_table(board: Leaderboard, target: Target, against: str | None) -> Ta
         reference = scores.get((baseline or "", track)) or _first(scores, baseline)
         own = scores[encoder, track]
         difference = {} if reference is None or encoder == baseline else _difference(own, reference, names[0])
-        lines.append(_line(board, group, own, difference))
+        lines.append(_line(board, target, group, own, difference))
     sign = -1 if better(names[0]) == "higher" else 1
     # By ood; those that stand alike there, by test.
     lines.sort(key=lambda line: [_rank(line.scores[split][names[0]], sign) for split in reversed(splits)])
@@ -154,9 +163,16 @@ def _rank(estimate: Estimate | None, sign: int = 1) -> float:
 
 
 def _line(
-    board: Leaderboard, group: Sequence[Result], scores: Estimates, difference: dict[str, Estimate | None]
+    board: Leaderboard,
+    target: Target,
+    group: Sequence[Result],
+    scores: Estimates,
+    difference: dict[str, Estimate | None],
 ) -> Line:
-    first = group[0]
+    first, main = group[0], next(iter(next(iter(scores.values()))))
+    twins = [result.twin for result in group if result.twin is not None]
+    # Paired: where a seed has no twin, none is shown.
+    before = estimate_scores(twins, board.rows_of(first), target) if len(twins) == len(group) else {}
     counted = Counter(result.readout for result in group)
     return Line(
         encoder=first.encoder,
@@ -171,6 +187,8 @@ def _line(
         parameters=first.parameters,
         scores=scores,
         difference=difference,
+        untrained={split: found[main] for split, found in before.items()},
+        gained=_difference(scores, before, main) if before else {},
     )
 
 

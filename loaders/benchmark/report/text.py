@@ -67,9 +67,11 @@ def rnns_of(config: Mapping[str, Any]) -> str:
 
 
 def target_cells(table: TargetTable) -> Cells:
-    """One line an encoder: the main score on each split, the difference to the baseline, other scores on ood."""
+    """One line an encoder: the main score on each split, also before training; differences on ood; others."""
     arrow, last = ARROWS[table.better], table.splits[-1]
     header = ["encoder", "track", "group", *(f"{table.main} {arrow} {split}" for split in table.splits)]
+    if table.has_twins:
+        header += [*(f"untrained {split}" for split in table.splits), f"{last} less untrained"]
     if table.baseline:
         header.append(f"{last} less {table.baseline}")
     header += [*(f"{score} {last}" for score in table.scores[1:]), "readout", "seeds", "training"]
@@ -79,6 +81,9 @@ def target_cells(table: TargetTable) -> Cells:
 def _target_row(table: TargetTable, line: Line, last: str) -> list[str]:
     row = [marked(line), line.track, line.group]
     row += [with_interval(line.scores[split][table.main]) for split in table.splits]
+    if table.has_twins:
+        row += [*(with_interval(line.untrained.get(split)) for split in table.splits)]
+        row.append(with_interval(line.gained.get(last), sign=True))
     if table.baseline:
         row.append(with_interval(line.difference.get(last), sign=True) if line.difference else "baseline")
     row += [with_interval(line.scores[last][score]) for score in table.scores[1:]]

@@ -154,6 +154,15 @@ class Readout(ResultsFile):
     scores: Scores
 
 
+class Untrained(ResultsFile):
+    """What readouts make of a learned encoder as it was initialised; for the fields see `Result`."""
+
+    readout: str
+    readouts: dict[str, Readout]
+    predictions: dict[str, Numbers]
+    scores: Scores
+
+
 class CurvePoint(ResultsFile):
     """Losses at a step of training; None where one was not measured or not finite."""
 
@@ -177,6 +186,7 @@ class Result(ResultsFile):
         predictions: Those of the chosen readout, split -> one entry for each row of `Rows`. For trained_only
             targets, one for each row of a trained model.
         scores: Those of the chosen readout.
+        twin: The same of the same encoder before its training; None where nothing was trained.
         curve: Losses of what was trained for this result alone.
         seconds: Part of the work -> its time in seconds.
         versions: Library -> version.
@@ -202,6 +212,7 @@ class Result(ResultsFile):
     readouts: dict[str, Readout]
     predictions: dict[str, Numbers]
     scores: Scores
+    twin: Untrained | None = None
     curve: list[CurvePoint]
     seconds: dict[str, float]
     versions: dict[str, str]

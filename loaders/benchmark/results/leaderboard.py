@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -201,15 +202,20 @@ def _check_result(path: Path, result: Result, rows: Rows) -> None:
     if target is None:
         known = ", ".join(target.name for target in rows.targets)
         raise RnnzooError(f"{path}: target: found {result.target!r}, expected one of {known} as in {ROWS}")
-    if result.predictions.keys() != rows.splits.keys():
-        raise RnnzooError(
-            f"{path}: predictions: found {', '.join(result.predictions)}, expected {', '.join(rows.splits)}"
-        )
+    _check_predictions(f"{path}: predictions", result.predictions, rows, target)
+    if result.twin is not None:
+        _check_predictions(f"{path}: twin.predictions", result.twin.predictions, rows, target)
+
+
+def _check_predictions(place: str, predictions: dict[str, Any], rows: Rows, target: Target) -> None:
+    """They have the rows' splits, and one entry for each row that the target is about."""
+    if predictions.keys() != rows.splits.keys():
+        raise RnnzooError(f"{place}: found {', '.join(predictions)}, expected {', '.join(rows.splits)}")
     for split, split_rows in rows.splits.items():
         shape = split_rows.truth(target).shape
         try:
-            found = np.array(result.predictions[split], dtype=np.float64).shape
+            found = np.array(predictions[split], dtype=np.float64).shape
         except (TypeError, ValueError, OverflowError):
             found = ()
         if found != shape:
-            raise RnnzooError(f"{path}: predictions.{split}: found shape {found}, expected {shape} as in {ROWS}")
+            raise RnnzooError(f"{place}.{split}: found shape {found}, expected {shape} as in {ROWS}")

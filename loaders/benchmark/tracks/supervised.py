@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,7 +45,6 @@ def predict_end_to_end(
 ) -> dict[str, Any]:
     """The fields of a `Result` that a training on one target gives. state: where it is saved while under way."""
     assert setting.training is not None
-    began = time.perf_counter()
     encoder = load_encoder(setting.encoder, loaded.population, seed)
     assert isinstance(encoder, nn.Module)
     with TrainingBar(f"{target.name}, seed {seed}", setting.training.steps, quiet) as bar:
@@ -60,7 +58,6 @@ def predict_end_to_end(
         "predictions": found.predictions,
         "scores": scores,
         "curve": [CurvePoint.model_validate(point) for point in found.curve],
-        "seconds": {"training": time.perf_counter() - began},
     }
 
 
