@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,19 @@ class LoadedZoo:
         if name not in self._columns:
             self._columns[name] = np.array(self.metadata[name].to_pylist())
         return self._columns[name]
+
+    def columns(self, names: Iterable[str], rows: Tensor) -> dict[str, Tensor]:
+        """Columns of the metadata of some checkpoints, as encoders take them.
+
+        Args:
+            names: The columns, of numbers or of lists of numbers of one length.
+            rows: Which of the M rows, [N].
+
+        Returns:
+            Column -> [N] or [N, K], on the zoo's device.
+        """
+        places = rows.cpu().numpy()
+        return {name: torch.from_numpy(self.column(name)[places]).to(self.device) for name in names}
 
     @cached_property
     def family(self) -> type[TaskFamily[Any]]:

@@ -157,6 +157,7 @@ def make_emulation(rows: Rows, encoder: str, seed: int) -> Emulation:
             for step, loss in zip(steps, losses, strict=True)
         ],
         losses={"validation": losses[-1], "test": losses[-1] * 1.05, "ood": losses[-1] * 1.4},
+        row_losses={split: [losses[-1]] * len(entry.step) for split, entry in rows.splits.items()},
         performance={
             split: {"original": 0.71, "emulated": 0.71 * skill, "per checkpoint": [[0.71, 0.71 * skill]] * 3}
             for split, entry in rows.splits.items()

@@ -163,6 +163,29 @@ def test_no_task_is_on_two_sides(name, protocol, request):
         assert set(loaded.column("split")[parts.readout]) == {"train"}
 
 
+def test_the_rim_of_the_training_tasks_lies_as_ood_does(language_zoo):
+    loaded = LoadedZoo(language_zoo)
+    parts = partition(loaded, "strict")
+    sums, tasks = loaded.column("offsets").sum(axis=1), loaded.column("task_id")
+    inner = np.setdiff1d(parts.readout, parts.rim)
+    assert set(parts.rim) < set(parts.readout)
+    assert not set(tasks[parts.rim]) & set(tasks[inner])
+    assert sums[inner].max() < sums[parts.rim].min() <= sums[parts.rim].max() < sums[parts.reported["ood"]].min()
+    assert not len(partition(loaded, "paper").rim)
+
+
+def test_readouts_for_ood_are_chosen_on_the_rim(language_zoo, tmp_path):
+    for path in run_benchmark(request(language_zoo, tmp_path, "invariant_statistics", seeds=1)):
+        result = read_result(path)
+        chosen = {"test": result.readout, "ood": result.ood_readout}
+        for split, measured in (("test", "validation"), ("ood", "rim")):
+            least = min(result.readouts, key=lambda name: getattr(result.readouts[name], measured))
+            assert chosen[split] == least
+            assert result.scores[split] == result.readouts[least].scores[split]
+    (path,) = run_benchmark(request(language_zoo, tmp_path, "greedy_decode", seeds=1))
+    assert set(read_result(path).readouts) == {"identity"}
+
+
 class OneCheckpointATask:
     """What `partition` asks of a `LoadedZoo`."""
 
@@ -214,7 +237,7 @@ def test_a_learned_encoder_from_training_to_results(name, track, tmp_path, reque
             assert len(predictions) == sum(step > 0 or not trained_only for step in rows.splits[split].step)
         assert result.readout in result.readouts
         assert [point.step for point in result.curve] == ([3, 6] if track == "supervised" else [])
-        assert set(result.twin.readouts) == {"linear", "mlp"}
+        assert set(result.twin.readouts) == {"linear", "mlp", "trees"}
         assert result.twin.predictions.keys() == result.predictions.keys()
     if track == "frozen":
         found = read_emulation(paths[0].parents[1] / "emulation" / "seed0.json")

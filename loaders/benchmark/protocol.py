@@ -31,12 +31,16 @@ class Partition:
         readout: Readouts are fitted on these.
         validation: Encoders and readouts are chosen by these.
         reported: Split -> rows that scores are reported on.
+        rim: Those of `readout` whose tasks lie furthest out, by the rule by which `ood` was set apart from all
+            tasks: readouts that see the others and are asked for these extrapolate as they will have to. None
+            under "paper", where readouts see half of the ood tasks.
     """
 
     train: Rows
     readout: Rows
     validation: Rows
     reported: dict[str, Rows]
+    rim: Rows
 
 
 def partition(loaded: LoadedZoo, protocol: str) -> Partition:
@@ -44,7 +48,8 @@ def partition(loaded: LoadedZoo, protocol: str) -> Partition:
 
     Args:
         loaded: The zoo.
-        protocol: "strict": readouts are fitted on train, chosen on validation, and reported on test and ood.
+        protocol: "strict": readouts are fitted on train, and reported on test and ood; for test they are chosen on
+            validation, for ood on the rim of train.
             "paper": by the splits of Herrmann et al. (2024); one half of the ood tasks, that of their code, joins
             the training of the readouts, and the other is reported.
 
@@ -61,15 +66,26 @@ def partition(loaded: LoadedZoo, protocol: str) -> Partition:
     rows = {name: np.flatnonzero(names == name) for name in ("train", "validation", "test", "ood")}
     if protocol == "strict":
         reported = {"test": rows["test"], "ood": rows["ood"]}
-        parts = Partition(rows["train"], rows["train"], rows["validation"], reported)
+        rim = _rim(loaded, rows["train"])
+        parts = Partition(rows["train"], rows["train"], rows["validation"], reported, rim)
     else:
         shown = np.isin(loaded.column("task_id")[rows["ood"]], _shown_tasks(loaded, rows["ood"]))
         readout = np.concatenate([rows["train"], rows["ood"][shown]])
-        parts = Partition(rows["train"], readout, rows["validation"], {"ood": rows["ood"][~shown]})
+        none = np.zeros(0, dtype=np.int64)
+        parts = Partition(rows["train"], readout, rows["validation"], {"ood": rows["ood"][~shown]}, none)
     for name, held in {"train": parts.train, "validation": parts.validation, **parts.reported}.items():
         if not len(held):
             raise RnnzooError(f"the split {name!r} is empty; a benchmark needs a zoo of more tasks")
     return parts
+
+
+def _rim(loaded: LoadedZoo, train: Rows) -> Rows:
+    """The rows of the training tasks that would be out of distribution, were there no others."""
+    ids = loaded.column("task_id")[train]
+    known, first = np.unique(ids, return_index=True)
+    furthest = loaded.family.out_of_distribution(loaded.tasks(train[first]))
+    rim = train[np.isin(ids, [task.task_id for task in furthest])]
+    return rim if len(known) > len(furthest) else rim[:0]
 
 
 def _shown_tasks(loaded: LoadedZoo, ood: Rows) -> NDArray[np.str_]:

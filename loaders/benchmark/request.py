@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 import rnnzoo
+from rnnzoo.loaders.benchmark.prediction.readout import FITTED
 from rnnzoo.loaders.benchmark.prediction.targets import choose_targets
 from rnnzoo.loaders.benchmark.protocol import Partition, partition, zoo_digest
 from rnnzoo.loaders.benchmark.results.files import leaderboard_folder
@@ -121,6 +122,12 @@ def resolve(request: Request, loaded: LoadedZoo) -> tuple[Setting, list[Target]]
         raise ParameterError(
             "track", f"found {track!r}, but {request.encoder} has no parameters; expected features"
         )
+    if track == "supervised" and declared(encoder, "columns"):
+        raise ParameterError(
+            "track",
+            f"found 'supervised', but {request.encoder} reads metadata, not weights; expected frozen, where "
+            "it shows how far an emulator comes",
+        )
     parts = partition(loaded, request.protocol)
     targets = _choose_targets(request, loaded, encoder)
     manifest = loaded.zoo.manifest
@@ -130,7 +137,7 @@ def resolve(request: Request, loaded: LoadedZoo) -> tuple[Setting, list[Target]]
         published=declared(encoder, "published"),
         uses_data=declared(encoder, "uses_data"),
         columns=tuple(declared(encoder, "columns")),
-        readouts=tuple(declared(encoder, "readouts")),
+        readouts=("identity",) if declared(encoder, "answers") else FITTED,
         track=track,
         protocol=request.protocol,
         parts=parts,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from rnnzoo.loaders.encoders.base import EMBEDDING_SIZE
+from rnnzoo.loaders.encoders.base import EMBEDDING_SIZE, declared
 from rnnzoo.loaders.training_config import Condition, EmulatorForm, TrainingConfig
 from rnnzoo.zoo_builder.rnn import RNNSpec, Weights
 
@@ -122,17 +122,23 @@ class EncoderEmulator(nn.Module):
         self.encoder = encoder
         self.emulator = emulator
 
-    def forward(self, weights: Weights, inputs: Tensor) -> Tensor:
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The metadata that the encoder reads besides the weights."""
+        return tuple(declared(self.encoder, "columns"))
+
+    def forward(self, weights: Weights, inputs: Tensor, **columns: Tensor) -> Tensor:
         """Emulate N RNNs.
 
         Args:
             weights: Of the RNNs, name -> [N, *shape].
             inputs: Their own inputs, [N, R, T, D].
+            columns: Metadata that the encoder reads, name -> [N] or [N, K].
 
         Returns:
             Emulated log-probabilities in nats, [N, R, T, O].
         """
-        return self.emulator(self.encoder(weights), inputs)
+        return self.emulator(self.encoder(weights, **columns), inputs)
 
 
 def total_variation(original: Tensor, emulated: Tensor) -> Tensor:

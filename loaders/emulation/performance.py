@@ -48,7 +48,7 @@ def _writing(
     loaded: LoadedZoo, emulation: EncoderEmulator, rows: NDArray[np.int64], seed: int
 ) -> dict[str, list[float]]:
     chosen = torch.from_numpy(rows)
-    embedding = emulation.encoder(loaded.weights(chosen))
+    embedding = emulation.encoder(loaded.weights(chosen), **loaded.columns(emulation.columns, chosen))
     begin = int(loaded.rollouts[loaded.rollout_group[chosen[:1]], 0, 0])  # every string opens with it
     strings = write_strings(emulation, embedding, begin, loaded.population.steps, seed)
     scored = [
@@ -90,13 +90,15 @@ def write_strings(
 
 
 def _answering(loaded: LoadedZoo, emulation: EncoderEmulator, rows: NDArray[np.int64]) -> dict[str, list[float]]:
-    groups = loaded.rollout_group[torch.from_numpy(rows)]
+    chosen = torch.from_numpy(rows)
+    groups = loaded.rollout_group[chosen]
     items, labels = loaded.rollouts[groups, :ITEMS], loaded.rollout_labels
     encoding = loaded.zoo.encoding
     right = encoding.targets(items, None if labels is None else labels[groups, :ITEMS])[..., -1]
-    inputs, weights = encoding.inputs(items), loaded.weights(torch.from_numpy(rows))
+    inputs, weights = encoding.inputs(items), loaded.weights(chosen)
+    emulated = emulation(weights, inputs, **loaded.columns(emulation.columns, chosen))
 
     def share(outputs: Tensor) -> list[float]:
         return (outputs[:, :, -1].argmax(dim=-1) == right).float().mean(dim=1).tolist()
 
-    return {"original": share(rnn_forward(weights, inputs)[0]), "emulated": share(emulation(weights, inputs))}
+    return {"original": share(rnn_forward(weights, inputs)[0]), "emulated": share(emulated)}

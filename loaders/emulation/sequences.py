@@ -45,5 +45,5 @@ def emulated_sequence(loaded: LoadedZoo, emulation: EncoderEmulator, row: int) -
     items = loaded.rollouts[loaded.rollout_group[chosen], :1]
     inputs, weights = loaded.zoo.encoding.inputs(items), loaded.weights(chosen)
     original = rnn_forward(weights, inputs)[0].softmax(dim=-1)
-    emulated = emulation(weights, inputs).exp()
+    emulated = emulation(weights, inputs, **loaded.columns(emulation.columns, chosen)).exp()
     return EmulatedSequence(items[0, 0].cpu().numpy(), original[0, 0].cpu().numpy(), emulated[0, 0].cpu().numpy())

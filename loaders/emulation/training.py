@@ -79,7 +79,8 @@ def _losses(loaded: LoadedZoo, emulation: EncoderEmulator, rows: Tensor, rollout
     inputs = loaded.zoo.encoding.inputs(items)
     with torch.no_grad():
         original = run_frozen(weights, inputs).log_softmax(dim=-1)
-    return LOSSES[loss](original, emulation(weights, inputs))
+    columns = loaded.columns(emulation.columns, rows)
+    return LOSSES[loss](original, emulation(weights, inputs, **columns))
 
 
 @torch.no_grad()

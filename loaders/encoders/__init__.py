@@ -21,6 +21,9 @@ ENCODERS: dict[str, str] = {
     "graph_network": "rnnzoo.loaders.encoders.graph_network:GraphNetwork",
     "universal_functional": "rnnzoo.loaders.encoders.universal_functional:UniversalFunctional",
     # controls: nothing is learned of weights
+    "constant": "rnnzoo.loaders.encoders.emulation_controls:Constant",
+    "step": "rnnzoo.loaders.encoders.emulation_controls:Step",
+    "oracle": "rnnzoo.loaders.encoders.emulation_controls:Oracle",
     "step_only": "rnnzoo.loaders.encoders.step_only:StepOnly",
     "weight_norm": "rnnzoo.loaders.encoders.weight_norm:WeightNorm",
     "invariant_statistics": "rnnzoo.loaders.encoders.invariant_statistics:InvariantStatistics",

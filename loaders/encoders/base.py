@@ -20,9 +20,8 @@ from rnnzoo.zoo_builder.rnn import Weights, init_parameters, unflatten_weights
 EMBEDDING_SIZE = 16
 """E of every learned encoder, as in Herrmann et al. (2024)."""
 
-Group = Literal["mechanistic", "functionalist", "control"]
+Group = Literal["mechanistic", "functionalist", "hand-made", "control"]
 Symmetry = Literal["permutation", "sign_flip", "bias_split", "head_gauge"]
-Readout = Literal["linear", "mlp", "trees", "identity"]
 
 
 class Encoder(Protocol):
@@ -51,11 +50,12 @@ class RegisteredEncoder(nn.Module):
     A user's own encoder may leave out any of them, and need not have this base.
 
     Attributes:
-        group: What it looks at: weights ("mechanistic"), behaviour ("functionalist"), or a "control".
+        group: What it looks at, weights ("mechanistic") or behaviour ("functionalist"); "hand-made", if it was
+            built to measure what tells one family's tasks apart, so that it does so untrained; or "control".
         published: Whether it is one of the encoders of Herrmann et al. (2024).
         invariant_to: Symmetries of the RNN that leave the embedding unchanged; the others change it. "head_gauge"
             shifts all logits by the same number: it preserves the function of an RNN that ends in a softmax.
-        readouts: What may be fitted on the embedding; "identity" takes the embedding itself for the prediction.
+        answers: Whether the embedding is the prediction itself, and no readout is fitted on it.
         targets: The only targets that it can predict; None for all.
         columns: Metadata that `forward` takes besides the weights, as keyword arguments [N]: for controls that
             measure how much a nuisance variable explains.
@@ -65,7 +65,7 @@ class RegisteredEncoder(nn.Module):
     group: ClassVar[Group]
     published: ClassVar[bool] = False
     invariant_to: ClassVar[frozenset[Symmetry]] = frozenset()
-    readouts: ClassVar[tuple[Readout, ...]] = ("linear", "mlp")
+    answers: ClassVar[bool] = False
     targets: ClassVar[tuple[str, ...] | None] = None
     columns: ClassVar[tuple[str, ...]] = ()
     uses_data: ClassVar[bool] = False

@@ -21,7 +21,7 @@ class GreedyDecode(RegisteredEncoder):
 
     group = "control"
     invariant_to = frozenset({"permutation", "sign_flip", "bias_split", "head_gauge"})
-    readouts = ("identity",)
+    answers = True
 
     def __init__(self, population: Population) -> None:
         super().__init__()

@@ -33,7 +33,6 @@ class InvariantStatistics(RegisteredEncoder):
 
     group = "control"
     invariant_to = frozenset({"permutation", "sign_flip", "bias_split", "head_gauge"})
-    readouts = ("linear", "trees")
 
     def __init__(self, population: Population) -> None:
         super().__init__()

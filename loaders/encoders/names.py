@@ -105,7 +105,7 @@ class Description:
     """What an encoder's class says of itself, see `RegisteredEncoder`, and the first line of its docstring.
 
     Attributes:
-        group: "mechanistic", "functionalist", "control" or "user".
+        group: "mechanistic", "functionalist", "hand-made", "control" or "user".
         published: Whether it is one of the encoders of Herrmann et al. (2024).
         summary: The first line of its docstring.
     """

@@ -20,7 +20,6 @@ class StepOnly(RegisteredEncoder):
 
     group = "control"
     invariant_to = frozenset({"permutation", "sign_flip", "bias_split", "head_gauge"})
-    readouts = ("linear", "trees")
     columns = ("step",)
 
     def __init__(self, population: Population) -> None:

@@ -22,7 +22,6 @@ class WeightNorm(RegisteredEncoder):
 
     group = "control"
     invariant_to = frozenset({"permutation", "sign_flip"})
-    readouts = ("linear", "trees")
 
     def __init__(self, population: Population) -> None:
         super().__init__()

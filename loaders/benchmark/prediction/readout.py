@@ -1,4 +1,4 @@
-"""Readouts on a frozen embedding: linear, a small MLP, boosted trees; each chosen on the validation split."""
+"""Readouts on a frozen embedding: linear, a small MLP, boosted trees, the same for every encoder."""
 
 from __future__ import annotations
 
@@ -125,6 +125,8 @@ def _identity(target: Target, train: Fold, validation: Fold, seed: int) -> Itera
     yield _Identity(train[1].ndim == 1)
 
 
+FITTED = ("linear", "mlp", "trees")
+"""The readouts of every encoder that does not give the answer itself."""
 READOUTS: dict[str, Callable[[Target, Fold, Fold, int], Iterator[Predictor]]] = {
     "linear": _linear,
     "mlp": _mlp,

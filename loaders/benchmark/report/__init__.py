@@ -8,7 +8,9 @@ from pathlib import Path
 from rnnzoo.loaders.benchmark.report.page import LeaderboardTables, render_page
 from rnnzoo.loaders.benchmark.report.text import (
     NOTE_DATA,
+    Cells,
     aligned,
+    by_step_cells,
     emulation_cells,
     format_table,
     leakage_cells,
@@ -27,8 +29,9 @@ INTERVALS = (
     "readout has seen; `ood`: unseen tasks outside the range of the training tasks. Sorted by the main ood score."
 )
 EMULATION_NOTE = (
-    "Means over seeds with 95 % bootstrap intervals over seeds; accuracies at the last step alone, and none where "
-    "the zoo has no labels to tell right answers by."
+    "Means over seeds with 95 % bootstrap intervals over seeds. Way to oracle: how far the loss is on the way "
+    "from an emulator that is told nothing (`constant`) to one that is told task and step (`oracle`). Accuracies "
+    "are of the last step alone; there are none where the zoo has no labels to tell right answers by."
 )
 
 
@@ -72,7 +75,11 @@ def _text(boards: list[LeaderboardTables]) -> str:
         for table in tables.targets:
             parts.append(f"{table.target.name}\n{aligned(target_cells(table), left=3)}")
         if tables.emulations:
+            parts += filter(None, [tables.emulation.note])
             parts.append(f"emulation\n{aligned(emulation_cells(tables.emulations), left=1)}")
+            parts += [
+                f"emulation loss by step, {split}\n{aligned(cells, left=1)}" for split, cells in _by_step(tables)
+            ]
         if tables.board.leakage:
             parts.append(f"leakage: {_leakage_title(tables)}\n{aligned(leakage_cells(tables.board), left=1)}")
     if _uses_data(boards):
@@ -91,11 +98,20 @@ def _markdown(boards: list[LeaderboardTables]) -> str:
         for table in tables.targets:
             parts += [f"### {table.target.name}", markdown(target_cells(table), left=3)]
         if tables.emulations:
-            parts += ["### Emulation", EMULATION_NOTE, markdown(emulation_cells(tables.emulations), left=1)]
+            parts += filter(None, ["### Emulation", EMULATION_NOTE, tables.emulation.note])
+            parts.append(markdown(emulation_cells(tables.emulations), left=1))
+            for split, cells in _by_step(tables):
+                parts += [f"Emulation loss by the checkpoint's step, {split}:", markdown(cells, left=1)]
         if tables.board.leakage:
             title = f"### Leakage: {_leakage_title(tables)}"
             parts += [title, markdown(leakage_cells(tables.board), left=1)]
     return "\n\n".join(parts) + "\n"
+
+
+def _by_step(tables: LeaderboardTables) -> list[tuple[str, Cells]]:
+    """Split -> its table of losses by step, where there is one."""
+    found = [(split, by_step_cells(tables.emulations, split)) for split in tables.board.rows.splits]
+    return [(split, cells) for split, cells in found if len(cells) > 1]
 
 
 def _leakage_title(tables: LeaderboardTables) -> str:

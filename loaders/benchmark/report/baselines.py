@@ -6,12 +6,13 @@ dataset_cards/<zoo>/baselines.md
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rnnzoo.loaders.benchmark.protocol import PROTOCOLS
 from rnnzoo.loaders.benchmark.report import COMMITTED
 from rnnzoo.loaders.benchmark.report.statistics import Estimate
-from rnnzoo.loaders.benchmark.report.tables import EmulationLine, Line, TargetTable, emulation_lines, target_tables
+from rnnzoo.loaders.benchmark.report.tables import EmulationLine, Line, TargetTable, emulation_table, target_tables
 from rnnzoo.loaders.benchmark.report.text import ARROWS, NOTE_DATA, Cells, markdown, marked, number, rnns_of
 from rnnzoo.loaders.benchmark.results.baseline import write_baseline
 from rnnzoo.loaders.benchmark.results.files import (
@@ -31,7 +32,7 @@ FILE = "baselines.md"
 
 def baselines_markdown(board: Leaderboard) -> str:
     """A sentence on what was measured, and a line for every encoder and track: main scores on test / ood."""
-    tables, emulations = target_tables(board, None), emulation_lines(board)
+    tables, emulations = target_tables(board, None), emulation_table(board).lines
     config = board.rows.zoo_config
     rnns = f" ({rnns_of(config)})" if "cell" in config else ""
     parts = [
@@ -45,7 +46,7 @@ def baselines_markdown(board: Leaderboard) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _cells(tables: list[TargetTable], emulations: list[EmulationLine]) -> Cells:
+def _cells(tables: list[TargetTable], emulations: Sequence[EmulationLine]) -> Cells:
     """Lines in the order of the first target, then of the second for those that the first lacks, and so on."""
     found = [{(line.encoder, line.track): line for line in table.lines} for table in tables]
     lines: dict[tuple[str, str], Line] = {}

@@ -14,11 +14,21 @@ from rnnzoo.loaders.benchmark.report import emulation_plots, plots
 from rnnzoo.loaders.benchmark.report.statistics import Estimate
 from rnnzoo.loaders.benchmark.report.tables import (
     EmulationLine,
+    EmulationTable,
     TargetTable,
-    emulation_lines,
+    emulation_table,
     target_tables,
 )
-from rnnzoo.loaders.benchmark.report.text import ARROWS, NOTE_DATA, leakage_cells, number, rnns_of, with_interval
+from rnnzoo.loaders.benchmark.report.text import (
+    ARROWS,
+    NOTE_DATA,
+    by_step_cells,
+    leakage_cells,
+    number,
+    percent,
+    rnns_of,
+    with_interval,
+)
 from rnnzoo.loaders.benchmark.results.files import Emulation, Result
 from rnnzoo.loaders.benchmark.results.leaderboard import Leaderboard
 from rnnzoo.loaders.benchmark.results.same_zoo import describe_digest
@@ -32,14 +42,19 @@ class LeaderboardTables:
 
     board: Leaderboard
     targets: list[TargetTable]
-    emulations: list[EmulationLine]
+    emulation: EmulationTable
 
     @staticmethod
     def of(board: Leaderboard, against: str | None) -> LeaderboardTables:
         is_there = not board.origin or any(result.encoder == against for result in board.results)
         return LeaderboardTables(
-            board, target_tables(board, against if is_there else None), emulation_lines(board)
+            board, target_tables(board, against if is_there else None), emulation_table(board)
         )
+
+    @property
+    def emulations(self) -> tuple[EmulationLine, ...]:
+        """The lines of the table of emulation."""
+        return self.emulation.lines
 
     @property
     def title(self) -> str:
@@ -98,14 +113,14 @@ def leaderboard(tables: LeaderboardTables) -> list[Standing]:
 
 
 def best_scores(tables: LeaderboardTables) -> dict[str, float]:
-    """The best main score on ood of each target, and the lowest emulation loss under "emulation"."""
+    """The best main score on ood of each target, and the lowest emulation loss, if losses rank."""
     best = {}
     for table in tables.targets:
         known = [e.mean for line in table.lines if (e := line.scores["ood"][table.main])]
         if known:
             best[table.target.name] = max(known) if table.better == "higher" else min(known)
     losses = [e.mean for line in tables.emulations if (e := line.losses.get("ood"))]
-    return {**best, "emulation": min(losses)} if losses else best
+    return {**best, "emulation": min(losses)} if losses and tables.emulation.is_ranking else best
 
 
 def render_page(boards: Sequence[LeaderboardTables]) -> str:
@@ -121,6 +136,7 @@ def render_page(boards: Sequence[LeaderboardTables]) -> str:
         boards=[_view(tables) for tables in boards],
         with_interval=with_interval,
         number=number,
+        percent=percent,
         arrows=ARROWS,
         note_data=NOTE_DATA,
         group_colours=plots.GROUP_COLOURS,
@@ -144,6 +160,8 @@ def _view(tables: LeaderboardTables) -> dict[str, Any]:
             (table, plots.draw_scores(table), _supervised_curves(board, table)) for table in tables.targets
         ],
         "emulations": tables.emulations,
+        "emulation_note": tables.emulation.note,
+        "by_step": [(split, by_step_cells(tables.emulations, split)) for split in board.rows.splits],
         "curves": plots.draw_curves(board.emulations, "emulation loss"),
         "legend": plots.draw_legend(board.rows) if firsts else None,
         "maps": [(emulation, plots.draw_map(emulation, board.rows_of(emulation))) for emulation in firsts],

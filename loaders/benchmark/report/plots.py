@@ -26,7 +26,13 @@ from rnnzoo.zoo_builder.tasks.family import HEAT_MAP_CAPTION, TaskFamily
 
 INK = "#010203"
 """Stands for the page's text colour, whatever it is: `svg` puts `currentColor` in its place."""
-GROUP_COLOURS = {"mechanistic": "#d9822b", "functionalist": "#2f81c7", "control": "#8a8f98", "user": "#c2408f"}
+GROUP_COLOURS = {
+    "mechanistic": "#d9822b",
+    "functionalist": "#2f81c7",
+    "hand-made": "#3a9a6b",
+    "control": "#8a8f98",
+    "user": "#c2408f",
+}
 STEP_MAP, ACCURACY_MAP = "viridis", "plasma"
 STEP_LABEL = "training step"
 MOST_PANELS = 3

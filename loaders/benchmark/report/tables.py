@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from rnnzoo.loaders.benchmark.prediction.scores import better
+from rnnzoo.loaders.benchmark.report.emulation_scale import MISSING, ByStep, losses_by_step, note_on, scale_for
 from rnnzoo.loaders.benchmark.report.statistics import Estimate, estimate_mean, estimate_scores, paired_difference
 from rnnzoo.loaders.benchmark.results.files import Emulation, Result
 from rnnzoo.loaders.benchmark.results.leaderboard import Leaderboard
@@ -29,7 +30,7 @@ class Line:
         group: What the encoder looks at, see `RegisteredEncoder`, also for `published` and `uses_data`.
         committed: Whether the results are those of a committed baseline.
         seeds: How many there are.
-        readout: The chosen readout.
+        readout: The chosen readout, and that for ood where it is another.
         budget: Preset and steps of the training; empty where nothing was trained.
         parameters: Numbers that the encoder learns.
         scores: Split -> score -> estimate.
@@ -94,6 +95,8 @@ class EmulationLine:
 
     Attributes:
         losses: Split -> emulation loss.
+        shares: Split -> how far the loss is on the way from the control `constant` (0) to `oracle` (1).
+        by_step: Split -> step of the checkpoint -> emulation loss.
         performance: Split -> "original" and "emulated" accuracy.
         budget: Preset and steps of the training.
     """
@@ -105,7 +108,27 @@ class EmulationLine:
     budget: str
     parameters: int
     losses: dict[str, Estimate | None]
+    shares: dict[str, Estimate | None]
+    by_step: ByStep
     performance: Estimates
+
+
+@dataclass(frozen=True)
+class EmulationTable:
+    """All encoders that were trained by emulation.
+
+    Attributes:
+        lines: By their loss on unseen tasks, the lowest first; by name where losses rank nothing.
+        note: What a reader must know of the losses, if anything.
+    """
+
+    lines: tuple[EmulationLine, ...]
+    note: str | None
+
+    @property
+    def is_ranking(self) -> bool:
+        """Whether lower losses stand for better encoders."""
+        return self.note in (None, MISSING)
 
 
 def target_tables(board: Leaderboard, against: str | None) -> list[TargetTable]:
@@ -173,7 +196,7 @@ def _line(
     twins = [result.twin for result in group if result.twin is not None]
     # Paired: where a seed has no twin, none is shown.
     before = estimate_scores(twins, board.rows_of(first), target) if len(twins) == len(group) else {}
-    counted = Counter(result.readout for result in group)
+    counted = Counter(_readout(result) for result in group)
     return Line(
         encoder=first.encoder,
         track=first.track,
@@ -192,8 +215,14 @@ def _line(
     )
 
 
-def emulation_lines(board: Leaderboard) -> list[EmulationLine]:
-    """Encoders by their emulation loss on unseen tasks, the lowest first.
+def _readout(result: Result) -> str:
+    if result.ood_readout in (None, result.readout):
+        return result.readout
+    return f"{result.readout} (ood: {result.ood_readout})"
+
+
+def emulation_table(board: Leaderboard) -> EmulationTable:
+    """Encoders by their emulation loss on unseen tasks.
 
     Args:
         board: The results.
@@ -201,32 +230,41 @@ def emulation_lines(board: Leaderboard) -> list[EmulationLine]:
     Returns:
         One line for each encoder; intervals are over seeds.
     """
-    groups = {result.encoder: result.group for result in board.results}
-    lines = []
-    for encoder in dict.fromkeys(emulation.encoder for emulation in board.emulations):
-        runs = _emulations_of(board, encoder)
-        lines.append(
-            EmulationLine(
-                encoder=encoder,
-                group=groups.get(encoder, ""),
-                committed=(encoder, "emulation") in board.committed,
-                seeds=len(runs),
-                budget=_budgets(runs),
-                parameters=runs[0].parameters,
-                losses={
-                    split: estimate_mean([run.losses.get(split) for run in runs])
-                    for split in ("validation", *board.rows.splits)
-                },
-                performance={
-                    split: {
-                        whose: estimate_mean([run.performance.get(split, {}).get(whose) for run in runs])
-                        for whose in ("original", "emulated")
-                    }
-                    for split in board.rows.splits
-                },
-            )
-        )
-    return sorted(lines, key=lambda line: _rank(line.losses.get("ood")))
+    lines = [_emulation_line(board, encoder) for encoder in dict.fromkeys(run.encoder for run in board.emulations)]
+    lines.sort(key=lambda line: _rank(line.losses.get("ood")))
+    found = [
+        (line.encoder, line.losses["ood"], scale_for(_emulations_of(board, line.encoder), board.emulations, "ood"))
+        for line in lines
+    ]
+    table = EmulationTable(tuple(lines), note_on(found))
+    return table if table.is_ranking else replace(table, lines=tuple(sorted(lines, key=lambda line: line.encoder)))
+
+
+def _emulation_line(board: Leaderboard, encoder: str) -> EmulationLine:
+    runs, splits = _emulations_of(board, encoder), board.rows.splits
+    scales = {split: scale_for(runs, board.emulations, split) for split in splits}
+    return EmulationLine(
+        encoder=encoder,
+        group=next((result.group for result in board.results if result.encoder == encoder), ""),
+        committed=(encoder, "emulation") in board.committed,
+        seeds=len(runs),
+        budget=_budgets(runs),
+        parameters=runs[0].parameters,
+        losses={
+            split: estimate_mean([run.losses.get(split) for run in runs]) for split in ("validation", *splits)
+        },
+        shares={
+            split: estimate_mean([scales[split].share(run.losses.get(split)) for run in runs]) for split in splits
+        },
+        by_step=losses_by_step(runs, board.rows_of(runs[0])),
+        performance={
+            split: {
+                whose: estimate_mean([run.performance.get(split, {}).get(whose) for run in runs])
+                for whose in ("original", "emulated")
+            }
+            for split in splits
+        },
+    )
 
 
 def _emulations_of(board: Leaderboard, encoder: str) -> list[Emulation]:

@@ -99,16 +99,34 @@ def emulation_cells(lines: Sequence[EmulationLine]) -> Cells:
     """Emulation losses and the emulated task performance of each encoder."""
     splits = list(lines[0].performance)
     header = ["encoder", *(f"loss ↓ {split}" for split in lines[0].losses)]
+    header += [f"way to oracle {split}" for split in splits]
     header += [f"accuracy {split}, emulated (original)" for split in splits]
     cells = [[*header, "parameters", "seeds", "training"]]
     for line in lines:
         row = [line.encoder, *map(with_interval, line.losses.values())]
+        row += [percent(line.shares[split]) for split in splits]
         for split in splits:
             emulated, original = (line.performance[split][whose] for whose in ("emulated", "original"))
             shown = f"{number(emulated.mean)} ({number(original.mean)})" if emulated and original else "–"
             row.append(shown)
         cells.append([*row, f"{line.parameters:,}", str(line.seeds), line.budget or "–"])
     return cells
+
+
+def percent(share: Estimate | None) -> str:
+    """A share as whole percent."""
+    return "–" if share is None else f"{100 * share.mean:.0f} %"
+
+
+def by_step_cells(lines: Sequence[EmulationLine], split: str) -> Cells:
+    """Emulation losses on a split by the step of the checkpoint; no rows where none were kept."""
+    kept = [line for line in lines if split in line.by_step]
+    steps = sorted(set().union(*(line.by_step[split] for line in kept)))
+    rows = []
+    for line in kept:
+        found = (line.by_step[split].get(step) for step in steps)
+        rows.append([line.encoder, *(number(loss.mean if loss else None) for loss in found)])
+    return [["encoder", *(f"step {step:,}" for step in steps)], *rows]
 
 
 def leakage_cells(board: Leaderboard) -> Cells:

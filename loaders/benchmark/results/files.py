@@ -147,10 +147,13 @@ class Readout(ResultsFile):
 
     Attributes:
         validation: Its distance on the validation split, by which readouts are chosen.
+        rim: Its distance on the rim of the training tasks after it was fitted on the others, by which readouts
+            are chosen for ood; None where that was not measured.
         scores: Split -> score -> value.
     """
 
     validation: Value
+    rim: Value = None
     scores: Scores
 
 
@@ -158,6 +161,7 @@ class Untrained(ResultsFile):
     """What readouts make of a learned encoder as it was initialised; for the fields see `Result`."""
 
     readout: str
+    ood_readout: str | None = None
     readouts: dict[str, Readout]
     predictions: dict[str, Numbers]
     scores: Scores
@@ -182,10 +186,11 @@ class Result(ResultsFile):
         parameters: Numbers that the encoder learns.
         embedding_size: E.
         readout: The chosen one ("end to end" for the supervised track).
+        ood_readout: The one that was chosen for ood, on the rim of the training tasks; None where it is `readout`.
         readouts: Name -> how well each kind of readout does.
-        predictions: Those of the chosen readout, split -> one entry for each row of `Rows`. For trained_only
-            targets, one for each row of a trained model.
-        scores: Those of the chosen readout.
+        predictions: Those of the readout chosen for each split, split -> one entry for each row of `Rows`. For
+            trained_only targets, one for each row of a trained model.
+        scores: Those of the readout chosen for each split.
         twin: The same of the same encoder before its training; None where nothing was trained.
         curve: Losses of what was trained for this result alone.
         seconds: Part of the work -> its time in seconds.
@@ -197,7 +202,7 @@ class Result(ResultsFile):
     zoo: str
     zoo_digest: str
     encoder: str
-    group: Literal["mechanistic", "functionalist", "control", "user"]
+    group: Literal["mechanistic", "functionalist", "hand-made", "control", "user"]
     published: bool
     uses_data: bool
     track: Literal["features", "frozen", "supervised"]
@@ -209,6 +214,7 @@ class Result(ResultsFile):
     parameters: int
     embedding_size: int
     readout: str
+    ood_readout: str | None = None
     readouts: dict[str, Readout]
     predictions: dict[str, Numbers]
     scores: Scores
@@ -244,6 +250,7 @@ class Emulation(ResultsFile):
 
     Attributes:
         losses: Split -> emulation loss.
+        row_losses: Split -> the loss of each row of `Rows`.
         performance: Split -> how well the emulator does the RNNs' task; empty where the zoo has no labels to tell.
         map: Split -> [x, y] for each row of `Rows`, the first two principal components of the embeddings.
         sequences: The last run of every reported split and its emulation, at the run's last step.
@@ -262,6 +269,7 @@ class Emulation(ResultsFile):
     parameters: int
     curve: list[CurvePoint]
     losses: dict[str, Value]
+    row_losses: dict[str, Numbers] = {}
     performance: dict[str, Performance]
     map: dict[str, Numbers]
     sequences: list[Sequence] = []

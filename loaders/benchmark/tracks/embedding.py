@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from rnnzoo.loaders.benchmark.prediction.readout import fit_readout
+from rnnzoo.loaders.benchmark.prediction.readout import Fold, fit_readout
 from rnnzoo.loaders.benchmark.prediction.scores import score
 from rnnzoo.loaders.benchmark.prediction.targets import truth_of, used_rows
 from rnnzoo.loaders.benchmark.request import Setting
@@ -32,10 +32,7 @@ def embed(loaded: LoadedZoo, encoder: Encoder, rows: NDArray[np.int64], columns:
         encoder.to(loaded.device).eval()
     found = []
     for chunk in torch.from_numpy(rows).to(loaded.device).split(MODELS_AT_ONCE):
-        read = {
-            name: torch.from_numpy(loaded.column(name)[chunk.cpu().numpy()]).to(loaded.device) for name in columns
-        }
-        found.append(encoder(loaded.weights(chunk), **read).double().cpu())
+        found.append(encoder(loaded.weights(chunk), **loaded.columns(columns, chunk)).double().cpu())
     embedded = torch.cat(found).numpy()
     broken = rows[~np.isfinite(embedded).all(axis=1)]
     if len(broken):
@@ -60,25 +57,39 @@ def read_out(
 ) -> dict[str, Any]:
     """The fields of a `Result` that fitting and scoring the readouts gives."""
 
-    def fold(rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def fold(rows: NDArray[np.int64]) -> Fold:
         used = used_rows(loaded, target, rows)
         return features[used], truth_of(loaded, target, used)
 
-    train, validation = fold(setting.parts.readout), fold(setting.parts.validation)
-    reported = {name: fold(rows) for name, rows in setting.parts.reported.items()}
-    readouts, predictions, distances = {}, {}, {}
+    parts = setting.parts
+    train, validation, rim = fold(parts.readout), fold(parts.validation), fold(parts.rim)
+    inner = fold(parts.readout[~np.isin(parts.readout, parts.rim)])
+    reported = {name: fold(rows) for name, rows in parts.reported.items()}
+    readouts, predictions = {}, {}
     for name in setting.readouts:
-        predictor, distances[name] = fit_readout(name, target, train, validation, seed)
+        predictor, distance = fit_readout(name, target, train, validation, seed)
         predictions[name] = {split: predictor.predict(inputs) for split, (inputs, _) in reported.items()}
         scores = score_predictions(loaded, setting, target, predictions[name])
-        readouts[name] = Readout(validation=distances[name], scores=scores)
-    chosen = min(distances, key=lambda name: distances[name])
+        beyond = None
+        if len(rim[1]) and len(inner[1]) and len(setting.readouts) > 1:
+            beyond = fit_readout(name, target, inner, rim, seed)[1]
+        readouts[name] = Readout(validation=distance, rim=beyond, scores=scores)
+    chosen = _nearest(readouts, "validation")
+    furthest = _nearest(readouts, "rim") if all(one.rim is not None for one in readouts.values()) else None
+    taken = {split: furthest if furthest and split == "ood" else chosen for split in reported}
     return {
         "readout": chosen,
+        "ood_readout": furthest,
         "readouts": readouts,
-        "predictions": predictions[chosen],
-        "scores": readouts[chosen].scores,
+        "predictions": {split: predictions[name][split] for split, name in taken.items()},
+        "scores": {split: readouts[name].scores[split] for split, name in taken.items()},
     }
+
+
+def _nearest(readouts: dict[str, Readout], measured: str) -> str:
+    """The readout of the least distance where it was `measured`, "validation" or "rim"; of equals the first."""
+    distances = {name: getattr(one, measured) for name, one in readouts.items()}
+    return min(distances, key=lambda name: np.inf if distances[name] is None else distances[name])
 
 
 def score_predictions(

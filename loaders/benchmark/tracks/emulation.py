@@ -82,8 +82,8 @@ def _emulation_file(
     assert setting.training is not None
     reported = setting.parts.reported
     measured = {"validation": setting.parts.validation, **reported}
-    losses: dict[str, float | None] = {
-        split: float(emulation_losses(loaded, emulation, rows, setting.training).mean())
+    losses = {
+        split: emulation_losses(loaded, emulation, rows, setting.training)
         for split, rows in measured.items()
         if len(rows)
     }
@@ -100,7 +100,8 @@ def _emulation_file(
         training=setting.training.to_dict(),
         parameters=setting.parameters,
         curve=[CurvePoint.model_validate(point) for point in curve],
-        losses=losses,
+        losses={split: float(found.mean()) for split, found in losses.items()},
+        row_losses={split: losses[split].tolist() for split in reported},
         performance=performance,
         map=_embedding_map(loaded, setting, emulation.encoder),
         sequences=[_sequence(loaded, emulation, split, rows) for split, rows in reported.items()],

@@ -39,8 +39,7 @@ class CompletionProbing(ProbingEncoder):
             1.
     """
 
-    group = "functionalist"
-    readouts = ("linear",)
+    group = "hand-made"
     lengths: Tensor
 
     def __init__(self, population: Population, probes: int = 8, length: int | None = None) -> None:
