@@ -157,7 +157,7 @@ def store_untrained(plan: ZooPlan, folder: Path, shard: ShardPlan) -> None:
 
 def _random_scores(plan: ZooPlan, rng: np.random.Generator, count: int) -> Evaluation:
     names = ["accuracy", "train_loss", "eval_loss", "rollout_loss"]
-    names += [field.name for field in plan.family.columns() if field.type == pa.float32()]
+    names += [field.name for field in plan.family.columns(plan.config.source) if field.type == pa.float32()]
     scores = {name: rng.random(count, np.float32) for name in names}
     strings = rng.integers(0, 6, (count, plan.config.rollouts, plan.family.items.shape[1]), np.uint8)
     return Evaluation(scores, strings if plan.family.generates else None)

@@ -126,7 +126,9 @@ def everything(config: ZooConfig) -> dict[str, Any]:
         "encoding": family.encoding.to_dict(),
     }
     if not family.generates:
-        found["rollouts"] = [part.numpy().tobytes() for part in rollout_items(family, runs, config.evaluation)]
+        found["rollouts"] = [
+            (name, part.numpy().tobytes()) for name, part in rollout_items(family, runs, config.evaluation).items()
+        ]
     return found
 
 

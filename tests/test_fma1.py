@@ -15,6 +15,7 @@ from compilers import needs_compiler
 from torch import Tensor
 
 from rnnzoo.zoo_builder.rnn import CELLS, RNNSpec
+from rnnzoo.zoo_builder.tasks.combination_locks.encoding import AnsweredTokens
 from rnnzoo.zoo_builder.tasks.data import Data
 from rnnzoo.zoo_builder.tasks.encodings import TileEncoding, TokenEncoding
 from rnnzoo.zoo_builder.training.kernels import TorchKernel
@@ -27,11 +28,15 @@ STATE = ("weights", "first_moment", "second_moment")
 
 @dataclass(frozen=True)
 class Case:
-    """A shape of RNN and what it reads in T steps; with views, each model reads other bytes, some of them as 0."""
+    """A shape of RNN and what it reads in T steps; with views, each model reads other bytes, some of them as 0.
+
+    Answered: of T tokens and T answers, where otherwise the next token is the answer.
+    """
 
     spec: RNNSpec
     steps: int
     views: bool = False
+    answered: bool = False
 
     @property
     def tokens(self) -> bool:
@@ -41,7 +46,7 @@ class Case:
         """Items that begin alike; some are equal, with other labels, or differ in the last byte alone."""
         generator = torch.Generator().manual_seed(5)
         tile, outputs = self.spec.input_size, self.spec.output_size
-        width = self.steps + 1 if self.tokens else (self.steps - 1) * tile
+        width = 2 * self.steps if self.answered else self.steps + 1 if self.tokens else (self.steps - 1) * tile
         values = torch.tensor([0, 1, outputs - 1] if self.tokens else [0, 0, 0, 255, 97])
         items = values[torch.randint(0, len(values), (20, width), generator=generator)]
         items[:, : width // 2 if tile > 1 else 1] *= torch.arange(20)[:, None] % 4 > 1
@@ -51,7 +56,8 @@ class Case:
         labels = torch.randint(0, outputs, (len(items),), generator=generator, dtype=torch.uint8)
         views = torch.stack([torch.randperm(width, generator=generator) for _ in range(MODELS)]).to(torch.int16)
         views[:, 2::7] = -1
-        encoding = TokenEncoding(tile, begin=0) if self.tokens else TileEncoding(tile, 0.0127, -0.4242)
+        of_tokens = AnsweredTokens(tile) if self.answered else TokenEncoding(tile, begin=0)
+        encoding = of_tokens if self.tokens else TileEncoding(tile, 0.0127, -0.4242)
         return Data(encoding, items, None if self.tokens else labels, views if self.views else None)
 
     def ids(self, steps: int, sequences: int) -> Tensor:
@@ -66,7 +72,8 @@ class Case:
 def named(*cases: Case) -> dict[str, Case]:
     return {
         f"{case.spec.cell}-{'tokens' if case.tokens else 'tiles'}{case.spec.input_size}"
-        f"-{case.spec.num_layers}x{case.spec.hidden_size}{'-views' * case.views}": case
+        f"-{case.spec.num_layers}x{case.spec.hidden_size}"
+        f"{'-views' * case.views}{'-answered' * case.answered}": case
         for case in cases
     }
 
@@ -76,6 +83,7 @@ CASES = named(
     Case(RNNSpec(5, 13, 5, 1, "lstm"), steps=6, views=True),
     Case(RNNSpec(7, 9, 10, 3, "lstm"), steps=5, views=True),
     Case(RNNSpec(3, 1, 3, 1, "gru"), steps=5, views=True),
+    Case(RNNSpec(3, 1, 3, 1, "gru"), steps=4, answered=True),
     Case(RNNSpec(7, 17, 10, 2, "gru"), steps=5),
     Case(RNNSpec(9, 7, 9, 3, "tanh"), steps=8),
     Case(RNNSpec(1, 5, 2, 1, "tanh"), steps=2),

@@ -13,8 +13,10 @@ from torch.nn.functional import cross_entropy, one_hot, softmax
 
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import CELLS, RNNSpec, rnn_forward, unflatten_weights
+from rnnzoo.zoo_builder.tasks.combination_locks.encoding import AnsweredTokens
 from rnnzoo.zoo_builder.tasks.data import Data
 from rnnzoo.zoo_builder.tasks.encodings import TileEncoding, TokenEncoding
+from rnnzoo.zoo_builder.training.kernels import TorchKernel
 from rnnzoo.zoo_builder.training.kernels.base import BETA1, TrainState
 from rnnzoo.zoo_builder.training.kernels.fused_cpu import FusedCpuKernel
 
@@ -23,12 +25,16 @@ ITEMS = 50
 
 @dataclass(frozen=True)
 class Case:
-    """A kind of RNN, the kind of data it sees, and T. Alike: many items begin, or are, the same."""
+    """A kind of RNN, the kind of data it sees, and T. Alike: many items begin, or are, the same.
+
+    Answered: of T tokens and T answers, where otherwise the next token is the answer.
+    """
 
     spec: RNNSpec
     steps: int
     views: bool = False
     alike: bool = False
+    answered: bool = False
 
     @property
     def tokens(self) -> bool:
@@ -38,7 +44,7 @@ class Case:
         """Random items; with views, each model reads 3 bytes fewer, in its own order, some of them as 0."""
         generator = torch.Generator().manual_seed(5)
         tile = self.spec.input_size
-        width = self.steps + 1 if self.tokens else (self.steps - 1) * tile
+        width = 2 * self.steps if self.answered else self.steps + 1 if self.tokens else (self.steps - 1) * tile
         item_bytes = width + 3 if self.views else width
         values = 2 if self.alike else self.spec.output_size if self.tokens else 256
         items = torch.randint(0, values, (ITEMS, item_bytes), generator=generator, dtype=torch.uint8)
@@ -46,7 +52,8 @@ class Case:
         orders = [torch.randperm(item_bytes, generator=generator)[:width] for _ in range(models)]
         views = torch.stack(orders).to(torch.int16)
         views[:, ::7] = -1
-        encoding = TokenEncoding(tile, begin=0) if self.tokens else TileEncoding(tile, 1 / 128, -1.0)
+        of_tokens = AnsweredTokens(tile) if self.answered else TokenEncoding(tile, begin=0)
+        encoding = of_tokens if self.tokens else TileEncoding(tile, 1 / 128, -1.0)
         return Data(encoding, items, None if self.tokens else labels, views if self.views else None)
 
 
@@ -57,6 +64,7 @@ def cases_of(cell: str, odd_width: int) -> dict[str, Case]:
         "odd": Case(RNNSpec(3, odd_width, 3, 1, cell), steps=4, views=True, alike=True),
         "images": Case(RNNSpec(7, 33, 10, 3, cell), steps=6, views=True),
         "plain-images": Case(RNNSpec(2, 33, 10, 3, cell), steps=5, alike=True),
+        "answered": Case(RNNSpec(3, odd_width, 3, 1, cell), steps=4, alike=True, answered=True),
     }
     return {f"{cell}-{name}": case for name, case in cases.items()}
 
@@ -228,9 +236,24 @@ class TestScoring:
         torch.testing.assert_close(losses, reference_loss(case.spec, weights, data, ids), rtol=1e-5, atol=0)
         batch = data.batch(ids)
         logits, _ = rnn_forward(unflatten_weights(case.spec, weights), batch.inputs)
-        assert torch.equal(correct, logits[:, :, -1].argmax(-1) == batch.targets[..., -1])
-        assert correct.any()
+        right = logits.argmax(-1) == batch.targets
+        assert torch.equal(correct, right.all(-1) if case.tokens else right[..., -1])
         assert not correct.all()
+        assert correct.any() or case.tokens
+
+    @pytest.mark.parametrize("case", [case for case in CASES.values() if case.answered], ids=lambda c: c.spec.cell)
+    def test_tokens_are_right_if_all_answers_are(self, case: Case) -> None:
+        """Of items that hold the model's own answers, but for one in each of some of them."""
+        weights, ids = 3 * TrainState.initial(case.spec, [4]).weights, torch.arange(ITEMS, dtype=torch.int32)[None]
+        data = case.data(1)
+        logits, _ = rnn_forward(unflatten_weights(case.spec, weights), data.batch(ids).inputs)
+        data.items[:, case.steps :] = logits[0].argmax(-1)
+        changed = torch.arange(0, ITEMS, 3)
+        data.items[changed, case.steps + changed % case.steps] += 1
+        data.items[:, case.steps :] %= case.spec.output_size
+        for kernel in (FusedCpuKernel(), TorchKernel()):
+            _, correct = kernel.score_items(case.spec, weights, data, ids)
+            assert (~correct[0]).nonzero().flatten().tolist() == changed.tolist()
 
     def test_a_model_that_is_not_finite_is_never_correct(self) -> None:
         weights = TrainState.initial(LANGUAGES.spec, [0, 1]).weights
@@ -324,12 +347,12 @@ class TestChecks:
             )
 
     def test_steps_of_the_compiled_form(self) -> None:
-        class Pairs(TokenEncoding):
+        class Longer(TokenEncoding):
             def steps(self, item_bytes: int) -> int:
-                return item_bytes // 2
+                return item_bytes + 1
 
         items = torch.zeros(1, 12, dtype=torch.uint8)
-        with pytest.raises(RnnzooError, match="items: found 6 steps in 12 bytes, expected at least 1, and 11 by"):
-            self.score(data=Data(Pairs(6, 0), items))
-        with pytest.raises(RnnzooError, match="items: found 0 steps in 1 bytes, expected at least 1"):
+        with pytest.raises(RnnzooError, match="items: found 13 steps in 12 bytes, expected 1 to 12 by the"):
+            self.score(data=Data(Longer(6, 0), items))
+        with pytest.raises(RnnzooError, match="items: found 0 steps in 1 bytes, expected 1 to 1 by"):
             self.score(data=Data(TokenEncoding(6, 0), items[:, :1].contiguous()))

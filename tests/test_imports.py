@@ -125,8 +125,9 @@ def words_of_families() -> tuple[set[str], set[str]]:
     """Strings that only a family says: its name, zoos and columns; and the classes of families and encodings."""
     families = [find_family(name) for name in FAMILIES]
     strings = {family.name for family in families} | {zoo for family in families for zoo in family.zoos}
-    strings |= {column for family in families for column in family.columns().names}
-    strings |= {column for family in families for column in family.published.columns.names}
+    sources = {(family, zoo.source) for family in families for zoo in family.zoos.values()}
+    strings |= {column for family, source in sources for column in family.columns(source).names}
+    strings |= {column for family in families if family.published for column in family.published.columns.names}
     return strings, {made.__name__ for made in (*families, *ENCODINGS.values())}
 
 

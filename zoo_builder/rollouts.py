@@ -64,7 +64,7 @@ def evaluate(
 
     eval_loss and train_loss are mean cross-entropies, in nats, over the run's evaluation and training items at
     these weights; a family that generates has the same value in both. accuracy is that of sampled strings, or of
-    the answers to evaluation items at the last step. rollout_loss is the mean cross-entropy of the stored
+    the answers to evaluation items (`Encoding.judge`). rollout_loss is the mean cross-entropy of the stored
     rollouts.
 
     Args:
@@ -115,23 +115,24 @@ def training_sample(family: TaskFamily[Any], run: Run, count: int) -> NDArray[np
     return _drawn(family.training_items(run.task), run.seed, 1, count)
 
 
-def rollout_items(
-    family: TaskFamily[Any], runs: Sequence[Run], settings: EvaluationSettings
-) -> tuple[Tensor, Tensor]:
+def rollout_items(family: TaskFamily[Any], runs: Sequence[Run], settings: EvaluationSettings) -> dict[str, Tensor]:
     """The rollouts of N runs, for a family that answers.
 
     Returns:
-        Items uint8 [N, R, F] and their labels uint8 [N, R].
+        "inputs" uint8 [N, R, F] and, where the encoding needs them, "labels" uint8 [N, R].
 
     Raises:
-        RnnzooError: The items of the family have no labels.
+        RnnzooError: The encoding needs labels, and the items of the family have none.
     """
     data = run_data(family, [run.task for run in runs])
     chosen = [evaluation_items(family, run, settings.evaluation_items)[: settings.rollouts] for run in runs]
     ids = torch.from_numpy(np.stack(chosen))
-    if data.labels is None:
-        raise RnnzooError(f"family: found no labels of the items of {family.name!r}, expected one an item")
-    return data.raw(ids), data.labels[ids.long()]
+    rollouts = {"inputs": data.raw(ids)}
+    if family.encoding.needs_labels:
+        if data.labels is None:
+            raise RnnzooError(f"family: found no labels of the items of {family.name!r}, expected one an item")
+        rollouts["labels"] = data.labels[ids.long()]
+    return rollouts
 
 
 def sample_strings(

@@ -242,4 +242,4 @@ def metadata_columns(config: Mapping[str, Any]) -> pa.Schema:
     """
     family = find_family(config["family"])
     imported = family.published if config["preset"] == IMPORTED else None
-    return metadata_schema(pa.schema([*family.columns(), *(imported.columns if imported else [])]))
+    return metadata_schema(pa.schema([*family.columns(config["source"]), *(imported.columns if imported else [])]))

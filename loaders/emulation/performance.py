@@ -94,11 +94,11 @@ def _answering(loaded: LoadedZoo, emulation: EncoderEmulator, rows: NDArray[np.i
     groups = loaded.rollout_group[chosen]
     items, labels = loaded.rollouts[groups, :ITEMS], loaded.rollout_labels
     encoding = loaded.zoo.encoding
-    right = encoding.targets(items, None if labels is None else labels[groups, :ITEMS])[..., -1]
+    targets = encoding.targets(items, None if labels is None else labels[groups, :ITEMS])
     inputs, weights = encoding.inputs(items), loaded.weights(chosen)
     emulated = emulation(weights, inputs, **loaded.columns(emulation.columns, chosen))
 
     def share(outputs: Tensor) -> list[float]:
-        return (outputs[:, :, -1].argmax(dim=-1) == right).float().mean(dim=1).tolist()
+        return encoding.judge(outputs.argmax(dim=-1) == targets).float().mean(dim=1).tolist()
 
     return {"original": share(rnn_forward(weights, inputs)[0]), "emulated": share(emulated)}

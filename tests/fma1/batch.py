@@ -45,9 +45,9 @@ def seen(data: Data, ids: NDArray[np.int32]) -> NDArray[np.uint8]:
 def sequences_of(data: Data, ids: NDArray[np.int32]) -> Sequences:
     """Items as the sequences that the run sees."""
     raw, steps, form = seen(data, ids), data.steps, form_of(data)
-    if form.next_token:
+    if form.tokens:
         inputs = [Inputs(tokens=raw[:, t].astype(np.int64)) for t in range(steps)]
-        return Sequences(inputs, raw[:, 1 : steps + 1].astype(np.int64))
+        return Sequences(inputs, raw[:, -steps:].astype(np.int64))
     labels = data.labels.numpy()[ids].astype(np.int64)  # type: ignore[union-attr]
     scaled = raw.astype(np.float32) * np.float32(form.scale) + np.float32(form.shift)
     tile = data.encoding.input_size
@@ -87,7 +87,7 @@ def shared_steps(data: Data, one: NDArray[np.uint8], other: NDArray[np.uint8]) -
     """The number of first steps at which two sequences of bytes have the same inputs."""
     steps, tile = data.steps, data.encoding.input_size
     for t in range(steps):
-        read = slice(t, t + 1) if form_of(data).next_token else slice(max(0, t - 1) * tile, t * tile)
+        read = slice(t, t + 1) if form_of(data).tokens else slice(max(0, t - 1) * tile, t * tile)
         if not np.array_equal(one[read], other[read]):
             return t
     return steps

@@ -55,7 +55,7 @@ class Fma1Kernel:
         losses, correct = np.zeros(item_ids.shape, np.float32), np.zeros(item_ids.shape, bool)
         for n, ids in enumerate(item_ids.numpy()):
             model, run = Model(spec, weights[n].numpy()), data.of_runs(n, n + 1)
-            losses[n], correct[n] = score(model, sequences_of(run, ids))
+            losses[n], correct[n] = score(model, sequences_of(run, ids), last_only=data.encoding.needs_labels)
         return torch.from_numpy(stored(losses)), torch.from_numpy(correct)
 
     @np.errstate(all="ignore")
@@ -87,16 +87,17 @@ def loss_and_gradient(model: Model, data: Data, ids: NDArray[np.int32]) -> tuple
     return np.float32(total / (sequences * steps)), gradient.flat
 
 
-def score(model: Model, sequences: Sequences) -> tuple[Floats, NDArray[np.bool_]]:
-    """Losses of sequences, and whether their last answers are right; no answer that is not finite is."""
+def score(model: Model, sequences: Sequences, last_only: bool) -> tuple[Floats, NDArray[np.bool_]]:
+    """Losses of sequences, and whether their (last) answers are right; no answer that is not finite is."""
     count, steps = sequences.targets.shape
-    states, total = zero_states(model, count), np.zeros(count)
+    states, total, right = zero_states(model, count), np.zeros(count), np.ones(count, bool)
     for t, inputs in enumerate(sequences.inputs):
         layers = forward_step(model, inputs, states, t == 0)
         states = [(at.h, at.c) for at in layers]
         head = answer(model, layers[-1].h)
         total = total + head.losses()[range(count), sequences.targets[:, t]]
-    right = np.isfinite(head.x).all(axis=1) & (head.x.argmax(axis=1) == sequences.targets[:, -1])
+        if t == steps - 1 or not last_only:
+            right &= np.isfinite(head.x).all(axis=1) & (head.x.argmax(axis=1) == sequences.targets[:, t])
     return (total / steps).astype(np.float32), right
 
 

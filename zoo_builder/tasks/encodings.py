@@ -23,14 +23,14 @@ class CompiledForm:
     """An encoding as compiled kernels know it.
 
     Attributes:
-        next_token: Whether every byte but the last is a one-hot input, and the byte after it the target.
-            Otherwise a step of zeros comes first; each later step reads as many bytes p as there are inputs, as
-            p * scale + shift; and the targets are the labels.
+        tokens: Whether bytes are tokens: the first T bytes of an item are one-hot inputs, its last T bytes are the
+            targets. Otherwise a step of zeros comes first; each later step reads as many bytes p as there are
+            inputs, as p * scale + shift; and the targets are the labels.
         scale: Factor of a byte.
         shift: What is added to a scaled byte.
     """
 
-    next_token: bool
+    tokens: bool
     scale: float = 1.0
     shift: float = 0.0
 
@@ -40,7 +40,8 @@ class Encoding(ABC):
 
     Attributes:
         kind: Its name in a manifest.
-        needs_labels: Whether targets are labels, and not the items' own bytes.
+        needs_labels: Whether the target of every step is the item's label; otherwise the items' own bytes say the
+            targets. An RNN that is to give a label is judged by its last answer, any other by all its answers.
     """
 
     kind: ClassVar[str]
@@ -83,6 +84,10 @@ class Encoding(ABC):
         Raises:
             RnnzooError: Labels are needed, and there are none.
         """
+
+    def judge(self, right: Tensor) -> Tensor:
+        """Which sequences are answered right, bool [...], from which answers are, bool [..., T]."""
+        return right[..., -1] if self.needs_labels else right.all(dim=-1)
 
     @abstractmethod
     def check_items(self, items: Bytes) -> None:
@@ -159,7 +164,7 @@ class TokenEncoding(Encoding):
             raise RnnzooError(f"encoding: found {self}, expected 0 <= begin < vocabulary <= 256")
 
     def compiled_form(self) -> CompiledForm:
-        return CompiledForm(next_token=True)
+        return CompiledForm(tokens=True)
 
 
 @dataclass(frozen=True)
@@ -213,7 +218,7 @@ class TileEncoding(Encoding):
             raise RnnzooError(f"encoding: found {self}, expected a tile of 1 to {MOST_PIXELS} and finite numbers")
 
     def compiled_form(self) -> CompiledForm:
-        return CompiledForm(next_token=False, scale=self.scale, shift=self.shift)
+        return CompiledForm(tokens=False, scale=self.scale, shift=self.shift)
 
 
 ENCODINGS: dict[str, type[Encoding]] = {made.kind: made for made in (TokenEncoding, TileEncoding)}

@@ -113,8 +113,9 @@ class TaskFamily(ABC, Generic[TaskT]):
         output_size: O.
         output_names: What each of the O outputs says, for pictures. None at all numbers them.
         generates: Whether RNNs write sequences themselves, reading what they wrote. Then accuracy is that of the
-            strings they write, and the rollouts of a checkpoint are such strings. Otherwise RNNs answer at the
-            last step of given items, and rollouts are items, the same for all checkpoints of a run.
+            strings they write, and the rollouts of a checkpoint are such strings. Otherwise RNNs answer to given
+            items, at every step or with a label at the last (`Encoding.judge`), and rollouts are items, the same
+            for all checkpoints of a run.
         task_columns: Metadata columns that say the task, those of `Task.columns`.
         score_columns: Further scores of a checkpoint, those of `score_strings` or `score_answers`.
         source_column: The metadata column that says `source`, for a family that has several sources.
@@ -196,8 +197,8 @@ class TaskFamily(ABC, Generic[TaskT]):
     # What belongs to the family itself.
 
     @classmethod
-    def columns(cls) -> pa.Schema:
-        """All its metadata columns."""
+    def columns(cls, source: str | None) -> pa.Schema:
+        """All its metadata columns, in zoos of a source. Their names are the same for all sources."""
         source = [] if cls.source_column is None else [cls.source_column]
         return pa.schema([*cls.task_columns, *source, *cls.score_columns])
 

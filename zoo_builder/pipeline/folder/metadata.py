@@ -45,7 +45,7 @@ class MetadataJoiner:
 
     def __init__(self, plan: ZooPlan, folder: Path) -> None:
         self._plan, self._folder = plan, folder
-        self._columns = schema.metadata_schema(plan.family.columns())
+        self._columns = schema.metadata_schema(plan.family.columns(plan.config.source))
         self._read, self._told_at = 0, time.monotonic()
         self.files: dict[str, FileEntry] = {}
         self.kernels: set[str] = set()

@@ -72,8 +72,8 @@ def _rollouts(
     if plan.family.generates:
         strings = [evaluations[step].strings for step in sorted(evaluations)]
         return {"inputs": np.concatenate([text[rows] for text in strings if text is not None])}
-    inputs, labels = rollout_items(plan.family, shard.runs, plan.config.evaluation)
-    return {"inputs": inputs.numpy(), "labels": labels.numpy()}
+    rollouts = rollout_items(plan.family, shard.runs, plan.config.evaluation)
+    return {name: tensor.numpy() for name, tensor in rollouts.items()}
 
 
 def _metadata_table(
@@ -110,4 +110,4 @@ def _metadata_table(
                     **{name: values[row] for name, values in scores.items()},
                 }
             )
-    return pa.Table.from_pylist(rows, schema=schema.metadata_schema(plan.family.columns()))
+    return pa.Table.from_pylist(rows, schema=schema.metadata_schema(plan.family.columns(plan.config.source)))

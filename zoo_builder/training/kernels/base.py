@@ -85,8 +85,9 @@ class Kernel(Protocol):
             item_ids: [N, M].
 
         Returns:
-            The loss of each sequence, float32 [N, M], and whether the largest logit of the last step is the
-            target, bool [N, M] (False where a logit is not finite).
+            The loss of each sequence, float32 [N, M], and whether it is answered right, bool [N, M]: the largest
+            logit is the target at the last step where targets are labels, at every step otherwise (False where a
+            logit of these steps is not finite).
         """
         ...
 

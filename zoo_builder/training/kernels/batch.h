@@ -14,6 +14,10 @@
 
 namespace {
 
+int target_at(const Data& data, const uint8_t* bytes, int label, int64_t t) {
+    return kTokens ? bytes[data.first_target() + t] : label;
+}
+
 // The sequences of one batch, as their run sees them. A row is one or several of them that have the same inputs.
 class Batch {
   public:

@@ -97,10 +97,11 @@ void score(Trainer& trainer, int64_t run, const int32_t* item_ids, int64_t seque
             for (int row = 0; row < group.rows; row++) {
                 const int standing = group.standing_for(row, t);
                 trainer.batch.for_members(group.row_of_batch[row], [&](int sequence, const uint8_t* bytes, int label) {
-                    const int target = kTokens ? bytes[t + 1] : label;
+                    const int target = target_at(trainer.data, bytes, label, t);
                     sums[sequence] += logits.loss(standing, target);
-                    if (t == group.steps - 1)
-                        correct[sequence] = logits.finite(standing) && logits.argmax(standing) == target;
+                    if (kTokens || t == group.steps - 1)
+                        correct[sequence] = (!kTokens || t == 0 || correct[sequence]) && logits.finite(standing) &&
+                                            logits.argmax(standing) == target;
                 });
             }
         }

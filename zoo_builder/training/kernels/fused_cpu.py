@@ -69,7 +69,7 @@ class FusedCpuKernel:
 
     def prepare(self, spec: RNNSpec, encoding: Encoding) -> None:
         """Compile (or find in the cache) what this shape needs. Raises KernelUnavailable."""
-        self._library(spec, compiled_form_of(encoding).next_token)
+        self._library(spec, compiled_form_of(encoding).tokens)
 
     def train_steps(
         self, state: TrainState, data: Data, item_ids: Tensor, learning_rates: Tensor, weight_decays: Tensor
@@ -77,7 +77,7 @@ class FusedCpuKernel:
         """See `Kernel.train_steps`."""
         models, train_steps, sequences = check_training(state, item_ids, learning_rates, weight_decays)
         spec = state.spec
-        library = self._library(spec, compiled_form_of(data.encoding).next_token)
+        library = self._library(spec, compiled_form_of(data.encoding).tokens)
         losses = torch.empty(models, train_steps)
         status = library.rnnzoo_train(
             compiled_data(spec, data, item_ids),
@@ -93,7 +93,7 @@ class FusedCpuKernel:
         """See `Kernel.score_items`."""
         models, sequences = check_tensor("item_ids", item_ids, torch.int32, (None, None))
         check_tensor("weights", weights, torch.float32, (models, spec.num_parameters))
-        library = self._library(spec, compiled_form_of(data.encoding).next_token)
+        library = self._library(spec, compiled_form_of(data.encoding).tokens)
         losses = torch.empty(models, sequences)
         correct = torch.empty(models, sequences, dtype=torch.bool)
         status = library.rnnzoo_score(
@@ -207,7 +207,7 @@ def compiled_data(spec: RNNSpec, data: Data, item_ids: Tensor) -> CompiledData:
     _check_range("item_ids", item_ids, 0, count)
     if encoding.input_size != spec.input_size:
         raise RnnzooError(f"encoding: found {encoding.input_size} inputs, expected the spec's {spec.input_size}")
-    if form.next_token:
+    if form.tokens:
         _check_range("items", items, 0, min(spec.input_size, spec.output_size))
         labels = None
     else:
@@ -215,11 +215,12 @@ def compiled_data(spec: RNNSpec, data: Data, item_ids: Tensor) -> CompiledData:
             raise RnnzooError("labels: found none, expected one an item: they are what the RNN answers")
         check_tensor("labels", labels, torch.uint8, (count,))
         _check_range("labels", labels, 0, spec.output_size)
-    steps = view_bytes - 1 if form.next_token else 1 + view_bytes // spec.input_size
-    if steps < 1 or encoding.steps(view_bytes) != steps:
+    steps = encoding.steps(view_bytes)
+    possible = range(1, view_bytes + 1) if form.tokens else [1 + view_bytes // spec.input_size]
+    if steps not in possible:
         raise RnnzooError(
-            f"items: found {encoding.steps(view_bytes)} steps in {view_bytes} bytes, expected at least 1, and "
-            f"{steps} by the encoding's compiled form"
+            f"items: found {steps} steps in {view_bytes} bytes, expected {possible[0]} to {possible[-1]} by the "
+            "encoding's compiled form"
         )
     return CompiledData(
         _address(items),

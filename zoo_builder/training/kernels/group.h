@@ -119,7 +119,7 @@ void gather(Group& group, const Batch& batch, const Data& data, int first_row) {
         batch.for_members(group.row_of_batch[row], [&](int, const uint8_t* read, int label) {
             for (int t = group.steps - 1, standing = row; t >= 0; t--) {
                 standing = group.standing_for(standing, t);
-                const int target = kTokens ? read[t + 1] : label;
+                const int target = target_at(data, read, label, t);
                 group.target_counts[(t * kOutputs + target) * kRows + standing] += 1;
             }
         });

@@ -71,8 +71,8 @@ class TorchKernel:
                 batch = part_data.batch(item_ids[where].to(self.device))
                 logits, _ = forward(spec, models, batch.inputs)
                 losses[where] = sequence_losses(logits, batch.targets).cpu()
-                answers = logits[..., -1, :].argmax(dim=-1) == batch.targets[..., -1]
-                correct[where] = (answers & logits[..., -1, :].isfinite().all(dim=-1)).cpu()
+                right = (logits.argmax(dim=-1) == batch.targets) & logits.isfinite().all(dim=-1)
+                correct[where] = data.encoding.judge(right).cpu()
         return losses, correct
 
     @torch.no_grad()

@@ -72,7 +72,7 @@ class FusedCudaKernel:
     def prepare(self, spec: RNNSpec, encoding: Encoding) -> None:
         """Compile what this shape needs, and test its bits on this GPU. Raises KernelUnavailable."""
         self.on_cpu.prepare(spec, encoding)
-        self._program(spec, compiled_form_of(encoding).next_token)
+        self._program(spec, compiled_form_of(encoding).tokens)
 
     def train_steps(
         self, state: TrainState, data: Data, item_ids: Tensor, learning_rates: Tensor, weight_decays: Tensor
@@ -80,7 +80,7 @@ class FusedCudaKernel:
         """See `Kernel.train_steps`."""
         models, train_steps, sequences = check_training(state, item_ids, learning_rates, weight_decays)
         checked = compiled_data(state.spec, data, item_ids)
-        program = self._program(state.spec, compiled_form_of(data.encoding).next_token)
+        program = self._program(state.spec, compiled_form_of(data.encoding).tokens)
         sizes = program.sizes(checked.steps, sequences)
         if sizes.workspace // 4 >= MOST_INDEX or sequences**2 >= MOST_INDEX:
             raise RnnzooError(

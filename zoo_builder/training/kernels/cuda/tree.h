@@ -76,7 +76,7 @@ struct Seen {
         return static_cast<int>(steps < data.steps ? steps : data.steps);
     }
     int target(int sequence, int t) const {
-        return kTokens ? byte(sequence, t + 1) : data.labels[item_ids[sequence]];
+        return kTokens ? byte(sequence, data.first_target() + t) : data.labels[item_ids[sequence]];
     }
     float input(int sequence, int t, int d) const {
         if (t == 0) return 0.0f;
