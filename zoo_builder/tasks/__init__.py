@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 FAMILIES: dict[str, str] = {
     "formal_languages": "rnnzoo.zoo_builder.tasks.formal_languages.family:FormalLanguages",
     "sequential_images": "rnnzoo.zoo_builder.tasks.sequential_images.family:SequentialImages",
+    "combination_locks": "rnnzoo.zoo_builder.tasks.combination_locks.family:CombinationLocks",
 }
 """Name -> module:class, imported when it is asked for."""
 ENTRY_POINTS = "rnnzoo.families"

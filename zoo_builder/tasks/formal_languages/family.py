@@ -29,6 +29,7 @@ from rnnzoo.zoo_builder.tasks.formal_languages.language import (
 )
 from rnnzoo.zoo_builder.tasks.formal_languages.paper_order import PAPER_RANK
 from rnnzoo.zoo_builder.tasks.formal_languages.published import PublishedLanguages
+from rnnzoo.zoo_builder.tasks.levels import highest_levels
 from rnnzoo.zoo_builder.tasks.means import exact_mean
 from rnnzoo.zoo_builder.tasks.target import Target
 
@@ -110,18 +111,11 @@ class FormalLanguages(TaskFamily[FormalLanguage]):
 
     @classmethod
     def out_of_distribution(cls, tasks: Sequence[FormalLanguage]) -> list[FormalLanguage]:
-        """The languages with the largest sum of offsets.
+        """The languages with the largest sum of offsets, by whole levels of the sum.
 
-        Whole levels of the sum, as many as come closest to 15 %: so every ood language lies outside the
-        convex hull of the others, and there is no tie to break. Where that would leave the other three splits
-        fewer than three languages, it is the one with the largest sum and offsets.
+        So every ood language lies outside the convex hull of the others.
         """
-        sums = np.array([sum(task.offsets) for task in tasks])
-        levels = [level for level in np.unique(sums) if (sums < level).sum() >= 3]
-        if not levels:
-            return [max(tasks, key=lambda task: (sum(task.offsets), task.offsets))]
-        cut = min(levels, key=lambda level: (abs(100 * (sums >= level).sum() - 15 * len(sums)), -level))
-        return [task for task, total in zip(tasks, sums, strict=True) if total >= cut]
+        return highest_levels(tasks, lambda task: (sum(task.offsets), task.offsets))
 
     @classmethod
     def paper_rank(cls, task: FormalLanguage) -> tuple[int]:
