@@ -237,12 +237,12 @@ class TestScoring:
         batch = data.batch(ids)
         logits, _ = rnn_forward(unflatten_weights(case.spec, weights), batch.inputs)
         right = logits.argmax(-1) == batch.targets
-        assert torch.equal(correct, right.all(-1) if case.tokens else right[..., -1])
+        assert torch.equal(correct, right.all(-1) if case.answered else right[..., -1])
         assert not correct.all()
-        assert correct.any() or case.tokens
+        assert correct.any() or case.answered
 
     @pytest.mark.parametrize("case", [case for case in CASES.values() if case.answered], ids=lambda c: c.spec.cell)
-    def test_tokens_are_right_if_all_answers_are(self, case: Case) -> None:
+    def test_items_with_answers_are_right_if_all_of_them_are(self, case: Case) -> None:
         """Of items that hold the model's own answers, but for one in each of some of them."""
         weights, ids = 3 * TrainState.initial(case.spec, [4]).weights, torch.arange(ITEMS, dtype=torch.int32)[None]
         data = case.data(1)

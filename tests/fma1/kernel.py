@@ -55,7 +55,7 @@ class Fma1Kernel:
         losses, correct = np.zeros(item_ids.shape, np.float32), np.zeros(item_ids.shape, bool)
         for n, ids in enumerate(item_ids.numpy()):
             model, run = Model(spec, weights[n].numpy()), data.of_runs(n, n + 1)
-            losses[n], correct[n] = score(model, sequences_of(run, ids), last_only=data.encoding.needs_labels)
+            losses[n], correct[n] = score(model, sequences_of(run, ids), data.encoding.every_answer)
         return torch.from_numpy(stored(losses)), torch.from_numpy(correct)
 
     @np.errstate(all="ignore")
@@ -87,7 +87,7 @@ def loss_and_gradient(model: Model, data: Data, ids: NDArray[np.int32]) -> tuple
     return np.float32(total / (sequences * steps)), gradient.flat
 
 
-def score(model: Model, sequences: Sequences, last_only: bool) -> tuple[Floats, NDArray[np.bool_]]:
+def score(model: Model, sequences: Sequences, every_answer: bool) -> tuple[Floats, NDArray[np.bool_]]:
     """Losses of sequences, and whether their (last) answers are right; no answer that is not finite is."""
     count, steps = sequences.targets.shape
     states, total, right = zero_states(model, count), np.zeros(count), np.ones(count, bool)
@@ -96,7 +96,7 @@ def score(model: Model, sequences: Sequences, last_only: bool) -> tuple[Floats, 
         states = [(at.h, at.c) for at in layers]
         head = answer(model, layers[-1].h)
         total = total + head.losses()[range(count), sequences.targets[:, t]]
-        if t == steps - 1 or not last_only:
+        if t == steps - 1 or every_answer:
             right &= np.isfinite(head.x).all(axis=1) & (head.x.argmax(axis=1) == sequences.targets[:, t])
     return (total / steps).astype(np.float32), right
 

@@ -40,12 +40,13 @@ class Encoding(ABC):
 
     Attributes:
         kind: Its name in a manifest.
-        needs_labels: Whether the target of every step is the item's label; otherwise the items' own bytes say the
-            targets. An RNN that is to give a label is judged by its last answer, any other by all its answers.
+        needs_labels: Whether targets are labels, and not the items' own bytes.
+        every_answer: Whether a sequence is answered right if all answers are, and not by the last alone.
     """
 
     kind: ClassVar[str]
     needs_labels: ClassVar[bool]
+    every_answer: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -87,7 +88,7 @@ class Encoding(ABC):
 
     def judge(self, right: Tensor) -> Tensor:
         """Which sequences are answered right, bool [...], from which answers are, bool [..., T]."""
-        return right[..., -1] if self.needs_labels else right.all(dim=-1)
+        return right.all(dim=-1) if self.every_answer else right[..., -1]
 
     @abstractmethod
     def check_items(self, items: Bytes) -> None:

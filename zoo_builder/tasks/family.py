@@ -114,8 +114,8 @@ class TaskFamily(ABC, Generic[TaskT]):
         output_names: What each of the O outputs says, for pictures. None at all numbers them.
         generates: Whether RNNs write sequences themselves, reading what they wrote. Then accuracy is that of the
             strings they write, and the rollouts of a checkpoint are such strings. Otherwise RNNs answer to given
-            items, at every step or with a label at the last (`Encoding.judge`), and rollouts are items, the same
-            for all checkpoints of a run.
+            items, and are judged by the last answer or by all (`Encoding.every_answer`); rollouts are items, the
+            same for all checkpoints of a run.
         task_columns: Metadata columns that say the task, those of `Task.columns`.
         score_columns: Further scores of a checkpoint, those of `score_strings` or `score_answers`.
         source_column: The metadata column that says `source`, for a family that has several sources.
@@ -199,8 +199,8 @@ class TaskFamily(ABC, Generic[TaskT]):
     @classmethod
     def columns(cls, source: str | None) -> pa.Schema:
         """All its metadata columns, in zoos of a source. Their names are the same for all sources."""
-        source = [] if cls.source_column is None else [cls.source_column]
-        return pa.schema([*cls.task_columns, *source, *cls.score_columns])
+        of_source = [] if cls.source_column is None else [cls.source_column]
+        return pa.schema([*cls.task_columns, *of_source, *cls.score_columns])
 
     @classmethod
     @abstractmethod

@@ -28,6 +28,7 @@ class AnsweredTokens(Encoding):
 
     kind = "answered_tokens"
     needs_labels = False
+    every_answer = True
 
     @property
     def input_size(self) -> int:

@@ -48,6 +48,7 @@ class CombinationLocks(TaskFamily[Lock]):
     }
     encoding = AnsweredTokens(vocabulary=3)
     output_size = 3
+    output_names = ("0", "1", "x")
     generates = False
     inputs_caption = "Time runs from left to right, one row a token; brighter is more probable."
     items_text = "BEGIN and the bits that are shown, then what the lock answers (2: x)"

@@ -167,6 +167,7 @@ class FixedSequence(nn.Module):
     """Weights of N models, name -> [N, *shape], to their soft answers to one sequence, all zeros: [N, 3 d]."""
 
     uses_data = False
+    inputs: Tensor
 
     def __init__(self, depth: int) -> None:
         super().__init__()

@@ -86,8 +86,8 @@ class Kernel(Protocol):
 
         Returns:
             The loss of each sequence, float32 [N, M], and whether it is answered right, bool [N, M]: the largest
-            logit is the target at the last step where targets are labels, at every step otherwise (False where a
-            logit of these steps is not finite).
+            logit is the target at the last step, or at every one (`Encoding.every_answer`; False where a logit of
+            these steps is not finite).
         """
         ...
 

@@ -15,6 +15,7 @@ struct Data {
     int64_t view_bytes;     // F', which is item_bytes without views
     int64_t steps;          // T
     float scale, shift;     // a pixel p becomes p * scale + shift
+    bool every_answer;      // whether a sequence is right if all answers are, and not by the last alone
     // The byte of a view that is the target of step 0, where items are tokens: the last T bytes are the targets.
     int64_t first_target() const { return view_bytes - steps; }
 };

@@ -90,6 +90,7 @@ float loss_and_gradient(Trainer& trainer, int64_t run, const int32_t* item_ids, 
 void score(Trainer& trainer, int64_t run, const int32_t* item_ids, int64_t sequences, float* losses, uint8_t* correct) {
     Group& group = trainer.group;
     double sums[kScored] = {};
+    const bool every = trainer.data.every_answer;
     trainer.batch.read(run, item_ids, sequences);
     trainer.for_groups([&] {
         for (int t = 0; t < group.steps; t++) {
@@ -99,9 +100,9 @@ void score(Trainer& trainer, int64_t run, const int32_t* item_ids, int64_t seque
                 trainer.batch.for_members(group.row_of_batch[row], [&](int sequence, const uint8_t* bytes, int label) {
                     const int target = target_at(trainer.data, bytes, label, t);
                     sums[sequence] += logits.loss(standing, target);
-                    if (kTokens || t == group.steps - 1)
-                        correct[sequence] = (!kTokens || t == 0 || correct[sequence]) && logits.finite(standing) &&
-                                            logits.argmax(standing) == target;
+                    if (!every && t < group.steps - 1) return;
+                    const bool right = logits.finite(standing) && logits.argmax(standing) == target;
+                    correct[sequence] = right && (!every || t == 0 || correct[sequence]);
                 });
             }
         }

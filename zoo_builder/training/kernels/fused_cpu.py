@@ -44,6 +44,7 @@ class CompiledData(ctypes.Structure):
         ("steps", _Count),
         ("scale", ctypes.c_float),
         ("shift", ctypes.c_float),
+        ("every_answer", ctypes.c_bool),
     )
 
 
@@ -226,7 +227,7 @@ def compiled_data(spec: RNNSpec, data: Data, item_ids: Tensor) -> CompiledData:
         _address(items),
         None if labels is None else _address(labels),
         None if views is None else _address(views),
-        *(item_bytes, view_bytes, steps, form.scale, form.shift),
+        *(item_bytes, view_bytes, steps, form.scale, form.shift, encoding.every_answer),
     )
 
 

@@ -102,7 +102,8 @@ class FusedCudaKernel:
                         None if table is None else table.data_ptr()
                         for table in (there.items, there.labels, there.views)
                     ),
-                    *(checked.item_bytes, checked.view_bytes, checked.steps, checked.scale, checked.shift),
+                    *(checked.item_bytes, checked.view_bytes, checked.steps),
+                    *(checked.scale, checked.shift, checked.every_answer),
                 ),
                 *(tensor.data_ptr() for tensor in (*moved[:3], ids, part_rates, moved[3], workspace)),
                 *(sizes.workspace, train_steps, sequences),
