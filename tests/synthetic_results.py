@@ -37,6 +37,7 @@ SKILLS = {
     "probe_generator": ("functionalist", "supervised", 0.9),
     "layer_statistics": ("mechanistic", "frozen", 0.2),
     "flat_mlp": ("mechanistic", "supervised", 0.1),
+    "completion_probing": ("hand-made", "frozen", 0.82),
     "greedy_decode": ("control", "features", 0.85),
     "behaviour_statistics": ("control", "features", 0.75),
     "my_encoder:Mine": ("user", "frozen", 0.5),

@@ -350,6 +350,8 @@ def test_the_text_has_every_encoder_sorted_by_unseen_tasks(report):
     assert set(order) == set(SKILLS)
     assert order.index("interactive_probing(probes=4)") < order.index("layer_statistics")
     assert "behaviour_statistics †" in table
+    assert "completion_probing ‡" in table
+    assert "\n‡ hand-made" in text
     assert "baseline" in next(line for line in table.splitlines() if line.startswith("noninteractive_probing"))
     assert re.search(r"0\.\d{3} \(0\.\d{3}–0\.\d{3}\)", table)
     markdown = (out / "report.md").read_text()

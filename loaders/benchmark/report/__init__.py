@@ -6,8 +6,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from rnnzoo.loaders.benchmark.report.page import LeaderboardTables, render_page
+from rnnzoo.loaders.benchmark.report.tables import Line
 from rnnzoo.loaders.benchmark.report.text import (
-    NOTE_DATA,
     Cells,
     aligned,
     by_step_cells,
@@ -15,6 +15,7 @@ from rnnzoo.loaders.benchmark.report.text import (
     format_table,
     leakage_cells,
     markdown,
+    notes_on,
     target_cells,
 )
 from rnnzoo.loaders.benchmark.results.leaderboard import Leaderboard, merge_committed, read_results
@@ -82,15 +83,13 @@ def _text(boards: list[LeaderboardTables]) -> str:
             ]
         if tables.board.leakage:
             parts.append(f"leakage: {_leakage_title(tables)}\n{aligned(leakage_cells(tables.board), left=1)}")
-    if _uses_data(boards):
-        parts.append(NOTE_DATA)
+    parts += notes_on(_lines(boards))
     return "\n\n".join(parts)
 
 
 def _markdown(boards: list[LeaderboardTables]) -> str:
     parts = ["# Benchmark of encoders of RNN weights", INTERVALS]
-    if _uses_data(boards):
-        parts.append(NOTE_DATA)
+    parts += notes_on(_lines(boards))
     for tables in boards:
         parts.append(f"## {tables.title}")
         parts.append("\n".join(f"- {label}: {value}" for label, value in tables.facts()))
@@ -120,5 +119,5 @@ def _leakage_title(tables: LeaderboardTables) -> str:
     return f"{leakage.target} from {leakage.encoder} by {leakage.readout}"
 
 
-def _uses_data(boards: list[LeaderboardTables]) -> bool:
-    return any(result.uses_data for tables in boards for result in tables.board.results)
+def _lines(boards: list[LeaderboardTables]) -> list[Line]:
+    return [line for tables in boards for table in tables.targets for line in table.lines]

@@ -13,7 +13,7 @@ from rnnzoo.loaders.benchmark.protocol import PROTOCOLS
 from rnnzoo.loaders.benchmark.report import COMMITTED
 from rnnzoo.loaders.benchmark.report.statistics import Estimate
 from rnnzoo.loaders.benchmark.report.tables import EmulationLine, Line, TargetTable, emulation_table, target_tables
-from rnnzoo.loaders.benchmark.report.text import ARROWS, NOTE_DATA, Cells, markdown, marked, number, rnns_of
+from rnnzoo.loaders.benchmark.report.text import ARROWS, Cells, markdown, marked, notes_on, number, rnns_of
 from rnnzoo.loaders.benchmark.results.baseline import write_baseline
 from rnnzoo.loaders.benchmark.results.files import (
     ROWS,
@@ -41,8 +41,7 @@ def baselines_markdown(board: Leaderboard) -> str:
         f"was measured: {describe_digest(board.rows)}.",
         markdown(_cells(tables, emulations), left=2),
     ]
-    if any(line.uses_data for table in tables for line in table.lines):
-        parts.append(NOTE_DATA)
+    parts += notes_on(line for table in tables for line in table.lines)
     return "\n\n".join(parts) + "\n"
 
 

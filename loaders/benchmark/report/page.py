@@ -22,6 +22,7 @@ from rnnzoo.loaders.benchmark.report.tables import (
 from rnnzoo.loaders.benchmark.report.text import (
     ARROWS,
     NOTE_DATA,
+    NOTE_HAND,
     by_step_cells,
     leakage_cells,
     number,
@@ -139,6 +140,7 @@ def render_page(boards: Sequence[LeaderboardTables]) -> str:
         percent=percent,
         arrows=ARROWS,
         note_data=NOTE_DATA,
+        note_hand=NOTE_HAND,
         group_colours=plots.GROUP_COLOURS,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,8 @@ from rnnzoo.loaders.benchmark.results.leaderboard import Leaderboard
 ARROWS = {"higher": "↑", "lower": "↓"}
 DATA_MARK = "†"
 NOTE_DATA = f"{DATA_MARK} uses labelled data of the RNNs' task, which the weights alone do not give."
+HAND_MARK = "‡"
+NOTE_HAND = f"{HAND_MARK} hand-made: built to measure what tells the tasks apart, and does so untrained."
 Cells = list[list[str]]
 """A table: the header, then rows."""
 
@@ -91,8 +93,15 @@ def _target_row(table: TargetTable, line: Line, last: str) -> list[str]:
 
 
 def marked(line: Line) -> str:
-    """An encoder's name, with a mark when it uses data."""
-    return f"{line.encoder} {DATA_MARK}" if line.uses_data else line.encoder
+    """An encoder's name, with a mark when it uses data or is hand-made."""
+    marks = [DATA_MARK] * line.uses_data + [HAND_MARK] * (line.group == "hand-made")
+    return " ".join([line.encoder, *marks])
+
+
+def notes_on(lines: Iterable[Line]) -> list[str]:
+    """What the marks mean that these lines have."""
+    names = [marked(line) for line in lines]
+    return [note for note in (NOTE_DATA, NOTE_HAND) if any(f" {note[0]}" in name for name in names)]
 
 
 def emulation_cells(lines: Sequence[EmulationLine]) -> Cells:
