@@ -10,9 +10,12 @@ from rnnzoo.loaders.benchmark.request import Request
 from rnnzoo.loaders.benchmark.results.files import read_emulation, read_result, read_rows
 from rnnzoo.loaders.benchmark.results.leaderboard import Leaderboard
 from rnnzoo.loaders.benchmark.run import run_benchmark
-from rnnzoo.loaders.encoders.base import declared, load_encoder
+from rnnzoo.loaders.encoders.base import check_encoder, declared, load_encoder
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
+from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.rnn import RNNSpec, init_parameters, unflatten_weights
+from rnnzoo.zoo_builder.tasks import FAMILIES, find_family
 
 SHORT = (("steps", 4), ("validate_every", 2), ("models", 8), ("emulator_hidden", 8))
 ROWS = make_rows("formal_languages")
@@ -48,6 +51,22 @@ def test_an_oracle_is_trained_by_emulation_and_no_other_way(zoo, request, tmp_pa
         assert sum(losses) / len(losses) == pytest.approx(found.losses[split], rel=1e-5)
     with pytest.raises(RnnzooError, match="track: found 'supervised', but oracle reads metadata"):
         run_benchmark(Request(folder, "oracle", tmp_path, track="supervised"))
+
+
+@pytest.mark.parametrize("family", [find_family(name) for name in FAMILIES], ids=FAMILIES)
+def test_an_oracle_reads_every_number_that_says_a_task(family):
+    spec = RNNSpec(family.encoding.input_size, 4, family.output_size)
+    population = Population(spec, family.encoding, 9, family=family)
+    oracle = load_encoder("oracle", population)
+    assert check_encoder(oracle, population) == 16
+    weights = unflatten_weights(spec, init_parameters(spec, range(2)))
+    entries = {name: 3 if name in ("offsets", "secret") else 1 for name in oracle.columns if name != "step"}
+    for name, count in entries.items():
+        for entry in range(count):
+            task = {column: torch.ones(2, number) for column, number in entries.items()}
+            task[name][1, entry] = 0
+            first, second = oracle(weights, step=torch.zeros(2), **task)
+            assert (first - second).abs().max() > 1e-5, (name, entry)
 
 
 def board_of(losses, steps=None):

@@ -19,6 +19,8 @@ from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import Weights
 
 HIDDEN = (128, 128)
+MOST_ENTRIES = 32
+"""Of a list whose length depends on the zoo, what comes after these is not read."""
 EVERYTHING: frozenset[Symmetry] = frozenset({"permutation", "sign_flip", "bias_split", "head_gauge"})
 
 
@@ -94,14 +96,15 @@ class Oracle(RegisteredEncoder):
         Args:
             weights: Not read.
             step: Training steps, [N].
-            task: Task column -> [N] or [N, K].
+            task: Task column -> [N] or [N, K]; entries that are not there count as 0.
 
         Returns:
             Embeddings [N, E] of unit length.
         """
         read = [_time(step, weights)]
         for name, count in self.entries.items():
-            values = task[name].to(weights["head.bias"]).reshape(len(step), -1).expand(-1, count)
+            values = task[name].to(weights["head.bias"]).reshape(len(step), -1)[:, :count]
+            values = nn.functional.pad(values, (0, count - values.shape[1]))
             turns = torch.deg2rad(values)
             read += [turns.sin(), turns.cos()] if name in self.angles else [values]
         return self.head(torch.cat(read, dim=1))
@@ -113,7 +116,9 @@ def _time(step: Tensor, weights: Weights) -> Tensor:
 
 
 def _entries(kind: Any) -> int:
-    """How many numbers a value of an Arrow type has; 0 for text and lists of no fixed length."""
+    """How many numbers a value of an Arrow type has at most; 0 for text."""
     if isinstance(kind, pa.FixedSizeListType):
         return kind.list_size
+    if isinstance(kind, pa.ListType):
+        return MOST_ENTRIES
     return int(types.is_integer(kind) or types.is_floating(kind))
