@@ -10,16 +10,8 @@ import numpy as np
 import pytest
 from synthetic_results import DIGESTS, SKILLS, make_emulation, make_result, make_rows, write_results
 
-from rnnzoo.loaders.benchmark.prediction.scores import score
 from rnnzoo.loaders.benchmark.report import format_table, make_report
-from rnnzoo.loaders.benchmark.report.statistics import (
-    Estimate,
-    draw_runs,
-    draw_seeds,
-    estimate_mean,
-    estimate_scores,
-    paired_difference,
-)
+from rnnzoo.loaders.benchmark.report.statistics import Estimate
 from rnnzoo.loaders.benchmark.report.tables import target_tables
 from rnnzoo.loaders.benchmark.report.text import number, with_interval
 from rnnzoo.loaders.benchmark.results.files import (
@@ -166,75 +158,6 @@ def test_a_board_takes_rows_of_one_zoo_alone(board):
     other = other.model_copy(update={"zoo_config": {**other.zoo_config, "runs": 12}})
     with pytest.raises(RnnzooError, match="runs: found 256, expected 12"):
         write_rows(board, other)
-
-
-def test_intervals_are_those_of_a_plain_bootstrap():
-    rows = make_rows(LANGUAGES)
-    seeds = [make_result(rows, "probe_generator", "offsets", seed) for seed in range(3)]
-    target = rows.target("offsets")
-    found = estimate_scores(seeds, rows, target, replicates=40)["ood"]["exact task"]
-    split = rows.splits["ood"]
-    truth, used = split.truth(target), split.covered(target)
-    steps = np.array(split.step)[used]
-    plain = []
-    for runs, drawn in zip(draw_runs(split.run, 40), draw_seeds(3, 40), strict=True):
-        chosen = np.repeat(np.arange(len(truth)), runs[used].astype(int))
-        scores = [
-            score(target, truth[chosen], np.array(result.predictions["ood"])[chosen], steps[chosen])["exact task"]
-            for result in seeds
-        ]
-        plain.append(np.mean(np.repeat(scores, drawn.astype(int))))
-    np.testing.assert_allclose(found.replicates, plain)
-    assert (found.low, found.high) == pytest.approx(tuple(np.percentile(plain, [2.5, 97.5])))
-    assert found.mean == pytest.approx(np.mean([result.scores["ood"]["exact task"] for result in seeds]))
-    assert found == estimate_scores(seeds, rows, target, replicates=40)["ood"]["exact task"]
-
-
-def test_runs_are_drawn_whole_and_as_often_as_there_are():
-    weights = draw_runs(["b", "b", "a", "c", "c", "c"], replicates=200)
-    assert (weights[:, 0] == weights[:, 1]).all()
-    assert (weights[:, 3:5] == weights[:, 5:]).all()
-    assert (weights[:, [0, 2, 3]].sum(axis=1) == 3).all()
-    assert len(np.unique(weights, axis=0)) == 10
-
-
-def test_the_interval_covers_the_truth_about_as_often_as_it_says():
-    """Runs that are right or wrong as a whole, half of them: a bootstrap by rows would be far too narrow."""
-    random, inside = np.random.default_rng(0), 0
-    runs = [f"{n}" for n in range(40) for _ in range(6)]
-    weights = draw_runs(runs)
-    for _ in range(200):
-        right = np.repeat(random.random(40) < 0.5, 6).astype(float)
-        low, high = np.percentile(weights @ right / len(right), [2.5, 97.5])
-        inside += low <= 0.5 <= high
-    assert 0.9 <= inside / 200 <= 0.99
-
-
-def test_the_spread_of_seeds_widens_an_interval():
-    even, spread = estimate_mean([0.5, 0.5, 0.5]), estimate_mean([0.2, 0.5, 0.8])
-    assert even.low == even.high == 0.5
-    assert (spread.mean, spread.low, spread.high) == pytest.approx((0.5, 0.2, 0.8))
-    assert estimate_mean([None, 0.4]).mean == 0.4
-    assert estimate_mean([None]) is None
-
-
-def test_differences_are_paired():
-    rows = make_rows(LANGUAGES)
-    target = rows.target("offsets")
-    ours = [make_result(rows, "layer_statistics", "offsets", seed) for seed in range(3)]
-    better = []
-    for result in ours:  # the same predictions, and the first test row of each run set right
-        predictions = np.array(result.predictions["ood"])
-        predictions[::3] = rows.splits["ood"].truth(target)[::3]
-        better.append(
-            result.model_copy(update={"predictions": {**result.predictions, "ood": predictions.tolist()}})
-        )
-    a, b = (estimate_scores(group, rows, target)["ood"]["exact task"] for group in (better, ours))
-    difference = paired_difference(a, b)
-    assert difference.mean == pytest.approx(a.mean - b.mean)
-    assert difference.low > 0
-    assert difference.high - difference.low < (a.high - a.low) + (b.high - b.low)
-    assert paired_difference(a, a).high == 0
 
 
 def test_what_training_adds_is_paired_with_the_untrained_twin(board):
@@ -393,6 +316,7 @@ def test_numbers_have_three_digits():
     assert estimate(0.8123, 0.79, 0.8331) == "0.812 (0.790–0.833)"
     assert estimate(-0.01, -0.02, 0.011) == "-0.010 (-0.020 to 0.011)"
     assert estimate(12.34, 9.876, 101) == "12 (10–101)"
+    assert estimate(0.5, np.nan, np.nan) == "0.500 (–)"
     assert [number(None), number(0.5, sign=True), number(-1.372)] == ["–", "+0.500", "-1.37"]
 
 

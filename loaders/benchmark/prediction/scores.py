@@ -1,11 +1,12 @@
 """How predictions are scored, by the kind of target.
 
-Every score takes rows (truth [M] or [M, K], prediction, steps [M]) and, for a bootstrap, weights [R, M]: how
+Every score takes rows (truth [M] or [M, K], prediction, steps [M]) and, for resampling, weights [R, M]: how
 often each row occurs in each of R replicates. A weighted score is the score of the repeated rows.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -21,6 +22,13 @@ Weighted = dict[str, Array]
 _TAU_BLOCK = 1024
 """Rows of the concordance matrix held at once."""
 LOWER_IS_BETTER = frozenset({"mean error (deg)", "beyond 90 deg"})
+
+BOUNDS = {
+    "mean error (deg)": (0.0, 180.0),
+    "tau within a step": (-1.0, 1.0),
+    "tau": (-1.0, 1.0),
+    "R2": (-math.inf, 1.0),
+}
 
 
 def score(
@@ -47,6 +55,11 @@ def score(
 def better(name: str) -> Literal["higher", "lower"]:
     """Whether higher or lower values of the score called `name` are better."""
     return "lower" if name in LOWER_IS_BETTER else "higher"
+
+
+def bounds_of(name: str) -> tuple[float, float]:
+    """The least and the greatest value of the score called `name`: a share, unless it is one of `BOUNDS`."""
+    return BOUNDS.get(name, (0.0, 1.0))
 
 
 def _score_classes(target: Target, truth: Array, prediction: Array, steps: Array, weights: Array) -> Weighted:

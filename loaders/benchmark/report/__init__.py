@@ -26,11 +26,11 @@ __all__ = ["format_table", "make_report"]
 COMMITTED = Path(str(files("rnnzoo.dataset_cards")))
 """The cards of the zoos, with the results of the baselines under <zoo>/results/."""
 INTERVALS = (
-    "Means over seeds, with 95 % intervals of a bootstrap over training runs and seeds. `test`: tasks that no "
+    "Means over seeds, with 95 % intervals for other tasks and other seeds. `test`: tasks that no "
     "readout has seen; `ood`: unseen tasks outside the range of the training tasks. Sorted by the main ood score."
 )
 EMULATION_NOTE = (
-    "Means over seeds with 95 % bootstrap intervals over seeds. Way to oracle: how far the loss is on the way "
+    "Means over seeds with 95 % intervals for other seeds. Way to oracle: how far the loss is on the way "
     "from an emulator that is told nothing (`constant`) to one that is told task and step (`oracle`). Accuracies "
     "are of the last step alone; there are none where the zoo has no labels to tell right answers by."
 )

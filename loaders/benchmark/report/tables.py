@@ -176,9 +176,11 @@ def _first(scores: dict[tuple[str, str], Estimates], encoder: str | None) -> Est
     return next((scores[encoder, track] for track in TRACKS if encoder and (encoder, track) in scores), None)
 
 
-def _difference(own: Estimates, reference: Estimates, score: str) -> dict[str, Estimate | None]:
+def _difference(
+    own: Estimates, reference: Estimates, score: str, same_seeds: bool = False
+) -> dict[str, Estimate | None]:
     pairs = {split: (own[split][score], reference[split][score]) for split in own}
-    return {split: paired_difference(a, b) if a and b else None for split, (a, b) in pairs.items()}
+    return {split: paired_difference(a, b, same_seeds) if a and b else None for split, (a, b) in pairs.items()}
 
 
 def _rank(estimate: Estimate | None, sign: int = 1) -> float:
@@ -211,7 +213,7 @@ def _line(
         scores=scores,
         difference=difference,
         untrained={split: found[main] for split, found in before.items()},
-        gained=_difference(scores, before, main) if before else {},
+        gained=_difference(scores, before, main, same_seeds=True) if before else {},
     )
 
 

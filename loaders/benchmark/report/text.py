@@ -32,9 +32,11 @@ def number(value: float | None, sign: bool = False, like: float | None = None) -
 
 
 def with_interval(estimate: Estimate | None, sign: bool = False) -> str:
-    """A mean and its 95 % interval: 0.812 (0.790–0.833)."""
+    """A mean and its 95 % interval: 0.812 (0.790–0.833); a dash for an interval that is not known."""
     if estimate is None:
         return "–"
+    if np.isnan(estimate.low):
+        return f"{number(estimate.mean, sign)} (–)"
     like = max(abs(estimate.mean), abs(estimate.low), abs(estimate.high))
     mean = number(estimate.mean, sign, like)
     low, high = number(estimate.low, False, like), number(estimate.high, False, like)
