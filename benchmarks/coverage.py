@@ -109,14 +109,14 @@ def difference_of_means(benchmark: Benchmark) -> Estimate:
     for tasks in (shared, 0.8 * shared + 0.6 * benchmark.tasks()):
         errors = 90 + 15 * (benchmark.effects(tasks) + benchmark.seeds())
         both.append(benchmark.mean_of(errors, "mean error (deg)"))
-    return paired_difference(*both)
+    return paired_difference(both[0], both[1])
 
 
 def difference_of_shares(benchmark: Benchmark) -> Estimate:
     """Of two encoders, the second right on a part of what the first is right on."""
     rate, luck = _rates(benchmark, 0.5), _luck(benchmark)
-    first, second = (_right(benchmark, share * rate, luck) for share in (1, 0.6))
-    return paired_difference(*(benchmark.mean_of(right, "accuracy") for right in (first, second)))
+    first, second = (benchmark.mean_of(_right(benchmark, part * rate, luck), "accuracy") for part in (1, 0.6))
+    return paired_difference(first, second)
 
 
 SCORES: dict[str, Callable[[Benchmark], Estimate]] = {

@@ -176,21 +176,21 @@ def _variance(tables: Sequence[Array]) -> tuple[float, float]:
     by_task = np.sum([table.mean(axis=1) for table in tables], axis=0)
     if tasks < 2 or not np.isfinite(by_task).all():
         return math.nan, math.nan
-    variance = by_task.var(ddof=1) / tasks
-    parts = [(variance, _degrees(by_task))]
-    fewest = parts[0][1]
+    parts = [(by_task.var(ddof=1) / tasks, _degrees(by_task))]
+    of_seeds, seed_parts = 0.0, []
     for table in tables:
         seeds = table.shape[1]
-        if seeds == 1:
-            continue
-        of_seed = table.mean(axis=0).var(ddof=1) / seeds
-        both = table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + table.mean()
-        of_both = (both**2).sum() / ((tasks - 1) * (seeds - 1)) / (tasks * seeds)
-        if of_seed > of_both:
-            variance += of_seed - of_both
-            parts += [(of_seed, seeds - 1), (of_both, (tasks - 1) * (seeds - 1))]
-            fewest = min(fewest, seeds - 1)
+        if seeds > 1:
+            of_seed = table.mean(axis=0).var(ddof=1) / seeds
+            both = table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + table.mean()
+            of_both = (both**2).sum() / ((tasks - 1) * (seeds - 1)) / (tasks * seeds)
+            of_seeds += of_seed - of_both
+            seed_parts += [(of_seed, seeds - 1), (of_both, (tasks - 1) * (seeds - 1))]
+    if of_seeds > 0:
+        parts += seed_parts
+    variance = parts[0][0] + max(0.0, of_seeds)
     uncertainty = sum(part**2 / degrees for part, degrees in parts)
+    fewest = min(degrees for _, degrees in parts)
     return float(variance), max(fewest, variance**2 / uncertainty) if uncertainty else fewest
 
 
