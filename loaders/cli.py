@@ -70,6 +70,13 @@ def run(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     ray: RayOption = None,
     gpus_per_task: GpusOption = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Remove results of this encoder and track that other code, data or settings made.",
+        ),
+    ] = False,
 ) -> None:
     """Train or fit an encoder, and score it.
 
@@ -103,6 +110,7 @@ def run(
         device=device,
         ray=ray,
         gpus_per_task=gpus_per_task,
+        overwrite=overwrite,
         command=shlex.join(["zoo-bench", *sys.argv[1:]]),
     )
     paths = run_benchmark(request)

@@ -16,18 +16,21 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rnnzoo.loaders.result_key import ResultKey
 from rnnzoo.loaders.training_config import TrainingConfig
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.random_streams import Stream, bits
 from rnnzoo.zoo_builder.storage.writing import replacing
 
 SAVE_SECONDS = 30.0
+STATE = ".pt"
+"""Ending of the names of saved states."""
 
 
 class TrainingObserver(Protocol):
@@ -52,6 +55,7 @@ def train(
     seed: int,
     state_path: Path,
     observer: TrainingObserver,
+    key: ResultKey | None = None,
 ) -> list[dict[str, float]]:
     """Train `module` in place by AdamW and leave it with the weights of its best validation.
 
@@ -68,6 +72,7 @@ def train(
         state_path: Where the state is saved every half minute, and read from if it is there. The caller deletes it
             once the results are safe.
         observer: Told of every step.
+        key: Of the result that the training is for; a saved state of another key is not gone on with.
 
     Returns:
         The learning curve: for each validation its "step", the mean "train_loss" since the last one, and its
@@ -79,7 +84,7 @@ def train(
     optimizer = torch.optim.AdamW(module.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     step, curve, best = 0, [], (math.inf, _copy(module))
     if state_path.exists():
-        step, curve, best = _load_state(state_path, module, optimizer, config, seed)
+        step, curve, best = _load_state(state_path, module, optimizer, config, seed, key)
     saved, running, window = time.monotonic(), 0.0, 0
     devices = [p.device for p in module.parameters() if p.device.type == "cuda"][:1]
     with torch.random.fork_rng(devices=devices):
@@ -102,7 +107,7 @@ def train(
                 if found < best[0]:
                     best = found, _copy(module)
                 if time.monotonic() - saved > SAVE_SECONDS:
-                    _save_state(state_path, module, optimizer, config, seed, step, curve, best)
+                    _save_state(state_path, module, optimizer, config, seed, key, step, curve, best)
                     saved = time.monotonic()
             observer.step_done(step, value, found)
     module.load_state_dict(best[1])
@@ -166,10 +171,11 @@ def _copy(module: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
 
 
-def _save_state(path, module, optimizer, config, seed, step, curve, best) -> None:  # type: ignore[no-untyped-def]
+def _save_state(path, module, optimizer, config, seed, key, step, curve, best) -> None:  # type: ignore[no-untyped-def]
     state = {
         "config": config.to_dict(),
         "seed": seed,
+        "key": None if key is None else key.model_dump(),
         "step": step,
         "curve": curve,
         "best_loss": best[0],
@@ -202,20 +208,37 @@ def _interrupts_wait() -> Iterator[None]:
         before(*arrived[0])
 
 
-def _load_state(path, module, optimizer, config, seed):  # type: ignore[no-untyped-def]
+def _load_state(path, module, optimizer, config, seed, key):  # type: ignore[no-untyped-def]
     """Step, curve and best of a training that was stopped; a state of another training is an error."""
     try:
-        _check_archive(path)
-        state = torch.load(path, weights_only=True, map_location=next(module.parameters()).device)
-        found = state["config"], state["seed"]
-        if found == (config.to_dict(), seed):
+        state = _read_state(path, next(module.parameters()).device)
+        found, made_for = (state["config"], state["seed"]), _key_of(state)
+        if found == (config.to_dict(), seed) and made_for == key:
             return _resumed(state, module, optimizer, config)
     except Exception as error:  # torch does not say what its restricted unpickler raises
         raise RnnzooError(f"{path}: not the state of this training ({error}); delete it to begin anew") from error
-    raise RnnzooError(
-        f"{path}: the state of another training: found {found[0]}, seed {found[1]}, expected {config.to_dict()}, "
-        f"seed {seed}; delete it to begin anew"
-    )
+    if found == (config.to_dict(), seed) and made_for is not None and key is not None:
+        difference = made_for.difference(key)
+    else:
+        difference = f"found {found[0]}, seed {found[1]}, expected {config.to_dict()}, seed {seed}"
+    raise RnnzooError(f"{path}: the state of another training: {difference}; delete it to begin anew")
+
+
+def read_state_key(path: Path) -> ResultKey | None:
+    """The key in the saved state of a training; None where it has none, or the file is broken."""
+    try:
+        return _key_of(_read_state(path, torch.device("cpu")))
+    except Exception:  # torch does not say what its restricted unpickler raises
+        return None
+
+
+def _read_state(path: Path, device: torch.device) -> Any:
+    _check_archive(path)
+    return torch.load(path, weights_only=True, map_location=device)
+
+
+def _key_of(state: Any) -> ResultKey | None:
+    return None if state["key"] is None else ResultKey.model_validate(state["key"])
 
 
 def _check_archive(path: Path) -> None:

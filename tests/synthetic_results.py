@@ -22,6 +22,7 @@ from rnnzoo.loaders.benchmark.results.files import (
     write_result,
     write_rows,
 )
+from rnnzoo.loaders.result_key import ResultKey
 from rnnzoo.zoo_builder.tasks import ZOOS
 from rnnzoo.zoo_builder.tasks.target import COMMON_TARGETS
 
@@ -72,6 +73,13 @@ def make_rows(zoo: str, runs: int = 12, digest: str = "") -> Rows:
     )  # fmt: skip
 
 
+def make_key(rows: Rows, encoder: str) -> ResultKey:
+    """The key of all results of an encoder."""
+    code = {f"{encoder}.py": "0123456789abcdef", "rnnzoo/loaders/training.py": "fedcba9876543210"}
+    settings = {"encoder": encoder, "track": SKILLS[encoder][1]}
+    return ResultKey(code=code, versions=VERSIONS, zoo_digest=rows.zoo_digest, settings=settings)
+
+
 def make_result(rows: Rows, encoder: str, target: str, seed: int) -> Result:
     """A result that is right on a share of the rows that grows with the encoder's skill."""
     group, track, skill = SKILLS[encoder]
@@ -86,6 +94,7 @@ def make_result(rows: Rows, encoder: str, target: str, seed: int) -> Result:
         scores=before,
     )
     return Result(
+        key=make_key(rows, encoder),
         zoo=rows.zoo,
         zoo_digest=rows.zoo_digest,
         encoder=encoder,
@@ -110,7 +119,6 @@ def make_result(rows: Rows, encoder: str, target: str, seed: int) -> Result:
             for step in (range(0, 601, 200) if track == "supervised" else ())
         ],
         seconds={"readouts": 1.0},
-        versions=VERSIONS,
         command=f"zoo-bench run --zoo {rows.zoo} --encoder '{encoder}' --track {track} --seeds 3",
     )
 
@@ -146,6 +154,7 @@ def make_emulation(rows: Rows, encoder: str, seed: int) -> Emulation:
         arms = np.stack([np.cos(task), np.sin(task)], axis=1) * np.log1p(entry.step)[:, None]
         points[split] = arms * skill + random.normal(size=arms.shape)
     return Emulation(
+        key=make_key(rows, encoder),
         zoo=rows.zoo,
         zoo_digest=rows.zoo_digest,
         encoder=encoder,
@@ -178,7 +187,6 @@ def make_emulation(rows: Rows, encoder: str, seed: int) -> Emulation:
         probes=probes,
         answers=answers,
         seconds={"training": 100.0},
-        versions=VERSIONS,
         command=f"zoo-bench run --zoo {rows.zoo} --encoder '{encoder}' --track frozen --seeds 3",
     )
 

@@ -85,7 +85,7 @@ def test_results_about_other_checkpoints_are_refused(committed, results, tmp_pat
         (lambda file: file["shared"].update(encoder="other"), "wrong place, expected it at .*other-features.json"),
         (lambda file: file["shared"].update(zoo_digest="x"), "zoo_digest: found x"),
         (lambda file: file["results"][0]["predictions"].update(ood=[1.0]), "predictions.ood: found shape"),
-        (lambda file: file.update(format=1), "format: found 1, expected 2"),
+        (lambda file: file.update(format=1), "format: found 1, expected 3"),
     ],
 )
 def test_a_broken_baseline_is_named(committed, change, message):

@@ -19,11 +19,12 @@ import torch
 from tqdm import tqdm
 
 from rnnzoo.loaders.benchmark.jobs import Job, run_job
-from rnnzoo.loaders.benchmark.request import Request, Setting
+from rnnzoo.loaders.benchmark.request import Request, Setting, code_of_encoder
 from rnnzoo.loaders.benchmark.results.files import ROWS
+from rnnzoo.loaders.encoders.base import load_encoder
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.zoo_builder.cluster import Resources, TaskEnvironment, as_finished, check_shared, connect
-from rnnzoo.zoo_builder.errors import ParameterError
+from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
 
 
 @lru_cache(maxsize=1)
@@ -155,4 +156,18 @@ def _begin_worker(threads: int, lock: Any) -> None:
 
 
 def _run_in_worker(zoo: str, device: str, setting: Setting, job: Job) -> None:
-    run_job(open_zoo(zoo, device), setting, job, quiet=True)
+    loaded = open_zoo(zoo, device)
+    _check_code(loaded, setting)
+    run_job(loaded, setting, job, quiet=True)
+
+
+def _check_code(loaded: LoadedZoo, setting: Setting) -> None:
+    """Raise RnnzooError where this process runs other code than the one that began the benchmark."""
+    encoder = load_encoder(setting.encoder, loaded.population)
+    code, _ = code_of_encoder(setting.encoder, encoder, loaded)
+    here = setting.key.model_copy(update={"code": code})
+    if here != setting.key:
+        raise RnnzooError(
+            f"{setting.encoder}: edited while the benchmark ran, or other code on this machine: "
+            f"{here.difference(setting.key)}"
+        )

@@ -14,6 +14,7 @@ from rnnzoo.loaders.benchmark.tracks.emulation import emulated_encoder
 from rnnzoo.loaders.benchmark.tracks.supervised import predict_end_to_end
 from rnnzoo.loaders.encoders.base import load_encoder
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
+from rnnzoo.loaders.training import STATE
 from rnnzoo.zoo_builder.tasks.target import Target
 
 
@@ -69,7 +70,7 @@ def run_job(loaded: LoadedZoo, setting: Setting, job: Job, quiet: bool = False) 
         if setting.track == "frozen":
             found["twin"] = Untrained(**read_out(loaded, setting, target, initial, job.seed))
         seconds["readouts"] = time.perf_counter() - began
-        state = job.path(setting, target).with_suffix(".pt")
+        state = job.path(setting, target).with_suffix(STATE)
         if setting.track == "supervised":
             end_to_end = predict_end_to_end(loaded, setting, target, job.seed, state, quiet)
             found = {**end_to_end, "twin": Untrained(**found)}
@@ -80,6 +81,7 @@ def run_job(loaded: LoadedZoo, setting: Setting, job: Job, quiet: bool = False) 
 
 def _result(setting: Setting, target: Target, seed: int, **fields: Any) -> Result:
     return Result(
+        key=setting.key,
         zoo=setting.zoo,
         zoo_digest=setting.zoo_digest,
         encoder=setting.encoder,
@@ -94,7 +96,6 @@ def _result(setting: Setting, target: Target, seed: int, **fields: Any) -> Resul
         training=None if setting.training is None else setting.training.to_dict(),
         parameters=setting.parameters,
         embedding_size=setting.embedding_size,
-        versions=setting.versions,
         command=setting.command,
         **{"curve": [], **fields},
     )

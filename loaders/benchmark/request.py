@@ -10,13 +10,16 @@ from typing import Any
 import torch
 
 import rnnzoo
+from rnnzoo.loaders.benchmark.code import code_of
 from rnnzoo.loaders.benchmark.prediction.readout import FITTED
 from rnnzoo.loaders.benchmark.prediction.targets import choose_targets
 from rnnzoo.loaders.benchmark.protocol import Partition, partition, zoo_digest
 from rnnzoo.loaders.benchmark.results.files import leaderboard_folder
+from rnnzoo.loaders.encoders import PUBLISHED_FORMS
 from rnnzoo.loaders.encoders.base import Encoder, check_encoder, declared, is_learned, load_encoder
-from rnnzoo.loaders.encoders.names import in_published_form
+from rnnzoo.loaders.encoders.names import encoder_location, in_published_form, parse_encoder_name
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
+from rnnzoo.loaders.result_key import ResultKey
 from rnnzoo.loaders.training_config import PRESETS, TRACKS, TrainingConfig
 from rnnzoo.zoo_builder.errors import ParameterError
 from rnnzoo.zoo_builder.tasks.target import Target
@@ -45,6 +48,8 @@ class Request:
             unless `threads` are given.
         gpus_per_task: Share of a GPU that each task on the cluster holds.
         command: The command line, for the results.
+        overwrite: Whether results of this encoder and track that other code, data or settings made are removed,
+            and made anew.
     """
 
     zoo: str
@@ -62,6 +67,7 @@ class Request:
     ray: str | None = None
     gpus_per_task: float | None = None
     command: str = ""
+    overwrite: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,7 @@ class Setting:
         parts: Which checkpoints are used for what.
         training: Settings of the training; None for the track "features".
         board: The folder of the results.
+        key: Of all results.
     """
 
     encoder: str
@@ -92,7 +99,7 @@ class Setting:
     zoo: str
     zoo_digest: str
     board: Path
-    versions: dict[str, str]
+    key: ResultKey
     command: str
 
 
@@ -131,6 +138,7 @@ def resolve(request: Request, loaded: LoadedZoo) -> tuple[Setting, list[Target]]
     parts = partition(loaded, request.protocol)
     targets = _choose_targets(request, loaded, encoder)
     manifest = loaded.zoo.manifest
+    training = None if track == "features" else _training(request, track)
     setting = Setting(
         encoder=request.encoder,
         group=declared(encoder, "group"),
@@ -142,20 +150,49 @@ def resolve(request: Request, loaded: LoadedZoo) -> tuple[Setting, list[Target]]
         protocol=request.protocol,
         parts=parts,
         preset=None if track == "features" else request.preset,
-        training=None if track == "features" else _training(request, track),
+        training=training,
         parameters=sum(p.numel() for p in getattr(encoder, "parameters", list)()),
         embedding_size=width,
         zoo=manifest.zoo,
         zoo_digest=zoo_digest(manifest),
         board=leaderboard_folder(request.out, manifest.zoo, request.protocol),
+        key=_key(request, loaded, encoder, track, training),
+        command=request.command,
+    )
+    return setting, targets
+
+
+def _key(
+    request: Request, loaded: LoadedZoo, encoder: Encoder, track: str, training: TrainingConfig | None
+) -> ResultKey:
+    """What all results of a request belong to."""
+    code, packages = code_of_encoder(request.encoder, encoder, loaded)
+    return ResultKey(
+        code=code,
         versions={
             "rnnzoo": rnnzoo.__version__,
             "torch": torch.__version__,
             "scikit-learn": version("scikit-learn"),
+            **packages,
         },
-        command=request.command,
+        zoo_digest=zoo_digest(loaded.zoo.manifest),
+        settings={
+            "encoder": request.encoder,
+            "track": track,
+            "protocol": request.protocol,
+            "preset": None if training is None else request.preset,
+            "columns": declared(encoder, "columns"),
+            "readouts": declared(encoder, "readouts"),
+            **({} if training is None else training.to_dict()),
+        },
     )
-    return setting, targets
+
+
+def code_of_encoder(text: str, encoder: Encoder, loaded: LoadedZoo) -> tuple[dict[str, str], dict[str, str]]:
+    """The files and packages that the results of an encoder on a zoo come from, see `code_of`."""
+    name, options = parse_encoder_name(text)
+    location = encoder_location(name, options.get("form", "own") if name in PUBLISHED_FORMS else "own")
+    return code_of(location, encoder, loaded.family)
 
 
 def _choose_targets(request: Request, loaded: LoadedZoo, encoder: Encoder) -> list[Target]:

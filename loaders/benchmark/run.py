@@ -4,7 +4,7 @@ The request is checked against zoo and encoder (`request.py`), what will be repo
 (`rows.py`), and what has to be done is done job by job (`executors.py`, `jobs.py`). A job is one seed of one
 encoder: in the features track its readouts, in the frozen track a training by emulation and then the readouts, in
 the supervised track a training for each target (`tracks/`). Its results are files (`results/`); what is there
-already is not done again.
+already is not done again, if the same code, data and settings made it.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from tqdm import tqdm
 from rnnzoo.loaders.benchmark.executors import choose_device, cluster_resources, open_zoo, run_jobs
 from rnnzoo.loaders.benchmark.jobs import Job
 from rnnzoo.loaders.benchmark.request import Request, Setting, resolve
-from rnnzoo.loaders.benchmark.results.files import read_result
+from rnnzoo.loaders.benchmark.results.other_keys import check_keys
 from rnnzoo.loaders.benchmark.rows import describe_rows
-from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
+from rnnzoo.zoo_builder.errors import ParameterError
 from rnnzoo.zoo_builder.tasks.target import Target
 
 
@@ -32,8 +32,9 @@ def run_benchmark(request: Request) -> list[Path]:
         The paths of its results, one for each target and seed.
 
     Raises:
-        RnnzooError: Before any work, the request cannot be done, or the folder has results of another zoo or
-            training. Later on, a training fails.
+        ParameterError: The folder has results of this encoder and track that other code, data or settings made.
+        RnnzooError: Before any work, the request cannot be done, or the folder has results of another zoo. Later
+            on, a training fails.
     """
     resources = cluster_resources(request)
     if request.seeds < 1:
@@ -43,7 +44,9 @@ def run_benchmark(request: Request) -> list[Path]:
     jobs = _jobs(request, setting, targets)
     describe_rows(loaded, setting, targets)
     wanted = [path for job in jobs for path in job.paths(setting)]
-    _check_existing(setting, wanted)
+    removed = check_keys(setting.board, setting.encoder, setting.track, setting.key, request.overwrite)
+    if removed:
+        tqdm.write(f"{removed} files that were made otherwise are removed, and made anew")
     missing = [left for job in jobs if (left := job.without_finished(setting)) is not None]
     done = len(wanted) - sum(len(job.targets) for job in missing)
     if done:
@@ -60,16 +63,3 @@ def _jobs(request: Request, setting: Setting, targets: list[Target]) -> list[Job
     if setting.track == "supervised":
         return [Job(seed, (target,)) for seed in seeds for target in targets]
     return [Job(seed, tuple(targets)) for seed in seeds]
-
-
-def _check_existing(setting: Setting, wanted: list[Path]) -> None:
-    for path in wanted:
-        if not path.exists():
-            continue
-        found = read_result(path)
-        expected = None if setting.training is None else setting.training.to_dict()
-        if (found.zoo_digest, found.training) != (setting.zoo_digest, expected):
-            raise RnnzooError(
-                f"{path}: found a result of the training {found.training} on zoo {found.zoo_digest}, expected "
-                f"{expected} on zoo {setting.zoo_digest}; choose another folder, or delete it"
-            )

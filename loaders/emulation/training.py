@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from rnnzoo.loaders.emulation.emulator import LOSSES, EncoderEmulator, make_emulator
 from rnnzoo.loaders.encoders.probing.frozen_rnn import run_frozen
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
+from rnnzoo.loaders.result_key import ResultKey
 from rnnzoo.loaders.training import TrainingObserver, draw_models, train
 from rnnzoo.loaders.training_config import TrainingConfig
 from rnnzoo.zoo_builder.errors import RnnzooError
@@ -28,6 +29,7 @@ def train_emulation(
     seed: int,
     state_path: Path,
     observer: TrainingObserver,
+    key: ResultKey | None = None,
 ) -> tuple[EncoderEmulator, list[dict[str, float]]]:
     """Train `encoder` and a fresh emulator on rows["train"], watching rows["validation"].
 
@@ -43,6 +45,7 @@ def train_emulation(
         seed: For the emulator's parameters and all batches.
         state_path: See `train`.
         observer: Told of every step.
+        key: See `train`.
 
     Returns:
         Encoder and emulator at their best validation, and the learning curve as in `train`.
@@ -68,7 +71,7 @@ def train_emulation(
         chosen = rows["validation"] if len(rows["validation"]) else rows["train"][:MODELS_AT_ONCE]
         return float(emulation_losses(loaded, emulation, chosen, config).mean())
 
-    curve = train(emulation, batch_loss, validation_loss, config, seed, state_path, observer)
+    curve = train(emulation, batch_loss, validation_loss, config, seed, state_path, observer, key)
     return emulation, curve
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -155,11 +156,19 @@ def find_encoder(name: str, form: str = "own") -> Callable[..., Encoder]:
         ParameterError: The name is unknown, the encoder has no such form, or the import fails.
     """
     module, _, attribute = encoder_location(name, form).partition(":")
-    sys.path.insert(0, "")  # a user's encoder is a file in the folder they stand in
     try:
-        return getattr(importlib.import_module(module), attribute)
+        with importing_from_here():
+            return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise ParameterError("encoder", f"found {name!r}, which could not be imported: {error}") from error
+
+
+@contextlib.contextmanager
+def importing_from_here() -> Iterator[None]:
+    """Within the block, modules are also found in the current folder: a user's encoder is a file there."""
+    sys.path.insert(0, "")
+    try:
+        yield
     finally:
         sys.path.remove("")
 

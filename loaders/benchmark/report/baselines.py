@@ -40,6 +40,7 @@ def baselines_markdown(board: Leaderboard) -> str:
         f"protocol `{board.rows.protocol}`, means over seeds: unseen tasks of `test` / `ood`. The zoo that "
         f"was measured: {describe_digest(board.rows)}.",
         markdown(_cells(tables, emulations), left=2),
+        *board.notes,
     ]
     parts += notes_on(line for table in tables for line in table.lines)
     return "\n\n".join(parts) + "\n"

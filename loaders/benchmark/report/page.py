@@ -213,6 +213,6 @@ def _commands(board: Leaderboard) -> list[tuple[str, str]]:
     """The commands that made the results, and the versions they ran with."""
 
     def versions(result: Result) -> str:
-        return ", ".join(f"{name} {version}" for name, version in result.versions.items())
+        return ", ".join(f"{name} {version}" for name, version in result.key.versions.items())
 
     return list(dict.fromkeys((result.command, versions(result)) for result in board.results))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rnnzoo.loaders.benchmark.results.files import (
+    FORMAT,
     Emulation,
     Result,
     ResultsFile,
@@ -35,7 +36,7 @@ class Baseline(ResultsFile):
         emulations: The other fields of each training by emulation, for the track "frozen" alone.
     """
 
-    format: Literal[2] = 2
+    format: Literal[3] = 3
     shared: dict[str, Any]
     results: list[dict[str, Any]]
     emulations: list[dict[str, Any]]
@@ -64,7 +65,7 @@ def write_baseline(folder: Path, results: Sequence[Result], emulations: Sequence
     trained = [_without(emulation.model_dump(exclude={"format"}), shared) for emulation in emulations]
     lines = ",\n".join(f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in shared.items())
     parts = [
-        '"format": 2',
+        f'"format": {FORMAT}',
         f'"shared": {{\n{lines}\n }}',
         f'"results": {_list(own)}',
         f'"emulations": {_list(trained)}',

@@ -22,12 +22,13 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from rnnzoo.loaders.benchmark.results.same_zoo import describe_difference
+from rnnzoo.loaders.result_key import ResultKey
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.storage.files import file_in, fit, read_json
 from rnnzoo.zoo_builder.storage.shards import write_file
 from rnnzoo.zoo_builder.tasks.target import Target
 
-FORMAT = 2
+FORMAT = 3
 """Version of the format of all files here."""
 ROWS, LEAKAGE, EMULATION = "rows.json", "leakage.json", "emulation"
 _DIGITS = 7
@@ -118,7 +119,7 @@ class Rows(ResultsFile):
         splits: Test and ood, or ood alone -> its checkpoints.
     """
 
-    format: Literal[2] = 2
+    format: Literal[3] = 3
     zoo: str
     zoo_digest: str
     zoo_config: dict[str, Any]
@@ -179,6 +180,7 @@ class Result(ResultsFile):
     """One encoder, track, target and seed.
 
     Attributes:
+        key: The code, versions, zoo and settings that made it.
         encoder: As typed, with options.
         group: See `RegisteredEncoder`, also for `published` and `uses_data`.
         preset: Name of the training's settings; None where nothing was trained.
@@ -194,11 +196,11 @@ class Result(ResultsFile):
         twin: The same of the same encoder before its training; None where nothing was trained.
         curve: Losses of what was trained for this result alone.
         seconds: Part of the work -> its time in seconds.
-        versions: Library -> version.
         command: The command line.
     """
 
-    format: Literal[2] = 2
+    format: Literal[3] = 3
+    key: ResultKey
     zoo: str
     zoo_digest: str
     encoder: str
@@ -221,7 +223,6 @@ class Result(ResultsFile):
     twin: Untrained | None = None
     curve: list[CurvePoint]
     seconds: dict[str, float]
-    versions: dict[str, str]
     command: str
 
 
@@ -249,6 +250,7 @@ class Emulation(ResultsFile):
     """One training by emulation.
 
     Attributes:
+        key: That of the results which are read out of its encoder.
         losses: Split -> emulation loss.
         row_losses: Split -> the loss of each row of `Rows`.
         performance: Split -> how well the emulator does the RNNs' task; empty where the zoo has no labels to tell.
@@ -259,7 +261,8 @@ class Emulation(ResultsFile):
         seconds: Part of the work -> its time in seconds.
     """
 
-    format: Literal[2] = 2
+    format: Literal[3] = 3
+    key: ResultKey
     zoo: str
     zoo_digest: str
     encoder: str
@@ -276,7 +279,6 @@ class Emulation(ResultsFile):
     probes: Numbers | None
     answers: Numbers | None = None
     seconds: dict[str, float]
-    versions: dict[str, str]
     command: str
 
 
@@ -287,7 +289,7 @@ class Leakage(ResultsFile):
         scores: "checkpoint", "run" or "task", by which the data are split -> score -> value.
     """
 
-    format: Literal[2] = 2
+    format: Literal[3] = 3
     zoo_digest: str
     encoder: str
     target: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,8 @@ from rnnzoo.loaders.benchmark.results.same_zoo import (
     have_same_config,
     is_same_zoo,
 )
-from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.loaders.result_key import ResultKey
+from rnnzoo.zoo_builder.errors import RnnzooError, some_of
 from rnnzoo.zoo_builder.tasks.target import Target
 
 OTHER_ZOO = "committed baselines of another zoo of this config"
@@ -109,8 +111,9 @@ def merge_committed(board: Leaderboard, committed: Path) -> list[Leaderboard]:
     if not (committed / ROWS).is_file():
         return [board]
     other = _read_leaderboard(committed)
+    code = describe_other_code(other.results, board.results, "Code of the baselines, and of these results")
     if is_same_zoo(board.rows, other.rows):
-        return [_merged(board, other)]
+        return [_merged(replace(board, notes=(*board.notes, *code)), other)]
     if not have_same_config(board.rows, other.rows) or board.rows.protocol != other.rows.protocol:
         difference = describe_difference(other.rows, board.rows)
         note = f"Committed baselines are left out: of another {difference}."
@@ -120,7 +123,7 @@ def merge_committed(board: Leaderboard, committed: Path) -> list[Leaderboard]:
         "so its checkpoints' accuracies, are not those of the results above; they share no table."
     )
     keys = [*map(key_of, other.results), *map(key_of, other.emulations)]
-    return [board, replace(other, origin=OTHER_ZOO, committed=frozenset(keys), notes=(note,))]
+    return [board, replace(other, origin=OTHER_ZOO, committed=frozenset(keys), notes=(note, *code))]
 
 
 def _merged(board: Leaderboard, other: Leaderboard) -> Leaderboard:
@@ -138,6 +141,34 @@ def _merged(board: Leaderboard, other: Leaderboard) -> Leaderboard:
     )
 
 
+def describe_other_code(some: Sequence[Result], others: Sequence[Result], message: str) -> tuple[str, ...]:
+    """A note, if results are not of the same files and versions, or it is not known of which.
+
+    Args:
+        some: The ones.
+        others: The others; may be the same, to see whether they are of one code.
+        message: What the note begins with.
+
+    Returns:
+        One note, or none.
+    """
+    ours, theirs = _sources(some), _sources(others)
+    odd = [f"`{name}`" for name, found in sorted(ours.items()) if len(found | theirs.get(name, found)) > 1]
+    parts = [f"{some_of(odd)} differ"] if odd else []
+    if any(not result.key.code for result in some):
+        parts.append("that of some was not recorded")
+    return (f"{message}: {'; '.join(parts)}.",) if parts else ()
+
+
+def _sources(results: Sequence[Result]) -> dict[str, set[str]]:
+    """Source file or library -> its digests or versions in some results."""
+    found: dict[str, set[str]] = {}
+    for result in results:
+        for name, value in (result.key.code | result.key.versions).items():
+            found.setdefault(name, set()).add(value)
+    return found
+
+
 def key_of(file: Result | Emulation) -> tuple[str, str]:
     """The encoder, and the track or "emulation"."""
     return file.encoder, file.track if isinstance(file, Result) else EMULATION
@@ -150,11 +181,13 @@ def _read_leaderboard(board: Path) -> Leaderboard:
         _check_zoo(board / LEAKAGE, leakage.zoo_digest, rows)
     results: dict[Path, Result] = {}
     emulations: list[Emulation] = []
+    keys: dict[tuple[str, str], tuple[Path, ResultKey]] = {}
     for path in sorted(board.rglob("*.json")):
         if path in (board / ROWS, board / LEAKAGE):
             continue
         for file in _read_results_file(board, path):
             _check_zoo(path, file.zoo_digest, rows)
+            _check_key(path, file, keys)
             if isinstance(file, Emulation):
                 emulations.append(file)
                 continue
@@ -163,7 +196,9 @@ def _read_leaderboard(board: Path) -> Leaderboard:
             if place in results:
                 raise RnnzooError(f"{path}: found a second {place.relative_to(board)}, expected one")
             results[place] = file
-    return Leaderboard(rows, tuple(results[place] for place in sorted(results)), tuple(emulations), leakage)
+    found = tuple(results[place] for place in sorted(results))
+    notes = describe_other_code(found, found, "Code of these results")
+    return Leaderboard(rows, found, tuple(emulations), leakage, notes=notes)
 
 
 def _read_results_file(board: Path, path: Path) -> list[Result | Emulation]:
@@ -191,6 +226,17 @@ def _check_zoo(path: Path, digest: str, rows: Rows) -> None:
         raise RnnzooError(
             f"{path}: zoo_digest: found {digest:.80}, expected {rows.zoo_digest:.80} as in {ROWS}: "
             "results of another zoo or version mixed in"
+        )
+
+
+def _check_key(path: Path, file: Result | Emulation, keys: dict[tuple[str, str], tuple[Path, ResultKey]]) -> None:
+    """All files of an encoder and track have one key. keys: the first of each that was found, added to."""
+    track = file.track if isinstance(file, Result) else "frozen"
+    first, key = keys.setdefault((file.encoder, track), (path, file.key))
+    if file.key != key:
+        raise RnnzooError(
+            f"{path}: made otherwise than {first}: {file.key.difference(key)}. Results of one encoder and track "
+            "must be of one program: overwrite them, or delete one of the two"
         )
 
 

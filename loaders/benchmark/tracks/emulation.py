@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 from rnnzoo.loaders.benchmark.request import Setting
@@ -17,9 +16,9 @@ from rnnzoo.loaders.benchmark.results.files import (
     Emulation,
     Sequence,
     emulation_path,
-    read_emulation,
     write_emulation,
 )
+from rnnzoo.loaders.benchmark.results.kept import read_kept, write_kept
 from rnnzoo.loaders.benchmark.tracks.embedding import embed
 from rnnzoo.loaders.benchmark.tracks.training_bar import TrainingBar
 from rnnzoo.loaders.emulation import (
@@ -32,7 +31,7 @@ from rnnzoo.loaders.emulation import (
 )
 from rnnzoo.loaders.encoders.base import load_encoder
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
-from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.loaders.training import STATE
 from rnnzoo.zoo_builder.rnn import rnn_forward
 
 PERFORMERS = 48
@@ -44,26 +43,18 @@ def emulated_encoder(loaded: LoadedZoo, setting: Setting, seed: int, quiet: bool
     assert setting.training is not None
     training = setting.training
     path = emulation_path(setting.board, setting.encoder, seed)
-    state, kept = path.with_suffix(".pt"), path.with_suffix(".safetensors")
+    state, kept = path.with_suffix(STATE), path.with_suffix(".safetensors")
     encoder = load_encoder(setting.encoder, loaded.population, seed)
     assert isinstance(encoder, nn.Module)
     if path.exists() and kept.exists():
-        found = read_emulation(path)
-        if (found.training, found.zoo_digest) != (training.to_dict(), setting.zoo_digest):
-            raise RnnzooError(
-                f"{path}: found the training {found.training} on zoo {found.zoo_digest}, expected "
-                f"{training.to_dict()} on zoo {setting.zoo_digest}; choose another folder, or delete it"
-            )
         emulator = make_emulator(loaded.zoo.spec, training)
-        EncoderEmulator(encoder, emulator).load_state_dict(load_file(kept))
+        EncoderEmulator(encoder, emulator).load_state_dict(read_kept(kept, setting.key))
         return encoder
     began = time.perf_counter()
     rows = {"train": setting.parts.train, "validation": setting.parts.validation}
     with TrainingBar(f"emulation, seed {seed}", training.steps, quiet) as bar:
-        emulation, curve = train_emulation(loaded, encoder, rows, training, seed, state, bar)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    weights = {name: tensor.contiguous() for name, tensor in emulation.state_dict().items()}
-    save_file(weights, kept, metadata={"zoo_digest": setting.zoo_digest})
+        emulation, curve = train_emulation(loaded, encoder, rows, training, seed, state, bar, setting.key)
+    write_kept(kept, emulation.state_dict(), setting.key)
     write_emulation(
         setting.board, _emulation_file(loaded, setting, emulation, curve, seed, time.perf_counter() - began)
     )
@@ -92,6 +83,7 @@ def _emulation_file(
         performance = {split: _performance(loaded, emulation, rows) for split, rows in reported.items()}
     probes, answers = _probes(loaded, emulation.encoder, reported)
     return Emulation(
+        key=setting.key,
         zoo=setting.zoo,
         zoo_digest=setting.zoo_digest,
         encoder=setting.encoder,
@@ -108,7 +100,6 @@ def _emulation_file(
         probes=probes,
         answers=answers,
         seconds={"training": seconds},
-        versions=setting.versions,
         command=setting.command,
     )
 

@@ -20,6 +20,7 @@ from rnnzoo.loaders.benchmark.tracks.embedding import score_predictions
 from rnnzoo.loaders.benchmark.tracks.training_bar import TrainingBar
 from rnnzoo.loaders.encoders.base import load_encoder
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
+from rnnzoo.loaders.result_key import ResultKey
 from rnnzoo.loaders.training import TrainingObserver, draw_models, train
 from rnnzoo.loaders.training_config import TrainingConfig
 from rnnzoo.zoo_builder.tasks.target import Target
@@ -49,7 +50,16 @@ def predict_end_to_end(
     assert isinstance(encoder, nn.Module)
     with TrainingBar(f"{target.name}, seed {seed}", setting.training.steps, quiet) as bar:
         found = train_supervised(
-            loaded, encoder, setting.embedding_size, target, setting.parts, setting.training, seed, state, bar
+            loaded,
+            encoder,
+            setting.embedding_size,
+            target,
+            setting.parts,
+            setting.training,
+            seed,
+            state,
+            bar,
+            setting.key,
         )
     scores = score_predictions(loaded, setting, target, found.predictions)
     return {
@@ -80,6 +90,7 @@ def train_supervised(
     seed: int,
     state_path: Path,
     observer: TrainingObserver,
+    key: ResultKey | None = None,
 ) -> Supervised:
     """Train on the rows readouts may see, stop at the best validation loss, predict the reported rows."""
     rows = {"train": parts.readout, "validation": parts.validation, **parts.reported}
@@ -103,7 +114,7 @@ def train_supervised(
         name = "validation" if len(rows["validation"]) else "train"
         return float(head.loss(_outputs(loaded, predictor, rows[name]), encoded[name]))
 
-    curve = train(predictor, batch_loss, validation_loss, config, seed, state_path, observer)
+    curve = train(predictor, batch_loss, validation_loss, config, seed, state_path, observer, key)
     predictions = {
         name: head.predict(_outputs(loaded, predictor, rows[name])) for name in parts.reported if len(rows[name])
     }

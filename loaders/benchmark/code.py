@@ -1,0 +1,289 @@
+"""The source files that a result comes from.
+
+They are found by following imports, from the encoder, from the family of the zoo's tasks and from what does a
+job: all files of the user's own, and of this package those in the rooms that decide scores (`DECIDING`). Of other
+packages the versions are told. What is imported by a name that is made up while the program runs is not found,
+nor are data that an encoder reads.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.metadata
+import importlib.util
+import inspect
+import linecache
+import sys
+import uuid
+from collections.abc import Iterable, Iterator
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
+
+from rnnzoo.loaders.encoders.base import importing_from_here
+from rnnzoo.zoo_builder.errors import RnnzooError
+
+JOB = "rnnzoo.loaders.benchmark.jobs"
+DECIDING = (
+    JOB,
+    "rnnzoo.loaders.benchmark.prediction",
+    "rnnzoo.loaders.benchmark.protocol",
+    "rnnzoo.loaders.benchmark.tracks",
+    "rnnzoo.loaders.emulation",
+    "rnnzoo.loaders.encoders",
+    "rnnzoo.loaders.loaded_zoo",
+    "rnnzoo.loaders.population",
+    "rnnzoo.loaders.training",
+    "rnnzoo.loaders.training_config",
+    "rnnzoo.zoo_builder.compiled",
+    "rnnzoo.zoo_builder.random_streams",
+    "rnnzoo.zoo_builder.rnn",
+    "rnnzoo.zoo_builder.tasks",
+)
+"""Modules, and packages with all that is in them, whose change may change a score. How files are read and written
+is not among them: what is in a zoo is said by its digest."""
+REGISTRIES = {"rnnzoo.loaders.encoders", "rnnzoo.loaders.encoders.names", "rnnzoo.zoo_builder.tasks"}
+"""Modules in these packages that only say what there is: a new entry changes no score."""
+COMPILED = "rnnzoo.zoo_builder.compiled"
+"""The package whose C++ stands beside its modules."""
+NOTEBOOK = "__main__"
+PLAIN = (bool, int, float, complex, str, bytes, type(None))
+
+_seen: dict[str, tuple[ModuleSpec, str]] = {}
+"""Module of the user's -> how it was imported, and the digest of its file when it was first looked at."""
+
+
+def code_of(encoder: str, *made: object) -> tuple[dict[str, str], dict[str, str]]:
+    """The source files that decide the results of an encoder, and the packages that the user's files import.
+
+    Args:
+        encoder: The encoder's "module:class".
+        made: The encoder, and the family of the zoo's tasks.
+
+    Returns:
+        File -> 16 digits of its SHA-256, those of the encoder first; and package -> version.
+
+    Raises:
+        RnnzooError: A file of the user's was edited after this process imported it.
+    """
+    home = encoder.partition(":")[0]
+    classes = [one if isinstance(one, type) else type(one) for one in made]
+    walk = _Walk(home.partition(".")[0])
+    with importing_from_here():
+        walk.follow([home, *(each.__module__ for each in classes), JOB])
+        if walk.notebook is not None:
+            walk.follow(_Notebook(walk.notebook, walk.code).read([vars(walk.notebook)[encoder.partition(":")[2]]]))
+    return walk.code, _versions(walk.packages)
+
+
+def _versions(packages: Iterable[str]) -> dict[str, str]:
+    """Name of the distribution -> version, of some packages."""
+    if not packages:
+        return {}
+    distributions = importlib.metadata.packages_distributions()  # takes a good part of a second
+    names = {name for package in packages for name in distributions.get(package, ())}
+    return {name: importlib.metadata.version(name) for name in sorted(names)}
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+class _Walk:
+    """Follows imports from module to module. home: the encoder's top package, or its module."""
+
+    def __init__(self, home: str) -> None:
+        self.code: dict[str, str] = {}
+        self.packages: dict[str, None] = {}
+        self.notebook: ModuleType | None = None
+        self._own = {home: True, "rnnzoo": True}
+        self._met: set[str] = set()
+
+    def follow(self, names: Iterable[str]) -> None:
+        waiting = list(names)
+        while waiting:
+            name = waiting.pop(0)
+            if name in self._met:
+                continue
+            self._met.add(name)
+            if not self._is_own(name):
+                continue
+            if name == NOTEBOOK and not hasattr(sys.modules[NOTEBOOK], "__file__"):
+                self.notebook = sys.modules[NOTEBOOK]
+                continue
+            path, is_package = _file_of(name)
+            if path is None:
+                continue
+            content = path.read_bytes()
+            self.code[_label(name, path, is_package)] = _digest(content)
+            if name.startswith("rnnzoo."):
+                self._add_compiled(name, path)
+            else:
+                _check_is_imported(name, path, content)
+            if path.suffix == ".py":
+                imports = _imports(content, name if is_package else name.rpartition(".")[0])
+                ours = name.startswith("rnnzoo.")  # of the packages that it needs, a key has those that matter
+                waiting += [each for each in imports if each.startswith("rnnzoo.") or not ours]
+
+    def _is_own(self, name: str) -> bool:
+        """Whether a module is of the user's own, or of this package and decides scores."""
+        top = name.partition(".")[0]
+        if top == "rnnzoo":
+            return name not in REGISTRIES and any(f"{name}.".startswith(f"{room}.") for room in DECIDING)
+        if top not in self._own:
+            place = None if top in sys.stdlib_module_names else _place(top)
+            self._own[top] = place is not None and not {"site-packages", "dist-packages"} & set(place.parts)
+            if place is not None and not self._own[top]:
+                self.packages[top] = None
+        return self._own[top]
+
+    def _add_compiled(self, name: str, path: Path) -> None:
+        if name == COMPILED:
+            for source in sorted(path.parent.rglob("*")):
+                if source.suffix in (".cpp", ".h"):
+                    file = source.relative_to(path.parent).as_posix()
+                    self.code[f"{COMPILED.replace('.', '/')}/{file}"] = _digest(source.read_bytes())
+
+
+def _spec(name: str) -> ModuleSpec | None:
+    try:
+        return importlib.util.find_spec(name)
+    except (ImportError, AttributeError, ValueError):  # no module, or one without a spec
+        return None
+
+
+def _place(top: str) -> Path | None:
+    """The file, or one folder, of a top package or module."""
+    spec = _spec(top)
+    if spec is None:
+        return None
+    found = spec.origin or next(iter(spec.submodule_search_locations or ()), None)
+    return None if found is None else Path(found)
+
+
+def _file_of(name: str) -> tuple[Path | None, bool]:
+    """The file of a module, if it has one, and whether it is a package."""
+    loaded = sys.modules.get(name)
+    spec = loaded.__spec__ if loaded is not None and loaded.__spec__ is not None else None
+    found = getattr(loaded, "__file__", None)
+    if loaded is None and (spec := _spec(name)) is not None:
+        found = spec.origin
+    path = None if found is None else Path(found)
+    is_package = spec is not None and spec.submodule_search_locations is not None
+    return (path if path is not None and path.is_file() else None), is_package
+
+
+def _label(name: str, path: Path, is_package: bool) -> str:
+    if name == NOTEBOOK:
+        return path.name
+    return name.replace(".", "/") + ("/__init__" if is_package else "") + path.suffix
+
+
+def _imports(content: bytes, package: str) -> list[str]:
+    """Names of all modules that a file may import, also within functions; some of them name no module."""
+    found: list[str] = []
+    for node in ast.walk(ast.parse(content)):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            parts = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*parts, *([node.module] if node.module else [])])
+            found += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    return [prefix for name in found for prefix in _with_parents(name)]
+
+
+def _with_parents(name: str) -> list[str]:
+    parts = name.split(".")
+    return [".".join(parts[: count + 1]) for count in range(len(parts))]
+
+
+def _check_is_imported(name: str, path: Path, content: bytes) -> None:
+    """Raise RnnzooError if this process runs another source of a module of the user's than that on the disk."""
+    module = sys.modules.get(name)
+    if module is None or module.__spec__ is None:
+        return
+    spec, digest = _seen.get(name, (None, ""))
+    if spec is not module.__spec__:
+        digest = _digest(content)
+        _seen[name] = module.__spec__, digest
+    if digest != _digest(content) or not _is_as_loaded(module, path, content):
+        raise RnnzooError(
+            f"{path}: was edited after this process imported it; expected a new process, or "
+            f"importlib.reload({name})"
+        )
+
+
+def _is_as_loaded(module: ModuleType, path: Path, content: bytes) -> bool:
+    """Whether all functions of a module are those of its file."""
+    if not module.__spec__ or type(module.__spec__.loader) is not SourceFileLoader:  # pytest compiles its own way
+        return True
+    on_disk = set(_code_objects(compile(content, str(path), "exec", dont_inherit=True)))
+    return all(
+        function.__code__ in on_disk
+        for function in _functions(vars(module).values())
+        if function.__module__ == module.__name__ and function.__code__.co_filename == str(module.__file__)
+    )
+
+
+def _code_objects(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _code_objects(constant)
+
+
+def _functions(values: Iterable[Any]) -> Iterator[FunctionType]:
+    """The functions among values, and those in the classes among them."""
+    for value in list(values):
+        if isinstance(value, type):
+            yield from _functions(vars(value).values())
+        if isinstance(value, staticmethod | classmethod | property):
+            value = value.fget if isinstance(value, property) else value.__func__
+        if isinstance(value, FunctionType):
+            yield inspect.unwrap(value)
+
+
+class _Notebook:
+    """Source of what is defined in a notebook: the text of its cells. code: file -> digest, added to."""
+
+    def __init__(self, main: ModuleType, code: dict[str, str]) -> None:
+        self._main, self._code = main, code
+        self._imports: list[str] = []
+
+    def read(self, objects: list[object]) -> list[str]:
+        """Add the cells of some objects, and of all that they use; returns the modules they import.
+
+        What has no source, or is no plain value, never has the same digest twice: its results are not reused.
+        """
+        waiting = [(getattr(each, "__name__", NOTEBOOK), each) for each in objects]
+        while waiting:
+            name, value = waiting.pop(0)
+            label = f"{name} (notebook)"
+            if label in self._code:
+                continue
+            if isinstance(value, ModuleType):
+                self._imports.append(value.__name__)
+            elif isinstance(value, type | FunctionType) and value.__module__ != NOTEBOOK:
+                self._imports.append(value.__module__)
+            elif isinstance(value, type | FunctionType) and (cell := _cell(value)):
+                self._code[label] = _digest(cell.encode())
+                used = {node.id for node in ast.walk(ast.parse(cell)) if isinstance(node, ast.Name)}
+                waiting += [(each, vars(self._main)[each]) for each in sorted(used & vars(self._main).keys())]
+                self._imports += _imports(cell.encode(), "")
+            elif _is_plain(value):
+                self._code[label] = _digest(repr(value).encode())
+            else:
+                self._code[f"{name} (notebook, no source to be had)"] = uuid.uuid4().hex[:16]
+        return self._imports
+
+
+def _cell(value: type | FunctionType) -> str:
+    """The text that a class or function was defined in; empty where it is not kept."""
+    function = next(_functions([value]), None)
+    return "" if function is None else "".join(linecache.getlines(function.__code__.co_filename))
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, PLAIN) or (isinstance(value, tuple) and all(map(_is_plain, value)))

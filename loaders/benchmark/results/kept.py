@@ -1,0 +1,68 @@
+"""An encoder and emulator trained by emulation, kept for more targets: one safetensors file, writer beside reader.
+
+Its header has the key of the training, and a SHA-256 of the tensors, which safetensors does not check.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from rnnzoo.loaders.result_key import ResultKey
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.storage.shards import write_file
+
+
+def write_kept(path: Path, tensors: Mapping[str, Tensor], key: ResultKey) -> None:
+    """Write a trained encoder and emulator, whole or not at all.
+
+    Args:
+        path: The file.
+        tensors: Their state, name -> tensor.
+        key: That of the training.
+    """
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_file(path, save(state, metadata={"key": key.digest, "sha256": _digest(state)}))
+
+
+def read_kept(path: Path, key: ResultKey) -> dict[str, Tensor]:
+    """Read a trained encoder and emulator.
+
+    Args:
+        path: The file.
+        key: That of the training it has to be of.
+
+    Returns:
+        Their state, name -> tensor.
+
+    Raises:
+        RnnzooError: The file is broken, or of another training.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise RnnzooError(f"{path}: is no safetensors file ({error}); delete it to train again") from error
+    expected = {"key": key.digest, "sha256": _digest(state)}
+    for name, value in expected.items():
+        if metadata.get(name) != value:
+            raise RnnzooError(
+                f"{path}: {name}: found {metadata.get(name, 'nothing')}, expected {value}; delete it to train "
+                "again"
+            )
+    return state
+
+
+def _digest(state: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name]
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,357 @@
+"""A result belongs to the code, data, versions and settings that made it; nothing made otherwise is mixed in."""
+
+import importlib
+import json
+import linecache
+import sys
+import types
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from synthetic_results import make_result, make_rows, write_results
+from test_imports import imported
+
+from rnnzoo.loaders.benchmark.code import DECIDING, JOB, REGISTRIES, code_of
+from rnnzoo.loaders.benchmark.report import make_report
+from rnnzoo.loaders.benchmark.report.baselines import baselines_markdown, commit_results
+from rnnzoo.loaders.benchmark.request import Request
+from rnnzoo.loaders.benchmark.results.files import leaderboard_folder, read_result, write_result
+from rnnzoo.loaders.benchmark.results.kept import read_kept, write_kept
+from rnnzoo.loaders.benchmark.results.leaderboard import read_results
+from rnnzoo.loaders.benchmark.run import run_benchmark
+from rnnzoo.loaders.benchmark.tracks import supervised
+from rnnzoo.loaders.encoders.base import find_encoder
+from rnnzoo.loaders.encoders.names import encoder_location
+from rnnzoo.loaders.result_key import ResultKey
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.tasks import find_family
+
+ROOT = Path(__file__).parent.parent
+ENCODER = """
+import torch
+from helper import scaled
+
+class Mine(torch.nn.Module):
+    readouts = ("linear",)
+
+    def __init__(self, population, width=3):
+        super().__init__()
+        self.width = width
+
+    def forward(self, weights):
+        return scaled(weights["head.bias"][:, : self.width])
+
+class Learned(Mine):
+    def __init__(self, population):
+        super().__init__(population)
+        self.head = torch.nn.Linear(3, 16)
+
+    def forward(self, weights):
+        return self.head(super().forward(weights))
+"""
+SHORT = (("steps", 2), ("validate_every", 1), ("models", 4), ("emulator_hidden", 8))
+
+
+def in_a_new_process(monkeypatch):
+    """Forget what is imported of the user's files."""
+    for name in ("my_encoder", "helper"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    importlib.invalidate_caches()
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder with a user's encoder, in which they stand."""
+    (tmp_path / "my_encoder.py").write_text(ENCODER)
+    (tmp_path / "helper.py").write_text("def scaled(x):\n    return x * 2\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # a second edit within a second has the same time stamp
+    in_a_new_process(monkeypatch)
+    yield tmp_path
+    in_a_new_process(monkeypatch)
+
+
+def edit(path, old, new, monkeypatch):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    in_a_new_process(monkeypatch)
+
+
+def asked_for(zoo, place, encoder="my_encoder:Mine", **fields):
+    return Request(str(zoo), encoder, place / "results", **{"targets": ("step",), "seeds": 1, **fields})
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("my_encoder.py", "width=3", "width=2"),  # the default of an option
+        ("my_encoder.py", "scaled(weights", "-scaled(weights"),
+        ("helper.py", "x * 2", "x * 3"),  # a file that the encoder imports
+    ],
+)
+def test_an_edited_encoder_does_not_get_its_old_score(file, old, new, language_zoo, place, monkeypatch):
+    request = asked_for(language_zoo, place)
+    (path,) = run_benchmark(request)
+    before = path.read_bytes()
+    in_a_new_process(monkeypatch)
+    run_benchmark(request)
+    assert path.read_bytes() == before
+
+    edit(place / file, old, new, monkeypatch)
+    for more in (request, replace(request, targets=("accuracy",)), replace(request, track="features")):
+        with pytest.raises(
+            RnnzooError, match=rf"overwrite: .*step-seed0.json was made otherwise: source of {file}: found"
+        ):
+            run_benchmark(more)
+    assert path.read_bytes() == before
+    run_benchmark(replace(request, overwrite=True))
+    after = read_result(path)
+    assert after.key.digest != read_key(before).digest
+    assert next(iter(after.key.code)) == "my_encoder.py"
+    assert after.key.code["helper.py"]
+    run_benchmark(request)
+
+
+def read_key(content: bytes) -> ResultKey:
+    return ResultKey.model_validate(json.loads(content)["key"])
+
+
+@pytest.mark.parametrize(
+    ("track", "change", "part"),
+    [
+        (
+            "frozen",
+            {"overrides": (*SHORT, ("models", 5))},
+            "setting models: found 4, expected 5",
+        ),
+        ("supervised", {"overrides": (*SHORT, ("steps", 3))}, "setting steps: found 2, expected 3"),
+        ("supervised", {"preset": "paper"}, 'setting preset: found "quick", expected "paper"'),
+    ],
+)
+def test_settings_are_part_of_the_key(track, change, part, language_zoo, place):
+    request = asked_for(language_zoo, place, "my_encoder:Learned", track=track, overrides=SHORT)
+    (path,) = run_benchmark(request)
+    key = read_result(path).key
+    assert key.settings["steps"] == 2
+    assert key.settings["track"] == track
+    assert {"rnnzoo", "torch", "scikit-learn"} <= key.versions.keys()
+    with pytest.raises(RnnzooError, match=part):
+        run_benchmark(replace(request, **change))
+
+
+def test_kept_emulations_and_half_done_trainings_are_of_one_program(language_zoo, place, monkeypatch):
+    request = asked_for(language_zoo, place, "my_encoder:Learned", track="frozen", overrides=SHORT)
+    (path,) = run_benchmark(request)
+    kept = path.parents[1] / "emulation" / "seed0.safetensors"
+    path.unlink()  # the emulation alone is left
+    edit(place / "helper.py", "x * 2", "x * 3", monkeypatch)
+    with pytest.raises(RnnzooError, match=r"emulation/seed0.json was made otherwise: source of helper.py"):
+        run_benchmark(request)
+    before = kept.read_bytes()
+    run_benchmark(replace(request, overwrite=True))
+    assert kept.read_bytes() != before
+
+    monkeypatch.setattr("rnnzoo.loaders.training.SAVE_SECONDS", 0)
+    stopped = replace(request, track="supervised")
+    with monkeypatch.context() as patched:
+        stop_at_the_second_validation(patched)
+        with pytest.raises(KeyboardInterrupt):
+            run_benchmark(stopped)
+    (state,) = path.parents[1].rglob("*.pt")
+    edit(place / "helper.py", "x * 3", "x * 4", monkeypatch)
+    with pytest.raises(RnnzooError, match=rf"{state.name} was made otherwise: source of helper.py"):
+        run_benchmark(stopped)
+    run_benchmark(replace(stopped, overwrite=True))
+    assert not state.exists()
+
+
+def stop_at_the_second_validation(patched):
+    outputs, calls = supervised._outputs, []
+
+    def call(*arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return outputs(*arguments)
+
+    patched.setattr(supervised, "_outputs", call)
+
+
+@pytest.mark.parametrize("edited", ["def scaled(x):\n    return x * 5\n", "FACTOR = 5\n"])
+def test_a_file_that_is_edited_while_it_is_in_use_is_told(edited, language_zoo, place):
+    """As in a notebook: the module was imported before, so that its old code would run under the new key."""
+    request = asked_for(language_zoo, place)
+    run_benchmark(request)
+    (place / "helper.py").write_text(edited)
+    with pytest.raises(RnnzooError, match=r"helper.py: was edited after this process imported it"):
+        run_benchmark(request)
+
+
+def test_a_module_that_was_imported_and_then_edited(place):
+    find_encoder("my_encoder:Mine")
+    (place / "my_encoder.py").write_text(ENCODER.replace("width=3", "width=2"))
+    with pytest.raises(RnnzooError, match=r"my_encoder.py: was edited after"):
+        code_of("my_encoder:Mine", find_family("formal_languages"))
+
+
+def define_in_a_cell(main, number, text):
+    """As IPython does: its own name for a cell, whose text stands in linecache."""
+    name = f"<ipython-input-{number}>"
+    linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+    exec(compile(text, name, "exec"), vars(main))
+
+
+def test_classes_of_a_notebook(monkeypatch):
+    def code(factor, width="3", known=True):
+        main = types.ModuleType("__main__")
+        monkeypatch.setitem(sys.modules, "__main__", main)
+        define_in_a_cell(main, 1, "import torch\n" + f"WIDTH = {width}\n")
+        define_in_a_cell(main, 2, f"def scaled(x):\n    return x * {factor}\n")
+        text = "class Mine:\n    def __call__(self, weights):\n        return scaled(weights['a'][:, :WIDTH])\n"
+        if known:
+            define_in_a_cell(main, 3, text)
+        else:
+            exec(text, vars(main))
+        found, packages = code_of("__main__:Mine", main.Mine())
+        assert "torch" in packages or not known
+        return {file: digest for file, digest in found.items() if "notebook" in file}
+
+    assert code(2) == code(2)
+    assert code(2).keys() == {"Mine (notebook)", "scaled (notebook)", "WIDTH (notebook)"}
+    assert code(2) != code(3)
+    assert code(2) != code(2, "4")
+    assert code(2, "torch.ones(1)").keys() >= {"WIDTH (notebook, no source to be had)"}
+    assert code(2, "torch.ones(1)") != code(2, "torch.ones(1)")
+    assert code(2, known=False) != code(2, known=False)
+
+
+def test_packages_imports_within_functions_and_relative_ones_are_followed(tmp_path, monkeypatch):
+    package = tmp_path / "wide"
+    (package / "inner").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "inner" / "__init__.py").write_text("from ..base import Base\n")
+    (package / "base.py").write_text("class Base: pass\n")
+    (package / "late.py").touch()
+    (package / "unused.py").touch()
+    (package / "encoder.py").write_text(
+        "import numpy, nowhere\nfrom .inner import Base\n"
+        "class Mine(Base):\n    def f(self):\n        from . import late\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    code, packages = code_of("wide.encoder:Mine")
+    own = [file for file in code if file.startswith("wide")]
+    assert sorted(own) == [
+        "wide/__init__.py", "wide/base.py", "wide/encoder.py", "wide/inner/__init__.py", "wide/late.py",
+    ]  # fmt: skip
+    assert packages.keys() == {"numpy"}
+
+
+def closure(name: str) -> set[str]:
+    """All modules of this package that a module imports, and those that they import."""
+    found, waiting = set(), [name]
+    while waiting:
+        parts = waiting.pop().split(".")
+        path = ROOT.joinpath(*parts[1:])
+        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        module = ".".join(parts)
+        if path.is_file() and module not in found:
+            found.add(module)
+            waiting += [f"rnnzoo.{each}" for each in imported(path)]
+    return found
+
+
+DECIDES_NOTHING = (
+    "rnnzoo.loaders.benchmark.code",
+    "rnnzoo.loaders.benchmark.request",
+    "rnnzoo.loaders.benchmark.results",
+    "rnnzoo.loaders.reading",
+    "rnnzoo.loaders.result_key",
+    "rnnzoo.loaders.source",
+    "rnnzoo.loaders.zoo",
+    "rnnzoo.zoo_builder.errors",
+    "rnnzoo.zoo_builder.storage",
+)
+"""What a job imports, and cannot change a score: it reads, writes, and checks what was asked for."""
+
+
+def test_every_module_that_a_job_imports_is_known_to_decide_scores_or_not_to():
+    for module in closure(JOB):
+        rooms = [room for room in (*DECIDING, *DECIDES_NOTHING) if f"{module}.".startswith(f"{room}.")]
+        assert rooms or module in REGISTRIES or (module.count(".") == 2 and module.endswith("benchmark")), module
+
+
+@pytest.mark.parametrize("encoder", ["flat_mlp", "completion_probing", "behaviour_statistics"])
+def test_the_code_of_an_installed_encoder(encoder):
+    code, packages = code_of(encoder_location(encoder), find_family("formal_languages"))
+    home = encoder_location(encoder).partition(":")[0].replace(".", "/") + ".py"
+    assert next(iter(code)) == home
+    assert packages == {}
+    scoring = {"rnnzoo/loaders/benchmark/prediction/scores.py", "rnnzoo/loaders/training.py"}
+    assert scoring | {"rnnzoo/zoo_builder/tasks/formal_languages/family.py"} <= code.keys()
+    assert not [file for file in code if "report" in file or "release" in file or "sequential_images" in file]
+    others = [file for file in code if file.startswith("rnnzoo/loaders/encoders/") and file != home]
+    assert not [
+        file for file in others if file.endswith(("flat_mlp.py", "graph_network.py", "encoders/__init__.py"))
+    ]
+    assert any(file.endswith(".cpp") for file in code)
+
+
+def test_a_leaderboard_does_not_mix_programs(tmp_path):
+    board = write_results(tmp_path, "formal_languages", seeds=2, encoders=("greedy_decode",))
+    other = make_result(make_rows("formal_languages"), "greedy_decode", "offsets", 1)
+    code = {**other.key.code, "greedy_decode.py": "ffff456789abcdef"}
+    write_result(board, other.model_copy(update={"key": other.key.model_copy(update={"code": code})}))
+    message = r"offsets-seed1.json: made otherwise than .*: source of greedy_decode.py: found ffff456789abcdef"
+    with pytest.raises(RnnzooError, match=message):
+        read_results(tmp_path)
+
+
+@pytest.mark.parametrize("part", ["code", "versions"])
+def test_a_table_says_when_baselines_were_made_by_other_code(part, tmp_path):
+    rows = make_rows("formal_languages")
+    write_results(tmp_path / "own", "formal_languages", seeds=1, encoders=("greedy_decode",))
+    write_results(tmp_path / "more", "formal_languages", seeds=1, encoders=("flat_mlp",))
+    commit_results(tmp_path / "more", tmp_path / "cards")
+
+    def report():
+        return make_report(tmp_path / "own", tmp_path / "out", committed=tmp_path / "cards")
+
+    assert "flat_mlp" in report()
+    assert "Code of" not in report()
+    board = leaderboard_folder(tmp_path / "more", rows.zoo, rows.protocol)
+    name = {"code": "rnnzoo/loaders/training.py", "versions": "torch"}[part]
+    for target in ("offsets", "accuracy"):
+        made = make_result(rows, "flat_mlp", target, 0)
+        changed = getattr(made.key, part) | {name: "other"}
+        write_result(board, made.model_copy(update={"key": made.key.model_copy(update={part: changed})}))
+    commit_results(tmp_path / "more", tmp_path / "cards")
+    assert f"Code of the baselines, and of these results: `{name}` differ." in report()
+    assert f"`{name}` differ" in (tmp_path / "out" / "report.html").read_text()
+
+    commit_results(tmp_path / "own", tmp_path / "cards")  # now the baselines themselves are of two
+    (committed,) = read_results(tmp_path / "cards" / rows.zoo / "results")
+    assert f"Code of these results: `{name}` differ." in baselines_markdown(committed)
+
+
+def test_a_kept_encoder_is_whole_and_of_its_key(tmp_path):
+    path = tmp_path / "seed0.safetensors"
+    key = ResultKey(
+        code={"a.py": "1"}, versions={}, zoo_digest="z", settings={"steps": 1, "readouts": ("linear",)}
+    )
+    state = {"b": torch.arange(3.0), "a": torch.ones(2, 2).T}
+    write_kept(path, state, key)
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+    for name, tensor in read_kept(path, key).items():
+        assert torch.equal(tensor, state[name])
+    with pytest.raises(RnnzooError, match=r"seed0.safetensors: key: found"):
+        read_kept(path, key.model_copy(update={"code": {"a.py": "2"}}))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(RnnzooError, match=r"sha256: found"):
+        read_kept(path, key)
+    path.write_bytes(whole[:-4])
+    with pytest.raises(RnnzooError, match="no safetensors file"):
+        read_kept(path, key)
