@@ -288,7 +288,7 @@ def test_results_made_otherwise_are_not_overwritten(language_zoo, tmp_path):
     asked = request(language_zoo, tmp_path, track="supervised", seeds=1, targets=("step",), overrides=SHORT)
     (path,) = run_benchmark(asked)
     before = path.read_bytes()
-    with pytest.raises(RnnzooError, match=r"step-seed0\.json: found a result of the training"):
+    with pytest.raises(RnnzooError, match=r"step-seed0\.json was made otherwise: setting models: found 8, exp"):
         run_benchmark(dataclasses.replace(asked, overrides=(*SHORT, ("models", 4))))
     assert path.read_bytes() == before
 

@@ -58,9 +58,10 @@ LOADERS_MAY_IMPORT = {
     "loaded_zoo": {"zoo", "population"},
     "encoders": {"population"},
     "training_config": set(),
-    "training": {"training_config"},
-    "emulation": {"loaded_zoo", "encoders", "training", "training_config"},
-    "benchmark": {"loaded_zoo", "encoders", "emulation", "training", "training_config"},
+    "result_key": set(),
+    "training": {"training_config", "result_key"},
+    "emulation": {"loaded_zoo", "encoders", "training", "training_config", "result_key"},
+    "benchmark": {"loaded_zoo", "encoders", "emulation", "training", "training_config", "result_key"},
     "cli": {"encoders", "emulation", "benchmark", "training_config"},
 }
 """The rooms of `loaders`: data know nothing of encoders, and who reads a zoo not where it lies."""

@@ -14,12 +14,11 @@ from synthetic_results import make_result, make_rows, write_results
 from test_imports import imported
 
 from rnnzoo.loaders.benchmark.code import DECIDING, JOB, REGISTRIES, code_of
-from rnnzoo.loaders.benchmark.report import make_report
 from rnnzoo.loaders.benchmark.report.baselines import baselines_markdown, commit_results
 from rnnzoo.loaders.benchmark.request import Request
 from rnnzoo.loaders.benchmark.results.files import leaderboard_folder, read_result, write_result
 from rnnzoo.loaders.benchmark.results.kept import read_kept, write_kept
-from rnnzoo.loaders.benchmark.results.leaderboard import read_results
+from rnnzoo.loaders.benchmark.results.leaderboard import merge_committed, read_results
 from rnnzoo.loaders.benchmark.run import run_benchmark
 from rnnzoo.loaders.benchmark.tracks import supervised
 from rnnzoo.loaders.encoders.base import find_encoder
@@ -192,7 +191,7 @@ def test_a_file_that_is_edited_while_it_is_in_use_is_told(edited, language_zoo, 
 
 def test_a_module_that_was_imported_and_then_edited(place):
     find_encoder("my_encoder:Mine")
-    (place / "my_encoder.py").write_text(ENCODER.replace("width=3", "width=2"))
+    (place / "my_encoder.py").write_text(ENCODER.replace("scaled(weights", "-scaled(weights"))
     with pytest.raises(RnnzooError, match=r"my_encoder.py: was edited after"):
         code_of("my_encoder:Mine", find_family("formal_languages"))
 
@@ -210,7 +209,8 @@ def test_classes_of_a_notebook(monkeypatch):
         monkeypatch.setitem(sys.modules, "__main__", main)
         define_in_a_cell(main, 1, "import torch\n" + f"WIDTH = {width}\n")
         define_in_a_cell(main, 2, f"def scaled(x):\n    return x * {factor}\n")
-        text = "class Mine:\n    def __call__(self, weights):\n        return scaled(weights['a'][:, :WIDTH])\n"
+        text = "class Mine(torch.nn.Module):\n    def forward(self, weights):\n"
+        text += "        return scaled(weights['head.bias'][:, :WIDTH])\n"
         if known:
             define_in_a_cell(main, 3, text)
         else:
@@ -316,24 +316,25 @@ def test_a_table_says_when_baselines_were_made_by_other_code(part, tmp_path):
     write_results(tmp_path / "more", "formal_languages", seeds=1, encoders=("flat_mlp",))
     commit_results(tmp_path / "more", tmp_path / "cards")
 
-    def report():
-        return make_report(tmp_path / "own", tmp_path / "out", committed=tmp_path / "cards")
+    (own,) = read_results(tmp_path / "own")
+    beside = tmp_path / "cards" / rows.zoo / "results" / rows.protocol
 
-    assert "flat_mlp" in report()
-    assert "Code of" not in report()
-    board = leaderboard_folder(tmp_path / "more", rows.zoo, rows.protocol)
+    assert merge_committed(own, beside)[0].notes == ()
     name = {"code": "rnnzoo/loaders/training.py", "versions": "torch"}[part]
     for target in ("offsets", "accuracy"):
         made = make_result(rows, "flat_mlp", target, 0)
         changed = getattr(made.key, part) | {name: "other"}
-        write_result(board, made.model_copy(update={"key": made.key.model_copy(update={part: changed})}))
+        made = made.model_copy(update={"key": made.key.model_copy(update={part: changed})})
+        write_result(leaderboard_folder(tmp_path / "more", rows.zoo, rows.protocol), made)
     commit_results(tmp_path / "more", tmp_path / "cards")
-    assert f"Code of the baselines, and of these results: `{name}` differ." in report()
-    assert f"`{name}` differ" in (tmp_path / "out" / "report.html").read_text()
+    (joined,) = merge_committed(own, beside)
+    assert joined.notes == (f"Code of the baselines, and of these results: `{name}` differ.",)
 
     commit_results(tmp_path / "own", tmp_path / "cards")  # now the baselines themselves are of two
-    (committed,) = read_results(tmp_path / "cards" / rows.zoo / "results")
-    assert f"Code of these results: `{name}` differ." in baselines_markdown(committed)
+    (committed,) = read_results(beside.parent)
+    assert committed.notes == (f"Code of these results: `{name}` differ.",)
+    none_left = replace(committed, results=(), emulations=())
+    assert committed.notes[0] in baselines_markdown(none_left)
 
 
 def test_a_kept_encoder_is_whole_and_of_its_key(tmp_path):

@@ -97,7 +97,7 @@ def change(path, without=None, **values):
 BROKEN = {
     "no JSON": (lambda p: p.write_text("{"), "not JSON"),
     "foreign": (lambda p: p.write_text('{"score": 1}'), "expected a file of zoo-bench"),
-    "other version": (lambda p: change(p, format=1), "format: found 1, expected 2"),
+    "other version": (lambda p: change(p, format=1), "format: found 1, expected 3"),
     "an entry too many": (lambda p: change(p, surprise=1), "surprise: found 1; expected of a Result"),
     "an entry too few": (lambda p: change(p, without="seed"), "seed: found nothing"),
     "of another zoo": (lambda p: change(p, zoo_digest="other"), "results of another zoo or version mixed in"),

@@ -216,7 +216,7 @@ def _check_is_imported(name: str, path: Path, content: bytes) -> None:
 
 
 def _is_as_loaded(module: ModuleType, path: Path, content: bytes) -> bool:
-    """Whether all functions of a module are those of its file."""
+    """Whether all functions of a module are those of its file; values outside of functions leave no trace."""
     if not module.__spec__ or type(module.__spec__.loader) is not SourceFileLoader:  # pytest compiles its own way
         return True
     on_disk = set(_code_objects(compile(content, str(path), "exec", dont_inherit=True)))

@@ -46,7 +46,7 @@ def run_benchmark(request: Request) -> list[Path]:
     wanted = [path for job in jobs for path in job.paths(setting)]
     removed = check_keys(setting.board, setting.encoder, setting.track, setting.key, request.overwrite)
     if removed:
-        tqdm.write(f"{removed} files that were made otherwise are removed, and made anew")
+        tqdm.write(f"removed, as made otherwise: {removed} files of {setting.encoder}, {setting.track}")
     missing = [left for job in jobs if (left := job.without_finished(setting)) is not None]
     done = len(wanted) - sum(len(job.targets) for job in missing)
     if done:
