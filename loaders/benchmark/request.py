@@ -138,6 +138,7 @@ def resolve(request: Request, loaded: LoadedZoo) -> tuple[Setting, list[Target]]
     parts = partition(loaded, request.protocol)
     targets = _choose_targets(request, loaded, encoder)
     manifest = loaded.zoo.manifest
+    readouts = ("identity",) if declared(encoder, "answers") else FITTED
     training = None if track == "features" else _training(request, track)
     setting = Setting(
         encoder=request.encoder,
@@ -145,7 +146,7 @@ def resolve(request: Request, loaded: LoadedZoo) -> tuple[Setting, list[Target]]
         published=declared(encoder, "published"),
         uses_data=declared(encoder, "uses_data"),
         columns=tuple(declared(encoder, "columns")),
-        readouts=("identity",) if declared(encoder, "answers") else FITTED,
+        readouts=readouts,
         track=track,
         protocol=request.protocol,
         parts=parts,
@@ -156,14 +157,19 @@ def resolve(request: Request, loaded: LoadedZoo) -> tuple[Setting, list[Target]]
         zoo=manifest.zoo,
         zoo_digest=zoo_digest(manifest),
         board=leaderboard_folder(request.out, manifest.zoo, request.protocol),
-        key=_key(request, loaded, encoder, track, training),
+        key=_key(request, loaded, encoder, track, readouts, training),
         command=request.command,
     )
     return setting, targets
 
 
 def _key(
-    request: Request, loaded: LoadedZoo, encoder: Encoder, track: str, training: TrainingConfig | None
+    request: Request,
+    loaded: LoadedZoo,
+    encoder: Encoder,
+    track: str,
+    readouts: tuple[str, ...],
+    training: TrainingConfig | None,
 ) -> ResultKey:
     """What all results of a request belong to."""
     code, packages = code_of_encoder(request.encoder, encoder, loaded)
@@ -182,7 +188,7 @@ def _key(
             "protocol": request.protocol,
             "preset": None if training is None else request.preset,
             "columns": declared(encoder, "columns"),
-            "readouts": declared(encoder, "readouts"),
+            "readouts": readouts,
             **({} if training is None else training.to_dict()),
         },
     )
