@@ -33,8 +33,6 @@ import torch
 from helper import scaled
 
 class Mine(torch.nn.Module):
-    readouts = ("linear",)
-
     def __init__(self, population, width=3):
         super().__init__()
         self.width = width
@@ -66,6 +64,7 @@ def place(tmp_path, monkeypatch):
     (tmp_path / "my_encoder.py").write_text(ENCODER)
     (tmp_path / "helper.py").write_text("def scaled(x):\n    return x * 2\n")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("rnnzoo.loaders.benchmark.request.FITTED", ("linear",))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)  # a second edit within a second has the same time stamp
     in_a_new_process(monkeypatch)
     yield tmp_path
