@@ -54,6 +54,9 @@ class TimedKernel:
     def score_items(self, spec: RNNSpec, weights: Tensor, data: Data, item_ids: Tensor) -> tuple[Tensor, Tensor]:
         return self._timed("scoring", lambda: self._kernel.score_items(spec, weights, data, item_ids))
 
+    def step_losses(self, spec: RNNSpec, weights: Tensor, data: Data, item_ids: Tensor) -> Tensor:
+        return self._timed("scoring", lambda: self._kernel.step_losses(spec, weights, data, item_ids))
+
     def sample_strings(self, spec: RNNSpec, weights: Tensor, begin: int, uniforms: Tensor) -> Tensor:
         return self._timed("scoring", lambda: self._kernel.sample_strings(spec, weights, begin, uniforms))
 

@@ -156,9 +156,11 @@ def store_untrained(plan: ZooPlan, folder: Path, shard: ShardPlan) -> None:
 
 
 def _random_scores(plan: ZooPlan, rng: np.random.Generator, count: int) -> Evaluation:
-    names = ["accuracy", "train_loss", "eval_loss", "rollout_loss"]
-    names += [field.name for field in plan.family.columns(plan.config.source) if field.type == pa.float32()]
-    scores = {name: rng.random(count, np.float32) for name in names}
+    names = ["accuracy", "train_loss", "eval_loss"]
+    scores = {name: rng.random(count) for name in [*names, *(f"{name}_error" for name in names), "rollout_loss"]}
+    for field in plan.family.score_columns:
+        is_list = pa.types.is_fixed_size_list(field.type)
+        scores[field.name] = rng.random((count, field.type.list_size) if is_list else count)
     strings = rng.integers(0, 6, (count, plan.config.rollouts, plan.family.items.shape[1]), np.uint8)
     return Evaluation(scores, strings if plan.family.generates else None)
 

@@ -20,9 +20,11 @@ from PIL import Image
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ZooPlan
 from rnnzoo.zoo_builder.rnn import CELLS, RNNSpec, init_parameters
 from rnnzoo.zoo_builder.rollouts import evaluate, rollout_items
+from rnnzoo.zoo_builder.storage.digest import one_nan
+from rnnzoo.zoo_builder.storage.schema import metadata_schema, stored_numbers
 from rnnzoo.zoo_builder.tasks import ZOOS
+from rnnzoo.zoo_builder.tasks.exact import estimate, exact_exp, exact_mean, share_error
 from rnnzoo.zoo_builder.tasks.formal_languages.family import FormalLanguages
-from rnnzoo.zoo_builder.tasks.means import exact_mean
 from rnnzoo.zoo_builder.tasks.sequential_images.family import SequentialImages
 from rnnzoo.zoo_builder.tasks.sequential_images.images import bundled_digits, enlarged
 from rnnzoo.zoo_builder.tasks.sequential_images.rotation import BITS, cosine_and_sine
@@ -98,6 +100,11 @@ class StoredLosses:
         losses[0, 0], losses[-1, 0] = math.nan, math.inf
         return torch.from_numpy(losses), torch.from_numpy(generator.random(item_ids.shape) < 0.3)
 
+    def step_losses(self, spec: Any, weights: Any, data: Any, item_ids: torch.Tensor) -> Any:
+        losses = np.random.default_rng(2).lognormal(-3, 2, (*item_ids.shape, data.steps))
+        losses[0, 0, 5] = math.nan
+        return torch.from_numpy(losses)
+
     def sample_strings(self, spec: Any, weights: Any, begin: int, uniforms: torch.Tensor) -> torch.Tensor:
         models, strings, steps = uniforms.shape
         items = np.random.default_rng(1).integers(0, 6, (models, strings, steps + 1), dtype=np.uint8)
@@ -149,8 +156,9 @@ def test_every_nan_is_stored_alike() -> None:
     family = config.make_family()
     runs = list(ZooPlan(config, family).runs)
     scores = evaluate(StoredLosses(), config.spec, family, runs, torch.zeros(len(runs), 1), 0, config.evaluation)
-    for name in ("eval_loss", "train_loss", "rollout_loss", "generalization_gap"):
-        values = scores.columns[name]
+    columns = metadata_schema(family.columns("digits"))
+    for name in ("eval_loss", "train_loss", "rollout_loss", "generalization_gap", "generalization_gap_error"):
+        values = one_nan(stored_numbers(columns.field(name), scores.columns[name]))
         assert values.view(np.uint32)[np.isnan(values)].tolist() == [0x7FC00000] * np.isnan(values).sum()
         assert np.isnan(values[0])
     assert scores.columns["eval_loss"][-1] == math.inf
@@ -172,6 +180,42 @@ class TestMeans:
         assert math.isnan(exact_mean([math.inf, -math.inf]))
         assert math.isnan(exact_mean([math.inf, math.nan]))
         assert math.isnan(exact_mean([]))
+
+
+class TestErrors:
+    @given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=50), st.randoms())
+    def test_of_a_mean(self, values: list[float], random: Any) -> None:
+        found = estimate(values, math.inf)
+        assert repr(found) == repr(estimate(random.sample(values, len(values)), math.inf))
+        assert found.error == pytest.approx(np.std(values, ddof=1) / math.sqrt(len(values)), abs=1e-9)
+        assert estimate(values, len(values)).error == 0
+        assert estimate(values, 2 * len(values)).error == pytest.approx(found.error / math.sqrt(2))
+
+    def test_draws_without_replacement_spread_as_it_says(self) -> None:
+        population = np.random.default_rng(0).lognormal(size=60)
+        draws = [np.random.default_rng(seed).permutation(population)[:40] for seed in range(2000)]
+        spread = np.std([draw.mean() for draw in draws])
+        errors = [estimate(draw, len(population)).error for draw in draws]
+        assert spread == pytest.approx(math.sqrt(np.mean(np.square(errors))), rel=0.05)
+
+    @given(st.lists(st.booleans(), min_size=2, max_size=50), st.sampled_from([50, 200, math.inf]))
+    def test_of_a_share(self, values: list[bool], population: float) -> None:
+        expected = estimate(values, population).error
+        assert share_error(exact_mean(values), len(values), population) == pytest.approx(expected, abs=1e-12)
+
+    def test_of_values_that_say_nothing(self) -> None:
+        assert math.isnan(estimate([1.0], 2).error)
+        assert math.isnan(share_error(1.0, 1, math.inf))
+        assert math.isnan(estimate([1.0, math.nan], 2).error)
+
+
+class TestExp:
+    @given(st.floats(-800, 0))
+    def test_to_the_last_digit(self, x: float) -> None:
+        assert exact_exp(x) == pytest.approx(math.exp(x), rel=3e-16, abs=1e-323)
+
+    def test_of_what_is_no_number(self) -> None:
+        assert [exact_exp(x) for x in (math.nan, -math.inf, -1e9, 0.0)] == [0, 0, 0, 1]
 
 
 class TestImages:

@@ -205,6 +205,10 @@ class TestFusedKernel:
         expected_losses, expected = fma1.Fma1Kernel().score_items(case.spec, weights, case.data(), ids)
         assert_same_bits("losses", losses, expected_losses)
         assert torch.equal(correct, expected)
+        of_steps = FusedCpuKernel(threads=1).step_losses(case.spec, weights, case.data(), ids)
+        assert of_steps.dtype == torch.float64
+        expected_of_steps = fma1.Fma1Kernel().step_losses(case.spec, weights, case.data(), ids)
+        assert torch.equal(of_steps.nan_to_num(-1), expected_of_steps.nan_to_num(-1))
 
     def assert_same_samples(self, case: Case, weights: Tensor) -> None:
         uniforms = torch.rand(MODELS, 20, 12, generator=torch.Generator().manual_seed(3))

@@ -5,10 +5,14 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial import Delaunay
 
+from rnnzoo.zoo_builder.random_streams import Stream, uniform
+from rnnzoo.zoo_builder.rnn import RNNSpec, init_parameters
+from rnnzoo.zoo_builder.rollouts import string_scores
 from rnnzoo.zoo_builder.splits import assign_splits
 from rnnzoo.zoo_builder.tasks.formal_languages.family import LANGUAGES, FormalLanguages
 from rnnzoo.zoo_builder.tasks.formal_languages.language import (
@@ -19,7 +23,9 @@ from rnnzoo.zoo_builder.tasks.formal_languages.language import (
     decode_sequence,
     encode_word,
     is_member,
+    written_words,
 )
+from rnnzoo.zoo_builder.training.kernels.reference import TorchKernel
 
 FAMILY = FormalLanguages.load(None)
 languages = st.sampled_from(LANGUAGES)
@@ -38,9 +44,7 @@ def test_membership_against_the_definition(language, word):
     some_n = (language.word(n) for n in range(max(0, -min(language.offsets)), 50))
     in_language = any(word == candidate for candidate in some_n)
     assert language.accepts(word) == in_language
-    sequence = encode_word(word)[None]
-    finished = END in sequence
-    assert is_member(language, sequence)[0] == (in_language and finished)
+    assert is_member(language, encode_word(word)[None])[0] == (in_language and len(word) <= 41)
 
 
 @given(languages, st.data())
@@ -89,14 +93,78 @@ def test_the_published_rule_counts_the_letters_of_finished_strings(language, tok
 
 
 @pytest.mark.parametrize("language", [task for task in LANGUAGES if sum(task.offsets) >= 5], ids=str)
-def test_no_rule_accepts_a_word_that_leaves_no_room_for_its_end(language):
+def test_a_trained_word_that_leaves_no_room_for_its_end_is_a_word(language):
+    """By the published rule it is none."""
     word = encode_word(language.word(9))[None]
     assert END not in word
-    assert not is_member(language, word)[0]
+    assert is_member(language, word)[0]
     assert not counts_match(language, word)[0]
+    assert not is_member(language, np.where(word == 3, 2, word))[0]
     shorter = encode_word(language.word(8))[None]
     assert is_member(language, shorter)[0]
     assert counts_match(language, shorter)[0]
+
+
+def test_words_that_fill_all_places():
+    full = {
+        language: [n for n, word in zip(*written_words(language), strict=True) if END not in word]
+        for language in LANGUAGES
+    }
+    assert max(map(len, full.values())) == 1
+    trained = [language.task_id for language, numbers in full.items() if numbers and numbers[0] <= 9]
+    assert trained == ["L(1,2,2)", "L(2,1,2)", "L(2,2,1)", "L(2,2,2)"]
+    longer = FormalLanguage((0, 0, 0)).word(11)
+    assert not is_member(FormalLanguage((0, 0, 0)), encode_word(longer)[None])[0]
+    assert not is_member(FormalLanguage((2, 2, 2)), encode_word(FormalLanguage((2, 2, 2)).word(10))[None])[0]
+
+
+class TestExactScores:
+    """Against strings whose every token is drawn from probabilities that do not look at the string."""
+
+    @pytest.mark.parametrize("offsets", [(0, 0, 0), (-3, -3, -3), (1, 2, 2), (2, 2, 2), (-1, 0, 2)])
+    def test_scores_are_sums_over_words(self, offsets):
+        language = FormalLanguage(offsets)
+        numbers, words = written_words(language)
+        probabilities = np.array([0.3, 0.2, 0.15, 0.1, 0.05, 0.2])
+        found = FAMILY.score_words(language, -np.log(probabilities)[words[:, 1:]])
+        expected, written, of_letters = {}, 0.0, 0.0
+        for n in numbers:
+            letters = language.word(n)[:41]
+            of_n = math.prod(probabilities["abcd".index(letter)] for letter in letters)
+            expected[n] = of_n * (probabilities[END] if len(letters) < 41 else 1)
+            must_end = len(letters) < 41 and letters != "a" * n
+            written += expected[n] * must_end
+            of_letters += of_n * must_end
+        assert found["accuracy"] == pytest.approx(sum(expected.values()), rel=1e-12)
+        assert found["word_probabilities"] == pytest.approx([expected.get(n, 0) for n in range(13)], rel=1e-12)
+        mean = sum(n * p for n, p in expected.items()) / sum(expected.values())
+        assert found["expected_n"] == pytest.approx(mean, rel=1e-12)
+        assert found["end_probability"] == pytest.approx(written / of_letters, rel=1e-12)
+
+    def test_a_network_that_is_not_finite_writes_nothing(self):
+        language = FormalLanguage((0, 0, 0))
+        found = FAMILY.score_words(language, np.full((len(written_words(language)[0]), 41), np.nan))
+        assert found["accuracy"] == 0
+        assert not found["word_probabilities"].any()
+        assert math.isnan(found["expected_n"])
+        assert math.isnan(found["end_probability"])
+
+    def test_accuracy_is_what_sampled_strings_come_to(self):
+        """5000 strings of small networks, within five standard errors."""
+        spec = RNNSpec(6, 4, 6, 1, "lstm")
+        weights = 2 * init_parameters(spec, [0, 3, 6])
+        weights[:, -1] += 1  # END is likely
+        tasks = [FormalLanguage((0, 0, 0)), FormalLanguage((-1, -1, -1)), FormalLanguage((0, 0, 0))]
+        uniforms = torch.from_numpy(uniform(0, Stream.STRINGS, 0, 3 * 5_000 * 41).reshape(3, -1, 41))
+        strings = TorchKernel().sample_strings(spec, weights, BEGIN, uniforms).numpy()
+        for task, score, text in zip(
+            tasks, string_scores(TorchKernel(), spec, FAMILY, tasks, weights, strings), strings, strict=True
+        ):
+            member = is_member(task, text)
+            assert score["accuracy_error"] == 0
+            assert 0.01 < score["accuracy"] < 0.99
+            error = math.sqrt(score["accuracy"] * (1 - score["accuracy"]) / len(text))
+            assert abs(member.mean() - score["accuracy"]) < 5 * error
 
 
 def test_sequences_are_as_the_paper_says():
@@ -126,7 +194,7 @@ def test_every_language_is_used_before_one_is_used_twice():
 def test_score_counts_fractions_of_all_samples():
     language = FormalLanguage((0, 0, 0))
     strings = np.stack([encode_word(word) for word in ("abcd", "aabbccdd", "dcba", "abc")])
-    assert FAMILY.score_strings(language, strings) == {"accuracy": 0.5, "count_accuracy": 0.75, "finished": 1.0}
+    assert FAMILY.score_strings(language, strings) == {"count_accuracy": 0.75, "finished": 1.0}
 
 
 @pytest.mark.parametrize("runs", [216, 64, 24, 8])

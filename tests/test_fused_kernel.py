@@ -240,6 +240,10 @@ class TestScoring:
         assert torch.equal(correct, right.all(-1) if case.answered else right[..., -1])
         assert not correct.all()
         assert correct.any() or case.answered
+        expected = -logits.log_softmax(dim=-1).gather(-1, batch.targets.unsqueeze(-1)).squeeze(-1)
+        for kernel in (FusedCpuKernel(), TorchKernel()):
+            of_steps = kernel.step_losses(case.spec, weights, data, ids)
+            torch.testing.assert_close(of_steps, expected.double(), rtol=1e-4, atol=1e-5)
 
     @pytest.mark.parametrize("case", [case for case in CASES.values() if case.answered], ids=lambda c: c.spec.cell)
     def test_items_with_answers_are_right_if_all_of_them_are(self, case: Case) -> None:

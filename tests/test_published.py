@@ -109,11 +109,13 @@ def test_an_imported_zoo_is_a_sound_zoo(both, tmp_path):
         release_zoo(tmp_path / "zoo", tmp_path / "release", TorchKernel())
 
 
-def test_both_accuracies_come_from_the_stored_strings(arrays, language_zoo, tmp_path):
+def test_accuracy_is_exact_and_the_published_one_of_the_stored_strings(arrays, language_zoo, tmp_path):
     import_published(arrays["language_zoo"], tmp_path / "zoo")
     ours, theirs = metadata(language_zoo), metadata(tmp_path / "zoo")
-    assert set(np.round(theirs["accuracy"].to_numpy() * 10, 4)) <= set(range(11))
-    assert (theirs["count_accuracy"].to_numpy() >= theirs["accuracy"].to_numpy()).all()
+    for name in ("accuracy", "expected_n", "end_probability"):
+        np.testing.assert_allclose(theirs[name].to_numpy(), ours[name].to_numpy(), rtol=1e-3)
+    assert not theirs["accuracy_error"].to_numpy().any()
+    assert set(np.round(theirs["count_accuracy"].to_numpy() * 10, 4)) <= set(range(11))
     np.testing.assert_allclose(
         theirs["published_accuracy"].to_numpy(), ours["count_accuracy"].to_numpy(), atol=5e-4
     )

@@ -39,4 +39,4 @@ def test_uniform_is_uniform():
 
 
 def test_permutation_has_every_number_once():
-    assert sorted(permutation(3, Stream.SPLITS, 216)) == list(range(216))
+    assert sorted(permutation(3, Stream.SPLITS, 0, 216)) == list(range(216))

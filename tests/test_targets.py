@@ -36,8 +36,8 @@ def loaded(language_zoo) -> LoadedZoo:
 @pytest.mark.parametrize(
     ("asked", "expected"),
     [
-        ("accuracy", Target("accuracy", "accuracy", "number")),
-        ("accuracy:number", Target("accuracy", "accuracy", "number")),
+        ("accuracy", Target("accuracy", "accuracy", "number", error="accuracy_error")),
+        ("accuracy:number", Target("accuracy", "accuracy", "number", error="accuracy_error")),
         ("step:number", Target("step-number", "step", "number")),
         ("seed", Target("seed", "seed", "number")),
         ("train_loss:class", Target("train_loss-class", "train_loss", "class")),

@@ -115,7 +115,7 @@ def test_of_an_exact_zoo_every_metric_is_found_again(zoo_name, tmp_path):
     metrics = checks["metrics"].found.split("; ")
     assert all("10 of them bit for bit" in found for found in [checks["rollout losses"].found, *metrics])
     assert len(metrics) > 4
-    change_column(folder, "accuracy", lambda values: np.nextafter(np.float32(values), np.float32(2)))
+    change_column(folder, "accuracy", lambda values: np.nextafter(values, 2))
     assert next(check for check in verify_zoo(folder, kernel, sample=10) if not check.passed).name == "metrics"
 
 

@@ -47,6 +47,6 @@ def below(seed: int, stream: Stream, block: int, count: int, bound: int) -> NDAr
     return ((high * np.uint64(bound)) >> np.uint64(32)).astype(np.int64)
 
 
-def permutation(seed: int, stream: Stream, count: int) -> NDArray[np.int64]:
+def permutation(seed: int, stream: Stream, block: int, count: int) -> NDArray[np.int64]:
     """A permutation of range(count)."""
-    return np.argsort(bits(seed, stream, 0, count), kind="stable")
+    return np.argsort(bits(seed, stream, block, count), kind="stable")

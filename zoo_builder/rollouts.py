@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,12 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rnnzoo.zoo_builder.errors import RnnzooError
-from rnnzoo.zoo_builder.random_streams import Stream, below, uniform
+from rnnzoo.zoo_builder.random_streams import Stream, permutation, uniform
 from rnnzoo.zoo_builder.rnn import RNNSpec
 from rnnzoo.zoo_builder.tasks.data import Bytes, Data
 from rnnzoo.zoo_builder.tasks.encodings import Encoding
-from rnnzoo.zoo_builder.tasks.family import TaskFamily
-from rnnzoo.zoo_builder.tasks.means import exact_mean
+from rnnzoo.zoo_builder.tasks.exact import Estimate, estimate, exact_mean, share_error
+from rnnzoo.zoo_builder.tasks.family import Task, TaskFamily
 from rnnzoo.zoo_builder.training.kernels import Kernel
 from rnnzoo.zoo_builder.training.loop import Run, run_data
 
@@ -28,7 +30,7 @@ class EvaluationSettings:
 
     Attributes:
         evaluation_items: Items for each of the two losses, drawn once a run from a task's items where it has more.
-        sampled_strings: Strings that an RNN writes for its accuracy, in a family that generates.
+        sampled_strings: Strings that an RNN writes, in a family that generates.
         rollouts: Sequences stored.
     """
 
@@ -42,12 +44,13 @@ class Evaluation:
     """Scores of N models.
 
     Attributes:
-        columns: Metadata column -> [N] values.
+        columns: Metadata column -> its values, before they are rounded to the column's precision: [N], or [N, K]
+            of a column of lists.
         strings: uint8 [N, R, F], for a family that generates. Otherwise None: its rollouts are the
             `rollout_items` of the run, the same for every checkpoint.
     """
 
-    columns: dict[str, NDArray[np.float32]]
+    columns: dict[str, NDArray[np.float64]]
     strings: Bytes | None
 
 
@@ -63,9 +66,11 @@ def evaluate(
     """Score N checkpoints: a function of weights, seed and step.
 
     eval_loss and train_loss are mean cross-entropies, in nats, over the run's evaluation and training items at
-    these weights; a family that generates has the same value in both. accuracy is that of sampled strings, or of
-    the answers to evaluation items (`Encoding.judge`). rollout_loss is the mean cross-entropy of the stored
-    rollouts.
+    these weights; a family that generates has the same value in both. accuracy is the probability of writing one
+    of the task's words, or the share of sampled strings that are right where there is no list of words; of RNNs
+    that answer, the share of evaluation items that they answer rightly (`Encoding.judge`). Each of the three has
+    its standard error as an estimate for all items that there are, or all strings that may be written. rollout_loss
+    is the mean cross-entropy of the stored rollouts.
 
     Args:
         kernel: What runs the models.
@@ -79,39 +84,117 @@ def evaluate(
     Returns:
         The scores, and the strings to store.
     """
-    data = run_data(family, [run.task for run in runs])
+    tasks = [run.task for run in runs]
+    data = run_data(family, tasks)
     eval_items = [evaluation_items(family, run, settings.evaluation_items) for run in runs]
-    eval_losses, correct = _score(kernel, spec, weights, data, eval_items)
-    columns = {"eval_loss": [exact_mean(losses) for losses in eval_losses]}
+    losses, correct = _score(kernel, spec, weights, data, eval_items)
+    eval_losses = _estimates(losses, [family.evaluation_items(task) for task in tasks])
     if family.generates:
-        columns["train_loss"] = columns["eval_loss"]
         strings = sample_strings(kernel, spec, family, runs, weights, step, settings.sampled_strings)
-        scores = [family.score_strings(run.task, text) for run, text in zip(runs, strings, strict=True)]
-        columns |= {name: [score[name] for score in scores] for name in scores[0]}
-        strings = strings[:, : settings.rollouts]
-        columns["rollout_loss"] = rollout_losses(kernel, spec, family.encoding, weights, strings)
+        stored = strings[:, : settings.rollouts]
+        rollout = rollout_losses(kernel, spec, family.encoding, weights, stored)
+        scores = string_scores(kernel, spec, family, tasks, weights, strings)
+        train_losses = eval_losses
     else:
+        stored = None
+        rollout = [exact_mean(of_run[: settings.rollouts]) for of_run in losses]
         train_items = [training_sample(family, run, settings.evaluation_items) for run in runs]
-        train_losses, _ = _score(kernel, spec, weights, data, train_items)
-        strings = None
-        columns["train_loss"] = [exact_mean(losses) for losses in train_losses]
-        columns["rollout_loss"] = [exact_mean(losses[: settings.rollouts]) for losses in eval_losses]
-        losses = zip(columns["eval_loss"], columns["train_loss"], strict=True)
+        of_training, _ = _score(kernel, spec, weights, data, train_items)
+        train_losses = _estimates(of_training, [family.training_items(task) for task in tasks])
         scores = [
-            family.score_answers(run.task, right.numpy(), *both)
-            for run, right, both in zip(runs, correct, losses, strict=True)
+            _answer_scores(family, *of_run)
+            for of_run in zip(tasks, correct, eval_losses, train_losses, strict=True)
         ]
-        columns |= {name: [score[name] for score in scores] for name in scores[0]}
-    return Evaluation({name: _stored(values) for name, values in columns.items()}, strings)
+    rows = [
+        {**loss_columns(*losses_of_run), "rollout_loss": loss, **score}
+        for *losses_of_run, loss, score in zip(train_losses, eval_losses, rollout, scores, strict=True)
+    ]
+    return Evaluation({name: np.array([row[name] for row in rows], np.float64) for name in rows[0]}, stored)
+
+
+def loss_columns(train_loss: Estimate, eval_loss: Estimate) -> dict[str, float]:
+    """The columns of the two losses."""
+    return {
+        "train_loss": train_loss.mean,
+        "train_loss_error": train_loss.error,
+        "eval_loss": eval_loss.mean,
+        "eval_loss_error": eval_loss.error,
+    }
+
+
+def _answer_scores(
+    family: TaskFamily[Any], task: Task, correct: Tensor, eval_loss: Estimate, train_loss: Estimate
+) -> dict[str, float]:
+    scores = family.score_answers(task, correct.numpy(), eval_loss, train_loss)
+    error = share_error(scores["accuracy"], len(correct), len(family.evaluation_items(task)))
+    return scores | {"accuracy_error": error}
+
+
+def _estimates(values: Sequence[Tensor], pools: Sequence[NDArray[np.int32]]) -> list[Estimate]:
+    """Of each model, the mean of values [M] of items that were drawn from a pool."""
+    return [estimate(of_model, len(pool)) for of_model, pool in zip(values, pools, strict=True)]
+
+
+def string_scores(
+    kernel: Kernel,
+    spec: RNNSpec,
+    family: TaskFamily[Any],
+    tasks: Sequence[Task],
+    weights: Tensor,
+    strings: Bytes,
+) -> list[dict[str, Any]]:
+    """Scores of N models that write, of which strings are at hand.
+
+    Args:
+        kernel: What runs the models.
+        spec: The architecture of the models.
+        family: A family that generates.
+        tasks: What each model learned.
+        weights: Flat weights [N, P].
+        strings: What the models wrote, uint8 [N, M, F].
+
+    Returns:
+        For each model, scores by column, accuracy and its error among them.
+    """
+    scores: list[dict[str, Any]] = [
+        family.score_strings(task, text) for task, text in zip(tasks, strings, strict=True)
+    ]
+    words = [family.words(task) for task in tasks]
+    losses = _word_losses(kernel, spec, family.encoding, weights, words)
+    for task, score, of_words in zip(tasks, scores, losses, strict=True):
+        if of_words is None:
+            score["accuracy_error"] = share_error(score["accuracy"], strings.shape[1], math.inf)
+        else:
+            score |= {**family.score_words(task, of_words), "accuracy_error": 0.0}
+    return scores
+
+
+def _word_losses(
+    kernel: Kernel, spec: RNNSpec, encoding: Encoding, weights: Tensor, words: Sequence[Bytes | None]
+) -> list[NDArray[np.float64] | None]:
+    """The losses [W, T] of each model at each step of its own words; None for a model without words."""
+    listed = [number for number, of_model in enumerate(words) if of_model is not None]
+    found: list[NDArray[np.float64] | None] = [None] * len(words)
+    if not listed:
+        return found
+    given = [of_model for of_model in words if of_model is not None]
+    starts = np.cumsum([0, *map(len, given)])
+    most = max(map(len, given))
+    ids = np.stack([np.minimum(first + np.arange(most), last - 1) for first, last in itertools.pairwise(starts)])
+    data = Data(encoding, torch.from_numpy(np.concatenate(given)))
+    losses = kernel.step_losses(spec, weights[listed], data, torch.from_numpy(ids.astype(np.int32)))
+    for number, of_model, of_words in zip(listed, losses.numpy(), given, strict=True):
+        found[number] = of_model[: len(of_words)]
+    return found
 
 
 def evaluation_items(family: TaskFamily[Any], run: Run, count: int) -> NDArray[np.int32]:
-    """The items of a run's evaluation loss: all there are, or `count` of them drawn from the run's seed."""
+    """The items of a run's evaluation loss: at most `count` of those there are, in an order of the run's seed."""
     return _drawn(family.evaluation_items(run.task), run.seed, 0, count)
 
 
 def training_sample(family: TaskFamily[Any], run: Run, count: int) -> NDArray[np.int32]:
-    """The items of a run's training loss: all there are, or `count` of them drawn from the run's seed."""
+    """The items of a run's training loss: at most `count` of those there are, in an order of the run's seed."""
     return _drawn(family.training_items(run.task), run.seed, 1, count)
 
 
@@ -199,12 +282,6 @@ def rollout_losses(
     return [exact_mean(of_model) for of_model in losses]
 
 
-def _stored(values: Sequence[float]) -> NDArray[np.float32]:
-    """Numbers as they are stored: every NaN has the same bits, whatever it came from."""
-    rounded = np.array(values, np.float32)
-    return np.where(np.isnan(rounded), np.float32(np.nan), rounded)
-
-
 def _score(
     kernel: Kernel, spec: RNNSpec, weights: Tensor, data: Data, items: Sequence[NDArray[np.int32]]
 ) -> tuple[list[Tensor], list[Tensor]]:
@@ -220,6 +297,4 @@ def _score(
 
 
 def _drawn(pool: NDArray[np.int32], seed: int, block: int, count: int) -> NDArray[np.int32]:
-    if len(pool) <= count:
-        return pool
-    return pool[below(seed, Stream.EVALUATION_ITEMS, block, count, len(pool))]
+    return pool[permutation(seed, Stream.EVALUATION_ITEMS, block, len(pool))[:count]]

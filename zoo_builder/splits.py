@@ -72,7 +72,7 @@ def _share(total: int, share: float, most: int) -> int:
 
 
 def _shuffled(ids: Sequence[str], seed: int) -> list[str]:
-    return [ids[i] for i in permutation(seed, Stream.SPLITS, len(ids))] if ids else []
+    return [ids[i] for i in permutation(seed, Stream.SPLITS, 0, len(ids))] if ids else []
 
 
 def empty_splits(splits: Splits) -> list[str]:

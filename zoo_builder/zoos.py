@@ -160,10 +160,10 @@ PRESETS: dict[str, dict[str, Any]] = {
         "runs": 256,
         "steps": 2000,
         "runs_per_shard": 32,
-        "evaluation_items": 500,
+        "evaluation_items": 4000,
         "sampled_strings": 500,
     },
-    "paper": {"runs": 1000, "steps": 20_000},
+    "paper": {"runs": 1000, "steps": 20_000, "evaluation_items": 60_000},
 }
 
 

@@ -1,4 +1,4 @@
-"""The three functions of a `Kernel`, and AdamW, in `fma-1`."""
+"""The four functions of a `Kernel`, and AdamW, in `fma-1`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fma1.batch import Inputs, Sequences, groups_of, sequences_of
-from fma1.functions import ONE, Floats, fma, power, stored
+from fma1.functions import ONE, Doubles, Floats, fma, power, stored
 from fma1.network import Answer, Model, answer, backward, forward, forward_step, group_loss, zero_states
 from rnnzoo.zoo_builder.rnn import RNNSpec
 from rnnzoo.zoo_builder.tasks.data import Data
@@ -55,8 +55,21 @@ class Fma1Kernel:
         losses, correct = np.zeros(item_ids.shape, np.float32), np.zeros(item_ids.shape, bool)
         for n, ids in enumerate(item_ids.numpy()):
             model, run = Model(spec, weights[n].numpy()), data.of_runs(n, n + 1)
-            losses[n], correct[n] = score(model, sequences_of(run, ids), data.encoding.every_answer)
+            of_steps, correct[n] = score(model, sequences_of(run, ids), data.encoding.every_answer)
+            total = np.zeros(len(ids))
+            for t in range(data.steps):
+                total = total + of_steps[:, t]
+            losses[n] = (total / data.steps).astype(np.float32)
         return torch.from_numpy(stored(losses)), torch.from_numpy(correct)
+
+    @np.errstate(all="ignore")
+    def step_losses(self, spec: RNNSpec, weights: Tensor, data: Data, item_ids: Tensor) -> Tensor:
+        """See `Kernel.step_losses`."""
+        losses = np.zeros((*item_ids.shape, data.steps))
+        for n, ids in enumerate(item_ids.numpy()):
+            model, run = Model(spec, weights[n].numpy()), data.of_runs(n, n + 1)
+            losses[n], _ = score(model, sequences_of(run, ids), data.encoding.every_answer)
+        return torch.from_numpy(losses)
 
     @np.errstate(all="ignore")
     def sample_strings(self, spec: RNNSpec, weights: Tensor, begin: int, uniforms: Tensor) -> Tensor:
@@ -87,18 +100,18 @@ def loss_and_gradient(model: Model, data: Data, ids: NDArray[np.int32]) -> tuple
     return np.float32(total / (sequences * steps)), gradient.flat
 
 
-def score(model: Model, sequences: Sequences, every_answer: bool) -> tuple[Floats, NDArray[np.bool_]]:
-    """Losses of sequences, and whether their (last) answers are right; no answer that is not finite is."""
+def score(model: Model, sequences: Sequences, every_answer: bool) -> tuple[Doubles, NDArray[np.bool_]]:
+    """Losses [B, T] of sequences, and whether their (last) answers are right; no answer that is not finite is."""
     count, steps = sequences.targets.shape
-    states, total, right = zero_states(model, count), np.zeros(count), np.ones(count, bool)
+    states, losses, right = zero_states(model, count), np.zeros((count, steps)), np.ones(count, bool)
     for t, inputs in enumerate(sequences.inputs):
         layers = forward_step(model, inputs, states, t == 0)
         states = [(at.h, at.c) for at in layers]
         head = answer(model, layers[-1].h)
-        total = total + head.losses()[range(count), sequences.targets[:, t]]
+        losses[:, t] = head.losses()[range(count), sequences.targets[:, t]]
         if t == steps - 1 or every_answer:
             right &= np.isfinite(head.x).all(axis=1) & (head.x.argmax(axis=1) == sequences.targets[:, t])
-    return (total / steps).astype(np.float32), right
+    return losses, right
 
 
 def draw(head: Answer, row: int, u: np.float32, otherwise: int) -> int:

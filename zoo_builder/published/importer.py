@@ -1,8 +1,9 @@
 """Turns the arrays of the original release into a zoo.
 
 What the arrays do not say stays unknown: `seed` is null; learning rate and its scale are NaN, and so is the weight
-decay where neither args.json nor the family's arrays have it. Of RNNs that write, accuracies are computed from the
-stored strings, and losses from the items of their tasks; of others they are the published ones.
+decay where neither args.json nor the family's arrays have it. Of RNNs that write, losses are computed from the
+items of their tasks, accuracies from the task's words or the stored strings; of others they are the published
+ones, and their standard errors NaN.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ import rnnzoo
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.published.arrays import MENDED, PublishedArrays, open_published
 from rnnzoo.zoo_builder.rnn import rnn_forward, unflatten_weights
-from rnnzoo.zoo_builder.rollouts import rollout_losses
+from rnnzoo.zoo_builder.rollouts import loss_columns, rollout_losses, string_scores
 from rnnzoo.zoo_builder.splits import RULE, SPLITS, Splits, assign_splits, count_tasks
 from rnnzoo.zoo_builder.storage import schema
 from rnnzoo.zoo_builder.storage.digest import (
@@ -41,6 +42,7 @@ from rnnzoo.zoo_builder.storage.digest import (
 )
 from rnnzoo.zoo_builder.storage.manifest import FileEntry, Manifest, SplitEntry, write_json, write_manifest
 from rnnzoo.zoo_builder.storage.shards import file_sha256, row_sha256, write_file, write_shard
+from rnnzoo.zoo_builder.tasks.exact import estimate
 from rnnzoo.zoo_builder.tasks.family import Task
 from rnnzoo.zoo_builder.training.kernels import Kernel
 from rnnzoo.zoo_builder.zoos import IMPORTED, metadata_columns
@@ -49,6 +51,15 @@ RUNS_PER_SHARD = 64
 MOST_RUNS, MOST_STEPS, MOST_CHECKPOINTS = 10**9, 2**31, 2**7
 """What the metadata's columns hold, and more than anybody has."""
 OUTPUT_MODELS = 16
+UNKNOWN = (
+    "learning_rate",
+    "learning_rate_scale",
+    "rollout_loss",
+    "accuracy_error",
+    "train_loss_error",
+    "eval_loss_error",
+)
+"""Columns of numbers that arrays may not say."""
 SPLIT_SEED = 0
 TOLERANCE, RELATIVE_TOLERANCE = 0.05, 0.01
 """How far stored outputs, float16 from another machine, may lie from ours. Other weights lie far beyond."""
@@ -233,7 +244,7 @@ class _Import:
     def _known(self, row: int) -> dict[str, Any]:
         """What the arrays say of a row besides weights and rollouts."""
         decay = self.arrays.args.get("weight_decay")
-        unknown = {"seed": None, "learning_rate": np.nan, "learning_rate_scale": np.nan, "rollout_loss": np.nan}
+        unknown = {"seed": None, **dict.fromkeys(UNKNOWN, np.nan)}
         known = {"weight_decay": decay if isinstance(decay, float) else np.nan}
         scores = None if self.arrays.scores is None else self.arrays.scores[row]
         task, numbers = self.arrays.tasks[row], self.arrays.numbers[row]
@@ -241,20 +252,21 @@ class _Import:
 
     def _scores(
         self, runs: list[int], flat: NDArray[np.float32], inputs: NDArray[np.uint8]
-    ) -> list[dict[str, float]]:
-        """Accuracies of the stored strings, and losses; a row each, in the shard's order."""
+    ) -> list[dict[str, Any]]:
+        """Losses, and scores of words and of the stored strings; a row each, in the shard's order."""
         spec, encoding, family = self.arrays.spec, self.family.encoding, self.family.load(self.source)
         weights = torch.from_numpy(flat)
         losses = rollout_losses(self.kernel, spec, encoding, weights, inputs)
-        scores: list[dict[str, float]] = [{} for _ in flat]
+        tasks = [self.tasks[run] for _ in self.steps for run in runs]
+        scores = string_scores(self.kernel, spec, family, tasks, weights, inputs)
         for place, run in enumerate(runs):
             task, mine = self.tasks[run], slice(place, None, len(runs))
             words = family.items[family.evaluation_items(task)]
             words = np.broadcast_to(words, (len(self.steps), *words.shape))
             eval_losses = rollout_losses(self.kernel, spec, encoding, weights[mine].contiguous(), words)
             for row, loss in zip(range(len(flat))[mine], eval_losses, strict=True):
-                scores[row] = {"eval_loss": loss, "train_loss": loss, "rollout_loss": losses[row]}
-                scores[row] |= family.score_strings(task, inputs[row])
+                exact = estimate([loss], population=1)
+                scores[row] |= loss_columns(exact, exact) | {"rollout_loss": losses[row]}
         return scores
 
     def _inputs(self, where: NDArray[np.int64]) -> NDArray[np.uint8]:

@@ -14,7 +14,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import ArrayLike, NDArray
 
 from rnnzoo.zoo_builder.columns import column
 from rnnzoo.zoo_builder.errors import RnnzooError
@@ -60,9 +62,12 @@ _COLUMNS: list[tuple[str, pa.DataType, str]] = [
     ("paper_split", pa.string(), "train, validation or ood, as the code of the 2024 paper splits the tasks"),
     ("step", pa.int32(), "updates taken; 0 is the initialisation"),
     ("step_index", pa.int8(), "number of the checkpoint within its run"),
-    ("accuracy", pa.float32(), "share of sampled strings, or of answers to evaluation items, that are right"),
+    ("accuracy", pa.float64(), "probability of writing a right string, or share of answers that are right"),
+    ("accuracy_error", pa.float32(), "standard error of accuracy; 0 where nothing was drawn for it"),
     ("train_loss", pa.float32(), "mean cross-entropy on training items at these weights"),
+    ("train_loss_error", pa.float32(), "standard error of train_loss; 0 where it is of all training items"),
     ("eval_loss", pa.float32(), "mean cross-entropy on evaluation items at these weights"),
+    ("eval_loss_error", pa.float32(), "standard error of eval_loss; 0 where it is of all evaluation items"),
     ("rollout_loss", pa.float32(), "mean cross-entropy on the stored rollouts"),
     ("diverged", pa.bool_(), "a weight is not finite; losses are NaN and accuracy is 0"),
     ("seed", pa.int64(), "the run's own seed"),
@@ -90,6 +95,12 @@ def current_names(config: Mapping[str, Any]) -> dict[str, Any]:
 def metadata_schema(family_schema: pa.Schema) -> pa.Schema:
     """The columns of every zoo, followed by those of its task family."""
     return pa.schema([*(column(*described) for described in _COLUMNS), *family_schema])
+
+
+def stored_numbers(field: pa.Field, values: ArrayLike) -> NDArray[Any]:
+    """Numbers as a column stores them, in its precision: [M], or [M, K] of a column of lists."""
+    kind = field.type.value_type if pa.types.is_fixed_size_list(field.type) else field.type
+    return np.array(values, kind.to_pandas_dtype())
 
 
 def check_columns(table: pa.Table, where: str, names: Sequence[str] | None = None) -> None:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.tasks.data import Bytes, LabelledItems
 from rnnzoo.zoo_builder.tasks.encodings import Encoding
-from rnnzoo.zoo_builder.tasks.means import exact_mean
+from rnnzoo.zoo_builder.tasks.exact import Estimate, exact_mean
 from rnnzoo.zoo_builder.tasks.published import PublishedForm
 from rnnzoo.zoo_builder.tasks.target import Target
 
@@ -117,7 +117,8 @@ class TaskFamily(ABC, Generic[TaskT]):
             items, and are judged by the last answer or by all (`Encoding.every_answer`); rollouts are items, the
             same for all checkpoints of a run.
         task_columns: Metadata columns that say the task, those of `Task.columns`.
-        score_columns: Further scores of a checkpoint, those of `score_strings` or `score_answers`.
+        score_columns: Further scores of a checkpoint, those of `score_words` and `score_strings`, or of
+            `score_answers`.
         source_column: The metadata column that says `source`, for a family that has several sources.
         targets: What can be predicted beside `COMMON_TARGETS`. The first target is the task itself.
         colouring: How tasks are told apart in pictures.
@@ -218,6 +219,32 @@ class TaskFamily(ABC, Generic[TaskT]):
         return (task.task_id,)
 
     @classmethod
+    def words(cls, task: TaskT) -> Bytes | None:
+        """All strings that are right, for a family whose tasks have few: accuracy is then exact.
+
+        Args:
+            task: What the RNN learned.
+
+        Returns:
+            uint8 [W, F]. None where there are too many: accuracy is then that of sampled strings.
+        """
+        return None
+
+    @classmethod
+    def score_words(cls, task: TaskT, losses: NDArray[np.float64]) -> dict[str, Any]:
+        """Scores that follow from the probabilities of a task's `words`. Nothing is drawn for them.
+
+        Args:
+            task: What the RNN learned.
+            losses: -log of the probability that the RNN gives to each byte of each word after the first, once it
+                has written those before, in nats, [W, T].
+
+        Returns:
+            Scores by column, "accuracy" among them.
+        """
+        raise NotImplementedError(f"{cls.name} has no list of its words")
+
+    @classmethod
     def score_strings(cls, task: TaskT, strings: Bytes) -> dict[str, float]:
         """Scores of the strings that an RNN wrote, for a family that generates.
 
@@ -226,13 +253,13 @@ class TaskFamily(ABC, Generic[TaskT]):
             strings: uint8 [M, F].
 
         Returns:
-            Scores by column, "accuracy" among them.
+            Scores by column; without `words`, "accuracy" is among them, the share of strings that are right.
         """
         raise NotImplementedError(f"{cls.name} writes no strings")
 
     @classmethod
     def score_answers(
-        cls, task: TaskT, right: NDArray[np.bool_], eval_loss: float, train_loss: float
+        cls, task: TaskT, right: NDArray[np.bool_], eval_loss: Estimate, train_loss: Estimate
     ) -> dict[str, float]:
         """Scores of the answers that an RNN gave, for a family that does not generate.
 
@@ -243,7 +270,7 @@ class TaskFamily(ABC, Generic[TaskT]):
             train_loss: Mean cross-entropy over training items, in nats.
 
         Returns:
-            Scores by column, "accuracy" among them.
+            Scores by column, "accuracy" among them, the share of answers that are right.
         """
         return {"accuracy": exact_mean(right)}
 

@@ -25,6 +25,8 @@ class Target:
             (degrees; regression of sine and cosine).
         trained_only: Whether to leave out untrained checkpoints, which say nothing about it yet.
         entry: For "classes", what one entry is called.
+        error: The metadata column that holds the standard error of each value of `column`, for a number that was
+            measured on a sample: 0 where it is exact, NaN where the error is unknown. None for all else.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Target:
     kind: TargetKind
     trained_only: bool = False
     entry: str = "entry"
+    error: str | None = None
 
     def covers(self, step: NDArray[Any]) -> NDArray[np.bool_]:
         """Which checkpoints it is about.
@@ -46,7 +49,7 @@ class Target:
 
 
 COMMON_TARGETS = (
-    Target("accuracy", "accuracy", "number"),
+    Target("accuracy", "accuracy", "number", error="accuracy_error"),
     Target("step", "step", "class"),
     Target("weight_decay", "weight_decay", "class", trained_only=True),
 )

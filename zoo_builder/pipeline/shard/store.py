@@ -53,10 +53,11 @@ def store_shard(
     for name, tensors in contents.items():
         write_shard(folder / name, tensors, header)
 
-    scores = {
-        name: one_nan(np.concatenate([evaluations[step].columns[name][rows] for step in steps]))
-        for name in evaluations[steps[0]].columns
-    }
+    columns = schema.metadata_schema(plan.family.columns(plan.config.source))
+    scores = {}
+    for name in evaluations[steps[0]].columns:
+        values = np.concatenate([evaluations[step].columns[name][rows] for step in steps])
+        scores[name] = one_nan(schema.stored_numbers(columns.field(name), values))
     table = _metadata_table(plan, shard, steps, weights, scores)
     with replacing(folder / rows_file(shard)) as file:
         pq.write_table(table, file, compression="zstd")

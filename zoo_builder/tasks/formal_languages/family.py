@@ -15,22 +15,25 @@ from rnnzoo.zoo_builder.columns import column
 from rnnzoo.zoo_builder.random_streams import Stream, permutation
 from rnnzoo.zoo_builder.tasks.data import Bytes, LabelledItems
 from rnnzoo.zoo_builder.tasks.encodings import TokenEncoding
+from rnnzoo.zoo_builder.tasks.exact import exact_mean
 from rnnzoo.zoo_builder.tasks.family import Colouring, Example, NamedZoo, TaskFamily
 from rnnzoo.zoo_builder.tasks.formal_languages.language import (
     BEGIN,
     END,
     LARGEST_N,
+    MOST_N,
     OFFSETS,
     FormalLanguage,
     counts_match,
     decode_sequence,
     encode_word,
     is_member,
+    written_words,
 )
 from rnnzoo.zoo_builder.tasks.formal_languages.paper_order import PAPER_RANK
+from rnnzoo.zoo_builder.tasks.formal_languages.probabilities import score_written_words
 from rnnzoo.zoo_builder.tasks.formal_languages.published import PublishedLanguages
 from rnnzoo.zoo_builder.tasks.levels import highest_levels
-from rnnzoo.zoo_builder.tasks.means import exact_mean
 from rnnzoo.zoo_builder.tasks.target import Target
 
 if TYPE_CHECKING:
@@ -62,7 +65,20 @@ class FormalLanguages(TaskFamily[FormalLanguage]):
     )
     score_columns = pa.schema(
         [
-            column("count_accuracy", pa.float32(), "share of strings right by the published counting rule"),
+            column(
+                "word_probabilities",
+                pa.list_(pa.float64(), MOST_N + 1),
+                "entry n: probability of writing the word of this n; 0 where no such word can be written",
+            ),
+            column("expected_n", pa.float64(), "expected n of a written word; NaN where none is ever written"),
+            column(
+                "end_probability",
+                pa.float64(),
+                "probability of an END right after the letters of a word; NaN where these are never written",
+            ),
+            column(
+                "count_accuracy", pa.float32(), "share of sampled strings right by the published counting rule"
+            ),
             column("finished", pa.float32(), "share of sampled strings with an END"),
         ]
     )
@@ -84,7 +100,7 @@ class FormalLanguages(TaskFamily[FormalLanguage]):
 
     def tasks(self, runs: int, seed: int) -> list[FormalLanguage]:
         """A seeded order of all languages, over and over: as many languages as possible, evenly."""
-        order = permutation(seed, Stream.RUN_TASKS, len(LANGUAGES))
+        order = permutation(seed, Stream.RUN_TASKS, 0, len(LANGUAGES))
         return [LANGUAGES[order[run % len(order)]] for run in range(runs)]
 
     def training_items(self, task: FormalLanguage) -> NDArray[np.int32]:
@@ -101,10 +117,19 @@ class FormalLanguages(TaskFamily[FormalLanguage]):
         return FormalLanguage((int(b), int(c), int(d)))
 
     @classmethod
+    def words(cls, task: FormalLanguage) -> Bytes:
+        """See `written_words`: 8 to 11 of them."""
+        return written_words(task)[1]
+
+    @classmethod
+    def score_words(cls, task: FormalLanguage, losses: NDArray[np.float64]) -> dict[str, Any]:
+        """See `score_written_words`."""
+        return score_written_words(task, losses)
+
+    @classmethod
     def score_strings(cls, task: FormalLanguage, strings: Bytes) -> dict[str, float]:
-        """accuracy: in the language; count_accuracy: by the published rule; finished: with an END."""
+        """count_accuracy: by the published rule; finished: with an END."""
         return {
-            "accuracy": exact_mean(is_member(task, strings)),
             "count_accuracy": exact_mean(counts_match(task, strings)),
             "finished": exact_mean((strings[:, 1:] == END).any(axis=1)),
         }

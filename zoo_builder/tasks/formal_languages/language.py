@@ -19,8 +19,12 @@ LETTERS = "abcd"
 BEGIN, END = 4, 5
 OFFSETS = range(-3, 3)
 LARGEST_N = 9
-SEQUENCE_BYTES = 42
+PLACES = 41
+"""Tokens that an RNN writes."""
+SEQUENCE_BYTES = 1 + PLACES
 """BEGIN and 41 further tokens: 41 inputs, 41 targets."""
+MOST_N = (PLACES - len(LETTERS[1:]) * OFFSETS[0]) // len(LETTERS)
+"""The largest n of a word that can be written, in any language."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,19 +97,37 @@ def decode_sequence(sequence: Bytes) -> str:
     return text.partition("$")[0] + ("$" if "$" in text else "")
 
 
-def is_member(language: FormalLanguage, strings: Bytes) -> NDArray[np.bool_]:
-    """Exact membership of sequences uint8 [M, 42]: the letters before the first END are a word.
+def written_words(language: FormalLanguage) -> tuple[range, Bytes]:
+    """All words that can be written in 41 places.
 
-    Order counts, an END must be there, and a BEGIN in mid-string is never right. What follows the END is
-    ignored, as it is when a word is read.
+    A word ends with END, but a word of 41 letters has no room for it: written to the last place it is a word all
+    the same. Each of L(1,2,2), L(2,1,2) and L(2,2,1) trains on such a word, that of n = 9. L(2,2,2) trains on the
+    first 41 letters of its word of n = 9, which has 42: they count as that word, as RNNs cannot write more of it.
+
+    Returns:
+        The n of each word, and the words as sequences uint8 [W, 42], END from their ends on.
     """
-    longest = (SEQUENCE_BYTES - 1 - sum(language.offsets)) // 4
-    words = [encode_word(language.word(n)) for n in range(language.smallest_n, longest + 1)]
-    finished = [word for word in words if word[-1] == END]
+    longest = max(LARGEST_N, (PLACES - sum(language.offsets)) // len(LETTERS))
+    numbers = range(language.smallest_n, longest + 1)
+    return numbers, np.stack([encode_word(language.word(n)) for n in numbers])
+
+
+def word_lengths(words: Bytes) -> NDArray[np.int64]:
+    """How many letters stand before the END of each word uint8 [W, 42]; 41 where it has none."""
+    is_end = words[:, 1:] == END
+    return np.where(is_end.any(axis=1), is_end.argmax(axis=1), PLACES)
+
+
+def is_member(language: FormalLanguage, strings: Bytes) -> NDArray[np.bool_]:
+    """Exact membership of sequences uint8 [M, 42]: they begin with one of `written_words`, its first END included.
+
+    Order counts, and a BEGIN in mid-string is never right. What follows the END is ignored, as it is when a word
+    is read.
+    """
+    _, words = written_words(language)
     member = np.zeros(len(strings), dtype=bool)
-    for word in finished:
-        length = int(np.argmax(word == END)) + 1
-        member |= (strings[:, :length] == word[:length]).all(axis=1)
+    for word, length in zip(words, word_lengths(words), strict=True):
+        member |= (strings[:, : length + 2] == word[: length + 2]).all(axis=1)
     return member
 
 

@@ -8,8 +8,8 @@
 In a string without END that program overwrites the first token, which is BEGIN, with END before it stores the
 string. Such a string is read as beginning with BEGIN again.
 
-The accuracies of an imported zoo are computed from the stored strings, its losses from all words; what the arrays
-say of correct strings stands in its column `published_accuracy`.
+The accuracy and the losses of an imported zoo are computed from all words, its `count_accuracy` from the stored
+strings; what the arrays say of correct strings stands in its column `published_accuracy`.
 """
 
 from __future__ import annotations

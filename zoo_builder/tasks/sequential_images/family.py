@@ -8,6 +8,7 @@ its last answer. (Herrmann, Faccio & Schmidhuber 2024, "tiled sequential MNIST".
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from rnnzoo.zoo_builder.columns import column
 from rnnzoo.zoo_builder.random_streams import Stream, bits
 from rnnzoo.zoo_builder.tasks.data import Bytes, LabelledItems
 from rnnzoo.zoo_builder.tasks.encodings import TileEncoding
+from rnnzoo.zoo_builder.tasks.exact import Estimate
 from rnnzoo.zoo_builder.tasks.family import Colouring, Example, NamedZoo, TaskFamily
 from rnnzoo.zoo_builder.tasks.sequential_images.images import MEAN, SIDE, STD, Images, load_images
 from rnnzoo.zoo_builder.tasks.sequential_images.published import PublishedImages
@@ -68,10 +70,15 @@ class SequentialImages(TaskFamily[Rotation]):
         [column("rotation_degrees", pa.float64(), "angle of the images, counter-clockwise, in degrees")]
     )
     source_column = column("image_source", pa.string(), "where the images come from: mnist or digits")
-    score_columns = pa.schema([column("generalization_gap", pa.float32(), "eval_loss - train_loss")])
+    score_columns = pa.schema(
+        [
+            column("generalization_gap", pa.float32(), "eval_loss - train_loss"),
+            column("generalization_gap_error", pa.float32(), "standard error of generalization_gap"),
+        ]
+    )
     targets = (
         Target("rotation", "rotation_degrees", "angle", trained_only=True),
-        Target("generalization_gap", "generalization_gap", "number"),
+        Target("generalization_gap", "generalization_gap", "number", error="generalization_gap_error"),
     )
     inputs_caption = "The tiles of an image in the order they are shown."
     colouring = Colouring("rotation (degrees)", "rotation_degrees", "hsv", limits=(0.0, 360.0))
@@ -107,10 +114,12 @@ class SequentialImages(TaskFamily[Rotation]):
 
     @classmethod
     def score_answers(
-        cls, task: Rotation, right: NDArray[np.bool_], eval_loss: float, train_loss: float
+        cls, task: Rotation, right: NDArray[np.bool_], eval_loss: Estimate, train_loss: Estimate
     ) -> dict[str, float]:
         scores = super().score_answers(task, right, eval_loss, train_loss)
-        return scores | {"generalization_gap": eval_loss - train_loss}
+        error = math.sqrt(eval_loss.error * eval_loss.error + train_loss.error * train_loss.error)
+        gap = eval_loss.mean - train_loss.mean
+        return scores | {"generalization_gap": gap, "generalization_gap_error": error}
 
     @classmethod
     def out_of_distribution(cls, tasks: Sequence[Rotation]) -> list[Rotation]:

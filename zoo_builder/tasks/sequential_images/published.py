@@ -11,6 +11,7 @@ The images have no labels: the `rollout_loss` of an imported zoo is NaN, and its
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -86,10 +87,18 @@ class PublishedImages(PublishedForm):
         values = dict(zip(SCORES, scores.tolist(), strict=True)) | {ROTATION: float(task[0])}
         released = {PUBLISHED + name: value for name, value in values.items()}
         gap = values["eval_loss"] - values["train_loss"]
-        return released | {name: values[name] for name in SCORES} | {"generalization_gap": gap}
+        return (
+            released
+            | {name: values[name] for name in SCORES}
+            | {
+                "generalization_gap": gap,
+                "generalization_gap_error": math.nan,
+            }
+        )
 
     def write_scores(self, table: pa.Table) -> tuple[None, NDArray[Any]]:
-        return None, np.stack([_as_released(table, name) for name in SCORES], axis=1)
+        scores = np.stack([_as_released(table, name) for name in SCORES], axis=1)
+        return None, scores if PUBLISHED + "accuracy" in table.column_names else scores.astype(np.float32)
 
 
 def _as_released(table: pa.Table, name: str) -> NDArray[Any]:

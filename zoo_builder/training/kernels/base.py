@@ -1,4 +1,4 @@
-"""What a kernel computes. `training.loop` and `rollouts` call these three functions and know no more."""
+"""What a kernel computes. `training.loop` and `rollouts` call these four functions and know no more."""
 
 from __future__ import annotations
 
@@ -88,6 +88,20 @@ class Kernel(Protocol):
             The loss of each sequence, float32 [N, M], and whether it is answered right, bool [N, M]: the largest
             logit is the target at the last step, or at every one (`Encoding.every_answer`; False where a logit of
             these steps is not finite).
+        """
+        ...
+
+    def step_losses(self, spec: RNNSpec, weights: Tensor, data: Data, item_ids: Tensor) -> Tensor:
+        """The losses of N models at each step of M items each.
+
+        Args:
+            spec: The architecture of the models.
+            weights: Flat weights [N, P].
+            data: The items of the models.
+            item_ids: [N, M].
+
+        Returns:
+            -log of the probability of each step's target, in nats, float64 [N, M, T].
         """
         ...
 

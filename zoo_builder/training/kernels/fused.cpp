@@ -86,11 +86,11 @@ float loss_and_gradient(Trainer& trainer, int64_t run, const int32_t* item_ids, 
     return canonical(static_cast<float>(loss / (static_cast<double>(sequences) * group.steps)));
 }
 
-// Losses and correctness of at most kScored sequences.
-void score(Trainer& trainer, int64_t run, const int32_t* item_ids, int64_t sequences, float* losses, uint8_t* correct) {
+// Calls visit(sequence, step, its loss there, a function that says whether its answer is right) at all steps of at most
+// kScored sequences, each sequence's in order.
+template <class Visit>
+void for_losses(Trainer& trainer, int64_t run, const int32_t* item_ids, int64_t sequences, Visit visit) {
     Group& group = trainer.group;
-    double sums[kScored] = {};
-    const bool every = trainer.data.every_answer;
     trainer.batch.read(run, item_ids, sequences);
     trainer.for_groups([&] {
         for (int t = 0; t < group.steps; t++) {
@@ -99,15 +99,24 @@ void score(Trainer& trainer, int64_t run, const int32_t* item_ids, int64_t seque
                 const int standing = group.standing_for(row, t);
                 trainer.batch.for_members(group.row_of_batch[row], [&](int sequence, const uint8_t* bytes, int label) {
                     const int target = target_at(trainer.data, bytes, label, t);
-                    sums[sequence] += logits.loss(standing, target);
-                    if (!every && t < group.steps - 1) return;
-                    const bool right = logits.finite(standing) && logits.argmax(standing) == target;
-                    correct[sequence] = right && (!every || t == 0 || correct[sequence]);
+                    visit(sequence, t, logits.loss(standing, target),
+                          [&] { return logits.finite(standing) && logits.argmax(standing) == target; });
                 });
             }
         }
     });
-    for (int64_t s = 0; s < sequences; s++) losses[s] = canonical(static_cast<float>(sums[s] / group.steps));
+}
+
+// Losses and correctness of at most kScored sequences.
+void score(Trainer& trainer, int64_t run, const int32_t* item_ids, int64_t sequences, float* losses, uint8_t* correct) {
+    const int steps = trainer.group.steps;
+    const bool every = trainer.data.every_answer;
+    double sums[kScored] = {};
+    for_losses(trainer, run, item_ids, sequences, [&](int sequence, int t, double loss, auto is_right) {
+        sums[sequence] += loss;
+        if (every || t == steps - 1) correct[sequence] = (!every || t == 0 || correct[sequence]) && is_right();
+    });
+    for (int64_t s = 0; s < sequences; s++) losses[s] = canonical(static_cast<float>(sums[s] / steps));
 }
 
 // Calls work(space, model) for every model, from `threads` threads that take the next model when free; make(arena)
@@ -177,6 +186,22 @@ int rnnzoo_score(const Data* data, const float* weights, const int32_t* item_ids
         for (int64_t first = 0; first < sequences; first += kScored) {
             const int64_t at = n * sequences + first;
             score(trainer, n, item_ids + at, std::min(kScored, sequences - first), losses + at, correct + at);
+        }
+    };
+    return with_trainers(*data, models, threads, score_model) ? 0 : 1;
+}
+
+int rnnzoo_step_losses(const Data* data, const float* weights, const int32_t* item_ids, double* losses, int64_t models,
+                       int64_t sequences, int threads) {
+    const auto score_model = [&](Trainer& trainer, int64_t n) {
+        pack(weights + n * flat_size(), trainer.model.weights);
+        derive(trainer.model);
+        for (int64_t first = 0; first < sequences; first += kScored) {
+            const int64_t at = n * sequences + first;
+            const auto keep = [&](int sequence, int t, double loss, auto) {
+                losses[(at + sequence) * data->steps + t] = loss;
+            };
+            for_losses(trainer, n, item_ids + at, std::min(kScored, sequences - first), keep);
         }
     };
     return with_trainers(*data, models, threads, score_model) ? 0 : 1;

@@ -105,6 +105,20 @@ class FusedCpuKernel:
         _check_status(status)
         return losses, correct
 
+    def step_losses(self, spec: RNNSpec, weights: Tensor, data: Data, item_ids: Tensor) -> Tensor:
+        """See `Kernel.step_losses`."""
+        models, sequences = check_tensor("item_ids", item_ids, torch.int32, (None, None))
+        check_tensor("weights", weights, torch.float32, (models, spec.num_parameters))
+        library = self._library(spec, compiled_form_of(data.encoding).next_token)
+        losses = torch.empty(models, sequences, data.steps, dtype=torch.float64)
+        status = library.rnnzoo_step_losses(
+            compiled_data(spec, data, item_ids),
+            *map(_address, (weights, item_ids, losses)),
+            *(models, sequences, self.threads),
+        )
+        _check_status(status)
+        return losses
+
     def sample_strings(self, spec: RNNSpec, weights: Tensor, begin: int, uniforms: Tensor) -> Tensor:
         """See `Kernel.sample_strings`."""
         models, strings, steps = check_tensor("uniforms", uniforms, torch.float32, (None, None, None))
@@ -151,6 +165,12 @@ def _untested_library(spec: RNNSpec, tokens: bool) -> ctypes.CDLL:
     threads = ctypes.c_int
     library.rnnzoo_train.argtypes = [ctypes.POINTER(CompiledData), *[_Pointer] * 7, *[_Count] * 4, threads]
     library.rnnzoo_score.argtypes = [ctypes.POINTER(CompiledData), *[_Pointer] * 4, *[_Count] * 2, threads]
+    library.rnnzoo_step_losses.argtypes = [
+        ctypes.POINTER(CompiledData),
+        *[_Pointer] * 3,
+        *[_Count] * 2,
+        threads,
+    ]
     library.rnnzoo_sample.argtypes = [_Pointer, ctypes.c_int, *[_Pointer] * 2, *[_Count] * 3, threads]
     return library
 

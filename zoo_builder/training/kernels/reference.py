@@ -62,18 +62,19 @@ class TorchKernel:
     def score_items(self, spec: RNNSpec, weights: Tensor, data: Data, item_ids: Tensor) -> tuple[Tensor, Tensor]:
         """See `Kernel.score_items`."""
         losses, correct = torch.empty(item_ids.shape), torch.empty(item_ids.shape, dtype=torch.bool)
-        for first, last in self._chunks(len(weights)):
-            models = unflatten_weights(spec, weights[first:last].to(self.device))
-            part_data = data.of_runs(first, last).to(self.device)
-            sequences = max(1, SCORED_AT_ONCE // (last - first))
-            for start in range(0, item_ids.shape[1], sequences):
-                where = slice(first, last), slice(start, start + sequences)
-                batch = part_data.batch(item_ids[where].to(self.device))
-                logits, _ = forward(spec, models, batch.inputs)
-                losses[where] = sequence_losses(logits, batch.targets).cpu()
-                right = (logits.argmax(dim=-1) == batch.targets) & logits.isfinite().all(dim=-1)
-                correct[where] = data.encoding.judge(right).cpu()
+        for where, logits, targets in self._outputs(spec, weights, data, item_ids):
+            losses[where] = step_losses(logits, targets).mean(dim=-1).cpu()
+            right = (logits.argmax(dim=-1) == targets) & logits.isfinite().all(dim=-1)
+            correct[where] = data.encoding.judge(right).cpu()
         return losses, correct
+
+    @torch.no_grad()
+    def step_losses(self, spec: RNNSpec, weights: Tensor, data: Data, item_ids: Tensor) -> Tensor:
+        """See `Kernel.step_losses`."""
+        losses = torch.empty(*item_ids.shape, data.steps, dtype=torch.float64)
+        for where, logits, targets in self._outputs(spec, weights, data, item_ids):
+            losses[where] = step_losses(logits, targets).double().cpu()
+        return losses
 
     @torch.no_grad()
     def sample_strings(self, spec: RNNSpec, weights: Tensor, begin: int, uniforms: Tensor) -> Tensor:
@@ -91,6 +92,19 @@ class TorchKernel:
             for t, (token, _) in enumerate(tokens, start=1):
                 written[first:last, :, t] = token.cpu()
         return written
+
+    def _outputs(
+        self, spec: RNNSpec, weights: Tensor, data: Data, item_ids: Tensor
+    ) -> Iterator[tuple[tuple[slice, slice], Tensor, Tensor]]:
+        """Some models and items at a time: which of them, logits [n, m, T, O] and targets [n, m, T]."""
+        for first, last in self._chunks(len(weights)):
+            models = unflatten_weights(spec, weights[first:last].to(self.device))
+            part_data = data.of_runs(first, last).to(self.device)
+            sequences = max(1, SCORED_AT_ONCE // (last - first))
+            for start in range(0, item_ids.shape[1], sequences):
+                where = slice(first, last), slice(start, start + sequences)
+                batch = part_data.batch(item_ids[where].to(self.device))
+                yield where, forward(spec, models, batch.inputs)[0], batch.targets
 
     def _chunks(self, models: int) -> Iterator[tuple[int, int]]:
         for first in range(0, models, self.models_at_once):
@@ -117,9 +131,9 @@ def forward(spec: RNNSpec, weights: Weights, inputs: Tensor, state: State | None
     return torch.stack(logits), stacked
 
 
-def sequence_losses(logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross-entropy over the positions of each sequence: [N, B, T, O], [N, B, T] -> [N, B]."""
-    return cross_entropy(logits.flatten(0, 2), targets.flatten(), reduction="none").view(targets.shape).mean(-1)
+def step_losses(logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy at each step of each sequence: [N, B, T, O], [N, B, T] -> [N, B, T]."""
+    return cross_entropy(logits.flatten(0, 2), targets.flatten(), reduction="none").view(targets.shape)
 
 
 def train_step(state: TrainState, batch: Batch, learning_rates: Tensor, weight_decays: Tensor) -> Tensor:
@@ -130,7 +144,7 @@ def train_step(state: TrainState, batch: Batch, learning_rates: Tensor, weight_d
     """
     weights = state.weights.detach().requires_grad_()
     logits, _ = forward(state.spec, unflatten_weights(state.spec, weights), batch.inputs)
-    losses = sequence_losses(logits, batch.targets).mean(dim=1)
+    losses = step_losses(logits, batch.targets).mean(dim=-1).mean(dim=1)
     (gradient,) = torch.autograd.grad(losses.sum(), weights)
     state.step += 1
     adamw_update(state, gradient, learning_rates, weight_decays)

@@ -118,6 +118,10 @@ class FusedCudaKernel:
         """See `Kernel.score_items`."""
         return self.on_cpu.score_items(spec, weights, data, item_ids)
 
+    def step_losses(self, spec: RNNSpec, weights: Tensor, data: Data, item_ids: Tensor) -> Tensor:
+        """See `Kernel.step_losses`."""
+        return self.on_cpu.step_losses(spec, weights, data, item_ids)
+
     def sample_strings(self, spec: RNNSpec, weights: Tensor, begin: int, uniforms: Tensor) -> Tensor:
         """See `Kernel.sample_strings`."""
         return self.on_cpu.sample_strings(spec, weights, begin, uniforms)
