@@ -69,8 +69,8 @@ def evaluate(
     these weights; a family that generates has the same value in both. accuracy is the probability of writing one
     of the task's words, or the share of sampled strings that are right where there is no list of words; of RNNs
     that answer, the share of evaluation items that they answer rightly (`Encoding.judge`). Each of the three has
-    its standard error as an estimate for all items that there are, or all strings that may be written. rollout_loss
-    is the mean cross-entropy of the stored rollouts.
+    its standard error as an estimate for all items that there are, or all strings that may be written.
+    rollout_loss is the mean cross-entropy of the stored rollouts.
 
     Args:
         kernel: What runs the models.

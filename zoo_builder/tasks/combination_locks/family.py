@@ -77,7 +77,7 @@ class CombinationLocks(TaskFamily[Lock]):
 
     def tasks(self, runs: int, seed: int) -> list[Lock]:
         """A seeded order of all locks, over and over: as many locks as possible, evenly."""
-        order = permutation(seed, Stream.RUN_TASKS, len(self.locks))
+        order = permutation(seed, Stream.RUN_TASKS, 0, len(self.locks))
         return [self.locks[order[run % len(order)]] for run in range(runs)]
 
     def training_items(self, task: Lock) -> NDArray[np.int32]:

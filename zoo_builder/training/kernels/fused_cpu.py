@@ -109,7 +109,7 @@ class FusedCpuKernel:
         """See `Kernel.step_losses`."""
         models, sequences = check_tensor("item_ids", item_ids, torch.int32, (None, None))
         check_tensor("weights", weights, torch.float32, (models, spec.num_parameters))
-        library = self._library(spec, compiled_form_of(data.encoding).next_token)
+        library = self._library(spec, compiled_form_of(data.encoding).tokens)
         losses = torch.empty(models, sequences, data.steps, dtype=torch.float64)
         status = library.rnnzoo_step_losses(
             compiled_data(spec, data, item_ids),
