@@ -173,9 +173,9 @@ class LoadedZoo:
         return [self._ids[row] for row in first]
 
     def _reference_items(self) -> LabelledItems | None:
-        """Items of the training runs, each at its last checkpoint; None without training runs."""
+        """Items of runs that train under every protocol, each at its last checkpoint; None without such runs."""
         runs, steps = self.column("run_id"), self.column("step")
-        training = np.flatnonzero(self.column("split") == "train")
+        training = np.flatnonzero((self.column("split") == "train") & (self.column("paper_split") == "train"))
         ordered = training[np.lexsort((steps[training], runs[training]))]
         last = ordered[np.append(runs[ordered][1:] != runs[ordered][:-1], True)] if len(ordered) else ordered
         if not len(last):

@@ -20,7 +20,8 @@ class Population:
         spec: Their sizes and parameters.
         encoding: What their inputs mean.
         steps: T of the sequences they were trained on.
-        reference: Items that any of them might be shown, whatever its task; None where there are none.
+        reference: Items that any of them might be shown, whatever its task; None where there are none. A zoo's
+            are of tasks that train under every protocol.
         family: The family of their tasks; None where it is not known.
 
     Raises:

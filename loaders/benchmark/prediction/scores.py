@@ -93,7 +93,7 @@ def _score_class(target: Target, truth: Array, prediction: Array, steps: Array, 
 
 
 def _score_angle(target: Target, truth: Array, prediction: Array, steps: Array, weights: Array) -> Weighted:
-    """Mean distance on the circle in degrees (90 by chance); share within 15 degrees; share beyond 90."""
+    """Mean distance on the circle in degrees; share within 15 degrees; share beyond 90."""
     error = np.abs((prediction - truth + 180) % 360 - 180)
     return {
         "mean error (deg)": _mean(error, weights),

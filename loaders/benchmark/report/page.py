@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from rnnzoo.loaders.benchmark.report.text import (
     NOTE_HAND,
     by_step_cells,
     leakage_cells,
+    leakage_scores,
     number,
     percent,
     rnns_of,
@@ -35,6 +37,8 @@ from rnnzoo.loaders.benchmark.results.leaderboard import Leaderboard
 from rnnzoo.loaders.benchmark.results.same_zoo import describe_digest
 
 TEMPLATE = "page.html.jinja"
+LEAST_SCORE = 0.0005
+"""Lower scores are shown as 0.000."""
 
 
 @dataclass(frozen=True)
@@ -114,14 +118,24 @@ def leaderboard(tables: LeaderboardTables) -> list[Standing]:
 
 
 def best_scores(tables: LeaderboardTables) -> dict[str, float]:
-    """The best main score on ood of each target, and the lowest emulation loss, if losses rank."""
-    best = {}
-    for table in tables.targets:
-        known = [e.mean for line in table.lines if (e := line.scores["ood"][table.main])]
-        if known:
-            best[table.target.name] = max(known) if table.better == "higher" else min(known)
-    losses = [e.mean for line in tables.emulations if (e := line.losses.get("ood"))]
-    return {**best, "emulation": min(losses)} if losses and tables.emulation.is_ranking else best
+    """The best main score on ood of each target, and the lowest emulation loss, if losses rank, where one is."""
+    best = {
+        table.target.name: clear_best([line.scores["ood"][table.main] for line in table.lines], table.better)
+        for table in tables.targets
+    }
+    if tables.emulation.is_ranking:
+        best["emulation"] = clear_best([line.losses.get("ood") for line in tables.emulations], "lower")
+    return {name: value for name, value in best.items() if value is not None}
+
+
+def clear_best(estimates: Sequence[Estimate | None], better: str) -> float | None:
+    """The best of means, where its interval overlaps with no other and it is more than nothing; else None."""
+    sign = -1 if better == "higher" else 1
+    first, *others = sorted((e for e in estimates if e), key=lambda e: sign * e.mean) or [None]
+    if first is None or (better == "higher" and first.mean < LEAST_SCORE) or math.isnan(first.low):
+        return None
+    apart = [other.high < first.low if better == "higher" else other.low > first.high for other in others]
+    return first.mean if all(apart) else None
 
 
 def render_page(boards: Sequence[LeaderboardTables]) -> str:
@@ -206,7 +220,7 @@ def _leakage_plot(board: Leaderboard) -> Markup | None:
     if board.leakage is None:
         return None
     name = next(iter(next(iter(board.leakage.scores.values()))))
-    return plots.draw_leakage({unit: values.get(name) for unit, values in board.leakage.scores.items()}, name)
+    return plots.draw_leakage({unit: values.get(name) for unit, values in leakage_scores(board).items()}, name)
 
 
 def _commands(board: Leaderboard) -> list[tuple[str, str]]:

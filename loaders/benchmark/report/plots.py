@@ -55,7 +55,7 @@ STYLE: dict[Any, Any] = {
 
 
 def draw_scores(table: TargetTable) -> Markup:
-    """Main score of every encoder, a point and its 95 % interval; one panel a split, the best on top."""
+    """Main score of every encoder, a point and its 95 % interval; one panel a split, the highest ranked on top."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.4, 0.9 + 0.27 * len(table.lines)), layout="constrained")
         panels = figure.subplots(1, len(table.splits), sharex=True, sharey=True, squeeze=False)[0]

@@ -9,7 +9,13 @@ from typing import Literal
 
 from rnnzoo.loaders.benchmark.prediction.scores import better
 from rnnzoo.loaders.benchmark.report.emulation_scale import MISSING, ByStep, losses_by_step, note_on, scale_for
-from rnnzoo.loaders.benchmark.report.statistics import Estimate, estimate_mean, estimate_scores, paired_difference
+from rnnzoo.loaders.benchmark.report.statistics import (
+    UNBOUNDED,
+    Estimate,
+    estimate_mean,
+    estimate_scores,
+    paired_difference,
+)
 from rnnzoo.loaders.benchmark.results.files import Emulation, Result
 from rnnzoo.loaders.benchmark.results.leaderboard import Leaderboard
 from rnnzoo.zoo_builder.errors import ParameterError
@@ -256,12 +262,13 @@ def _emulation_line(board: Leaderboard, encoder: str) -> EmulationLine:
             split: estimate_mean([run.losses.get(split) for run in runs]) for split in ("validation", *splits)
         },
         shares={
-            split: estimate_mean([scales[split].share(run.losses.get(split)) for run in runs]) for split in splits
+            split: estimate_mean([scales[split].share(run.losses.get(split)) for run in runs], UNBOUNDED)
+            for split in splits
         },
         by_step=losses_by_step(runs, board.rows_of(runs[0])),
         performance={
             split: {
-                whose: estimate_mean([run.performance.get(split, {}).get(whose) for run in runs])
+                whose: estimate_mean([run.performance.get(split, {}).get(whose) for run in runs], (0.0, 1.0))
                 for whose in ("original", "emulated")
             }
             for split in splits

@@ -10,7 +10,7 @@ import numpy as np
 from rnnzoo.loaders.benchmark.prediction.scores import better
 from rnnzoo.loaders.benchmark.report.statistics import Estimate
 from rnnzoo.loaders.benchmark.report.tables import EmulationLine, Line, TargetTable
-from rnnzoo.loaders.benchmark.results.files import Result
+from rnnzoo.loaders.benchmark.results.files import Result, Scores
 from rnnzoo.loaders.benchmark.results.leaderboard import Leaderboard
 
 ARROWS = {"higher": "↑", "lower": "↓"}
@@ -140,13 +140,21 @@ def by_step_cells(lines: Sequence[EmulationLine], split: str) -> Cells:
     return [["encoder", *(f"step {step:,}" for step in steps)], *rows]
 
 
+def leakage_scores(board: Leaderboard) -> Scores:
+    """What is held out -> score -> value; no runs where each is a task of its own."""
+    if board.leakage is None:
+        return {}
+    alone = all(len(set(split.run)) == len(set(split.task)) for split in board.rows.splits.values())
+    return {unit: scores for unit, scores in board.leakage.scores.items() if unit != "run" or not alone}
+
+
 def leakage_cells(board: Leaderboard) -> Cells:
     """The scores of one readout by what was held out."""
     assert board.leakage is not None
     scores = list(next(iter(board.leakage.scores.values())))
     rows = [
         [f"by {unit}", *(number(values.get(score)) for score in scores)]
-        for unit, values in board.leakage.scores.items()
+        for unit, values in leakage_scores(board).items()
     ]
     return [["split", *scores], *rows]
 
