@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from rnnzoo.loaders.benchmark.prediction.leakage import measure_leakage
-from rnnzoo.loaders.benchmark.prediction.targets import truth_of, zoo_targets
+from rnnzoo.loaders.benchmark.prediction.limits import chance, measurable
+from rnnzoo.loaders.benchmark.prediction.targets import error_of, truth_of, used_rows, zoo_targets
 from rnnzoo.loaders.benchmark.request import Setting
 from rnnzoo.loaders.benchmark.results.files import (
     LEAKAGE,
@@ -41,6 +42,7 @@ def describe_rows(loaded: LoadedZoo, setting: Setting, targets: list[Target]) ->
         protocol=setting.protocol,
         targets=every,
         splits={name: _split_rows(loaded, chosen, every) for name, chosen in setting.parts.reported.items()},
+        chance={target.name: _chance(loaded, setting, target) for target in every},
     )
     write_rows(setting.board, rows)
     if not (setting.board / LEAKAGE).exists():
@@ -68,10 +70,24 @@ def _known_targets(loaded: LoadedZoo, setting: Setting, asked: list[Target]) -> 
     return list(known.values())
 
 
+def _chance(loaded: LoadedZoo, setting: Setting, target: Target) -> dict[str, dict[str, float | None]]:
+    """Split -> score -> what the best constant answer scores."""
+    training = truth_of(loaded, target, used_rows(loaded, target, setting.parts.readout))
+    found: dict[str, dict[str, float | None]] = {}
+    for split, reported in setting.parts.reported.items():
+        rows = used_rows(loaded, target, reported)
+        truth, steps = truth_of(loaded, target, rows), loaded.column("step")[rows]
+        measured = measurable(truth, error_of(loaded, target, rows), steps)
+        found[split] = {**chance(target, training, truth, steps, measured)}
+    return found
+
+
 def _split_rows(loaded: LoadedZoo, rows: Any, targets: list[Target]) -> SplitRows:
+    errors = {target.name: error_of(loaded, target, rows) for target in targets}
     return SplitRows(
         run=loaded.column("run_id")[rows].tolist(),
         task=loaded.column("task_id")[rows].tolist(),
         step=loaded.column("step")[rows].tolist(),
         targets={target.name: truth_of(loaded, target, rows).tolist() for target in targets},
+        errors={name: error.tolist() for name, error in errors.items() if error is not None},
     )

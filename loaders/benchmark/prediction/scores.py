@@ -32,7 +32,12 @@ BOUNDS = {
 
 
 def score(
-    target: Target, truth: Array, prediction: Array, steps: Array, weights: Array | None = None
+    target: Target,
+    truth: Array,
+    prediction: Array,
+    steps: Array,
+    weights: Array | None = None,
+    measured: NDArray[np.bool_] | None = None,
 ) -> dict[str, Any]:
     """Scores of a target's predictions, the main one first; nan where one has no value.
 
@@ -42,6 +47,8 @@ def score(
         prediction: Of the same shape.
         steps: Training steps of the rows, [M].
         weights: [R, M], how often each row occurs in each replicate; None for once each.
+        measured: Rows of steps at which the target is measurable, [M]: "tau within a step" leaves out the others.
+            None for all.
 
     Returns:
         Name -> float without weights, array [R] with them.
@@ -49,6 +56,10 @@ def score(
     once = np.ones((1, len(truth))) if weights is None else weights
     with np.errstate(invalid="ignore", divide="ignore"):
         found = _SCORES[target.kind](target, truth, prediction, steps, once)
+        if target.kind == "number":
+            used = np.ones(len(truth), bool) if measured is None else measured
+            within = _tau_within_steps(truth[used], prediction[used], np.asarray(steps)[used], once[:, used])
+            found = {"tau within a step": within, **found}
     return found if weights is not None else {name: float(values[0]) for name, values in found.items()}
 
 
@@ -73,18 +84,21 @@ def _score_classes(target: Target, truth: Array, prediction: Array, steps: Array
 
 
 def _score_number(target: Target, truth: Array, prediction: Array, steps: Array, weights: Array) -> Weighted:
-    """Kendall's tau within a step (mean over steps), so that training time alone scores nothing; over all; R2."""
+    """Kendall's tau; R2. `score` puts tau within a step first."""
+    return {"tau": kendall_tau(truth, prediction, weights), "R2": r2(truth, prediction, weights)}
+
+
+def _tau_within_steps(truth: Array, prediction: Array, steps: Array, weights: Array) -> Array:
+    """Mean of Kendall's tau over steps whose truth varies: training time alone scores nothing.
+
+    Where a prediction does not vary, tau is 0: whoever tells nothing apart at a step is not excused from it.
+    """
     total, known = np.zeros(len(weights)), np.zeros(len(weights))
     for step in np.unique(steps):
         here = steps == step
-        tau = kendall_tau(truth[here], prediction[here], weights[:, here])
-        total += np.nan_to_num(tau)
-        known += np.isfinite(tau)
-    return {
-        "tau within a step": total / known,
-        "tau": kendall_tau(truth, prediction, weights),
-        "R2": r2(truth, prediction, weights),
-    }
+        total += np.nan_to_num(kendall_tau(truth[here], prediction[here], weights[:, here]))
+        known += _differing_pairs(truth[here], weights[:, here]) > 0
+    return total / known
 
 
 def _score_class(target: Target, truth: Array, prediction: Array, steps: Array, weights: Array) -> Weighted:

@@ -78,6 +78,13 @@ def truth_of(loaded: LoadedZoo, target: Target, rows: RowNumbers) -> NDArray[np.
     return values[rows].astype(np.float64)
 
 
+def error_of(loaded: LoadedZoo, target: Target, rows: RowNumbers) -> NDArray[np.float64] | None:
+    """The standard errors [M] of a target's truth at some rows of `loaded`; None where it is exact."""
+    if target.error is None or target.error not in loaded.metadata.column_names:
+        return None
+    return loaded.column(target.error)[rows].astype(np.float64)
+
+
 def used_rows(loaded: LoadedZoo, target: Target, rows: RowNumbers) -> RowNumbers:
     """Those of the rows that a target is about.
 

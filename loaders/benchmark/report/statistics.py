@@ -82,9 +82,10 @@ def estimate_scores(
     for split, split_rows in rows.splits.items():
         used = split_rows.covered(target)
         truth, steps = split_rows.truth(target), np.array(split_rows.step)[used]
+        measured = split_rows.measured(target)
         weights = leave_out(np.array(split_rows.task)[used])
         by_seed = [
-            score(target, truth, np.array(result.predictions[split], dtype=np.float64), steps, weights)
+            score(target, truth, np.array(result.predictions[split], dtype=np.float64), steps, weights, measured)
             for result in results
         ]
         found[split] = {

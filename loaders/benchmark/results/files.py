@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from rnnzoo.loaders.benchmark.prediction.limits import measurable
 from rnnzoo.loaders.benchmark.results.same_zoo import describe_difference
 from rnnzoo.loaders.result_key import ResultKey
 from rnnzoo.zoo_builder.errors import RnnzooError
@@ -77,17 +78,19 @@ class SplitRows(ResultsFile):
         task: Names of their tasks, [M].
         step: Their training steps, [M].
         targets: Target -> truth, [M] or [M, K].
+        errors: Target -> standard errors of its truth, [M], None where one is unknown; of targets that have some.
     """
 
     run: list[str]
     task: list[str]
     step: list[Annotated[int, Field(ge=0, lt=2**31)]]
     targets: dict[str, Numbers]
+    errors: dict[str, Numbers] = {}
 
     @model_validator(mode="after")
     def _one_entry_a_row(self) -> SplitRows:
         lengths = {"run": len(self.run), "task": len(self.task)}
-        for name, values in self.targets.items():
+        for name, values in [*self.targets.items(), *self.errors.items()]:
             try:
                 lengths[name] = len(np.array(values, dtype=np.float64))
             except (TypeError, OverflowError) as error:
@@ -100,6 +103,15 @@ class SplitRows(ResultsFile):
     def covered(self, target: Target) -> NDArray[np.bool_]:
         """Which rows [M] a target is about."""
         return target.covers(np.array(self.step))
+
+    def error(self, target: Target) -> NDArray[np.float64] | None:
+        """The standard errors [M] of the rows that a target is about; None where its truth is exact."""
+        found = self.errors.get(target.name)
+        return None if found is None else np.array(found, dtype=np.float64)[self.covered(target)]
+
+    def measured(self, target: Target) -> NDArray[np.bool_]:
+        """Of the rows that a target is about, those of steps at which it is measurable, [M]."""
+        return measurable(self.truth(target), self.error(target), np.array(self.step)[self.covered(target)])
 
     def truth(self, target: Target) -> NDArray[np.float64]:
         """The truth of the rows that a target is about, [M] or [M, K]."""
@@ -117,6 +129,7 @@ class Rows(ResultsFile):
         protocol: "strict" or "paper".
         targets: All targets whose truth is there.
         splits: Test and ood, or ood alone -> its checkpoints.
+        chance: Target -> split -> score -> what the best constant answer scores.
     """
 
     format: Literal[3] = 3
@@ -126,6 +139,7 @@ class Rows(ResultsFile):
     protocol: str
     targets: list[Target]
     splits: dict[str, SplitRows]
+    chance: dict[str, Scores] = {}
 
     @model_validator(mode="after")
     def _truth_of_every_target(self) -> Rows:

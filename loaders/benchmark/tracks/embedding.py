@@ -9,9 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from rnnzoo.loaders.benchmark.prediction.limits import measurable
 from rnnzoo.loaders.benchmark.prediction.readout import Fold, fit_readout
 from rnnzoo.loaders.benchmark.prediction.scores import score
-from rnnzoo.loaders.benchmark.prediction.targets import truth_of, used_rows
+from rnnzoo.loaders.benchmark.prediction.targets import error_of, truth_of, used_rows
 from rnnzoo.loaders.benchmark.request import Setting
 from rnnzoo.loaders.benchmark.results.files import Readout
 from rnnzoo.loaders.encoders.base import Encoder
@@ -99,5 +100,7 @@ def score_predictions(
     scores = {}
     for split, prediction in predictions.items():
         rows = used_rows(loaded, target, setting.parts.reported[split])
-        scores[split] = score(target, truth_of(loaded, target, rows), prediction, loaded.column("step")[rows])
+        truth, steps = truth_of(loaded, target, rows), loaded.column("step")[rows]
+        measured = measurable(truth, error_of(loaded, target, rows), steps)
+        scores[split] = score(target, truth, prediction, steps, measured=measured)
     return scores
