@@ -11,6 +11,7 @@ import pytest
 from synthetic_results import DIGESTS, SKILLS, make_emulation, make_result, make_rows, write_results
 
 from rnnzoo.loaders.benchmark.report import format_table, make_report
+from rnnzoo.loaders.benchmark.report.page import clear_best
 from rnnzoo.loaders.benchmark.report.statistics import Estimate
 from rnnzoo.loaders.benchmark.report.tables import target_tables
 from rnnzoo.loaders.benchmark.report.text import number, with_interval
@@ -268,9 +269,9 @@ def test_a_folder_takes_results_of_one_digest_alone(board):
 def test_the_text_has_every_encoder_sorted_by_unseen_tasks(report):
     out, text = report
     table = text[text.index("\noffsets\n") : text.index("\naccuracy\n")]
-    order = [line.split()[0] for line in table.splitlines()[4:] if line]
+    order = [line.split()[0] for line in table[: table.index("\n\n")].splitlines()[4:] if line]
     assert order[0] == "probe_generator"
-    assert set(order) == set(SKILLS)
+    assert set(order) == {*SKILLS, "ceiling", "chance", "n"}
     assert order.index("interactive_probing(probes=4)") < order.index("layer_statistics")
     assert "behaviour_statistics †" in table
     assert "completion_probing ‡" in table
@@ -280,6 +281,42 @@ def test_the_text_has_every_encoder_sorted_by_unseen_tasks(report):
     markdown = (out / "report.md").read_text()
     for piece in ("## formal languages, protocol strict", "### rotation", "### Emulation", "### Leakage", "256"):
         assert piece in markdown
+
+
+def test_scores_stand_beside_what_they_can_be(board, tmp_path):
+    """Labels of the last step that err by more than RNNs differ, and a chance that is known."""
+    rows = read_rows(board)
+    for split in rows.splits.values():
+        split.errors["accuracy"] = [0.3 if step == 2000 else 0.001 for step in split.step]
+    rows.chance["accuracy"] = {split: {"tau within a step": 0, "tau": 0, "R2": -0.5} for split in rows.splits}
+    write_rows(board, rows)
+    text = make_report(board.parent.parent, tmp_path / "out", baselines=False)
+    about = text[text.index("\naccuracy\n") :]
+    lines = {line.split()[0]: line.split() for line in about.splitlines() if line}
+    assert lines["chance"][1:] == ["0.000", "0.000", "0.000", "-0.500"]
+    assert 0.8 < float(lines["ceiling"][1]) < 1  # RNNs that are all wrong before training are told apart by chance
+    assert lines["n"][1:] == ["48", "of", "6", "tasks"] * 2
+    steps = about[about.index("by the step of the checkpoint") :].splitlines()
+    assert [len(row.split(" / ")) for row in steps[3:5]] == [4, 4]  # three steps with a score on test and ood
+    assert all(row.endswith("not measurable at this step") for row in steps[3:5])
+    assert "step 2,000 on test (3 of 4 steps are left)" in about
+    for name in ("report.md", "report.html"):
+        page = (tmp_path / "out" / name).read_text()
+        assert "not measurable at this step" in page
+        assert "RNNs' accuracy on ood, last step" in page.replace("&#39;", "'")
+
+
+def test_the_best_is_marked_where_it_is_alone():
+    def estimate(mean, low, high):
+        return Estimate(mean, low, high, np.empty((0, 0)))
+
+    far, near, none = estimate(0.9, 0.8, 0.95), estimate(0.75, 0.7, 0.85), estimate(0.0, 0.0, 0.1)
+    assert clear_best([near, far, None], "higher") is None
+    assert clear_best([none, far], "higher") == 0.9
+    assert clear_best([none, far], "lower") == 0.0
+    assert clear_best([none], "higher") is None
+    assert clear_best([estimate(0.9, np.nan, np.nan), none], "higher") is None
+    assert clear_best([None], "higher") is None
 
 
 def test_the_baseline_can_be_named(board, tmp_path):

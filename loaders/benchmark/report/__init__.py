@@ -6,6 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from rnnzoo.loaders.benchmark.report.page import LeaderboardTables, render_page
+from rnnzoo.loaders.benchmark.report.score_limits import own_accuracy
 from rnnzoo.loaders.benchmark.report.tables import Line
 from rnnzoo.loaders.benchmark.report.text import (
     Cells,
@@ -14,9 +15,12 @@ from rnnzoo.loaders.benchmark.report.text import (
     emulation_cells,
     format_table,
     leakage_cells,
+    limits_note,
     markdown,
     notes_on,
     target_cells,
+    target_step_cells,
+    target_step_title,
 )
 from rnnzoo.loaders.benchmark.results.leaderboard import Leaderboard, merge_committed, read_results
 from rnnzoo.zoo_builder.storage.shards import write_file
@@ -27,7 +31,8 @@ COMMITTED = Path(str(files("rnnzoo.dataset_cards")))
 """The cards of the zoos, with the results of the baselines under <zoo>/results/."""
 INTERVALS = (
     "Means over seeds, with 95 % intervals for other tasks and other seeds. `test`: tasks that no "
-    "readout has seen; `ood`: unseen tasks outside the range of the training tasks. Sorted by the main ood score."
+    "readout has seen; `ood`: unseen tasks outside the range of the training tasks. Sorted by the main ood score. "
+    "Ceiling: of a perfect encoder, under the labels' errors; chance: of the best constant answer; n: checkpoints."
 )
 EMULATION_NOTE = (
     "Means over seeds with 95 % intervals for other seeds. Way to oracle: how far the loss is on the way "
@@ -75,9 +80,12 @@ def _text(boards: list[LeaderboardTables]) -> str:
         parts += [tables.title.upper(), *tables.board.notes]
         for table in tables.targets:
             parts.append(f"{table.target.name}\n{aligned(target_cells(table), left=3)}")
+            parts += filter(None, [limits_note(table)])
+            parts.append(f"{target_step_title(table)}\n{aligned(target_step_cells(table), left=2)}")
         if tables.emulations:
             parts += filter(None, [tables.emulation.note])
-            parts.append(f"emulation\n{aligned(emulation_cells(tables.emulations), left=1)}")
+            cells = emulation_cells(tables.emulations, own_accuracy(tables.board.rows))
+            parts.append(f"emulation\n{aligned(cells, left=1)}")
             parts += [
                 f"emulation loss by step, {split}\n{aligned(cells, left=1)}" for split, cells in _by_step(tables)
             ]
@@ -96,9 +104,12 @@ def _markdown(boards: list[LeaderboardTables]) -> str:
         parts += tables.board.notes
         for table in tables.targets:
             parts += [f"### {table.target.name}", markdown(target_cells(table), left=3)]
+            parts += filter(None, [limits_note(table)])
+            step_title = target_step_title(table)
+            parts += [f"{step_title[0].upper()}{step_title[1:]}:", markdown(target_step_cells(table), left=2)]
         if tables.emulations:
             parts += filter(None, ["### Emulation", EMULATION_NOTE, tables.emulation.note])
-            parts.append(markdown(emulation_cells(tables.emulations), left=1))
+            parts.append(markdown(emulation_cells(tables.emulations, own_accuracy(tables.board.rows)), left=1))
             for split, cells in _by_step(tables):
                 parts += [f"Emulation loss by the checkpoint's step, {split}:", markdown(cells, left=1)]
         if tables.board.leakage:

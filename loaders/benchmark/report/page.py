@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from rnnzoo.loaders.benchmark.report import emulation_plots, plots
+from rnnzoo.loaders.benchmark.report.score_limits import own_accuracy
 from rnnzoo.loaders.benchmark.report.statistics import Estimate
 from rnnzoo.loaders.benchmark.report.tables import (
     EmulationLine,
@@ -27,9 +28,12 @@ from rnnzoo.loaders.benchmark.report.text import (
     by_step_cells,
     leakage_cells,
     leakage_scores,
+    limits_note,
     number,
     percent,
     rnns_of,
+    target_step_cells,
+    target_step_title,
     with_interval,
 )
 from rnnzoo.loaders.benchmark.results.files import Emulation, Result
@@ -84,6 +88,8 @@ class LeaderboardTables:
                 f"{len(split.step):,} checkpoints of {len(set(split.run)):,} runs, {len(set(split.task)):,} tasks"
             )
             facts.append((f"reported on {name}", shown))
+        for name, accuracy in own_accuracy(rows).items():
+            facts.append((f"RNNs' accuracy on {name}, last step", number(accuracy)))
         seeds = sorted({result.seed for result in self.board.results})
         return [*facts, ("seeds", ", ".join(map(str, seeds)) or "–"), ("zoo's weights", describe_digest(rows))]
 
@@ -151,6 +157,9 @@ def render_page(boards: Sequence[LeaderboardTables]) -> str:
         boards=[_view(tables) for tables in boards],
         with_interval=with_interval,
         number=number,
+        limits_note=limits_note,
+        step_cells=target_step_cells,
+        step_title=target_step_title,
         percent=percent,
         arrows=ARROWS,
         note_data=NOTE_DATA,
@@ -175,6 +184,7 @@ def _view(tables: LeaderboardTables) -> dict[str, Any]:
         "tables": [
             (table, plots.draw_scores(table), _supervised_curves(board, table)) for table in tables.targets
         ],
+        "own_accuracy": own_accuracy(board.rows),
         "emulations": tables.emulations,
         "emulation_note": tables.emulation.note,
         "by_step": [(split, by_step_cells(tables.emulations, split)) for split in board.rows.splits],

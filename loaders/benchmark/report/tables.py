@@ -9,6 +9,7 @@ from typing import Literal
 
 from rnnzoo.loaders.benchmark.prediction.scores import better
 from rnnzoo.loaders.benchmark.report.emulation_scale import MISSING, ByStep, losses_by_step, note_on, scale_for
+from rnnzoo.loaders.benchmark.report.score_limits import ScoresByStep, SplitLimits, limits_of, scores_by_step
 from rnnzoo.loaders.benchmark.report.statistics import (
     UNBOUNDED,
     Estimate,
@@ -43,6 +44,7 @@ class Line:
         difference: Split -> the main score minus that of the baseline, paired.
         untrained: Split -> the main score of the same encoders before their training; empty where there is none.
         gained: Split -> the main score minus that of before the training, paired.
+        by_step: The main score at each step of the checkpoints.
     """
 
     encoder: str
@@ -59,6 +61,7 @@ class Line:
     difference: dict[str, Estimate | None]
     untrained: dict[str, Estimate | None]
     gained: dict[str, Estimate | None]
+    by_step: ScoresByStep
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ class TargetTable:
         scores: Names of the scores, the main one first.
         baseline: The encoder that others are compared with.
         lines: One for each encoder and track.
+        limits: Split -> ceiling, chance, and how many rows and tasks there are.
     """
 
     target: Target
@@ -78,6 +82,7 @@ class TargetTable:
     scores: tuple[str, ...]
     baseline: str | None
     lines: tuple[Line, ...]
+    limits: dict[str, SplitLimits]
 
     @property
     def main(self) -> str:
@@ -174,7 +179,8 @@ def _target_table(board: Leaderboard, target: Target, against: str | None) -> Ta
     sign = -1 if better(names[0]) == "higher" else 1
     # By ood; those that stand alike there, by test.
     lines.sort(key=lambda line: [_rank(line.scores[split][names[0]], sign) for split in reversed(splits)])
-    return TargetTable(target, splits, names, baseline, tuple(lines))
+    rows = board.rows if board.rows.target(target.name) else board.committed_rows or board.rows
+    return TargetTable(target, splits, names, baseline, tuple(lines), limits_of(rows, target))
 
 
 def _first(scores: dict[tuple[str, str], Estimates], encoder: str | None) -> Estimates | None:
@@ -220,6 +226,7 @@ def _line(
         difference=difference,
         untrained={split: found[main] for split, found in before.items()},
         gained=_difference(scores, before, main, same_seeds=True) if before else {},
+        by_step=scores_by_step(group, board.rows_of(first), target),
     )
 
 

@@ -18,6 +18,7 @@ DATA_MARK = "†"
 NOTE_DATA = f"{DATA_MARK} uses labelled data of the RNNs' task, which the weights alone do not give."
 HAND_MARK = "‡"
 NOTE_HAND = f"{HAND_MARK} hand-made: built to measure what tells the tasks apart, and does so untrained."
+NOT_MEASURABLE = "not measurable at this step"
 Cells = list[list[str]]
 """A table: the header, then rows."""
 
@@ -79,7 +80,59 @@ def target_cells(table: TargetTable) -> Cells:
     if table.baseline:
         header.append(f"{last} less {table.baseline}")
     header += [*(f"{score} {last}" for score in table.scores[1:]), "readout", "seeds", "training"]
-    return [header, *(_target_row(table, line, last) for line in table.lines)]
+    return [header, *(_target_row(table, line, last) for line in table.lines), *_limit_rows(table, len(header))]
+
+
+def _limit_rows(table: TargetTable, columns: int) -> Cells:
+    """Ceiling, chance and n, below the scores they are of."""
+    last, others = table.splits[-1], table.scores[1:]
+    rows = []
+    for label in ("ceiling", "chance"):
+        row = [label] + [""] * (columns - 1)
+        limits = {split: getattr(table.limits[split], label) for split in table.splits}
+        row[3 : 3 + len(limits)] = [number(limits[split].get(table.main)) for split in table.splits]
+        row[columns - 3 - len(others) : columns - 3] = [number(limits[last].get(score)) for score in others]
+        rows.append(row)
+    counts = [f"{table.limits[split].rows:,} of {table.limits[split].tasks:,} tasks" for split in table.splits]
+    return [*rows, ["n", "", "", *counts, *[""] * (columns - 3 - len(counts))]]
+
+
+def target_step_cells(table: TargetTable) -> Cells:
+    """The main score by the step of the checkpoint, on each split."""
+    steps = sorted(set().union(*(limits.measured for limits in table.limits.values())))
+    cells = [["encoder", "track", *(f"{step:,}" for step in steps)]]
+    for line in table.lines:
+        row = []
+        for step in steps:
+            known = [split for split in table.splits if step in table.limits[split].measured]
+            shown = [
+                number(line.by_step[split].get(step)) if table.limits[split].measured[step] else NOT_MEASURABLE
+                for split in known
+            ]
+            row.append(NOT_MEASURABLE if set(shown) == {NOT_MEASURABLE} else " / ".join(shown))
+        cells.append([marked(line), line.track, *row])
+    return cells
+
+
+def target_step_title(table: TargetTable) -> str:
+    """What `target_step_cells` shows."""
+    return f"{table.main} {ARROWS[table.better]} by the step of the checkpoint, {' / '.join(table.splits)}"
+
+
+def limits_note(table: TargetTable) -> str | None:
+    """At which steps the target is not measurable, and how many are left; None where it is at all."""
+    parts = []
+    for split, limits in table.limits.items():
+        out = [f"{step:,}" for step, measured in limits.measured.items() if not measured]
+        if out:
+            left = len(limits.measured) - len(out)
+            parts.append(f"step {', '.join(out)} on {split} ({left} of {len(limits.measured)} steps are left)")
+    if not parts:
+        return None
+    return (
+        f"Not measurable, because RNNs differ by less than the labels' errors: {'; '.join(parts)}. These steps do "
+        f"not count in {table.main}."
+    )
 
 
 def _target_row(table: TargetTable, line: Line, last: str) -> list[str]:
@@ -106,20 +159,22 @@ def notes_on(lines: Iterable[Line]) -> list[str]:
     return [note for note in (NOTE_DATA, NOTE_HAND) if any(f" {note[0]}" in name for name in names)]
 
 
-def emulation_cells(lines: Sequence[EmulationLine]) -> Cells:
-    """Emulation losses and the emulated task performance of each encoder."""
+def emulation_cells(lines: Sequence[EmulationLine], own: Mapping[str, float]) -> Cells:
+    """Emulation losses and the emulated task performance of each encoder; own: that of the RNNs by split."""
     splits = list(lines[0].performance)
     header = ["encoder", *(f"loss ↓ {split}" for split in lines[0].losses)]
     header += [f"way to oracle {split}" for split in splits]
-    header += [f"accuracy {split}, emulated (original)" for split in splits]
+    header += [
+        f"accuracy {split}, emulated" + (f" (RNNs: {number(own[split])})" if split in own else "")
+        for split in splits
+    ]
     cells = [[*header, "parameters", "seeds", "training"]]
     for line in lines:
         row = [line.encoder, *map(with_interval, line.losses.values())]
         row += [percent(line.shares[split]) for split in splits]
         for split in splits:
-            emulated, original = (line.performance[split][whose] for whose in ("emulated", "original"))
-            shown = f"{number(emulated.mean)} ({number(original.mean)})" if emulated and original else "–"
-            row.append(shown)
+            emulated = line.performance[split]["emulated"]
+            row.append(number(emulated.mean) if emulated else "–")
         cells.append([*row, f"{line.parameters:,}", str(line.seeds), line.budget or "–"])
     return cells
 
