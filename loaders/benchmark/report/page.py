@@ -137,8 +137,11 @@ def best_scores(tables: LeaderboardTables) -> dict[str, float]:
 def clear_best(estimates: Sequence[Estimate | None], better: str) -> float | None:
     """The best of means, where its interval overlaps with no other and it is more than nothing; else None."""
     sign = -1 if better == "higher" else 1
-    first, *others = sorted((e for e in estimates if e), key=lambda e: sign * e.mean) or [None]
-    if first is None or (better == "higher" and first.mean < LEAST_SCORE) or math.isnan(first.low):
+    ranked = sorted((e for e in estimates if e), key=lambda e: sign * e.mean)
+    if not ranked:
+        return None
+    first, *others = ranked
+    if (better == "higher" and first.mean < LEAST_SCORE) or math.isnan(first.low):
         return None
     apart = [other.high < first.low if better == "higher" else other.low > first.high for other in others]
     return first.mean if all(apart) else None
