@@ -70,6 +70,10 @@ def run(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     ray: RayOption = None,
     gpus_per_task: GpusOption = None,
+    fresh_seed: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="SEED", help="Also score on RNNs trained now, from this seed, beside --out."),
+    ] = None,
     overwrite: Annotated[
         bool,
         typer.Option(
@@ -111,6 +115,7 @@ def run(
         ray=ray,
         gpus_per_task=gpus_per_task,
         overwrite=overwrite,
+        fresh_seed=fresh_seed,
         command=shlex.join(["zoo-bench", *sys.argv[1:]]),
     )
     paths = run_benchmark(request)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from rnnzoo.loaders.benchmark.request import Setting
-from rnnzoo.loaders.benchmark.results.files import Result, Untrained, result_path, write_result
-from rnnzoo.loaders.benchmark.tracks.embedding import embed_parts, read_out
+from rnnzoo.loaders.benchmark.results.files import Result, Untrained, read_result, result_path, write_result
+from rnnzoo.loaders.benchmark.tracks.embedding import embed_fresh, embed_parts, read_out
 from rnnzoo.loaders.benchmark.tracks.emulation import emulated_encoder
 from rnnzoo.loaders.benchmark.tracks.supervised import predict_end_to_end
 from rnnzoo.loaders.encoders.base import load_encoder
@@ -39,9 +39,16 @@ class Job:
         return [self.path(setting, target) for target in self.targets]
 
     def without_finished(self, setting: Setting) -> Job | None:
-        """The job with only the targets that have no result yet; None when all have one."""
-        left = tuple(target for target in self.targets if not self.path(setting, target).exists())
+        """The job with only the targets that have no result yet, or none on the fresh zoo; None when all have."""
+        left = tuple(target for target in self.targets if not self._is_finished(setting, target))
         return replace(self, targets=left) if left else None
+
+    def _is_finished(self, setting: Setting, target: Target) -> bool:
+        path = self.path(setting, target)
+        if not path.exists() or setting.fresh is None:
+            return path.exists()
+        fresh = read_result(path).fresh
+        return fresh is not None and fresh.seed == setting.fresh_seed
 
 
 def run_job(loaded: LoadedZoo, setting: Setting, job: Job, quiet: bool = False) -> None:
@@ -59,24 +66,36 @@ def run_job(loaded: LoadedZoo, setting: Setting, job: Job, quiet: bool = False) 
         RnnzooError: A training fails.
     """
     began = time.perf_counter()
-    initial = embed_parts(loaded, setting, load_encoder(setting.encoder, loaded.population, job.seed))
-    features = initial
+    encoder = load_encoder(setting.encoder, loaded.population, job.seed)
+    initial = embed_parts(loaded, setting, encoder, job.seed)
+    embedded_parts = initial
     if setting.track == "frozen":
-        features = embed_parts(loaded, setting, emulated_encoder(loaded, setting, job.seed, quiet))
+        encoder = emulated_encoder(loaded, setting, job.seed, quiet)
+        embedded_parts = embed_parts(loaded, setting, encoder, job.seed)
+    fresh = None if setting.fresh is None else LoadedZoo(setting.fresh, loaded.device)
+    shown = embed_fresh(fresh, setting, encoder)
     embedded = time.perf_counter() - began
     for target in job.targets:
         began = time.perf_counter()
-        seconds, found = {"embedding": embedded}, read_out(loaded, setting, target, features, job.seed)
+        seconds, found = (
+            {"embedding": embedded},
+            read_out(loaded, setting, target, embedded_parts, job.seed, shown),
+        )
         if setting.track == "frozen":
-            found["twin"] = Untrained(**read_out(loaded, setting, target, initial, job.seed))
+            found["twin"] = _twin(read_out(loaded, setting, target, initial, job.seed))
         seconds["readouts"] = time.perf_counter() - began
         state = job.path(setting, target).with_suffix(STATE)
         if setting.track == "supervised":
-            end_to_end = predict_end_to_end(loaded, setting, target, job.seed, state, quiet)
-            found = {**end_to_end, "twin": Untrained(**found)}
+            end_to_end = predict_end_to_end(loaded, setting, target, job.seed, state, quiet, fresh)
+            found = {**end_to_end, "twin": _twin(found)}
             seconds["training"] = time.perf_counter() - began - seconds["readouts"]
         write_result(setting.board, _result(setting, target, job.seed, seconds=seconds, **found))
         state.unlink(missing_ok=True)
+
+
+def _twin(found: dict[str, Any]) -> Untrained:
+    """What was read out of an encoder before its training."""
+    return Untrained(**{name: found[name] for name in Untrained.model_fields if name in found})
 
 
 def _result(setting: Setting, target: Target, seed: int, **fields: Any) -> Result:

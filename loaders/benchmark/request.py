@@ -15,13 +15,13 @@ from rnnzoo.loaders.benchmark.prediction.readout import FITTED
 from rnnzoo.loaders.benchmark.prediction.targets import choose_targets
 from rnnzoo.loaders.benchmark.protocol import Partition, partition, zoo_digest
 from rnnzoo.loaders.benchmark.results.files import leaderboard_folder
-from rnnzoo.loaders.encoders import PUBLISHED_FORMS
+from rnnzoo.loaders.encoders import ENCODERS, PUBLISHED_FORMS
 from rnnzoo.loaders.encoders.base import Encoder, check_encoder, declared, is_learned, load_encoder
 from rnnzoo.loaders.encoders.names import encoder_location, in_published_form, parse_encoder_name
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.loaders.result_key import ResultKey
 from rnnzoo.loaders.training_config import PRESETS, TRACKS, TrainingConfig
-from rnnzoo.zoo_builder.errors import ParameterError
+from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
 from rnnzoo.zoo_builder.tasks.target import Target
 
 
@@ -50,6 +50,7 @@ class Request:
         command: The command line, for the results.
         overwrite: Whether results of this encoder and track that other code, data or settings made are removed,
             and made anew.
+        fresh_seed: Seed of a fresh zoo that is built, and scored on besides; None for none.
     """
 
     zoo: str
@@ -68,6 +69,7 @@ class Request:
     gpus_per_task: float | None = None
     command: str = ""
     overwrite: bool = False
+    fresh_seed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ class Setting:
         training: Settings of the training; None for the track "features".
         board: The folder of the results.
         key: Of all results.
+        fresh: The folder of the fresh zoo; None where none is scored on.
     """
 
     encoder: str
@@ -101,6 +104,15 @@ class Setting:
     board: Path
     key: ResultKey
     command: str
+    fresh: Path | None = None
+    fresh_seed: int | None = None
+
+    @property
+    def known_training(self) -> TrainingConfig:
+        """The settings of the training, in a track that trains."""
+        if self.training is None:
+            raise RnnzooError(f"track: found {self.track!r}, which trains nothing; expected frozen or supervised")
+        return self.training
 
 
 def resolve(request: Request, loaded: LoadedZoo) -> tuple[Setting, list[Target]]:
@@ -121,6 +133,7 @@ def resolve(request: Request, loaded: LoadedZoo) -> tuple[Setting, list[Target]]
         request = replace(request, encoder=in_published_form(request.encoder))
     encoder = load_encoder(request.encoder, loaded.population)
     width = check_encoder(encoder, loaded.population)
+    _check_columns(request.encoder, encoder)
     learned = is_learned(encoder)
     track = request.track or ("frozen" if learned else "features")
     if track not in TRACKS:
@@ -128,6 +141,12 @@ def resolve(request: Request, loaded: LoadedZoo) -> tuple[Setting, list[Target]]
     if track != "features" and not learned:
         raise ParameterError(
             "track", f"found {track!r}, but {request.encoder} has no parameters; expected features"
+        )
+    if track == "features" and learned:
+        raise ParameterError(
+            "track",
+            f"found 'features', but {request.encoder} learns; expected frozen or supervised, which also report it "
+            "as it was initialised",
         )
     if track == "supervised" and declared(encoder, "columns"):
         raise ParameterError(
@@ -192,6 +211,17 @@ def _key(
             **({} if training is None else training.to_dict()),
         },
     )
+
+
+def _check_columns(text: str, encoder: Encoder) -> None:
+    """Raise ParameterError if an encoder reads metadata, and is no control of this package."""
+    columns = declared(encoder, "columns")
+    if columns and (parse_encoder_name(text)[0] not in ENCODERS or declared(encoder, "group") != "control"):
+        raise ParameterError(
+            "encoder",
+            f"found {text}, which reads the metadata {', '.join(columns)}, which only controls of rnnzoo may; "
+            "expected one that reads weights",
+        )
 
 
 def code_of_encoder(text: str, encoder: Encoder, loaded: LoadedZoo) -> tuple[dict[str, str], dict[str, str]]:

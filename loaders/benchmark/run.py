@@ -9,11 +9,13 @@ already is not done again, if the same code, data and settings made it.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from tqdm import tqdm
 
 from rnnzoo.loaders.benchmark.executors import choose_device, cluster_resources, open_zoo, run_jobs
+from rnnzoo.loaders.benchmark.fresh import build_fresh
 from rnnzoo.loaders.benchmark.jobs import Job
 from rnnzoo.loaders.benchmark.request import Request, Setting, resolve
 from rnnzoo.loaders.benchmark.results.other_keys import check_keys
@@ -47,6 +49,10 @@ def run_benchmark(request: Request) -> list[Path]:
     removed = check_keys(setting.board, setting.encoder, setting.track, setting.key, request.overwrite)
     if removed:
         tqdm.write(f"removed, as made otherwise: {removed} files of {setting.encoder}, {setting.track}")
+    if request.fresh_seed is not None:
+        home = request.out.with_name(f"{request.out.name}-fresh")
+        folder = build_fresh(loaded, setting.parts, request.fresh_seed, home, request.threads)
+        setting = replace(setting, fresh=folder, fresh_seed=request.fresh_seed)
     missing = [left for job in jobs if (left := job.without_finished(setting)) is not None]
     done = len(wanted) - sum(len(job.targets) for job in missing)
     if done:

@@ -98,12 +98,13 @@ class Emulator(nn.Module):
         }
 
 
-def make_emulator(spec: RNNSpec, config: TrainingConfig) -> Emulator:
-    """The emulator that a training's settings ask for."""
+def make_emulator(spec: RNNSpec, config: TrainingConfig, embedding: int = EMBEDDING_SIZE) -> Emulator:
+    """The emulator that a training's settings ask for, of embeddings of E numbers (`embedding`)."""
     return Emulator(
         spec,
         config.emulator_hidden,
         config.emulator_layers,
+        embedding,
         form=config.emulator_form,
         condition=config.emulator_condition,
     )

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rnnzoo.loaders.emulation.emulator import LOSSES, EncoderEmulator, make_emulator
+from rnnzoo.loaders.encoders.base import declared
 from rnnzoo.loaders.encoders.probing.frozen_rnn import run_frozen
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.loaders.result_key import ResultKey
@@ -55,9 +56,10 @@ def train_emulation(
     """
     if config.loss not in LOSSES:
         raise RnnzooError(f"loss: found {config.loss!r}, expected one of {', '.join(LOSSES)}")
+    embedding = _width(loaded, encoder.to(loaded.device), rows["train"][:1])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        emulator = make_emulator(loaded.zoo.spec, config)
+        emulator = make_emulator(loaded.zoo.spec, config, embedding)
     emulation = EncoderEmulator(encoder, emulator).to(loaded.device)
     training = torch.from_numpy(rows["train"])
     sequences = loaded.rollouts.shape[1]
@@ -73,6 +75,17 @@ def train_emulation(
 
     curve = train(emulation, batch_loss, validation_loss, config, seed, state_path, observer, key)
     return emulation, curve
+
+
+@torch.no_grad()
+def _width(loaded: LoadedZoo, encoder: nn.Module, rows: NDArray[np.int64]) -> int:
+    """E of an encoder, found by trying it on some rows."""
+    chosen = torch.from_numpy(rows)
+    was_training = encoder.training
+    columns = loaded.columns(tuple(declared(encoder, "columns")), chosen)
+    width = encoder.eval()(loaded.weights(chosen), **columns).shape[1]
+    encoder.train(was_training)
+    return int(width)
 
 
 def _losses(loaded: LoadedZoo, emulation: EncoderEmulator, rows: Tensor, rollouts: Tensor, loss: str) -> Tensor:

@@ -141,6 +141,26 @@ def load_encoder(text: str, population: Population, seed: int = 0) -> Encoder:
             raise ParameterError("encoder", f"found {text!r}, which could not be made: {error}") from error
 
 
+def load_learned(text: str, population: Population, seed: int) -> nn.Module:
+    """An encoder that learns, by its name.
+
+    Args:
+        text: See `load_encoder`, also for the other arguments.
+        population: What it is made from.
+        seed: For its parameters.
+
+    Returns:
+        The encoder.
+
+    Raises:
+        ParameterError: As in `load_encoder`, or the encoder has no parameters to train.
+    """
+    encoder = load_encoder(text, population, seed)
+    if not isinstance(encoder, nn.Module) or not is_learned(encoder):
+        raise ParameterError("encoder", f"found {text!r}, which has no parameters; expected one that learns")
+    return encoder
+
+
 def find_encoder(name: str, form: str = "own") -> Callable[..., Encoder]:
     """The class of an encoder.
 
@@ -197,15 +217,18 @@ def check_encoder(encoder: Encoder, population: Population) -> int:
         together = encoder(weights, **columns)
         flipped = {name: tensor.flip(0) for name, tensor in weights.items()}
         reversed_order = encoder(flipped, **{name: column.flip(0) for name, column in columns.items()})
+        first = {name: tensor[:1] for name, tensor in weights.items()}
+        alone = encoder(first, **{name: column[:1] for name, column in columns.items()})
     if not isinstance(together, Tensor) or together.dim() != 2 or len(together) != 4:
         shape = list(together.shape) if isinstance(together, Tensor) else type(together).__name__
         raise RnnzooError(f"encoder: found an output of shape {shape} for 4 models, expected [4, E]")
     if not together.isfinite().all():
         raise RnnzooError("encoder: found values that are not finite in the output for fresh models")
-    if not torch.allclose(together, reversed_order.flip(0), rtol=1e-3, atol=1e-4):
+    if not all(
+        torch.allclose(one, together[: len(one)], rtol=1e-3, atol=1e-4) for one in (reversed_order.flip(0), alone)
+    ):
         raise RnnzooError("encoder: a model's embedding depends on the other models of its batch")
-    if is_learned(encoder):
-        assert isinstance(encoder, nn.Module)
+    if isinstance(encoder, nn.Module) and is_learned(encoder):
         _check_gradients(encoder, weights, columns)
         encoder.train(was_training)
     return together.shape[1]

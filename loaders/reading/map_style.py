@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from numbers import Integral
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -60,8 +60,7 @@ class ZooDataset(Dataset):
     def _read_block(self, rows: NDArray[np.int64]) -> dict[str, Any]:
         if (chosen := chosen_rows(self)) is not None:
             rows = chosen[rows].astype(np.int64)
-        formatter = get_formatter(self.format["type"], features=self.features)
-        assert isinstance(formatter, BlockFormatter)
+        formatter = cast(BlockFormatter, get_formatter(self.format["type"], features=self.features))
         batch = dict.fromkeys(self.column_names)
         others = [name for name in self.column_names if name not in self.data.tensor_columns]
         batch |= formatter.format_batch(self.data.table.select(others).take(pa.array(rows)))

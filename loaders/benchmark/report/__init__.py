@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
+from rnnzoo.loaders.benchmark.report.checks import CHECKS_NOTE, check_cells
 from rnnzoo.loaders.benchmark.report.page import LeaderboardTables, render_page
 from rnnzoo.loaders.benchmark.report.score_limits import own_accuracy
 from rnnzoo.loaders.benchmark.report.tables import Line
@@ -22,6 +23,7 @@ from rnnzoo.loaders.benchmark.report.text import (
     target_step_cells,
     target_step_title,
 )
+from rnnzoo.loaders.benchmark.results.files import Leakage
 from rnnzoo.loaders.benchmark.results.leaderboard import Leaderboard, merge_committed, read_results
 from rnnzoo.zoo_builder.storage.shards import write_file
 
@@ -89,8 +91,10 @@ def _text(boards: list[LeaderboardTables]) -> str:
             parts += [
                 f"emulation loss by step, {split}\n{aligned(cells, left=1)}" for split, cells in _by_step(tables)
             ]
-        if tables.board.leakage:
-            parts.append(f"leakage: {_leakage_title(tables)}\n{aligned(leakage_cells(tables.board), left=1)}")
+        if len(checks := check_cells(tables.board)) > 1:
+            parts.append(f"checks\n{aligned(checks, left=3)}")
+        if leakage := tables.board.leakage:
+            parts.append(f"leakage: {_leakage_title(leakage)}\n{aligned(leakage_cells(tables.board), left=1)}")
     parts += notes_on(_lines(boards))
     return "\n\n".join(parts)
 
@@ -112,8 +116,10 @@ def _markdown(boards: list[LeaderboardTables]) -> str:
             parts.append(markdown(emulation_cells(tables.emulations, own_accuracy(tables.board.rows)), left=1))
             for split, cells in _by_step(tables):
                 parts += [f"Emulation loss by the checkpoint's step, {split}:", markdown(cells, left=1)]
-        if tables.board.leakage:
-            title = f"### Leakage: {_leakage_title(tables)}"
+        if len(checks := check_cells(tables.board)) > 1:
+            parts += ["### Checks", CHECKS_NOTE, markdown(checks, left=3)]
+        if leakage := tables.board.leakage:
+            title = f"### Leakage: {_leakage_title(leakage)}"
             parts += [title, markdown(leakage_cells(tables.board), left=1)]
     return "\n\n".join(parts) + "\n"
 
@@ -124,9 +130,7 @@ def _by_step(tables: LeaderboardTables) -> list[tuple[str, Cells]]:
     return [(split, cells) for split, cells in found if len(cells) > 1]
 
 
-def _leakage_title(tables: LeaderboardTables) -> str:
-    leakage = tables.board.leakage
-    assert leakage is not None
+def _leakage_title(leakage: Leakage) -> str:
     return f"{leakage.target} from {leakage.encoder} by {leakage.readout}"
 
 

@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from rnnzoo.loaders.benchmark.report import emulation_plots, plots
+from rnnzoo.loaders.benchmark.report.checks import CHECKS_NOTE, check_cells
 from rnnzoo.loaders.benchmark.report.score_limits import own_accuracy
 from rnnzoo.loaders.benchmark.report.statistics import Estimate
 from rnnzoo.loaders.benchmark.report.tables import (
@@ -165,6 +166,7 @@ def render_page(boards: Sequence[LeaderboardTables]) -> str:
         step_title=target_step_title,
         percent=percent,
         arrows=ARROWS,
+        checks_note=CHECKS_NOTE,
         note_data=NOTE_DATA,
         note_hand=NOTE_HAND,
         group_colours=plots.GROUP_COLOURS,
@@ -209,6 +211,7 @@ def _view(tables: LeaderboardTables) -> dict[str, Any]:
             )
             for e in probing
         ],
+        "checks": check_cells(board),
         "leakage": board.leakage,
         "leakage_cells": leakage_cells(board) if board.leakage else None,
         "leakage_plot": _leakage_plot(board),

@@ -61,9 +61,13 @@ def format_table(results: Sequence[Result]) -> str:
 
 
 def _mean_score(group: Sequence[Result], split: str, score: str) -> float | None:
-    found = (result.scores.get(split, {}).get(score) for result in group)
-    values = [value for value in found if value is not None]
-    return float(np.mean(values)) if values else None
+    return mean_of([result.scores.get(split, {}).get(score) for result in group])
+
+
+def mean_of(values: Sequence[float | None]) -> float | None:
+    """The mean of the values that are there; None where none is."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
 
 
 def rnns_of(config: Mapping[str, Any]) -> str:
@@ -205,8 +209,7 @@ def leakage_scores(board: Leaderboard) -> Scores:
 
 def leakage_cells(board: Leaderboard) -> Cells:
     """The scores of one readout by what was held out."""
-    assert board.leakage is not None
-    scores = list(next(iter(board.leakage.scores.values())))
+    scores = list(next(iter(leakage_scores(board).values())))
     rows = [
         [f"by {unit}", *(number(values.get(score)) for score in scores)]
         for unit, values in leakage_scores(board).items()

@@ -182,6 +182,21 @@ class Untrained(ResultsFile):
     scores: Scores
 
 
+class Fresh(ResultsFile):
+    """What an encoder and its readouts are worth on a zoo of another seed, on unseen tasks.
+
+    Attributes:
+        seed: That of the zoo.
+        scores: Split -> score -> value.
+        gap: Split -> the main score on the published zoo, less that on the fresh one.
+    """
+
+    seed: int
+    zoo_digest: str
+    scores: Scores
+    gap: dict[str, Value]
+
+
 class CurvePoint(ResultsFile):
     """Losses at a step of training; None where one was not measured or not finite."""
 
@@ -208,6 +223,9 @@ class Result(ResultsFile):
             trained_only targets, one for each row of a trained model.
         scores: Those of the readout chosen for each split.
         twin: The same of the same encoder before its training; None where nothing was trained.
+        moves: How far copies of RNNs with the same function move the embedding, or the output of the track
+            "supervised", in spreads; see `compute_soundly`.
+        fresh: The same on a fresh zoo; None where none was asked for.
         curve: Losses of what was trained for this result alone.
         seconds: Part of the work -> its time in seconds.
         command: The command line.
@@ -235,6 +253,8 @@ class Result(ResultsFile):
     predictions: dict[str, Numbers]
     scores: Scores
     twin: Untrained | None = None
+    moves: Value = None
+    fresh: Fresh | None = None
     curve: list[CurvePoint]
     seconds: dict[str, float]
     command: str

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from rnnzoo.loaders.benchmark.prediction.limits import measurable
 from rnnzoo.loaders.benchmark.prediction.readout import Fold, fit_readout
@@ -15,9 +16,12 @@ from rnnzoo.loaders.benchmark.prediction.scores import score
 from rnnzoo.loaders.benchmark.prediction.targets import error_of, truth_of, used_rows
 from rnnzoo.loaders.benchmark.request import Setting
 from rnnzoo.loaders.benchmark.results.files import Readout
+from rnnzoo.loaders.benchmark.tracks.fresh_rows import score_fresh
+from rnnzoo.loaders.benchmark.tracks.soundness import compute_soundly
 from rnnzoo.loaders.encoders.base import Encoder
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.rnn import Weights
 from rnnzoo.zoo_builder.tasks.target import Target
 
 MODELS_AT_ONCE = 128
@@ -44,19 +48,51 @@ def embed(loaded: LoadedZoo, encoder: Encoder, rows: NDArray[np.int64], columns:
     return embedded
 
 
-def embed_parts(loaded: LoadedZoo, setting: Setting, encoder: Encoder) -> NDArray[np.float64]:
-    """Embeddings of all rows that the partition uses, in a table [M, E] of the zoo's rows (nan elsewhere)."""
+def embed_parts(
+    loaded: LoadedZoo, setting: Setting, encoder: Encoder, seed: int
+) -> tuple[NDArray[np.float64], float]:
+    """Embeddings of all rows that the partition uses, in a table [M, E] of the zoo's rows (nan elsewhere).
+
+    Second, how far copies with the same function move them; for this, seed and errors see `compute_soundly`.
+    """
     parts = setting.parts
     used = np.unique(np.concatenate([parts.train, parts.readout, parts.validation, *parts.reported.values()]))
     features = np.full((len(loaded), setting.embedding_size), np.nan)
-    features[used] = embed(loaded, encoder, used, setting.columns)
-    return features
+    if isinstance(encoder, nn.Module):
+        encoder.to(loaded.device).eval()
+
+    def compute(weights: Weights, rows: Tensor) -> Tensor:
+        return encoder(weights, **loaded.columns(setting.columns, rows))
+
+    features[used], moves = compute_soundly(loaded, compute, used, seed)
+    return features, moves
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A fresh zoo and the embeddings of its rows, [M, E]."""
+
+    zoo: LoadedZoo
+    features: NDArray[np.float64]
+
+
+def embed_fresh(fresh: LoadedZoo | None, setting: Setting, encoder: Encoder) -> Shown | None:
+    """The embeddings of a fresh zoo, if there is one that readouts are scored on."""
+    if fresh is None or setting.track == "supervised":
+        return None
+    return Shown(fresh, embed(fresh, encoder, np.arange(len(fresh)), setting.columns))
 
 
 def read_out(
-    loaded: LoadedZoo, setting: Setting, target: Target, features: NDArray[np.float64], seed: int
+    loaded: LoadedZoo,
+    setting: Setting,
+    target: Target,
+    embedded: tuple[NDArray[np.float64], float],
+    seed: int,
+    shown: Shown | None = None,
 ) -> dict[str, Any]:
-    """The fields of a `Result` that fitting and scoring the readouts gives."""
+    """The fields of a `Result` that fitting and scoring the readouts gives. embedded: see `embed_parts`."""
+    features, moves = embedded
 
     def fold(rows: NDArray[np.int64]) -> Fold:
         used = used_rows(loaded, target, rows)
@@ -66,10 +102,10 @@ def read_out(
     train, validation, rim = fold(parts.readout), fold(parts.validation), fold(parts.rim)
     inner = fold(parts.readout[~np.isin(parts.readout, parts.rim)])
     reported = {name: fold(rows) for name, rows in parts.reported.items()}
-    readouts, predictions = {}, {}
+    readouts, predictors, predictions = {}, {}, {}
     for name in setting.readouts:
-        predictor, distance = fit_readout(name, target, train, validation, seed)
-        predictions[name] = {split: predictor.predict(inputs) for split, (inputs, _) in reported.items()}
+        predictors[name], distance = fit_readout(name, target, train, validation, seed)
+        predictions[name] = {split: predictors[name].predict(inputs) for split, (inputs, _) in reported.items()}
         scores = score_predictions(loaded, setting, target, predictions[name])
         beyond = None
         if len(rim[1]) and len(inner[1]) and len(setting.readouts) > 1:
@@ -78,13 +114,22 @@ def read_out(
     chosen = _nearest(readouts, "validation")
     furthest = _nearest(readouts, "rim") if all(one.rim is not None for one in readouts.values()) else None
     taken = {split: furthest if furthest and split == "ood" else chosen for split in reported}
-    return {
+    found: dict[str, Any] = {
         "readout": chosen,
         "ood_readout": furthest,
         "readouts": readouts,
         "predictions": {split: predictions[name][split] for split, name in taken.items()},
         "scores": {split: readouts[name].scores[split] for split, name in taken.items()},
+        "moves": moves,
     }
+    if shown is not None:
+        known = shown.features
+
+        def predict(split: str, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+            return predictors[taken[split]].predict(known[rows])
+
+        found["fresh"] = score_fresh(shown.zoo, target, predict, found["scores"])
+    return found
 
 
 def _nearest(readouts: dict[str, Readout], measured: str) -> str:

@@ -29,7 +29,7 @@ from rnnzoo.loaders.emulation import (
     make_emulator,
     train_emulation,
 )
-from rnnzoo.loaders.encoders.base import load_encoder
+from rnnzoo.loaders.encoders.base import load_learned
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.loaders.training import STATE
 from rnnzoo.zoo_builder.rnn import rnn_forward
@@ -40,14 +40,12 @@ PERFORMERS = 48
 
 def emulated_encoder(loaded: LoadedZoo, setting: Setting, seed: int, quiet: bool) -> nn.Module:
     """The encoder of a finished training by emulation: read from its files, or trained now."""
-    assert setting.training is not None
-    training = setting.training
+    training = setting.known_training
     path = emulation_path(setting.board, setting.encoder, seed)
     state, kept = path.with_suffix(STATE), path.with_suffix(".safetensors")
-    encoder = load_encoder(setting.encoder, loaded.population, seed)
-    assert isinstance(encoder, nn.Module)
+    encoder = load_learned(setting.encoder, loaded.population, seed)
     if path.exists() and kept.exists():
-        emulator = make_emulator(loaded.zoo.spec, training)
+        emulator = make_emulator(loaded.zoo.spec, training, setting.embedding_size)
         EncoderEmulator(encoder, emulator).load_state_dict(read_kept(kept, setting.key))
         return encoder
     began = time.perf_counter()
@@ -70,11 +68,10 @@ def _emulation_file(
     seed: int,
     seconds: float,
 ) -> Emulation:
-    assert setting.training is not None
     reported = setting.parts.reported
     measured = {"validation": setting.parts.validation, **reported}
     losses = {
-        split: emulation_losses(loaded, emulation, rows, setting.training)
+        split: emulation_losses(loaded, emulation, rows, setting.known_training)
         for split, rows in measured.items()
         if len(rows)
     }
@@ -89,7 +86,7 @@ def _emulation_file(
         encoder=setting.encoder,
         seed=seed,
         preset=setting.preset,
-        training=setting.training.to_dict(),
+        training=setting.known_training.to_dict(),
         parameters=setting.parameters,
         curve=[CurvePoint.model_validate(point) for point in curve],
         losses={split: float(found.mean()) for split, found in losses.items()},

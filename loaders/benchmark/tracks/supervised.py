@@ -17,8 +17,10 @@ from rnnzoo.loaders.benchmark.protocol import Partition
 from rnnzoo.loaders.benchmark.request import Setting
 from rnnzoo.loaders.benchmark.results.files import CurvePoint, Readout
 from rnnzoo.loaders.benchmark.tracks.embedding import score_predictions
+from rnnzoo.loaders.benchmark.tracks.fresh_rows import score_fresh
+from rnnzoo.loaders.benchmark.tracks.soundness import compute_soundly
 from rnnzoo.loaders.benchmark.tracks.training_bar import TrainingBar
-from rnnzoo.loaders.encoders.base import load_encoder
+from rnnzoo.loaders.encoders.base import load_learned
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.loaders.result_key import ResultKey
 from rnnzoo.loaders.training import TrainingObserver, draw_models, train
@@ -42,42 +44,65 @@ class Predictor(nn.Module):
 
 
 def predict_end_to_end(
-    loaded: LoadedZoo, setting: Setting, target: Target, seed: int, state: Path, quiet: bool
+    loaded: LoadedZoo,
+    setting: Setting,
+    target: Target,
+    seed: int,
+    state: Path,
+    quiet: bool,
+    fresh: LoadedZoo | None,
 ) -> dict[str, Any]:
     """The fields of a `Result` that a training on one target gives. state: where it is saved while under way."""
-    assert setting.training is not None
-    encoder = load_encoder(setting.encoder, loaded.population, seed)
-    assert isinstance(encoder, nn.Module)
-    with TrainingBar(f"{target.name}, seed {seed}", setting.training.steps, quiet) as bar:
+    encoder, training = load_learned(setting.encoder, loaded.population, seed), setting.known_training
+    with TrainingBar(f"{target.name}, seed {seed}", training.steps, quiet) as bar:
         found = train_supervised(
             loaded,
             encoder,
             setting.embedding_size,
             target,
             setting.parts,
-            setting.training,
+            training,
             seed,
             state,
             bar,
             setting.key,
         )
     scores = score_predictions(loaded, setting, target, found.predictions)
+    on_fresh = None
+    if fresh is not None:
+
+        def predict(split: str, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+            return found.head.predict(_outputs(fresh, found.predictor, rows))
+
+        on_fresh = score_fresh(fresh, target, predict, scores)
     return {
+        "fresh": on_fresh,
         "readout": "end to end",
         "readouts": {"end to end": Readout(validation=found.validation, scores=scores)},
         "predictions": found.predictions,
         "scores": scores,
+        "moves": found.moves,
         "curve": [CurvePoint.model_validate(point) for point in found.curve],
     }
 
 
 @dataclass(frozen=True)
 class Supervised:
-    """What a supervised training found. predictions: split -> [M] or [M, K], of the rows the target is about."""
+    """What a supervised training found.
+
+    Attributes:
+        predictions: Split -> [M] or [M, K], of the rows the target is about.
+        moves: How far copies with the same function move its outputs, see `compute_soundly`.
+        predictor: The trained encoder and readout.
+        head: What makes predictions of its outputs.
+    """
 
     predictions: dict[str, NDArray[np.float64]]
+    moves: float
     validation: float
     curve: list[dict[str, float]]
+    predictor: Predictor
+    head: TargetHead
 
 
 def train_supervised(
@@ -115,10 +140,15 @@ def train_supervised(
         return float(head.loss(_outputs(loaded, predictor, rows[name]), encoded[name]))
 
     curve = train(predictor, batch_loss, validation_loss, config, seed, state_path, observer, key)
-    predictions = {
-        name: head.predict(_outputs(loaded, predictor, rows[name])) for name in parts.reported if len(rows[name])
-    }
-    return Supervised(predictions, min(point["validation_loss"] for point in curve), curve)
+    reported = {name: rows[name] for name in parts.reported if len(rows[name])}
+    found, moves = compute_soundly(
+        loaded, lambda weights, rows: predictor(weights), np.concatenate(list(reported.values())), seed
+    )
+    ends = np.cumsum([len(chosen) for chosen in reported.values()])[:-1]
+    outputs = torch.from_numpy(found).float().to(loaded.device).tensor_split(torch.from_numpy(ends))
+    predictions = {name: head.predict(split) for name, split in zip(reported, outputs, strict=True)}
+    validation = min(point["validation_loss"] for point in curve)
+    return Supervised(predictions, moves, validation, curve, predictor, head)
 
 
 @torch.no_grad()

@@ -1,0 +1,44 @@
+"""Scores on a fresh zoo, beside those on the published one, of what was fitted there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnzoo.loaders.benchmark.prediction.scores import score
+from rnnzoo.loaders.benchmark.prediction.targets import truth_of, used_rows
+from rnnzoo.loaders.benchmark.protocol import zoo_digest
+from rnnzoo.loaders.benchmark.results.files import Fresh
+from rnnzoo.loaders.loaded_zoo import LoadedZoo
+from rnnzoo.zoo_builder.tasks.target import Target
+
+Predict = Callable[[str, NDArray[np.int64]], NDArray[np.float64]]
+"""A split, and rows of the fresh zoo [M], to predictions [M] or [M, K]."""
+
+
+def score_fresh(fresh: LoadedZoo, target: Target, predict: Predict, published: dict[str, Any]) -> Fresh:
+    """What predictions of a fresh zoo are worth.
+
+    Args:
+        fresh: The zoo.
+        target: What is predicted.
+        predict: What was fitted on the published zoo.
+        published: Split -> score -> value there, the main score first.
+
+    Returns:
+        The scores, and by how much the main ones of the published zoo are higher.
+    """
+    scores, gap = {}, {}
+    for split, there in published.items():
+        rows = used_rows(fresh, target, np.flatnonzero(fresh.column("split") == split))
+        if len(rows):
+            steps = fresh.column("step")[rows]
+            scores[split] = score(target, truth_of(fresh, target, rows), predict(split, rows), steps)
+            main = next(iter(there))
+            before, now = there[main], scores[split][main]
+            gap[split] = None if before is None or now is None else before - now
+    config = fresh.zoo.manifest.config
+    return Fresh(seed=config["seed"], zoo_digest=zoo_digest(fresh.zoo.manifest), scores=scores, gap=gap)
