@@ -58,8 +58,8 @@ class RegisteredEncoder(nn.Module):
             shifts all logits by the same number: it preserves the function of an RNN that ends in a softmax.
         answers: Whether the embedding is the prediction itself, and no readout is fitted on it.
         targets: The only targets that it can predict; None for all.
-        columns: Metadata that `forward` takes besides the weights, as keyword arguments [N]: for controls that
-            measure how much a nuisance variable explains.
+        columns: Metadata that `forward` takes besides the weights, as keyword arguments [N]: for the controls of
+            this package alone, which measure how much a nuisance variable explains.
         uses_data: Whether it needs labelled data of the RNNs' task, which the weights alone do not give.
     """
 
