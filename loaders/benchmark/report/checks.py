@@ -11,8 +11,8 @@ from rnnzoo.loaders.benchmark.results.leaderboard import Leaderboard
 CHECKS_NOTE = (
     "Moves: how far copies of RNNs with the same function (hidden units permuted, signs flipped, biases split "
     "otherwise) move the embedding, or the output of an encoder trained end to end, in spreads: 0 if it depends "
-    "on the function alone. Fresh: the main score on a zoo of another seed, and in brackets that of the published zoo "
-    "less it: an encoder that looks published weights up shows a large gap."
+    "on the function alone. Fresh: the main score on a zoo of another seed, and in brackets that of the published "
+    "zoo less it: an encoder that looks published weights up shows a large gap."
 )
 
 
