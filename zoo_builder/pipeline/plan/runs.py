@@ -38,7 +38,9 @@ class Runs(Sequence[Run]):
     @overload
     def __getitem__(self, key: slice) -> Runs: ...
     def __getitem__(self, key: int | slice) -> Run | Runs:
-        return self.take(self._numbers[key]) if isinstance(key, slice) else self._run(int(self._numbers[key]))
+        if isinstance(key, slice):
+            return self.take(np.arange(len(self))[key])
+        return self._run(int(self._numbers[key]))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return tuple, (list(self),)
@@ -48,9 +50,9 @@ class Runs(Sequence[Run]):
         """The task of each run."""
         return [self._tasks[number] for number in self._numbers]
 
-    def take(self, numbers: NDArray[np.integer[Any]]) -> Runs:
-        """The zoo's runs with these numbers."""
-        return Runs(self._config, self._tasks, self._seeds, numbers)
+    def take(self, places: NDArray[np.integer[Any]]) -> Runs:
+        """The runs that stand at these places."""
+        return Runs(self._config, self._tasks, self._seeds, self._numbers[places])
 
     def find(self, run_id: str) -> Run | None:
         """The zoo's run of this id, if it has one."""
