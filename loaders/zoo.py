@@ -120,6 +120,10 @@ class Zoo:
         self._weights: dict[str, dict[str, NDArray[np.float32]]] = {}
         self._rollouts: dict[str, dict[str, NDArray[np.uint8]]] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled says where the zoo lies; the files are opened again where they are read."""
+        return {"_source": self._source, "_weights": {}, "_rollouts": {}}
+
     def __len__(self) -> int:
         return sum(entry.checkpoints for entry in self.splits.values())
 

@@ -18,7 +18,7 @@ from toy_cell import RELU
 
 from rnnzoo.loaders.encoders import ENCODERS, PUBLISHED_FORMS
 from rnnzoo.loaders.encoders.augmentation import augment_units
-from rnnzoo.loaders.encoders.base import check_encoder, find_encoder, is_learned
+from rnnzoo.loaders.encoders.base import check_encoder, declared, find_encoder, is_learned
 from rnnzoo.loaders.encoders.flat_mlp import FlatMLP
 from rnnzoo.loaders.encoders.invariant_statistics import fix_gauges
 from rnnzoo.loaders.encoders.probing.frozen_rnn import FrozenRNNs
@@ -139,3 +139,21 @@ def test_frozen_rnns_equal_the_reference_forward_and_backward(population, cell, 
         torch.autograd.grad(sum(t.square().sum() for t in tensors), inputs) for tensors in (found, expected)
     ]
     torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize(
+    ("name", "form"), [*((name, "own") for name in ENCODERS), *((name, "published") for name in PUBLISHED_FORMS)]
+)
+def test_mixed_precision(name, form):
+    torch.manual_seed(0)
+    encoder = find_encoder(name, form)(SMALL, **QUICK.get(name, {}))
+    if not is_learned(encoder) or declared(encoder, "columns"):
+        return
+    encoder.eval()
+    weights = fresh_weights(SMALL.spec, 3, dtype=torch.float32)
+    expected = encoder(weights)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = encoder(weights)
+        found.float().square().cumsum(dim=1).sum().backward()
+    torch.testing.assert_close(found.float(), expected, rtol=0, atol=0.1)
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in encoder.parameters() if p.requires_grad)

@@ -30,7 +30,6 @@ SIGNATURES = [
     (private_parts.table_flatten, "table"),
     (private_parts.get_formatter, "format_type format_kwargs"),
     (private_parts.register_formatter, "formatter_cls format_type aliases"),
-    (private_parts.register_feature, "feature_cls feature_type"),
     (private_parts.TensorFormatter.format_row, "self pa_table"),
     (private_parts.TensorFormatter.format_column, "self pa_table"),
     (private_parts.TensorFormatter.format_batch, "self pa_table"),

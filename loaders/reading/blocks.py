@@ -1,7 +1,7 @@
 """Shards as Arrow: the weights stay where they are, mapped into memory or as they came from the hub.
 
-A parameter lies in a shard as one block [N, *shape], which is also how Arrow lays out a column of N
-fixed-size lists. So a shard becomes columns of a table without a byte being copied.
+A parameter lies in a shard as one block [N, *shape], which is also how Arrow lays out the numbers of a column of N
+lists. So a shard becomes columns of a table without a byte being copied.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -18,7 +19,7 @@ import pyarrow.compute as pc
 from datasets import Features
 from numpy.typing import NDArray
 
-from rnnzoo.loaders.reading.formats import StoredTensor, features_of
+from rnnzoo.loaders.reading.formats import features_of, tensor_feature, tensor_type
 from rnnzoo.loaders.reading.selection import Selection
 from rnnzoo.loaders.source.base import PendingRows, Rows, Source, TensorFile
 from rnnzoo.zoo_builder.rnn import RNNSpec
@@ -27,6 +28,8 @@ from rnnzoo.zoo_builder.storage.schema import rollouts_of
 
 ROLLOUT_COLUMN = "rollout_{}"
 """Columns of the rollouts: "rollout_inputs" and, where there are any, "rollout_labels"."""
+LARGEST_OFFSET = 2**31 - 1
+"""Numbers in a list of lists of Arrow, at most."""
 SHORT_RUN = 8
 """Runs that are shorter than this on average are copied together: so many small Arrow arrays cost more."""
 
@@ -125,35 +128,40 @@ def columns_of(
 
 def dataset_features(source: Source, metadata: pa.Schema, shard: str, selection: Selection) -> Features:
     """Features of what a selection loads. Only shapes of rollouts are read, from the shard of this name."""
-    tensors: dict[str, StoredTensor] = {}
+    tensors: dict[str, Any] = {}
     if selection.rollouts:
         with source.file_opener() as open_file:
             rollouts = open_file(rollouts_of(shard)).result()
         check_rollouts(rollouts.specs, np.empty(0, int), rollouts.where)
         for name, found in rollouts.specs.items():
-            tensors[ROLLOUT_COLUMN.format(name)] = StoredTensor(found.shape[1:], "uint8")
+            tensors[ROLLOUT_COLUMN.format(name)] = tensor_feature(found.shape[1:], "uint8")
     spec = source.manifest.rnn_spec()
     for name in selection.tensors:
-        tensors[name] = StoredTensor(spec.shape(name), "float32")
+        tensors[name] = tensor_feature(spec.shape(name), "float32")
     return features_of(pa.schema([metadata.field(name) for name in selection.columns]), tensors)
 
 
 class TensorColumn:
-    """A tensor [N, *shape] as a column of N flat fixed-size lists over the same memory."""
+    """A tensor [N, *shape] as a column of N lists over the same memory."""
 
     def __init__(self, tensor: NDArray[Any]) -> None:
-        self.array = _flat_lists(tensor, tensor.dtype, math.prod(tensor.shape[1:]))
-        self._tensor = tensor
+        self._shape, self._dtype = tensor.shape[1:], tensor.dtype
+        self._numbers = tensor.reshape(-1)
 
     def rows(self, runs: NDArray[np.int64]) -> pa.ChunkedArray:
         """The rows of all runs [K, 2]. Long runs are not copied."""
-        size, dtype = self.array.type.list_size, self._tensor.dtype
+        size = math.prod(self._shape)
         if len(runs) == 1 or (runs[:, 1] - runs[:, 0]).sum() >= SHORT_RUN * len(runs):
-            chunks = [self.array.slice(first, last - first) for first, last in runs.tolist()]
+            most = max(1, LARGEST_OFFSET // max(1, size))
+            edges = [(n, min(n + most, last)) for first, last in runs.tolist() for n in range(first, last, most)]
+            parts = [self._numbers[first * size : last * size] for first, last in edges]
         else:
-            content = memoryview(self._tensor).cast("B")  # type: ignore[arg-type]  # NumPy's stubs lack the protocol
-            chunks = [_flat_lists(join_rows([content] * len(runs), runs, size * dtype.itemsize), dtype, size)]
-        return pa.chunked_array(chunks, self.array.type)
+            content = memoryview(self._numbers).cast("B")  # type: ignore[arg-type]  # NumPy's stubs lack the protocol
+            parts = [
+                np.frombuffer(join_rows([content] * len(runs), runs, size * self._dtype.itemsize), self._dtype)
+            ]
+        kind = tensor_type(self._shape, self._dtype.name)
+        return pa.chunked_array([_lists(part, self._shape, kind) for part in parts], kind)
 
 
 def join_rows(blocks: Sequence[memoryview], runs: NDArray[np.int64], width: int) -> bytearray:
@@ -165,8 +173,17 @@ def join_rows(blocks: Sequence[memoryview], runs: NDArray[np.int64], width: int)
     return bytearray().join([block[start:end] for block, start, end in zip(blocks, starts, ends, strict=True)])
 
 
-def _flat_lists(values: Any, dtype: np.dtype[Any], size: int) -> pa.FixedSizeListArray:
-    """The memory of an array or bytearray as fixed-size lists."""
-    buffer = pa.py_buffer(values)
-    array = pa.Array.from_buffers(pa.from_numpy_dtype(dtype), buffer.size // dtype.itemsize, [None, buffer])
-    return pa.FixedSizeListArray.from_arrays(array, size)
+def _lists(numbers: NDArray[Any], shape: tuple[int, ...], kind: pa.DataType) -> pa.Array:
+    """Numbers [N * size] as N lists, or lists of lists, of a type of `tensor_type`, over the same memory."""
+    array = pa.array(numbers)
+    if len(shape) == 1:
+        return pa.FixedSizeListArray.from_arrays(array, shape[0])
+    for length in reversed(shape):
+        array = pa.ListArray.from_arrays(_offsets(len(array) // length, length), array)
+    return pa.ExtensionArray.from_storage(kind, array)
+
+
+@lru_cache(maxsize=64)
+def _offsets(count: int, length: int) -> pa.Array:
+    """Where `count` lists of one length begin, and the last one ends. Shards of one size share them."""
+    return pa.array(np.arange(0, (count + 1) * length, length, dtype=np.int32)[: count + 1])

@@ -1,64 +1,57 @@
-"""How a zoo's columns look to `datasets`: tensors stored flat, shaped when they are formatted.
+"""How a zoo's columns look to `datasets`: as its own features for arrays, read a block at a time.
 
-Arrow holds a tensor column as flat fixed-size lists, because `take` on nested ones returns wrong values in
-pyarrow 22 to 26. The shape is kept in the dataset's features, and every format puts it back on. The formats
-"zoo_torch" and "zoo_numpy" do so a block at a time: a column becomes one array [B, *shape] in one copy, so that
-results may be written to.
+A matrix is a column of `Array2D`, a vector a list of fixed length. Those are features of `datasets` itself, so
+that what is saved of a zoo is read without this package. (No nested lists of fixed size: `take` on those returns
+wrong values in pyarrow 22 to 26.) What is ours are two formats, in which a column becomes one array [B, *shape] in
+one copy, so that results may be written to.
 """
 
 from __future__ import annotations
 
-import math
-import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from functools import cache, cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import torch
-from datasets import Features
+from datasets import Array2D, Array3D, Array4D, Array5D, Features, Sequence, Value
 from numpy.typing import NDArray
 
 from rnnzoo.loaders.reading.private_parts import (
+    ArrayType,
     NumpyFormatter,
     TensorFormatter,
     TorchFormatter,
-    register_feature,
     register_formatter,
 )
 from rnnzoo.zoo_builder.errors import RnnzooError
 
+ARRAYS = {2: Array2D, 3: Array3D, 4: Array4D, 5: Array5D}
+"""Features for tensors, by their number of axes."""
 
-@dataclass
-class StoredTensor:
-    """A column of tensors of one shape: the `datasets` feature whose storage is a flat fixed-size list."""
 
-    shape: tuple[int, ...]
-    dtype: str
-    _type: str = field(default="StoredTensor", init=False, repr=False)
+class Kind(NamedTuple):
+    """What is asked of an Arrow type for every row: such a type is made anew at every look, and slowly.
 
-    def __post_init__(self) -> None:
-        self.shape = tuple(self.shape)  # comes back from JSON as a list
+    shape: of tensors; () for numbers and truth values, None for anything else. dtype: None likewise.
+    """
 
-    @property
-    def size(self) -> int:
-        return math.prod(self.shape)
+    shape: tuple[int, ...] | None = None
+    dtype: np.dtype[Any] | None = None
+    is_text: bool = False
 
-    def __call__(self) -> pa.DataType:
-        return pa.list_(pa.from_numpy_dtype(self.dtype), self.size)
-
-    def encode_example(self, value: Any) -> NDArray[Any]:
-        """A tensor, as the flat row that is stored."""
-        return np.asarray(value, dtype=self.dtype).reshape(self.size)
-
-    def decode_example(self, value: Any, token_per_repo_id: Any = None) -> NDArray[Any]:
-        """A flat row, as the array that the stock formats of `datasets` then convert."""
-        return np.asarray(value, dtype=self.dtype).reshape(self.shape)
+    @classmethod
+    def of(cls, kind: pa.DataType) -> Kind:
+        if is_tensor(kind):
+            return cls(shape_of(kind), dtype_of(kind))
+        if _is_number(kind) or pa.types.is_boolean(kind):
+            return cls((), np.dtype(kind.to_pandas_dtype()))
+        return cls(is_text=pa.types.is_string(kind))
 
 
 class BlockFormatter(TensorFormatter):
-    """Formats columns as stacked arrays. Strings and the like go the way of the stock formatter."""
+    """Formats columns as stacked arrays. What is no tensor, number or text goes the stock formatter's way."""
 
     def format_row(self, pa_table: pa.Table) -> dict[str, Any]:
         return {name: values[0] for name, values in self.format_batch(pa_table).items()}
@@ -71,20 +64,26 @@ class BlockFormatter(TensorFormatter):
 
     def _format_one(self, pa_table: pa.Table, name: str) -> Any:
         column = pa_table[name]
-        if is_tensor(column.type) and not column.null_count:
-            values = _values(column.type.value_type, [chunk.flatten() for chunk in column.chunks])
-            return self.tensor(name, values.reshape(-1, column.type.list_size))
-        if (_is_number(column.type) or pa.types.is_boolean(column.type)) and not column.null_count:
-            return self.wrap(_values(column.type, column.chunks))
-        return super().format_column(pa_table.select([name]))
+        if name not in self._kinds:
+            self._kinds[name] = Kind.of(column.type)
+        shape, dtype, is_text = self._kinds[name]
+        if is_text and not column.null_count:
+            return self.wrap_texts(column.to_pylist())
+        if shape is None or dtype is None or column.null_count:
+            return super().format_column(pa_table.select([name]))
+        values = [flat(chunk, len(shape)).to_numpy(zero_copy_only=False) for chunk in column.chunks]
+        return self.wrap((np.concatenate(values) if values else np.empty(0, dtype)).reshape(-1, *shape))
 
-    def tensor(self, name: str, rows: NDArray[Any]) -> Any:
-        """The flat rows [B, size] of a tensor column, in its shape and as what this format returns."""
-        feature = (self.features or {}).get(name)
-        return self.wrap(rows.reshape(-1, *feature.shape) if isinstance(feature, StoredTensor) else rows)
+    @cached_property
+    def _kinds(self) -> dict[str, Kind]:
+        return {}
 
     def wrap(self, array: NDArray[Any]) -> Any:
         """An array that belongs to nobody else, as what this format returns."""
+        raise NotImplementedError
+
+    def wrap_texts(self, texts: list[str]) -> Any:
+        """Text, as what this format returns."""
         raise NotImplementedError
 
 
@@ -93,6 +92,9 @@ class ZooNumpyFormatter(BlockFormatter, NumpyFormatter):
 
     def wrap(self, array: NDArray[Any]) -> NDArray[Any]:
         return array
+
+    def wrap_texts(self, texts: list[str]) -> NDArray[np.str_]:
+        return np.array(texts, dtype=np.str_)
 
 
 class ZooTorchFormatter(BlockFormatter, TorchFormatter):
@@ -105,21 +107,34 @@ class ZooTorchFormatter(BlockFormatter, TorchFormatter):
             array = array.astype(np.int64, copy=False)
         return torch.from_numpy(array)
 
+    def wrap_texts(self, texts: list[str]) -> list[str]:
+        return texts
+
 
 class FormatName(str):
-    """A format's name whose unpickling imports this module: a spawned worker then knows the format."""
+    """The name of one of our formats: written down it is that of the format of `datasets` that it stands for.
+
+    So what is saved of a zoo opens without this package. In memory it is found as itself alone, and its unpickling
+    imports this module: a spawned worker then knows the format.
+    """
 
     __slots__ = ()
 
+    def __eq__(self, other: object) -> bool:
+        return type(other) is FormatName and str.__eq__(self, other)
 
-FORMATS = {"torch": FormatName("zoo_torch"), "numpy": FormatName("zoo_numpy")}
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash((FormatName, str(self)))
+
+
+FORMATS = {name: FormatName(name) for name in ("torch", "numpy")}
 """What `load_zoo` calls a format -> its name in `datasets`."""
 
 register_formatter(ZooTorchFormatter, FORMATS["torch"])
 register_formatter(ZooNumpyFormatter, FORMATS["numpy"])
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # datasets calls the registration of features experimental
-    register_feature(StoredTensor, "StoredTensor")
 
 
 def format_name(format: str) -> str:
@@ -129,27 +144,49 @@ def format_name(format: str) -> str:
     return FORMATS[format]
 
 
-def features_of(metadata: pa.Schema, tensors: Mapping[str, StoredTensor]) -> Features:
-    """Features of a dataset: columns of metadata, in which vectors of numbers are tensors too, then tensors."""
-    features = Features.from_arrow_schema(metadata)
-    for column in metadata:
-        if is_tensor(column.type):
-            dtype = np.dtype(column.type.value_type.to_pandas_dtype())
-            features[column.name] = StoredTensor((column.type.list_size,), dtype.name)
-    return Features({**features, **tensors})
+def features_of(metadata: pa.Schema, tensors: Mapping[str, Any]) -> Features:
+    """Features of a dataset: those of columns of metadata, and then those given."""
+    return Features({**Features.from_arrow_schema(metadata), **tensors})
+
+
+def tensor_feature(shape: tuple[int, ...], dtype: str) -> Any:
+    """The feature of a column of tensors of this shape, which has one axis at least."""
+    if len(shape) == 1:
+        return Sequence(Value(dtype), length=shape[0])
+    return ARRAYS[len(shape)](shape, dtype)
+
+
+@cache
+def tensor_type(shape: tuple[int, ...], dtype: str) -> pa.DataType:
+    """The Arrow type of `tensor_feature`: kept, as Arrow else makes its Python side anew at every look."""
+    feature = tensor_feature(shape, dtype)
+    return pa.list_(pa.from_numpy_dtype(dtype), shape[0]) if len(shape) == 1 else feature()
 
 
 def is_tensor(kind: pa.DataType) -> bool:
-    """Whether a column of this type is one of tensors."""
+    """Whether a column of this type is one of tensors of one shape."""
+    if isinstance(kind, ArrayType):
+        return None not in kind.shape
     return pa.types.is_fixed_size_list(kind) and _is_number(kind.value_type)
+
+
+def shape_of(kind: pa.DataType) -> tuple[int, ...]:
+    """The shape of the tensors of a column of this type."""
+    return kind.shape if isinstance(kind, ArrayType) else (kind.list_size,)
+
+
+def dtype_of(kind: pa.DataType) -> np.dtype[Any]:
+    """The dtype of the tensors of a column of this type."""
+    return np.dtype(kind.value_type if isinstance(kind, ArrayType) else kind.value_type.to_pandas_dtype())
+
+
+def flat(chunk: pa.Array, axes: int) -> pa.Array:
+    """The numbers of a column without nulls, of tensors with so many axes, one after the other, where they lie."""
+    values = chunk.storage if isinstance(chunk, pa.ExtensionArray) else chunk
+    for _ in range(axes):
+        values = values.flatten()
+    return values
 
 
 def _is_number(kind: pa.DataType) -> bool:
     return pa.types.is_integer(kind) or pa.types.is_floating(kind)
-
-
-def _values(kind: pa.DataType, chunks: list[pa.Array]) -> NDArray[Any]:
-    """The values of some chunks in one new array."""
-    if not chunks:
-        return np.empty(0, kind.to_pandas_dtype())
-    return np.concatenate([chunk.to_numpy(zero_copy_only=False) for chunk in chunks])

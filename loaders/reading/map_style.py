@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
-from numbers import Integral
-from typing import Any, cast
+from collections.abc import Callable, Iterable, Iterator
+from functools import wraps
+from pathlib import Path
+from typing import Any, SupportsIndex, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import Dataset, DatasetInfo, NamedSplit
+from datasets import Dataset, DatasetDict, DatasetInfo, NamedSplit
 from numpy.typing import NDArray
 
 from rnnzoo.loaders.reading.blocks import dataset_features, runs_of_names
 from rnnzoo.loaders.reading.formats import FORMATS, BlockFormatter
-from rnnzoo.loaders.reading.private_parts import chosen_rows, get_formatter
+from rnnzoo.loaders.reading.private_parts import HF_DATASETS_CACHE, chosen_rows, get_formatter
 from rnnzoo.loaders.reading.selection import Filters, Selection, matching_rows
 from rnnzoo.loaders.reading.table import ShardTable, TableRecipe
 from rnnzoo.loaders.source.base import Source
@@ -30,11 +31,12 @@ class ZooDataset(Dataset):
     """
 
     def __getitem__(self, key: Any) -> Any:
-        if isinstance(key, Integral | str) or not self._reads_blocks():
+        if isinstance(key, str):
             return super().__getitem__(key)
-        rows = np.arange(len(self))
-        rows = rows[key] if isinstance(key, slice) else rows[np.fromiter(key, np.int64)]
-        return self._read_block(rows) if len(rows) else super().__getitem__(key)
+        rows = row_numbers(key, len(self))
+        if isinstance(rows, int):
+            return super().__getitem__(rows)
+        return self._read_block(rows) if len(rows) and self._reads_blocks() else super().__getitem__(rows.tolist())
 
     def iter(self, batch_size: int, drop_last_batch: bool = False) -> Iterator[Any]:
         if not self._reads_blocks():
@@ -44,11 +46,18 @@ class ZooDataset(Dataset):
         for first in range(0, end, batch_size):
             yield self[first : first + batch_size]
 
-    def select(self, *args: Any, **kwargs: Any) -> Dataset:
-        """As `Dataset.select`, on which `shuffle`, `sort`, `shard` and `train_test_split` build."""
-        selected = super().select(*args, **kwargs)
-        selected.__class__ = ZooDataset  # `Dataset` names its own class where it makes a new dataset
-        return selected
+    @property
+    def cache_files(self) -> list[dict[str, str]]:
+        """Where `map` keeps its results: in the cache of `datasets`, as nothing may be written into a zoo."""
+        own: list[dict[str, str]] = super().cache_files
+        if own or not isinstance(self.data, ShardTable):
+            return own
+        folder = Path(HF_DATASETS_CACHE, "rnnzoo", self.data.recipe.source.sha256[:16])
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError:  # nowhere to keep them: they stay in memory
+            return []
+        return [{"filename": str(folder / "zoo.arrow")}]
 
     def _reads_blocks(self) -> bool:
         return (
@@ -65,8 +74,71 @@ class ZooDataset(Dataset):
         others = [name for name in self.column_names if name not in self.data.tensor_columns]
         batch |= formatter.format_batch(self.data.table.select(others).take(pa.array(rows)))
         for name, block in self.data.gather(rows):
-            batch[name] = formatter.tensor(name, block)
+            batch[name] = formatter.wrap(block)
         return batch
+
+
+def _kept(name: str) -> Callable[..., Any]:
+    """A method of `Dataset`, whose results are of `ZooDataset` again: `Dataset` names its own class."""
+    method = getattr(Dataset, name)
+
+    @wraps(method)
+    def kept(self: ZooDataset, *args: Any, **kwargs: Any) -> Any:
+        made = method(self, *args, **kwargs)
+        for dataset in made.values() if isinstance(made, DatasetDict) else [made]:
+            if type(dataset) is Dataset:
+                dataset.__class__ = ZooDataset
+        return made
+
+    return kept
+
+
+for _name in (
+    "select",
+    "shuffle",
+    "sort",
+    "train_test_split",
+    "map",
+    "cast",
+    "add_column",
+    "add_item",
+    "flatten_indices",
+):
+    setattr(ZooDataset, _name, _kept(_name))
+
+
+def row_numbers(key: Any, length: int) -> int | NDArray[np.int64]:
+    """What stands in the brackets behind a dataset, by NumPy's rules.
+
+    Args:
+        key: A whole number, a slice, whole numbers [B], or a truth value for each row.
+        length: How many rows there are.
+
+    Returns:
+        A row's number, or the numbers of rows [B].
+
+    Raises:
+        IndexError: A row is not there, or there are too few or too many truth values.
+        TypeError: It is none of these.
+    """
+    if isinstance(key, slice):
+        return np.arange(length)[key]
+    if isinstance(key, SupportsIndex) and not isinstance(key, bool) and getattr(key, "ndim", 0) == 0:
+        return int(key)
+    rows = np.asarray(key if hasattr(key, "__array__") else list(key) if isinstance(key, Iterable) else key)
+    if rows.size == 0 and rows.dtype != bool:
+        return np.empty(0, np.int64)
+    if rows.ndim != 1 or rows.dtype.kind not in "iub":
+        raise TypeError(
+            f"rows: found {rows.dtype} of shape {rows.shape}, expected a list of whole numbers or truth values"
+        )
+    if rows.dtype == bool:
+        if len(rows) != length:
+            raise IndexError(f"rows: found {len(rows)} truth values, expected one for each of {length} rows")
+        return np.flatnonzero(rows)
+    if len(outside := rows[(rows < -length) | (rows >= length)]):
+        raise IndexError(f"rows: found {outside[0]}, expected {-length} to {length - 1}")
+    return np.where(rows < 0, rows + length, rows).astype(np.int64)
 
 
 def map_style(

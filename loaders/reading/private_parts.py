@@ -13,7 +13,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import pyarrow as pa
 from datasets import Dataset
-from datasets.features.features import register_feature
+from datasets.config import HF_DATASETS_CACHE
+from datasets.features.features import _ArrayXDExtensionType as ArrayType
 from datasets.formatting import NumpyFormatter, TensorFormatter, get_formatter
 from datasets.formatting import _register_formatter as register_formatter
 from datasets.formatting.torch_formatter import TorchFormatter
@@ -22,6 +23,8 @@ from datasets.table import TableBlock, table_cast, table_flatten
 from numpy.typing import NDArray
 
 __all__ = [
+    "HF_DATASETS_CACHE",
+    "ArrayType",
     "NumpyFormatter",
     "ShardExamples",
     "TableBlock",
@@ -29,7 +32,6 @@ __all__ = [
     "TorchFormatter",
     "chosen_rows",
     "get_formatter",
-    "register_feature",
     "register_formatter",
     "table_cast",
     "table_flatten",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from rnnzoo.loaders.reading.blocks import columns_of, files_of, join_rows, split_by_shard
-from rnnzoo.loaders.reading.formats import is_tensor
+from rnnzoo.loaders.reading.formats import dtype_of, flat, is_tensor, shape_of
 from rnnzoo.loaders.reading.private_parts import TableBlock, table_cast, table_flatten
 from rnnzoo.loaders.reading.selection import Selection
 from rnnzoo.loaders.source.base import Source
@@ -115,7 +116,10 @@ class ShardTable(TableBlock):
     def tensor_columns(self) -> dict[str, list[memoryview]]:
         """The bytes of every tensor column without nulls, one memoryview a chunk."""
         return {
-            field.name: [memoryview(chunk.column(index).flatten().to_numpy()).cast("B") for chunk in self.chunks]
+            field.name: [
+                memoryview(flat(chunk.column(index), len(shape_of(field.type))).to_numpy()).cast("B")
+                for chunk in self.chunks
+            ]
             for index, field in enumerate(self.schema)
             if is_tensor(field.type) and not self.table.column(index).null_count
         }
@@ -126,7 +130,7 @@ class ShardTable(TableBlock):
         return np.cumsum([0, *map(len, self.chunks[:-1])])
 
     def gather(self, rows: NDArray[np.integer[Any]]) -> Iterator[tuple[str, NDArray[Any]]]:
-        """The tensor columns at these rows, in any order: (name, new array [B, size]), one column at a time."""
+        """The tensor columns at these rows, in any order: (name, new array [B, *shape]), one column at a time."""
         chunks = np.searchsorted(self.first_rows, rows, side="right") - 1
         runs = runs_of(rows, breaks=np.diff(chunks) != 0)
         chunk_of_run = np.searchsorted(self.first_rows, runs[:, 0], side="right") - 1
@@ -134,9 +138,9 @@ class ShardTable(TableBlock):
         numbers = chunk_of_run.tolist()
         for name, views in self.tensor_columns.items():
             kind = self.schema.field(name).type
-            dtype = np.dtype(kind.value_type.to_pandas_dtype())
-            block = join_rows([views[number] for number in numbers], runs, kind.list_size * dtype.itemsize)
-            yield name, np.frombuffer(block, dtype).reshape(len(rows), kind.list_size)
+            dtype, shape = dtype_of(kind), shape_of(kind)
+            block = join_rows([views[number] for number in numbers], runs, math.prod(shape) * dtype.itemsize)
+            yield name, np.frombuffer(block, dtype).reshape(len(rows), *shape)
 
 
 def _replayed(recipe: TableRecipe, replays: tuple[Any, ...]) -> pa.Table:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnzoo.loaders.encoders.base import EmbeddingHead, RegisteredEncoder
-from rnnzoo.loaders.encoders.probing.recurrence import LSTMStack
+from rnnzoo.loaders.encoders.probing.recurrence import LSTMStack, in_full_precision
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import Weights
@@ -128,7 +128,7 @@ class Reader(nn.Module):
         """Log-probabilities [T', N, K O] to the hidden states of the last layer [T', N, 256]."""
         if answers.is_cuda:  # there cuDNN wants the LSTM's own weights, in one piece
             return self.lstm(self.read_in(centred(answers)))[0]
-        return LSTMStack.apply(answers, *self.composed_weights())
+        return in_full_precision(LSTMStack.apply)(answers, *self.composed_weights())
 
     def composed_weights(self) -> list[Tensor]:
         """[W, U, b] of both layers, the map to 256 multiplied into the first W.

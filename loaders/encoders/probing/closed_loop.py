@@ -13,7 +13,14 @@ from torch.autograd.function import once_differentiable
 
 from rnnzoo.loaders.encoders.probing.base import LEAST_LOG_PROBABILITY, read_logits
 from rnnzoo.loaders.encoders.probing.frozen_rnn import FrozenRNNs, Walk
-from rnnzoo.loaders.encoders.probing.recurrence import LSTMBack, activate, lstm_trace, outer_products, traces_of
+from rnnzoo.loaders.encoders.probing.recurrence import (
+    LSTMBack,
+    activate,
+    in_full_precision,
+    lstm_trace,
+    outer_products,
+    traces_of,
+)
 from rnnzoo.zoo_builder.rnn import State
 from rnnzoo.zoo_builder.rnn.cells import lstm_step_from_sum
 from rnnzoo.zoo_builder.tasks.input_ranges import InputRange
@@ -87,6 +94,7 @@ class ClosedLoop(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @in_full_precision
     def backward(ctx: Any, d_read: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         inputs, scored, correction, *rest = ctx.saved_tensors
         reader, ran = rest[: 3 * ctx.readers], traces_of(rest[3 * ctx.readers :])

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from rnnzoo.loaders.encoders.probing.frozen_layer import FrozenHead, FrozenLayer, LSTMLayer
-from rnnzoo.loaders.encoders.probing.recurrence import traces_of
+from rnnzoo.loaders.encoders.probing.recurrence import in_full_precision, traces_of
 from rnnzoo.zoo_builder.compiled.frozen_layers import CompiledLayer, Trace, compiled_cell, in_whole_vectors
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import RNNSpec, State, Weights, rnn_forward
@@ -66,6 +66,7 @@ class FrozenRNNs:
             )
         self.head = FrozenHead(cell, laid_out["head.weight"], laid_out["head.bias"])
 
+    @in_full_precision
     def run(self, inputs: Tensor) -> Tensor:
         """Run the models from zero states.
 
@@ -80,6 +81,7 @@ class FrozenRNNs:
             return rnn_forward(self.weights, inputs)[0]
         return _Sequence.apply(inputs, self, False)[0]
 
+    @in_full_precision
     def run_observed(self, inputs: Tensor) -> tuple[Tensor, Trajectories]:
         """As `run`, with the trajectories of the hidden units, which take a gradient too."""
         self._check(inputs)
@@ -98,6 +100,7 @@ class FrozenRNNs:
         squashed = inner[0].tanh().unbind(0) if inner else ()
         return torch.stack(outputs, dim=-2), Trajectories(hidden.unbind(0), squashed)
 
+    @in_full_precision
     def step(self, inputs: Tensor, state: State | None) -> tuple[Tensor, State]:
         """One step of any cell, by `rnn_forward`.
 
@@ -183,6 +186,7 @@ class _Sequence(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @in_full_precision
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         rnns: FrozenRNNs = ctx.rnns
         traces, count = traces_of(ctx.saved_tensors), len(rnns.layers)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from rnnzoo.loaders.encoders.probing.base import READER_SIZE, ProbingEncoder, Reader, ReadOut
 from rnnzoo.loaders.encoders.probing.closed_loop import ClosedLoop, closed_loop_reference
 from rnnzoo.loaders.encoders.probing.frozen_rnn import FrozenRNNs
+from rnnzoo.loaders.encoders.probing.recurrence import in_full_precision
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.rnn import Weights
 
@@ -52,7 +53,7 @@ class InteractiveProbing(ProbingEncoder):
     def _interrogate(self, weights: Weights) -> tuple[Tensor, Tensor]:
         """The reader's hidden states [T', N, 256] and the inputs [T', N, K, D]."""
         rnns = FrozenRNNs(weights)
-        loop = ClosedLoop.apply if rnns.is_fast else closed_loop_reference
+        loop = in_full_precision(ClosedLoop.apply if rnns.is_fast else closed_loop_reference)
         # A sum over 256 units that learn in step: the scale keeps it from outrunning the free sequences.
         correction = self.correction / READER_SIZE**0.5
         return loop(

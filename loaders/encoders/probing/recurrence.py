@@ -7,8 +7,9 @@ D^T X at the end, one product a matrix. R is the reader's hidden size.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -18,6 +19,29 @@ from rnnzoo.zoo_builder.compiled.frozen_layers import Trace
 
 FEW = 32
 """On CPUs a matrix product with so few columns takes many times as long as its transpose, which has few rows."""
+AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
+
+
+def in_full_precision(function: AnyFunction) -> AnyFunction:
+    """A function whose tensors stay what they are under `torch.autocast`: those of lower precision become float32.
+
+    RNNs are run in the precision of their weights, and room that was made before takes no other.
+    """
+
+    @wraps(function)
+    def run(*arguments: Any) -> Any:
+        tensors = [one for one in arguments if isinstance(one, Tensor)]
+        if not torch.is_autocast_enabled(tensors[0].device.type):
+            return function(*arguments)
+        with torch.autocast(tensors[0].device.type, enabled=False):
+            return function(*(_widened(one) for one in arguments))
+
+    return cast(AnyFunction, run)
+
+
+def _widened(argument: Any) -> Any:
+    is_narrow = isinstance(argument, Tensor) and argument.dtype in (torch.bfloat16, torch.float16)
+    return argument.float() if is_narrow else argument
 
 
 def lstm_trace(gates: Tensor) -> Trace:
@@ -117,6 +141,7 @@ class LSTMStack(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @in_full_precision
     def backward(ctx: Any, d_hidden: Tensor) -> tuple[Tensor | None, ...]:
         inputs, *rest = ctx.saved_tensors
         weights, traces = rest[: 3 * ctx.layers], traces_of(rest[3 * ctx.layers :])
