@@ -1,15 +1,26 @@
 """The training loop and the reference kernel against torch's own recurrent layers with torch.optim.AdamW."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from rnnzoo.zoo_builder.rnn import CELLS, RNNModule, RNNSpec, init_parameters, unflatten_weights
+from rnnzoo.zoo_builder.rollouts import training_sample
 from rnnzoo.zoo_builder.tasks.formal_languages.family import FormalLanguages
 from rnnzoo.zoo_builder.tasks.sequential_images.family import SequentialImages
 from rnnzoo.zoo_builder.tasks.sequential_images.images import Images
 from rnnzoo.zoo_builder.training.kernels import TorchKernel, TrainState
-from rnnzoo.zoo_builder.training.loop import STEPS_PER_BLOCK, Run, Schedule, draw_items, run_data, train_runs
+from rnnzoo.zoo_builder.training.loop import (
+    STEPS_PER_BLOCK,
+    Run,
+    Schedule,
+    draw_items,
+    run_data,
+    train_runs,
+    training_pool,
+)
 
 RATES = ((0.0, 0.01), (0.5, 0.003), (1.0, 0.0003))
 LANGUAGES = FormalLanguages.load(None)
@@ -23,12 +34,9 @@ IMAGES = SequentialImages(
 FAMILIES = [LANGUAGES, IMAGES]
 
 
-def make_runs(family, count, **settings):
+def make_runs(family, count, scale=1.0, decay=0.01, **settings):
     tasks = family.tasks(count, 0)
-    return [
-        Run(i, f"run-{i}", task, 50 + i, settings.get("scale", 1.0), settings.get("decay", 0.01))
-        for i, task in enumerate(tasks)
-    ]
+    return [Run(i, f"run-{i}", task, 50 + i, scale, decay, **settings) for i, task in enumerate(tasks)]
 
 
 def spec_of(family, cell="lstm", hidden=8):
@@ -67,12 +75,52 @@ def test_training_is_that_of_torch(family, cell):
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_a_run_depends_on_itself_alone(family):
-    runs = make_runs(family, 5)
-    schedule = Schedule(steps=6, batch_size=4, checkpoints=(6,), learning_rate=RATES)
-    together = train(family, runs, schedule)[-1].weights
-    for n in (0, 4):
-        alone = train(family, [runs[n]], schedule)[-1].weights
-        assert torch.equal(together[n], alone[0])
+    """Whatever the batches, rates and initialisations of the runs beside it."""
+    runs = [
+        replace(run, batch_size_scale=size, initial_scale=initial, data_fraction=fraction, weight_decay=decay)
+        for run, size, initial, fraction, decay in zip(
+            make_runs(family, 5),
+            (2, 1, 2, 1, 3),
+            (1, 0.5, 2, 1, 2),
+            (1, 1, 0.5, 0.2, 1),
+            (0, 1, 0, 1, 0.1),
+            strict=True,
+        )
+    ]
+    schedule = Schedule(steps=6, batch_size=4, checkpoints=(0, 6), learning_rate=RATES)
+    together = train(family, runs, schedule)
+    for n in range(5):
+        for found, expected in zip(train(family, [runs[n]], schedule), together, strict=True):
+            assert torch.equal(found.weights[0], expected.weights[n])
+    bigger = replace(schedule, batch_size=12)
+    assert torch.equal(
+        train(family, [replace(runs[4], batch_size_scale=1)], bigger)[-1].weights[0], together[-1].weights[4]
+    )
+
+
+def test_hyperparameters_act():
+    (run,) = make_runs(LANGUAGES, 1, scale=1.0, decay=0.0)
+    schedule = Schedule(steps=30, batch_size=4, checkpoints=(0, 30), learning_rate=RATES)
+    first, last = (checkpoint.weights for checkpoint in train(LANGUAGES, [run], schedule))
+    scaled = train(LANGUAGES, [replace(run, initial_scale=0.5)], schedule)
+    assert torch.equal(scaled[0].weights, first / 2)
+    for change in ({"initial_scale": 0.5}, {"batch_size_scale": 2}, {"data_fraction": 0.3}, {"weight_decay": 0.1}):
+        changed = train(LANGUAGES, [replace(run, **change)], schedule)[-1].weights
+        assert (changed - last).abs().max() > 1e-4, change
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+@pytest.mark.parametrize("fraction", [0.01, 0.3, 0.5, 1.0])
+def test_a_run_trains_on_its_share_of_the_items(family, fraction):
+    runs = make_runs(family, 2, data_fraction=fraction)
+    for run in runs:
+        items = family.training_items(run.task)
+        pool = training_pool(family, run)
+        assert len(pool) == len(set(pool.tolist())) == max(1, round(fraction * len(items)))
+        assert set(pool.tolist()) <= set(items.tolist())
+        assert set(training_sample(family, run, 1000).tolist()) == set(pool.tolist())
+    if family is IMAGES and 0.1 < fraction < 1:
+        assert set(training_pool(family, runs[0])) != set(training_pool(family, runs[1]))
 
 
 def test_training_goes_on_from_any_step_to_the_same_bits():

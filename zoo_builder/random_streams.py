@@ -26,6 +26,7 @@ class Stream(IntEnum):
     EVALUATION_ITEMS = 7
     STRINGS = 8
     ENCODER_BATCHES = 9
+    RUN_DATA = 10
 
 
 def bits(seed: int, stream: Stream, block: int, count: int) -> NDArray[np.uint64]:

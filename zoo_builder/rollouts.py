@@ -21,7 +21,7 @@ from rnnzoo.zoo_builder.tasks.encodings import Encoding
 from rnnzoo.zoo_builder.tasks.exact import Estimate, estimate, exact_mean, share_error
 from rnnzoo.zoo_builder.tasks.family import Task, TaskFamily
 from rnnzoo.zoo_builder.training.kernels import Kernel
-from rnnzoo.zoo_builder.training.loop import Run, run_data
+from rnnzoo.zoo_builder.training.loop import Run, run_data, training_pool
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def evaluate(
     """Score N checkpoints: a function of weights, seed and step.
 
     eval_loss and train_loss are mean cross-entropies, in nats, over the run's evaluation and training items at
-    these weights; a family that generates has the same value in both. accuracy is the probability of writing one
+    these weights. accuracy is the probability of writing one
     of the task's words, or the share of sampled strings that are right where there is no list of words; of RNNs
     that answer, the share of evaluation items that they answer rightly (`Encoding.judge`). Each of the three has
     its standard error as an estimate for all items that there are, or all strings that may be written.
@@ -89,18 +89,17 @@ def evaluate(
     eval_items = [evaluation_items(family, run, settings.evaluation_items) for run in runs]
     losses, correct = _score(kernel, spec, weights, data, eval_items)
     eval_losses = _estimates(losses, [family.evaluation_items(task) for task in tasks])
+    train_items = [training_sample(family, run, settings.evaluation_items) for run in runs]
+    of_training, _ = _score(kernel, spec, weights, data, train_items)
+    train_losses = _estimates(of_training, [training_pool(family, run) for run in runs])
     if family.generates:
         strings = sample_strings(kernel, spec, family, runs, weights, step, settings.sampled_strings)
         stored = strings[:, : settings.rollouts]
         rollout = rollout_losses(kernel, spec, family.encoding, weights, stored)
         scores = string_scores(kernel, spec, family, tasks, weights, strings)
-        train_losses = eval_losses
     else:
         stored = None
         rollout = [exact_mean(of_run[: settings.rollouts]) for of_run in losses]
-        train_items = [training_sample(family, run, settings.evaluation_items) for run in runs]
-        of_training, _ = _score(kernel, spec, weights, data, train_items)
-        train_losses = _estimates(of_training, [family.training_items(task) for task in tasks])
         scores = [
             _answer_scores(family, *of_run)
             for of_run in zip(tasks, correct, eval_losses, train_losses, strict=True)
@@ -195,7 +194,7 @@ def evaluation_items(family: TaskFamily[Any], run: Run, count: int) -> NDArray[n
 
 def training_sample(family: TaskFamily[Any], run: Run, count: int) -> NDArray[np.int32]:
     """The items of a run's training loss: at most `count` of those there are, in an order of the run's seed."""
-    return _drawn(family.training_items(run.task), run.seed, 1, count)
+    return _drawn(training_pool(family, run), run.seed, 1, count)
 
 
 def rollout_items(family: TaskFamily[Any], runs: Sequence[Run], settings: EvaluationSettings) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import pyarrow as pa
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BeforeValidator, ConfigDict, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
@@ -30,6 +30,11 @@ PAPER_CHECKPOINTS = (0, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000)
 IMPORTED = "imported"
 """The preset in the manifest of a zoo that was imported, not built: its config is no `ZooConfig`."""
 
+DRAWN_FIELDS = (
+    *("learning_rate_scales", "weight_decays"),
+    *("batch_size_scales", "initial_scales", "data_fractions"),
+)
+"""Fields of which a run draws one value. A field's place here decides by which random number: never change it."""
 Count = Annotated[int, Ge(1)]
 Seed = Annotated[int, Ge(0), Lt(2**63)]
 
@@ -58,7 +63,11 @@ class ZooConfig:
         learning_rate: (fraction of `steps`, rate) knots of a piecewise linear schedule. A number is a
             constant rate.
         learning_rate_scales: Factors of the learning rate. A run draws one of them from its seed.
-        batch_size: B, sequences of a training step.
+        batch_size: Sequences of a training step, times the run's batch scale.
+        batch_size_scales: Whole factors of the batch size. A run draws one of them from its seed.
+        initial_scales: Factors of the initial weights. A run draws one of them from its seed.
+        data_fractions: Shares of its task's training items that a run trains on. It draws a share from its seed,
+            and then which items these are.
         seed: The seed of the zoo.
         cell: Name of the recurrent cell.
         num_layers: L, recurrent layers.
@@ -80,6 +89,9 @@ class ZooConfig:
     learning_rate: Knots = ((0, 0.01), (0.5, 0.003), (1, 0.0003))
     learning_rate_scales: tuple[Annotated[float, Gt(0)], ...] = (1.0,)
     batch_size: Count = 32
+    batch_size_scales: tuple[Count, ...] = (1,)
+    initial_scales: tuple[Annotated[float, Gt(0)], ...] = (1.0,)
+    data_fractions: tuple[Annotated[float, Gt(0), Le(1)], ...] = (1.0,)
     seed: Seed = 0
     cell: str = "lstm"
     num_layers: Count = 2
@@ -100,7 +112,7 @@ class ZooConfig:
         steps = list(self.checkpoints)
         if not steps or steps != sorted(set(steps)) or steps[-1] != self.steps:
             raise ValueError(f"checkpoints: found {steps}, expected rising steps that end at {self.steps}")
-        for name in ("weight_decays", "learning_rate_scales"):
+        for name in DRAWN_FIELDS:
             if not getattr(self, name):
                 raise ValueError(f"{name}: found none, expected at least one value")
         if self.rollouts > max(self.sampled_strings, self.evaluation_items):

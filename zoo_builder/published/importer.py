@@ -54,6 +54,8 @@ OUTPUT_MODELS = 16
 UNKNOWN = (
     "learning_rate",
     "learning_rate_scale",
+    "initial_scale",
+    "data_fraction",
     "rollout_loss",
     "accuracy_error",
     "train_loss_error",
@@ -244,7 +246,7 @@ class _Import:
     def _known(self, row: int) -> dict[str, Any]:
         """What the arrays say of a row besides weights and rollouts."""
         decay = self.arrays.args.get("weight_decay")
-        unknown = {"seed": None, **dict.fromkeys(UNKNOWN, np.nan)}
+        unknown = {**dict.fromkeys(schema.NULLABLE), **dict.fromkeys(UNKNOWN, np.nan)}
         known = {"weight_decay": decay if isinstance(decay, float) else np.nan}
         scores = None if self.arrays.scores is None else self.arrays.scores[row]
         task, numbers = self.arrays.tasks[row], self.arrays.numbers[row]

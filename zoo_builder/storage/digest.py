@@ -35,6 +35,8 @@ OF_STORAGE = ("shard", "row", "rollout_row", "sha256")
 """Columns that say where a checkpoint lies, or repeat what its weights say."""
 NOT_OF_CONTENTS = ("preset", "runs_per_shard")
 """Fields of a config that no value in a zoo depends on."""
+NEUTRAL = {"batch_size_scales": [1], "initial_scales": [1.0], "data_fractions": [1.0]}
+"""Fields that came later than the first digests, and the values of zoos that were built without them."""
 SHARE = "[0-9a-f]{64}"
 """The form of a share of the contents, as shard records have it."""
 _DIGEST = re.compile(f"({ARITHMETIC})-([0-9a-f]{{8}})-([0-9a-f]{{16}})")
@@ -79,8 +81,10 @@ class ZooDigest:
 
 
 def config_digest(config: Mapping[str, Any]) -> str:
-    """The digits of a config: 8 of a SHA-256 over its fields, without those that no value depends on."""
+    """The digits of a config: 8 of a SHA-256 over its fields, without those that no value depends on, and without
+    those of `NEUTRAL` that change nothing."""
     fields = {name: value for name, value in current_names(config).items() if name not in NOT_OF_CONTENTS}
+    fields = {name: value for name, value in fields.items() if name not in NEUTRAL or list(value) != NEUTRAL[name]}
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:8]
 
 

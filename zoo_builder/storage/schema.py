@@ -74,6 +74,13 @@ _COLUMNS: list[tuple[str, pa.DataType, str]] = [
     ("learning_rate", pa.float32(), "the schedule's first rate times the run's scale"),
     ("learning_rate_scale", pa.float32(), "factor on the schedule, drawn from the run's seed"),
     ("weight_decay", pa.float32(), "AdamW's weight decay, drawn from the run's seed"),
+    ("batch_size", pa.int32(), "sequences of a training step, with a factor drawn from the run's seed"),
+    ("initial_scale", pa.float32(), "factor on the initial weights, drawn from the run's seed"),
+    (
+        "data_fraction",
+        pa.float32(),
+        "share of its task's training items that the run trains on, drawn from its seed",
+    ),
     ("cell", pa.string(), "kind of recurrent cell"),
     ("num_layers", pa.int16(), "recurrent layers"),
     ("hidden_size", pa.int16(), "hidden units a layer"),
@@ -85,6 +92,10 @@ _COLUMNS: list[tuple[str, pa.DataType, str]] = [
     ("rollout_row", pa.int32(), "row in the rollouts file of the same name"),
     ("sha256", pa.string(), "of the row's weights: little-endian float32, in the order of the layout"),
 ]
+
+
+NULLABLE = ("seed", "batch_size")
+"""Whole numbers that may be unknown of a zoo that was imported."""
 
 
 def current_names(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,5 +126,5 @@ def check_columns(table: pa.Table, where: str, names: Sequence[str] | None = Non
             raise RnnzooError(f"{where}: found no column {name!r}")
         if (found := table.schema.field(name).type) != kind:
             raise RnnzooError(f"{where}: column {name!r}: found {found}, expected {kind}")
-        if name != "seed" and (empty := table[name].null_count):
+        if name not in NULLABLE and (empty := table[name].null_count):
             raise RnnzooError(f"{where}: column {name!r}: found {empty} rows without a value")

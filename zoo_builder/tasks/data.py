@@ -100,6 +100,10 @@ class Data:
         labels = None if self.labels is None else self.labels[item_ids.long()]
         return Batch(self.encoding.inputs(raw), self.encoding.targets(raw, labels))
 
+    def of(self, runs: Tensor) -> Data:
+        """The data of the runs with these numbers, int64 [M]."""
+        return self if self.views is None else replace(self, views=self.views[runs])
+
     def of_runs(self, first: int, last: int) -> Data:
         """The data of runs first to last - 1."""
         return self if self.views is None else replace(self, views=self.views[first:last])

@@ -51,6 +51,10 @@ class Target:
 COMMON_TARGETS = (
     Target("accuracy", "accuracy", "number", error="accuracy_error"),
     Target("step", "step", "class"),
+    Target("learning_rate_scale", "learning_rate_scale", "class", trained_only=True),
     Target("weight_decay", "weight_decay", "class", trained_only=True),
+    Target("batch_size", "batch_size", "class", trained_only=True),
+    Target("initial_scale", "initial_scale", "class"),
+    Target("data_fraction", "data_fraction", "class", trained_only=True),
 )
 """What can be predicted in every zoo in which it varies."""

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from rnnzoo.zoo_builder.random_streams import Stream, below
+from rnnzoo.zoo_builder.random_streams import Stream, below, permutation
 from rnnzoo.zoo_builder.rnn import RNNSpec
 from rnnzoo.zoo_builder.tasks.data import Data
 from rnnzoo.zoo_builder.tasks.family import Task, TaskFamily
@@ -33,6 +34,9 @@ class Run:
         seed: Decides its initialisation and all its draws.
         learning_rate_scale: Factor of the schedule's learning rates.
         weight_decay: That of AdamW.
+        batch_size_scale: Factor of the schedule's batch size.
+        initial_scale: Factor of the initial weights.
+        data_fraction: Share of the task's training items that it trains on.
     """
 
     index: int
@@ -41,6 +45,9 @@ class Run:
     seed: int
     learning_rate_scale: float
     weight_decay: float
+    batch_size_scale: int = 1
+    initial_scale: float = 1.0
+    data_fraction: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,7 @@ class Schedule:
 
     Attributes:
         steps: Updates of a whole training.
-        batch_size: B, sequences of an update.
+        batch_size: Sequences of an update, of a run whose batch scale is 1.
         checkpoints: Steps after whose update the weights are kept (0: before the first), rising, last = steps.
         learning_rate: (fraction of `steps`, rate) knots, fractions rising from 0 to 1.
     """
@@ -91,6 +98,15 @@ def run_data(family: TaskFamily[Any], tasks: Sequence[Task]) -> Data:
     )
 
 
+def training_pool(family: TaskFamily[Any], run: Run) -> NDArray[np.int32]:
+    """The items that a run trains on: those of its task, or a share of them that its seed decides."""
+    pool = family.training_items(run.task)
+    if run.data_fraction == 1:
+        return pool
+    count = max(1, round(run.data_fraction * len(pool)))
+    return pool[permutation(run.seed, Stream.RUN_DATA, 0, len(pool))[:count]]
+
+
 def draw_items(seed: int, pool: np.ndarray, block: int, batch_size: int) -> np.ndarray:
     """The items of a run's steps block * 100 to block * 100 + 99: int32 [100, B], uniform from its pool."""
     drawn = below(seed, Stream.TRAINING_ITEMS, block, STEPS_PER_BLOCK * batch_size, len(pool))
@@ -126,10 +142,12 @@ def train_runs(
     """
     if state is None:
         state = TrainState.initial(spec, [run.seed for run in runs])
+        state.weights *= torch.tensor([run.initial_scale for run in runs], dtype=torch.float32).unsqueeze(1)
         if 0 in schedule.checkpoints:
             yield Checkpoint(0, state.weights.clone())
     data = run_data(family, [run.task for run in runs])
-    pools = [family.training_items(run.task) for run in runs]
+    pools = [training_pool(family, run) for run in runs]
+    sizes = np.array([schedule.batch_size * run.batch_size_scale for run in runs])
     scales = torch.tensor([run.learning_rate_scale for run in runs], dtype=torch.float32)
     decays = torch.tensor([run.weight_decay for run in runs], dtype=torch.float32)
 
@@ -140,12 +158,41 @@ def train_runs(
         checkpoint = next(step for step in schedule.checkpoints if step > first)
         last = min((block + 1) * STEPS_PER_BLOCK, checkpoint, first + next(ahead, STEPS_PER_BLOCK))
         drawn = [
-            draw_items(run.seed, pool, block, schedule.batch_size)[offset : offset + last - first]
-            for run, pool in zip(runs, pools, strict=True)
+            draw_items(run.seed, pool, block, size)[offset : offset + last - first]
+            for run, pool, size in zip(runs, pools, sizes, strict=True)
         ]
         rates = scales.unsqueeze(1) * schedule.rates(first, last)
-        kernel.train_steps(state, data, torch.from_numpy(np.stack(drawn)), rates, decays)
+        _train_by_size(kernel, state, data, drawn, rates, decays)
         if last == checkpoint:
             yield Checkpoint(last, state.weights.clone())
         if on_progress is not None:
             on_progress(state)
+
+
+def _train_by_size(
+    kernel: Kernel,
+    state: TrainState,
+    data: Data,
+    drawn: Sequence[NDArray[np.int32]],
+    rates: Tensor,
+    decays: Tensor,
+) -> None:
+    """Take the same training steps with all runs, those with batches of one size together.
+
+    drawn: the items of each run's steps, [S, B], where B may differ.
+    """
+    sizes = np.array([ids.shape[1] for ids in drawn])
+    before = state.step
+    for size in np.unique(sizes):
+        rows = torch.from_numpy(np.flatnonzero(sizes == size))
+        ids = torch.from_numpy(np.stack([drawn[row] for row in rows]))
+        if len(rows) == len(drawn):
+            kernel.train_steps(state, data, ids, rates, decays)
+            return
+        moving = (state.weights, state.first_moment, state.second_moment)
+        weights, first_moment, second_moment = (tensor[rows] for tensor in moving)
+        part = TrainState(state.spec, weights, first_moment, second_moment, before)
+        kernel.train_steps(part, data.of(rows), ids, rates[rows], decays[rows])
+        for tensor, trained in zip(moving, (part.weights, part.first_moment, part.second_moment), strict=True):
+            tensor[rows] = trained
+        state.step = part.step

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rnnzoo.zoo_builder.random_streams import Stream, below, bits
 from rnnzoo.zoo_builder.tasks.family import Task, TaskFamily
 from rnnzoo.zoo_builder.training.loop import Run
-from rnnzoo.zoo_builder.zoos import ZooConfig
+from rnnzoo.zoo_builder.zoos import DRAWN_FIELDS, ZooConfig
 
 
 class Runs(Sequence[Run]):
@@ -63,11 +63,11 @@ class Runs(Sequence[Run]):
 
     def _run(self, number: int) -> Run:
         seed = int(self._seeds[number])
-        scale, decay = (
-            choices[int(below(seed, Stream.RUN_SETTINGS, block, 1, len(choices))[0])]
-            for block, choices in enumerate((self._config.learning_rate_scales, self._config.weight_decays))
-        )
-        return Run(number, f"run-{number:06d}", self._tasks[number], seed, scale, decay)
+        settings = []
+        for block, name in enumerate(DRAWN_FIELDS):
+            choices = getattr(self._config, name)
+            settings.append(choices[int(below(seed, Stream.RUN_SETTINGS, block, 1, len(choices))[0])])
+        return Run(number, f"run-{number:06d}", self._tasks[number], seed, *settings)
 
 
 def plan_runs(config: ZooConfig, family: TaskFamily[Any]) -> Runs:

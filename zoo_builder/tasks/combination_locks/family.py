@@ -23,6 +23,7 @@ from rnnzoo.zoo_builder.tasks.combination_locks.encoding import AnsweredTokens
 from rnnzoo.zoo_builder.tasks.combination_locks.lock import BEGIN, Lock, all_locks, all_sequences, answers
 from rnnzoo.zoo_builder.tasks.data import Bytes, LabelledItems
 from rnnzoo.zoo_builder.tasks.family import Colouring, Example, NamedZoo, TaskFamily
+from rnnzoo.zoo_builder.tasks.hyperparameters import HYPERPARAMETERS
 from rnnzoo.zoo_builder.tasks.levels import highest_levels
 from rnnzoo.zoo_builder.tasks.target import Target
 
@@ -40,11 +41,18 @@ class CombinationLocks(TaskFamily[Lock]):
     """The family of all 2^d locks of a depth d, the family's source, with all their sequences."""
 
     name = "combination_locks"
-    zoos = {  # noqa: RUF012
+    zoos = {
         f"combination_locks_{depth}": NamedZoo(
             f"RNN zoo, combination locks of {depth} bits", str(depth), tags=("interrogation",)
         )
         for depth in DEPTHS
+    } | {
+        "combination_locks_6_hyperparameters": NamedZoo(
+            "RNN zoo, combination locks of 6 bits with varied hyperparameters",
+            "6",
+            HYPERPARAMETERS,
+            tags=("interrogation",),
+        )
     }
     encoding = AnsweredTokens(vocabulary=3)
     output_size = 3

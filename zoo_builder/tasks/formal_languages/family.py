@@ -33,6 +33,7 @@ from rnnzoo.zoo_builder.tasks.formal_languages.language import (
 from rnnzoo.zoo_builder.tasks.formal_languages.paper_order import PAPER_RANK
 from rnnzoo.zoo_builder.tasks.formal_languages.probabilities import score_written_words
 from rnnzoo.zoo_builder.tasks.formal_languages.published import PublishedLanguages
+from rnnzoo.zoo_builder.tasks.hyperparameters import HYPERPARAMETERS
 from rnnzoo.zoo_builder.tasks.levels import highest_levels
 from rnnzoo.zoo_builder.tasks.target import Target
 
@@ -48,7 +49,12 @@ class FormalLanguages(TaskFamily[FormalLanguage]):
     """The family of the 216 languages, with a table of all their words up to n = 9."""
 
     name = "formal_languages"
-    zoos = {"formal_languages": NamedZoo("RNN zoo, formal languages")}  # noqa: RUF012
+    zoos = {  # noqa: RUF012
+        "formal_languages": NamedZoo("RNN zoo, formal languages"),
+        "formal_languages_hyperparameters": NamedZoo(
+            "RNN zoo, formal languages with varied hyperparameters", defaults=HYPERPARAMETERS
+        ),
+    }
     output_size = 6
     output_names = ("a", "b", "c", "d", "BEGIN", "END")
     encoding = TokenEncoding(vocabulary=6, begin=BEGIN)

@@ -24,6 +24,7 @@ from rnnzoo.zoo_builder.tasks.data import Bytes, LabelledItems
 from rnnzoo.zoo_builder.tasks.encodings import TileEncoding
 from rnnzoo.zoo_builder.tasks.exact import Estimate
 from rnnzoo.zoo_builder.tasks.family import Colouring, Example, NamedZoo, TaskFamily
+from rnnzoo.zoo_builder.tasks.hyperparameters import HYPERPARAMETERS
 from rnnzoo.zoo_builder.tasks.sequential_images.images import MEAN, SIDE, STD, Images, load_images
 from rnnzoo.zoo_builder.tasks.sequential_images.published import PublishedImages
 from rnnzoo.zoo_builder.tasks.sequential_images.rotation import TILE, TURN, Rotation, rotation_map, tiles, turned
@@ -58,6 +59,14 @@ class SequentialImages(TaskFamily[Rotation]):
         ),
         "sequential_digits": NamedZoo(
             "RNN zoo, tiled sequential digits", "digits", DEFAULTS, notice=DIGITS_NOTICE
+        ),
+        "sequential_mnist_hyperparameters": NamedZoo(
+            "RNN zoo, tiled sequential MNIST with varied hyperparameters",
+            "mnist",
+            HYPERPARAMETERS | {"data_fractions": (0.02, 0.1, 1.0)},
+            licenses=("cc-by-sa-3.0",),
+            notice=MNIST_NOTICE,
+            tags=("mnist",),
         ),
     }
     output_size = 10
