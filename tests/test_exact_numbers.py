@@ -270,7 +270,7 @@ PINNED = {
     "views": "62fbac268836afb7",
     "initialisation": "2133ba8e359da665",
     "rates": "b1c9872b4a7a11d4",
-    "runs": "d3d5edde7dc6630c",
+    "runs": "82ea0fc1dd9f8181",
     "splits": "80bb52d31b00bbcc",
 }
 
