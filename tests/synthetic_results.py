@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from rnnzoo.loaders.benchmark.prediction.scores import score
-from rnnzoo.loaders.benchmark.results.files import (
+from rnnzoo.loaders.benchmark.results.content import (
     Emulation,
     Leakage,
     Readout,
@@ -16,6 +16,8 @@ from rnnzoo.loaders.benchmark.results.files import (
     Sequence,
     SplitRows,
     Untrained,
+)
+from rnnzoo.loaders.benchmark.results.files import (
     leaderboard_folder,
     write_emulation,
     write_leakage,

@@ -15,13 +15,8 @@ from rnnzoo.loaders.benchmark.prediction.targets import choose_targets
 from rnnzoo.loaders.benchmark.protocol import partition
 from rnnzoo.loaders.benchmark.report.tables import target_tables
 from rnnzoo.loaders.benchmark.request import Request, resolve
-from rnnzoo.loaders.benchmark.results.files import (
-    Untrained,
-    read_emulation,
-    read_leakage,
-    read_result,
-    read_rows,
-)
+from rnnzoo.loaders.benchmark.results.content import Untrained
+from rnnzoo.loaders.benchmark.results.files import read_emulation, read_leakage, read_result, read_rows
 from rnnzoo.loaders.benchmark.results.leaderboard import read_results
 from rnnzoo.loaders.benchmark.run import run_benchmark
 from rnnzoo.loaders.benchmark.tracks.embedding import embed_parts, read_out

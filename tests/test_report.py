@@ -15,8 +15,8 @@ from rnnzoo.loaders.benchmark.report.page import clear_best
 from rnnzoo.loaders.benchmark.report.statistics import Estimate
 from rnnzoo.loaders.benchmark.report.tables import target_tables
 from rnnzoo.loaders.benchmark.report.text import number, with_interval
+from rnnzoo.loaders.benchmark.results.content import Leakage
 from rnnzoo.loaders.benchmark.results.files import (
-    Leakage,
     emulation_path,
     leaderboard_folder,
     read_emulation,

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from rnnzoo.loaders.benchmark.request import Setting
-from rnnzoo.loaders.benchmark.results.files import Result, Untrained, read_result, result_path, write_result
+from rnnzoo.loaders.benchmark.results.content import Result, Untrained
+from rnnzoo.loaders.benchmark.results.files import read_result, result_path, write_result
 from rnnzoo.loaders.benchmark.tracks.embedding import embed_fresh, embed_parts, read_out
 from rnnzoo.loaders.benchmark.tracks.emulation import emulated_encoder
 from rnnzoo.loaders.benchmark.tracks.supervised import predict_end_to_end

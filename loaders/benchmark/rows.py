@@ -8,16 +8,8 @@ from rnnzoo.loaders.benchmark.prediction.leakage import measure_leakage
 from rnnzoo.loaders.benchmark.prediction.limits import chance, measurable
 from rnnzoo.loaders.benchmark.prediction.targets import error_of, truth_of, used_rows, zoo_targets
 from rnnzoo.loaders.benchmark.request import Setting
-from rnnzoo.loaders.benchmark.results.files import (
-    LEAKAGE,
-    ROWS,
-    Leakage,
-    Rows,
-    SplitRows,
-    read_rows,
-    write_leakage,
-    write_rows,
-)
+from rnnzoo.loaders.benchmark.results.content import Leakage, Rows, SplitRows
+from rnnzoo.loaders.benchmark.results.files import LEAKAGE, ROWS, read_rows, write_leakage, write_rows
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.tasks.target import Target

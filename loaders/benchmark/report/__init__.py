@@ -23,7 +23,7 @@ from rnnzoo.loaders.benchmark.report.text import (
     target_step_cells,
     target_step_title,
 )
-from rnnzoo.loaders.benchmark.results.files import Leakage
+from rnnzoo.loaders.benchmark.results.content import Leakage
 from rnnzoo.loaders.benchmark.results.leaderboard import Leaderboard, merge_committed, read_results
 from rnnzoo.zoo_builder.storage.shards import write_file
 

@@ -15,13 +15,8 @@ from rnnzoo.loaders.benchmark.report.statistics import Estimate
 from rnnzoo.loaders.benchmark.report.tables import EmulationLine, Line, TargetTable, emulation_table, target_tables
 from rnnzoo.loaders.benchmark.report.text import ARROWS, Cells, markdown, marked, notes_on, number, rnns_of
 from rnnzoo.loaders.benchmark.results.baseline import write_baseline
-from rnnzoo.loaders.benchmark.results.files import (
-    ROWS,
-    Result,
-    read_rows,
-    write_leakage,
-    write_rows,
-)
+from rnnzoo.loaders.benchmark.results.content import Result
+from rnnzoo.loaders.benchmark.results.files import ROWS, read_rows, write_leakage, write_rows
 from rnnzoo.loaders.benchmark.results.leaderboard import Leaderboard, read_results
 from rnnzoo.loaders.benchmark.results.same_zoo import describe_digest
 from rnnzoo.zoo_builder.errors import RnnzooError

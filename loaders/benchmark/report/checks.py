@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rnnzoo.loaders.benchmark.report.text import Cells, mean_of, number
-from rnnzoo.loaders.benchmark.results.files import Result
+from rnnzoo.loaders.benchmark.results.content import Result
 from rnnzoo.loaders.benchmark.results.leaderboard import Leaderboard
 
 CHECKS_NOTE = (

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from rnnzoo.loaders.benchmark.report.plots import INK, MOST_PROBES, STYLE, known_family, png, svg
-from rnnzoo.loaders.benchmark.results.files import Emulation, Rows, Sequence
+from rnnzoo.loaders.benchmark.results.content import Emulation, Rows, Sequence
 from rnnzoo.zoo_builder.tasks.drawing import draw_heat_maps
 
 GREY_INK = {**STYLE, **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), "#808080")}

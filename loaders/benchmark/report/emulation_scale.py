@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rnnzoo.loaders.benchmark.report.statistics import Estimate, estimate_mean
-from rnnzoo.loaders.benchmark.results.files import Emulation, Rows
+from rnnzoo.loaders.benchmark.results.content import Emulation, Rows
 
 CONSTANT, STEP, ORACLE = CONTROLS = ("constant", "step", "oracle")
 LEAST_SHARE = 0.1

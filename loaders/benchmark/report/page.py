@@ -37,7 +37,7 @@ from rnnzoo.loaders.benchmark.report.text import (
     target_step_title,
     with_interval,
 )
-from rnnzoo.loaders.benchmark.results.files import Emulation, Result
+from rnnzoo.loaders.benchmark.results.content import Emulation, Result
 from rnnzoo.loaders.benchmark.results.leaderboard import Leaderboard
 from rnnzoo.loaders.benchmark.results.same_zoo import describe_digest
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from rnnzoo.loaders.benchmark.report.tables import Line, TargetTable
 from rnnzoo.loaders.benchmark.report.text import ARROWS, marked
-from rnnzoo.loaders.benchmark.results.files import CurvePoint, Emulation, Result, Rows
+from rnnzoo.loaders.benchmark.results.content import CurvePoint, Emulation, Result, Rows
 from rnnzoo.zoo_builder.tasks import family_names, find_family
 from rnnzoo.zoo_builder.tasks.drawing import draw_heat_maps
 from rnnzoo.zoo_builder.tasks.family import HEAT_MAP_CAPTION, TaskFamily

@@ -9,7 +9,7 @@ import numpy as np
 
 from rnnzoo.loaders.benchmark.prediction.limits import ceiling
 from rnnzoo.loaders.benchmark.prediction.scores import score
-from rnnzoo.loaders.benchmark.results.files import Result, Rows
+from rnnzoo.loaders.benchmark.results.content import Result, Rows
 from rnnzoo.zoo_builder.tasks.target import Target
 
 ScoresByStep = dict[str, dict[int, float | None]]

@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from rnnzoo.loaders.benchmark.prediction.scores import bounds_of, score
-from rnnzoo.loaders.benchmark.results.files import Result, Rows, Untrained
+from rnnzoo.loaders.benchmark.results.content import Result, Rows, Untrained
 from rnnzoo.zoo_builder.tasks.target import Target
 
 Array = NDArray[np.float64]

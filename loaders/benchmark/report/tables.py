@@ -17,7 +17,7 @@ from rnnzoo.loaders.benchmark.report.statistics import (
     estimate_scores,
     paired_difference,
 )
-from rnnzoo.loaders.benchmark.results.files import Emulation, Result
+from rnnzoo.loaders.benchmark.results.content import Emulation, Result
 from rnnzoo.loaders.benchmark.results.leaderboard import Leaderboard
 from rnnzoo.zoo_builder.errors import ParameterError
 from rnnzoo.zoo_builder.tasks.target import Target

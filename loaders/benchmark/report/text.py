@@ -10,7 +10,7 @@ import numpy as np
 from rnnzoo.loaders.benchmark.prediction.scores import better
 from rnnzoo.loaders.benchmark.report.statistics import Estimate
 from rnnzoo.loaders.benchmark.report.tables import EmulationLine, Line, TargetTable
-from rnnzoo.loaders.benchmark.results.files import Result, Scores
+from rnnzoo.loaders.benchmark.results.content import Result, Scores
 from rnnzoo.loaders.benchmark.results.leaderboard import Leaderboard
 
 ARROWS = {"higher": "↑", "lower": "↓"}

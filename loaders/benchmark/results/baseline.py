@@ -13,14 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from rnnzoo.loaders.benchmark.results.files import (
-    FORMAT,
-    Emulation,
-    Result,
-    ResultsFile,
-    encoder_folder,
-    read_file,
-)
+from rnnzoo.loaders.benchmark.results.content import Emulation, Result, ResultsFile
+from rnnzoo.loaders.benchmark.results.files import FORMAT, encoder_folder, read_file
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.storage.files import fit
 from rnnzoo.zoo_builder.storage.shards import write_file

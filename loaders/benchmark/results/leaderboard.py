@@ -10,14 +10,11 @@ from typing import Any
 import numpy as np
 
 from rnnzoo.loaders.benchmark.results.baseline import baseline_path, read_baseline
+from rnnzoo.loaders.benchmark.results.content import Emulation, Leakage, Result, Rows
 from rnnzoo.loaders.benchmark.results.files import (
     EMULATION,
     LEAKAGE,
     ROWS,
-    Emulation,
-    Leakage,
-    Result,
-    Rows,
     emulation_path,
     read_emulation,
     read_leakage,

@@ -10,7 +10,7 @@ from rnnzoo.zoo_builder.storage.digest import ZooDigest, config_digest
 from rnnzoo.zoo_builder.storage.schema import current_names
 
 if TYPE_CHECKING:
-    from rnnzoo.loaders.benchmark.results.files import Rows
+    from rnnzoo.loaders.benchmark.results.content import Rows
 
 
 def describe_difference(found: Rows, expected: Rows) -> str:

@@ -15,7 +15,7 @@ from rnnzoo.loaders.benchmark.prediction.readout import Fold, fit_readout
 from rnnzoo.loaders.benchmark.prediction.scores import score
 from rnnzoo.loaders.benchmark.prediction.targets import error_of, truth_of, used_rows
 from rnnzoo.loaders.benchmark.request import Setting
-from rnnzoo.loaders.benchmark.results.files import Readout
+from rnnzoo.loaders.benchmark.results.content import Readout
 from rnnzoo.loaders.benchmark.tracks.fresh_rows import score_fresh
 from rnnzoo.loaders.benchmark.tracks.soundness import compute_soundly
 from rnnzoo.loaders.encoders.base import Encoder

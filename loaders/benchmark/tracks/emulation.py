@@ -11,13 +11,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from rnnzoo.loaders.benchmark.request import Setting
-from rnnzoo.loaders.benchmark.results.files import (
-    CurvePoint,
-    Emulation,
-    Sequence,
-    emulation_path,
-    write_emulation,
-)
+from rnnzoo.loaders.benchmark.results.content import CurvePoint, Emulation, Sequence
+from rnnzoo.loaders.benchmark.results.files import emulation_path, write_emulation
 from rnnzoo.loaders.benchmark.results.kept import read_kept, write_kept
 from rnnzoo.loaders.benchmark.tracks.embedding import embed
 from rnnzoo.loaders.benchmark.tracks.training_bar import TrainingBar

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rnnzoo.loaders.benchmark.prediction.scores import score
 from rnnzoo.loaders.benchmark.prediction.targets import truth_of, used_rows
 from rnnzoo.loaders.benchmark.protocol import zoo_digest
-from rnnzoo.loaders.benchmark.results.files import Fresh
+from rnnzoo.loaders.benchmark.results.content import Fresh
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.zoo_builder.tasks.target import Target
 

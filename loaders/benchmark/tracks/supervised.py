@@ -15,7 +15,7 @@ from rnnzoo.loaders.benchmark.prediction.heads import TargetHead
 from rnnzoo.loaders.benchmark.prediction.targets import truth_of, used_rows
 from rnnzoo.loaders.benchmark.protocol import Partition
 from rnnzoo.loaders.benchmark.request import Setting
-from rnnzoo.loaders.benchmark.results.files import CurvePoint, Readout
+from rnnzoo.loaders.benchmark.results.content import CurvePoint, Readout
 from rnnzoo.loaders.benchmark.tracks.embedding import score_predictions
 from rnnzoo.loaders.benchmark.tracks.fresh_rows import score_fresh
 from rnnzoo.loaders.benchmark.tracks.soundness import compute_soundly
