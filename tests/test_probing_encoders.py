@@ -26,6 +26,7 @@ from rnnzoo.loaders.encoders.base import check_encoder
 from rnnzoo.loaders.encoders.probing.base import Reader, centred
 from rnnzoo.loaders.encoders.probing.closed_loop import ClosedLoop, closed_loop_reference
 from rnnzoo.loaders.encoders.probing.completion_probing import CompletionProbing
+from rnnzoo.loaders.encoders.probing.feedback_probing import GAIN, FeedbackProbing
 from rnnzoo.loaders.encoders.probing.frozen_rnn import FrozenRNNs, run_frozen
 from rnnzoo.loaders.encoders.probing.hidden_probing import HiddenProbing
 from rnnzoo.loaders.encoders.probing.interactive_probing import InteractiveProbing
@@ -47,6 +48,7 @@ MAKERS = {
     "generator": lambda population: ProbeGenerator(population, probes=3, length=6),
     "free probes": lambda population: ProbeGenerator(population, probes=3, length=6, free=True),
     "hidden": lambda population: HiddenProbing(population, probes=2, length=6),
+    "feedback": lambda population: fed_back(FeedbackProbing(population, probes=3, length=6)),
     "completion": lambda population: CompletionProbing(population, probes=3, length=7),
 }
 
@@ -54,6 +56,12 @@ MAKERS = {
 def closed(encoder):
     """With the correction away from its zero, as after some training."""
     torch.nn.init.normal_(encoder.correction, generator=torch.Generator().manual_seed(5))
+    return encoder
+
+
+def fed_back(encoder):
+    """With the feedback away from its zero, as after some training."""
+    torch.nn.init.normal_(encoder.feedback, std=0.05, generator=torch.Generator().manual_seed(5))
     return encoder
 
 
@@ -310,6 +318,22 @@ def test_completion_reads_expected_transitions():
 def test_only_rnns_that_read_what_they_write_complete(population):
     with pytest.raises(RnnzooError, match=r"completion_probing: found RNNs .*expected ones that read the tokens"):
         CompletionProbing(population)
+
+
+@pytest.mark.parametrize("population", [SMALL, SMALL_IMAGES], ids=["tokens", "images"])
+def test_what_an_rnn_answered_is_added_to_its_next_input(population):
+    torch.manual_seed(0)
+    encoder = FeedbackProbing(population, probes=2, length=5).double()
+    weights = fresh_weights(population.spec, 3)
+    same = encoder.probing_inputs(weights)
+    assert torch.equal(same, same[:1].expand_as(same)), "before training all RNNs are asked the same"
+    fed_back(encoder)
+    asked = encoder.probing_inputs(weights)
+    assert torch.equal(asked[:, :, 0], same[:, :, 0])
+    assert (asked[0] - asked[1]).abs().max() > 1e-3
+    answers = rnn_forward(weights, asked)[0].log_softmax(-1).clamp_min(-12) / 3 + 1
+    scores = encoder.scores[:, 1:] + GAIN * answers[:, :, :-1] @ encoder.feedback.T
+    assert torch.allclose(asked[:, :, 1:], encoder.input_range.forward(scores))
 
 
 def test_interactive_probing_starts_open_and_asks_each_rnn_its_own_when_closed():

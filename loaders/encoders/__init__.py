@@ -17,6 +17,7 @@ ENCODERS: dict[str, str] = {
     # beyond them
     "probe_generator": "rnnzoo.loaders.encoders.probing.probe_generator:ProbeGenerator",
     "hidden_probing": "rnnzoo.loaders.encoders.probing.hidden_probing:HiddenProbing",
+    "feedback_probing": "rnnzoo.loaders.encoders.probing.feedback_probing:FeedbackProbing",
     "completion_probing": "rnnzoo.loaders.encoders.probing.completion_probing:CompletionProbing",
     "graph_network": "rnnzoo.loaders.encoders.graph_network:GraphNetwork",
     "universal_functional": "rnnzoo.loaders.encoders.universal_functional:UniversalFunctional",
