@@ -128,8 +128,8 @@ def ours(language_zoo):
 
 @pytest.fixture(scope="module")
 def stock(ours):
-    rows = [{name: plain(value) for name, value in row.items()} for row in ours]
-    kinds = {"checkpoint_id": "string", "language": "string", "step": "int32", "accuracy": "float32"}
+    rows = [{name: plain(value) for name, value in row.items()} for row in ours.with_format("numpy")]
+    kinds = {"checkpoint_id": "string", "language": "string", "step": "int32", "accuracy": "float64"}
     features = {name: Value(kind) for name, kind in kinds.items()}
     features |= {W: Array2D((6, 32), "float32"), "head.bias": Sequence(Value("float32"), length=6)}
     return Dataset.from_list(rows, features=Features(features)).with_format("torch")
