@@ -1,0 +1,99 @@
+"""Makes the committed baselines anew: builds their zoos, and runs every encoder on every track that it fits.
+
+    python -m benchmarks.baselines --mnist DIR --out FOLDER
+    python -m benchmarks.baselines --mnist DIR --out FOLDER --list        # what is done, and what is left
+
+It runs `zoo-builder build` and `zoo-bench run`, can be stopped at any moment, and goes on by the same command.
+Results stand in FOLDER/results; `zoo-bench commit FOLDER/results` puts them beside the cards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from rnnzoo.loaders.encoders import ENCODERS
+from rnnzoo.loaders.encoders.base import declared, is_learned, load_encoder
+from rnnzoo.loaders.loaded_zoo import LoadedZoo
+from rnnzoo.zoo_builder.errors import RnnzooError
+
+ZOOS = ("formal_languages", "sequential_mnist")
+PRESET = "small"
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """An encoder on a track."""
+
+    zoo: str
+    encoder: str
+    track: str
+
+
+def baselines(zoo: str, loaded: LoadedZoo) -> Iterator[Baseline]:
+    """All that fit a zoo: what is quickly done first, then by emulation, then end to end."""
+    tracks: dict[str, list[Baseline]] = {"features": [], "frozen": [], "supervised": []}
+    for name in ENCODERS:
+        with suppress(RnnzooError):
+            encoder = load_encoder(name, loaded.population)
+            if not (isinstance(encoder, nn.Module) and is_learned(encoder)):
+                tracks["features"].append(Baseline(zoo, name, "features"))
+                continue
+            tracks["frozen"].append(Baseline(zoo, name, "frozen"))
+            if not declared(encoder, "columns"):  # a control of emulation
+                tracks["supervised"].append(Baseline(zoo, name, "supervised"))
+    for found in tracks.values():
+        yield from found
+
+
+def command(name: str, *arguments: str) -> None:
+    """Run one of the package's commands; ends with its exit code where that is not 0."""
+    done = subprocess.run([Path(sys.executable).with_name(name), *arguments], check=False)
+    if done.returncode:
+        sys.exit(done.returncode)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Make what is missing, one baseline after the other."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="folder of zoos and results")
+    parser.add_argument("--mnist", type=Path, help="folder of the IDX files")
+    parser.add_argument("--zoo", choices=ZOOS, action="append", help="only this one; again for more")
+    parser.add_argument("--track", action="append", help="only this one; again for more")
+    parser.add_argument("--encoder", action="append", help="only this one; again for more")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--workers", type=int, default=2, help="processes that share the seeds")
+    parser.add_argument("--list", action="store_true", help="say what is done, and do nothing")
+    chosen = parser.parse_args(arguments)
+    for zoo in chosen.zoo or ZOOS:
+        folder = chosen.out / f"{zoo}-{PRESET}"
+        mnist = ["--mnist", str(chosen.mnist)] if chosen.mnist else []
+        command("zoo-builder", "build", zoo, "--preset", PRESET, "--out", str(folder), *mnist)
+        for baseline in baselines(zoo, LoadedZoo(folder)):
+            if baseline.track not in (chosen.track or [baseline.track]):
+                continue
+            if baseline.encoder not in (chosen.encoder or [baseline.encoder]):
+                continue
+            if chosen.list:
+                print(f"{zoo:18} {baseline.track:11} {baseline.encoder:24} {done(chosen.out, baseline)} results")
+                continue
+            named = ["--zoo", str(folder), "--encoder", baseline.encoder, "--track", baseline.track]
+            shared = ["--seeds", str(chosen.seeds), "--workers", str(chosen.workers), "--threads", "1"]
+            command("zoo-bench", "run", *named, *shared, "--out", str(chosen.out / "results"))
+
+
+def done(out: Path, baseline: Baseline) -> int:
+    """How many of its results are there."""
+    folder = out / "results" / baseline.zoo / "strict" / baseline.encoder / baseline.track
+    return len(list(folder.glob("*.json")))
+
+
+if __name__ == "__main__":
+    main()
