@@ -184,11 +184,11 @@ def list_names() -> None:
         forms = ', also with form="published"' if name in PUBLISHED_FORMS else ""
         typer.echo(f"{name:24}{said.group}{', of the paper' if said.published else ''}{forms}")
         typer.echo(fill(said.summary, 80, initial_indent="    ", subsequent_indent="    "))
-    typer.echo(f"\ntargets of every zoo: {_names(COMMON_TARGETS)}")
+    typer.echo("\n" + fill(f"targets of every zoo: {_names(COMMON_TARGETS)}", 80, subsequent_indent="    "))
     typer.echo("    and any column of its metadata as COLUMN or COLUMN:KIND;")
     typer.echo(f"    a kind is one of {', '.join(get_args(TargetKind))}")
     for name in family_names():
-        typer.echo(f"targets of {name}: {_names(find_family(name).targets)}")
+        typer.echo(fill(f"targets of {name}: {_names(find_family(name).targets)}", 80, subsequent_indent="    "))
     typer.echo(f"tracks:  {', '.join(TRACKS)}")
     for track, presets in PRESETS.items():
         for name, config in presets.items():
