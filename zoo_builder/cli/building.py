@@ -7,6 +7,7 @@ should not.
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import fill
 from typing import Annotated, Any
 
 import typer
@@ -36,7 +37,8 @@ class BuildCommand(ClusterCommand):
         zoo = next(iter(ZOOS))
         configs = {preset: resolve_config(zoo, preset) for preset in PRESETS}
         fields = describe_fields(configs, left_out=("zoo", "preset", "family", "source"))
-        formatter.write(f"\nZoos: {', '.join(ZOOS)}\n\n")
+        names = fill(", ".join(ZOOS), 80, initial_indent="  ", subsequent_indent="  ")
+        formatter.write(f"\nZoos:\n{names}\n\n")
         formatter.write(f"Fields for --set, and their values in the presets of {zoo}:\n{fields}\n")
 
 
