@@ -334,7 +334,7 @@ def test_ctrl_c_while_a_state_is_saved_stays_ctrl_c(monkeypatch, tmp_path):
     optimizer = torch.optim.AdamW(module.parameters())
     with pytest.raises(KeyboardInterrupt):
         training._save_state(
-            tmp_path / "state.pt", module, optimizer, CONFIG, 0, 1, [], (0.5, module.state_dict())
+            tmp_path / "state.pt", module, optimizer, CONFIG, 0, None, 1, [], (0.5, module.state_dict())
         )
     archive.seek(0)
     assert torch.load(archive, weights_only=True)["step"] == 1

@@ -120,9 +120,11 @@ def _condition(condition: Any, schema: pa.Schema) -> tuple[str, str, Any]:
     if several != isinstance(value, list | tuple | set | frozenset | np.ndarray):
         expected = "a list of values" if several else "one value"
         raise RnnzooError(f"filters: found {condition!r}, expected {expected} after {operator!r}")
-    if pa.types.is_float32(schema.field(name).type):
+    kind = schema.field(name).type
+    if pa.types.is_floating(kind):
+        rounded = np.dtype(kind.to_pandas_dtype()).type
         try:
-            value = [float(np.float32(each)) for each in value] if several else float(np.float32(value))
+            value = [float(rounded(each)) for each in value] if several else float(rounded(value))
         except (TypeError, ValueError) as error:
             raise RnnzooError(f"filters: found {condition!r}, expected numbers for column {name!r}") from error
     if several and not len(value):
