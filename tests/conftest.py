@@ -104,6 +104,13 @@ def digits_release(digits_zoo, shared) -> Path:
 
 
 @pytest.fixture
+def short_readouts(monkeypatch):
+    """Readouts are fitted in a few steps, in this process: for tests of what is done with them."""
+    for name, few in {"MLP_STEPS": 50, "TREES_OF_NUMBERS": 10, "TREES_OF_CLASSES": 5}.items():
+        monkeypatch.setattr(f"rnnzoo.loaders.benchmark.prediction.readout.{name}", few)
+
+
+@pytest.fixture
 def copied(language_zoo, tmp_path) -> Path:
     """The zoo of languages, to be broken."""
     return shutil.copytree(language_zoo, tmp_path / "zoo")

@@ -38,6 +38,7 @@ def test_list_names_everything(bench):
     assert max(map(len, out.splitlines())) <= 80
 
 
+@pytest.mark.usefixtures("short_readouts")
 def test_run_then_report(bench, language_zoo, tmp_path):
     results = tmp_path / "results"
     code, out, _ = bench("run", "--zoo", language_zoo, "--encoder", "greedy_decode", "--out", results)

@@ -40,10 +40,9 @@ SHORT = (("steps", 6), ("validate_every", 3), ("models", 8), ("emulator_hidden",
 
 
 @pytest.fixture(autouse=True)
-def few_steps(request, monkeypatch):
-    """MLP readouts take a few steps, but for the test of how good they are."""
-    if "readouts_find" not in request.node.name:
-        monkeypatch.setattr("rnnzoo.loaders.benchmark.prediction.readout.MLP_STEPS", 50)
+def _short_but_for_the_test_of_how_good_they_are(request):
+    if "readouts_find" not in request.node.name and "processes" not in request.node.name:
+        request.getfixturevalue("short_readouts")
 
 
 def request(zoo, tmp_path, encoder="layer_statistics", **fields):

@@ -23,6 +23,8 @@ from rnnzoo.zoo_builder.training.kernels import TorchKernel
 from rnnzoo.zoo_builder.verify import verify_zoo
 from rnnzoo.zoo_builder.zoos import resolve_config
 
+pytestmark = pytest.mark.usefixtures("short_readouts")
+
 TINY = {
     "runs": 12,
     "steps": 6,

@@ -17,6 +17,8 @@ from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import RNNSpec, init_parameters, unflatten_weights
 from rnnzoo.zoo_builder.tasks import FAMILIES, find_family
 
+pytestmark = pytest.mark.usefixtures("short_readouts")
+
 SHORT = (("steps", 4), ("validate_every", 2), ("models", 8), ("emulator_hidden", 8))
 ROWS = make_rows("formal_languages")
 

@@ -27,6 +27,8 @@ from rnnzoo.loaders.result_key import ResultKey
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.tasks import find_family
 
+pytestmark = pytest.mark.usefixtures("short_readouts")
+
 ROOT = Path(__file__).parent.parent
 ENCODER = """
 import torch

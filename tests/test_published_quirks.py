@@ -20,6 +20,8 @@ from rnnzoo.zoo_builder.training.kernels import TorchKernel
 from rnnzoo.zoo_builder.verify import verify_zoo
 from tests.published_arrays import BEGIN, END, STEPS, write_images, write_languages
 
+pytestmark = pytest.mark.usefixtures("short_readouts")
+
 SHORT = (("steps", 4), ("validate_every", 2), ("models", 8), ("emulator_hidden", 8))
 
 

@@ -1,13 +1,18 @@
 """The README's Python runs as it stands there."""
 
 import re
+import sys
 from pathlib import Path
+
+import pytest
 
 from benchmarks.encoder_table import overview
 from rnnzoo.loaders.benchmark.report import make_report
 from rnnzoo.loaders.benchmark.request import Request
 from rnnzoo.loaders.benchmark.results.files import read_result
 from rnnzoo.loaders.benchmark.run import run_benchmark
+
+pytestmark = pytest.mark.usefixtures("short_readouts")
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -33,6 +38,7 @@ def test_the_encoder_of_the_readme_can_be_benchmarked(language_zoo, tmp_path, mo
     block = next(block for block in BLOCKS if "class MyEncoder" in block)
     (tmp_path / "my_encoder.py").write_text(block)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_encoder", raising=False)  # another test's
     assert len(block.splitlines()) <= 21
     request = Request(
         str(language_zoo),

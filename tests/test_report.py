@@ -404,9 +404,8 @@ def test_the_page_in_a_browser(report, tmp_path, width):
     assert found["errors"] == []
     assert found["width"] == width
     assert found["overflow"] <= 0
-    assert len(found["images"]) == 2 * (
-        4 + 2 * 4 + 2 * 2
-    )  # of each emulated encoder a map and a sequence of each split; of two, probes and answers
+    # Of each emulated encoder a map and a sequence of each split; of three of them probes and answers.
+    assert len(found["images"]) == 2 * (5 + 2 * 5 + 2 * 3)
     assert min(found["images"]) > 0
     drawn = ["scores", "scores", "curves", "curves", "curves of emulation", "returns", "legend", "leakage"]
     assert len(found["drawn"]) == 2 * len(drawn)

@@ -13,6 +13,8 @@ from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.tasks.target import Target
 
+pytestmark = pytest.mark.usefixtures("short_readouts")
+
 
 @pytest.fixture(scope="module")
 def loaded(language_zoo) -> LoadedZoo:

@@ -25,6 +25,8 @@ from rnnzoo.zoo_builder.tasks import FAMILIES, ZOOS, family_names, find_family, 
 from rnnzoo.zoo_builder.tasks.encodings import encoding_of
 from rnnzoo.zoo_builder.tasks.family import HEAT_MAP_CAPTION
 
+pytestmark = pytest.mark.usefixtures("short_readouts")
+
 BUILD = [
     "--runs",
     "10",

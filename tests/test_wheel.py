@@ -15,6 +15,7 @@ from tests.tiny_builds import build_command
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ("zoo_builder", "loaders", "dataset_cards")
+FEW = ("--target", "step", "--seeds", 1, "--out", "results")
 PLANTED = Path("zoo_builder/planted/module.py")
 LEFTOVERS = (
     "zoo_builder/__pycache__/zoos.cpython-311.pyc",
@@ -138,7 +139,7 @@ def test_an_installed_package_works_beside_folders_of_its_rooms_names(installed,
     zoo = tmp_path / "zoo"
     arguments = build_command(zoo, kernel="auto")[3:]
     run(installed / "zoo-builder", *arguments, cwd=tmp_path)
-    run(installed / "zoo-bench", "run", "--zoo", zoo, "--encoder", "step_only", "--out", "results", cwd=tmp_path)
+    run(installed / "zoo-bench", "run", "--zoo", zoo, "--encoder", "step_only", *FEW, cwd=tmp_path)
     rows, place = run(installed / "python", "-c", OPEN, zoo, cwd=tmp_path).split()
     assert int(rows) == len(load_zoo(zoo, split="train"))
     assert Path(place).is_relative_to(installed.parent)

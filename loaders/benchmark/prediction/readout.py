@@ -27,6 +27,7 @@ Fold = tuple[Array, Array]
 RIDGE_PENALTIES = (1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3)
 LOGISTIC_STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 1e1)
 SMALL_TREES: dict[str, Any] = {"max_leaf_nodes": 8, "min_samples_leaf": 5}
+TREES_OF_NUMBERS, TREES_OF_CLASSES = 200, 100
 """A thousand rows feed no large trees; small ones fit in half the time."""
 MLP_DECAYS = (1e-3, 1e-1)
 MLP_STEPS, MLP_WIDTH, MLP_BATCH = 600, 128, 256
@@ -102,7 +103,9 @@ def _trees(target: Target, train: Fold, validation: Fold, seed: int) -> Iterator
     features, truth = train
 
     def regressor(column: Array) -> Any:
-        return HistGradientBoostingRegressor(max_iter=200, random_state=seed, **SMALL_TREES).fit(features, column)
+        return HistGradientBoostingRegressor(max_iter=TREES_OF_NUMBERS, random_state=seed, **SMALL_TREES).fit(
+            features, column
+        )
 
     if target.kind == "angle":
         yield _Angle(lambda values: _PerColumn(values, regressor), truth)
@@ -193,7 +196,7 @@ def _ridge(features: Array, penalty: float, truth: Array) -> Any:
 
 def _boosted_classes(features: Array, seed: int, column: Array) -> Any:
     classes, numbered = np.unique(column, return_inverse=True)
-    model = HistGradientBoostingClassifier(max_iter=100, random_state=seed, **SMALL_TREES)
+    model = HistGradientBoostingClassifier(max_iter=TREES_OF_CLASSES, random_state=seed, **SMALL_TREES)
     return _Named(classes, model.fit(features, numbered))
 
 
