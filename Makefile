@@ -66,7 +66,7 @@ demo: $(INSTALLED)
 		$(BIN)/python -c "$$OPEN_ZOO" $(DEMO)/$$zoo; \
 		echo; echo "== $$zoo: what the step, and statistics of the weights, tell of unseen tasks"; \
 		for encoder in step_only invariant_statistics; do \
-			$(BIN)/zoo-bench run --zoo $(DEMO)/$$zoo --encoder $$encoder --out $(DEMO)/results; \
+			$(BIN)/zoo-bench run --zoo $(DEMO)/$$zoo --encoder $$encoder --seeds 1 --out $(DEMO)/results; \
 		done; \
 	done; \
 	echo; echo "== the benchmark's report"; \
