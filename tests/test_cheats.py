@@ -6,14 +6,18 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
+from rnnzoo.loaders.benchmark.prediction.scores import score
+from rnnzoo.loaders.benchmark.prediction.targets import labels_of, zoo_targets
 from rnnzoo.loaders.benchmark.report.checks import check_cells
 from rnnzoo.loaders.benchmark.request import Request, resolve
 from rnnzoo.loaders.benchmark.results.files import read_emulation, read_result
 from rnnzoo.loaders.benchmark.results.leaderboard import read_results
 from rnnzoo.loaders.benchmark.run import run_benchmark
+from rnnzoo.loaders.benchmark.tracks.fresh_rows import score_fresh
 from rnnzoo.loaders.benchmark.tracks.soundness import compute_soundly
 from rnnzoo.loaders.encoders.base import check_encoder, load_encoder
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
@@ -257,3 +261,21 @@ def test_input_is_not_guarded_by_what_python_leaves_out():
         if isinstance(node, ast.Assert)
     }
     assert not found
+
+
+def test_a_zoo_has_no_gap_to_itself(digits_zoo):
+    """Both sides are scored by one rule, also where a step is left out because nothing can be measured at it."""
+    loaded = LoadedZoo(digits_zoo)
+    target = next(target for target in zoo_targets(loaded) if target.name == "generalization_gap")
+    noise = np.random.default_rng(0).normal(size=len(loaded))
+    published = {}
+    for split in ("test", "ood"):
+        truth, steps, measured = labels_of(loaded, target, np.flatnonzero(loaded.column("split") == split))
+        assert not measured.all()
+        rows = np.flatnonzero(loaded.column("split") == split)
+        published[split] = score(target, truth, noise[rows], steps, measured=measured)
+    found = score_fresh(loaded, target, lambda split, rows: noise[rows], published)
+    for split, scores in published.items():
+        known = {name: None if np.isnan(value) else value for name, value in scores.items()}
+        assert found.scores[split] == known
+    assert set(found.gap.values()) <= {0.0, None}

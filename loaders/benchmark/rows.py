@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from rnnzoo.loaders.benchmark.prediction.leakage import measure_leakage
-from rnnzoo.loaders.benchmark.prediction.limits import chance, measurable
-from rnnzoo.loaders.benchmark.prediction.targets import error_of, truth_of, used_rows, zoo_targets
+from rnnzoo.loaders.benchmark.prediction.limits import chance
+from rnnzoo.loaders.benchmark.prediction.targets import error_of, labels_of, truth_of, used_rows, zoo_targets
 from rnnzoo.loaders.benchmark.request import Setting
 from rnnzoo.loaders.benchmark.results.content import Leakage, Rows, SplitRows
 from rnnzoo.loaders.benchmark.results.files import LEAKAGE, ROWS, read_rows, write_leakage, write_rows
@@ -67,10 +67,9 @@ def _chance(loaded: LoadedZoo, setting: Setting, target: Target) -> dict[str, di
     training = truth_of(loaded, target, used_rows(loaded, target, setting.parts.readout))
     found: dict[str, dict[str, float | None]] = {}
     for split, reported in setting.parts.reported.items():
-        rows = used_rows(loaded, target, reported)
-        truth, steps = truth_of(loaded, target, rows), loaded.column("step")[rows]
-        measured = measurable(truth, error_of(loaded, target, rows), steps)
-        found[split] = {**chance(target, training, truth, steps, measured)}
+        found[split] = {
+            **chance(target, training, *labels_of(loaded, target, used_rows(loaded, target, reported)))
+        }
     return found
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.types as types
 from numpy.typing import NDArray
 
+from rnnzoo.loaders.benchmark.prediction.limits import measurable
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.zoo_builder.errors import ParameterError
 from rnnzoo.zoo_builder.tasks.target import COMMON_TARGETS, Target, TargetKind
@@ -83,6 +84,26 @@ def error_of(loaded: LoadedZoo, target: Target, rows: RowNumbers) -> NDArray[np.
     if target.error is None or target.error not in loaded.metadata.column_names:
         return None
     return loaded.column(target.error)[rows].astype(np.float64)
+
+
+class Labels(NamedTuple):
+    """What predictions of M rows are scored against.
+
+    Attributes:
+        truth: [M] or [M, K].
+        steps: Their training steps, [M].
+        measured: Which rows are of steps at which the target is measurable, bool [M].
+    """
+
+    truth: NDArray[np.float64]
+    steps: NDArray[Any]
+    measured: NDArray[np.bool_]
+
+
+def labels_of(loaded: LoadedZoo, target: Target, rows: RowNumbers) -> Labels:
+    """The labels of rows of `loaded` that a target is about."""
+    truth, steps = truth_of(loaded, target, rows), loaded.column("step")[rows]
+    return Labels(truth, steps, measurable(truth, error_of(loaded, target, rows), steps))
 
 
 def used_rows(loaded: LoadedZoo, target: Target, rows: RowNumbers) -> RowNumbers:

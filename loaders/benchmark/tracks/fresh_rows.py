@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnzoo.loaders.benchmark.prediction.scores import score
-from rnnzoo.loaders.benchmark.prediction.targets import truth_of, used_rows
+from rnnzoo.loaders.benchmark.prediction.targets import labels_of, used_rows
 from rnnzoo.loaders.benchmark.protocol import zoo_digest
 from rnnzoo.loaders.benchmark.results.content import Fresh
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
@@ -35,8 +35,10 @@ def score_fresh(fresh: LoadedZoo, target: Target, predict: Predict, published: d
     for split, there in published.items():
         rows = used_rows(fresh, target, np.flatnonzero(fresh.column("split") == split))
         if len(rows):
-            steps = fresh.column("step")[rows]
-            scores[split] = score(target, truth_of(fresh, target, rows), predict(split, rows), steps)
+            labels = labels_of(fresh, target, rows)
+            scores[split] = score(
+                target, labels.truth, predict(split, rows), labels.steps, measured=labels.measured
+            )
             main = next(iter(there))
             before, now = there[main], scores[split][main]
             gap[split] = None if before is None or now is None else before - now
