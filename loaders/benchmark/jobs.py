@@ -68,8 +68,7 @@ def run_job(loaded: LoadedZoo, setting: Setting, job: Job, quiet: bool = False) 
     """
     began = time.perf_counter()
     encoder = load_encoder(setting.encoder, loaded.population, job.seed)
-    initial = embed_parts(loaded, setting, encoder, job.seed)
-    embedded_parts = initial
+    initial = embedded_parts = embed_parts(loaded, setting, encoder, job.seed)
     if setting.track == "frozen":
         encoder = emulated_encoder(loaded, setting, job.seed, quiet)
         embedded_parts = embed_parts(loaded, setting, encoder, job.seed)
@@ -77,11 +76,8 @@ def run_job(loaded: LoadedZoo, setting: Setting, job: Job, quiet: bool = False) 
     shown = embed_fresh(fresh, setting, encoder)
     embedded = time.perf_counter() - began
     for target in job.targets:
-        began = time.perf_counter()
-        seconds, found = (
-            {"embedding": embedded},
-            read_out(loaded, setting, target, embedded_parts, job.seed, shown),
-        )
+        began, seconds = time.perf_counter(), {"embedding": embedded}
+        found = read_out(loaded, setting, target, embedded_parts, job.seed, shown)
         if setting.track == "frozen":
             found["twin"] = _twin(read_out(loaded, setting, target, initial, job.seed))
         seconds["readouts"] = time.perf_counter() - began

@@ -134,26 +134,7 @@ def resolve(request: Request, loaded: LoadedZoo) -> tuple[Setting, list[Target]]
     encoder = load_encoder(request.encoder, loaded.population)
     width = check_encoder(encoder, loaded.population)
     _check_columns(request.encoder, encoder)
-    learned = is_learned(encoder)
-    track = request.track or ("frozen" if learned else "features")
-    if track not in TRACKS:
-        raise ParameterError("track", f"found {track!r}, expected one of {', '.join(TRACKS)}")
-    if track != "features" and not learned:
-        raise ParameterError(
-            "track", f"found {track!r}, but {request.encoder} has no parameters; expected features"
-        )
-    if track == "features" and learned:
-        raise ParameterError(
-            "track",
-            f"found 'features', but {request.encoder} learns; expected frozen or supervised, which also report it "
-            "as it was initialised",
-        )
-    if track == "supervised" and declared(encoder, "columns"):
-        raise ParameterError(
-            "track",
-            f"found 'supervised', but {request.encoder} reads metadata, not weights; expected frozen, where "
-            "it shows how far an emulator comes",
-        )
+    track = _track(request, encoder)
     parts = partition(loaded, request.protocol)
     targets = _choose_targets(request, loaded, encoder)
     manifest = loaded.zoo.manifest
@@ -180,6 +161,31 @@ def resolve(request: Request, loaded: LoadedZoo) -> tuple[Setting, list[Target]]
         command=request.command,
     )
     return setting, targets
+
+
+def _track(request: Request, encoder: Encoder) -> str:
+    """The track asked for, or the encoder's usual one. Raises ParameterError where it does not fit the encoder."""
+    learned = is_learned(encoder)
+    track = request.track or ("frozen" if learned else "features")
+    if track not in TRACKS:
+        raise ParameterError("track", f"found {track!r}, expected one of {', '.join(TRACKS)}")
+    if track != "features" and not learned:
+        raise ParameterError(
+            "track", f"found {track!r}, but {request.encoder} has no parameters; expected features"
+        )
+    if track == "features" and learned:
+        raise ParameterError(
+            "track",
+            f"found 'features', but {request.encoder} learns; expected frozen or supervised, which also report it "
+            "as it was initialised",
+        )
+    if track == "supervised" and declared(encoder, "columns"):
+        raise ParameterError(
+            "track",
+            f"found 'supervised', but {request.encoder} reads metadata, not weights; expected frozen, where "
+            "it shows how far an emulator comes",
+        )
+    return track
 
 
 def _key(

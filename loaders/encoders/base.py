@@ -7,7 +7,7 @@ import importlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, get_args
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ EMBEDDING_SIZE = 16
 
 Group = Literal["mechanistic", "functionalist", "hand-made", "control"]
 Symmetry = Literal["permutation", "sign_flip", "bias_split", "head_gauge"]
+EVERY_SYMMETRY: frozenset[Symmetry] = frozenset(get_args(Symmetry))
 
 
 class Encoder(Protocol):

@@ -13,7 +13,7 @@ import pyarrow.types as types
 import torch
 from torch import Tensor, nn
 
-from rnnzoo.loaders.encoders.base import EMBEDDING_SIZE, EmbeddingHead, RegisteredEncoder, Symmetry
+from rnnzoo.loaders.encoders.base import EMBEDDING_SIZE, EVERY_SYMMETRY, EmbeddingHead, RegisteredEncoder
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import Weights
@@ -21,7 +21,6 @@ from rnnzoo.zoo_builder.rnn import Weights
 HIDDEN = (128, 128)
 MOST_ENTRIES = 32
 """Of a list whose length depends on the zoo, what comes after these is not read."""
-EVERYTHING: frozenset[Symmetry] = frozenset({"permutation", "sign_flip", "bias_split", "head_gauge"})
 
 
 class Constant(RegisteredEncoder):
@@ -32,7 +31,7 @@ class Constant(RegisteredEncoder):
     """
 
     group = "control"
-    invariant_to = EVERYTHING
+    invariant_to = EVERY_SYMMETRY
 
     def __init__(self, population: Population) -> None:
         super().__init__()
@@ -51,7 +50,7 @@ class Step(RegisteredEncoder):
     """
 
     group = "control"
-    invariant_to = EVERYTHING
+    invariant_to = EVERY_SYMMETRY
     columns = ("step",)
 
     def __init__(self, population: Population) -> None:
@@ -74,7 +73,7 @@ class Oracle(RegisteredEncoder):
     """
 
     group = "control"
-    invariant_to = EVERYTHING
+    invariant_to = EVERY_SYMMETRY
 
     def __init__(self, population: Population) -> None:
         super().__init__()

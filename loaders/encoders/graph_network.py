@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rnnzoo.loaders.encoders.base import EmbeddingHead, RegisteredEncoder
+from rnnzoo.loaders.encoders.base import EVERY_SYMMETRY, EmbeddingHead, RegisteredEncoder
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.rnn import CELLS, RNNSpec, Weights, unflatten_weights
 
@@ -314,7 +314,7 @@ class GraphNetwork(RegisteredEncoder):
     """
 
     group = "mechanistic"
-    invariant_to = frozenset({"permutation", "sign_flip", "bias_split", "head_gauge"})
+    invariant_to = EVERY_SYMMETRY
 
     def __init__(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from rnnzoo.loaders.encoders.base import RegisteredEncoder
+from rnnzoo.loaders.encoders.base import EVERY_SYMMETRY, RegisteredEncoder
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.rnn import Weights
 
@@ -20,7 +20,7 @@ class GreedyDecode(RegisteredEncoder):
     """
 
     group = "control"
-    invariant_to = frozenset({"permutation", "sign_flip", "bias_split", "head_gauge"})
+    invariant_to = EVERY_SYMMETRY
     answers = True
 
     def __init__(self, population: Population) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from rnnzoo.loaders.encoders.base import RegisteredEncoder
+from rnnzoo.loaders.encoders.base import EVERY_SYMMETRY, RegisteredEncoder
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.rnn import CELLS, RNNSpec, Weights
 from rnnzoo.zoo_builder.rnn.symmetry import split_biases
@@ -32,7 +32,7 @@ class InvariantStatistics(RegisteredEncoder):
     """
 
     group = "control"
-    invariant_to = frozenset({"permutation", "sign_flip", "bias_split", "head_gauge"})
+    invariant_to = EVERY_SYMMETRY
 
     def __init__(self, population: Population) -> None:
         super().__init__()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from rnnzoo.loaders.encoders.base import RegisteredEncoder
+from rnnzoo.loaders.encoders.base import EVERY_SYMMETRY, RegisteredEncoder
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.rnn import Weights
 
@@ -19,7 +19,7 @@ class StepOnly(RegisteredEncoder):
     """
 
     group = "control"
-    invariant_to = frozenset({"permutation", "sign_flip", "bias_split", "head_gauge"})
+    invariant_to = EVERY_SYMMETRY
     columns = ("step",)
 
     def __init__(self, population: Population) -> None:

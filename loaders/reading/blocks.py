@@ -186,4 +186,4 @@ def _lists(numbers: NDArray[Any], shape: tuple[int, ...], kind: pa.DataType) -> 
 @lru_cache(maxsize=64)
 def _offsets(count: int, length: int) -> pa.Array:
     """Where `count` lists of one length begin, and the last one ends. Shards of one size share them."""
-    return pa.array(np.arange(0, (count + 1) * length, length, dtype=np.int32)[: count + 1])
+    return pa.array(np.arange(0, (count + 1) * length, length, dtype=np.int32))

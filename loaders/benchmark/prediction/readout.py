@@ -27,8 +27,8 @@ Fold = tuple[Array, Array]
 RIDGE_PENALTIES = (1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3)
 LOGISTIC_STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 1e1)
 SMALL_TREES: dict[str, Any] = {"max_leaf_nodes": 8, "min_samples_leaf": 5}
-TREES_OF_NUMBERS, TREES_OF_CLASSES = 200, 100
 """A thousand rows feed no large trees; small ones fit in half the time."""
+TREES_OF_NUMBERS, TREES_OF_CLASSES = 200, 100
 MLP_DECAYS = (1e-3, 1e-1)
 MLP_STEPS, MLP_WIDTH, MLP_BATCH = 600, 128, 256
 

@@ -10,13 +10,19 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from rnnzoo.loaders.benchmark.report.plots import INK, MOST_PROBES, STYLE, known_family, png, svg
+from rnnzoo.loaders.benchmark.report.plots import (
+    GREY_STYLE,
+    INK,
+    MOST_PROBES,
+    SPLIT_MARKERS,
+    STYLE,
+    known_family,
+    png,
+    svg,
+)
 from rnnzoo.loaders.benchmark.results.content import Emulation, Rows, Sequence
 from rnnzoo.zoo_builder.tasks.drawing import draw_heat_maps
 
-GREY_INK = {**STYLE, **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), "#808080")}
-"""For pictures that are no SVG, and cannot take the page's colour of text: grey is read on light and dark."""
-SPLIT_MARKERS = "o^"
 RETURNS_ACROSS = 4
 
 
@@ -24,7 +30,7 @@ def draw_sequence(sequence: Sequence, rows: Rows) -> str:
     """The RNN's answers along a sequence, the emulator's, and how far apart they are at each step, as a PNG."""
     original, emulated = np.array(sequence.original, float), np.array(sequence.emulated, float)
     distance = 0.5 * np.abs(original - emulated).sum(axis=1)
-    with mpl.rc_context(GREY_INK):
+    with mpl.rc_context(GREY_STYLE):
         figure = Figure(figsize=(7.2, 3.1), layout="constrained")
         panels = figure.subplots(3, sharex=True, height_ratios=(3, 3, 1))
         for axes, shown, name in zip(panels, (original, emulated), ("RNN", "emulation"), strict=False):
@@ -44,7 +50,7 @@ def draw_sequence(sequence: Sequence, rows: Rows) -> str:
 def draw_answers(emulation: Emulation, rows: Rows) -> str:
     """What the RNN answers to the probes that `draw_probes` shows, as a PNG."""
     answers = np.array(emulation.answers, dtype=float)[:MOST_PROBES]
-    with mpl.rc_context(GREY_INK):
+    with mpl.rc_context(GREY_STYLE):
         return png(draw_heat_maps(answers, _output_names(rows, answers.shape[2])), dpi=130)
 
 

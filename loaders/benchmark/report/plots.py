@@ -37,6 +37,8 @@ STEP_MAP, ACCURACY_MAP = "viridis", "plasma"
 STEP_LABEL = "training step"
 MOST_PANELS = 3
 MOST_PROBES = 8
+SPLIT_MARKERS = "o^"
+"""Of the first split (`test`), and of the second."""
 STYLE: dict[Any, Any] = {
     "text.color": INK,
     "axes.labelcolor": INK,
@@ -52,6 +54,10 @@ STYLE: dict[Any, Any] = {
     "grid.color": "#888888",
     "grid.alpha": 0.25,
 }
+GREY_STYLE: dict[Any, Any] = STYLE | dict.fromkeys(
+    ("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), "#808080"
+)
+"""For pictures that are no SVG, and cannot take the page's colour of text: grey is read on light and dark."""
 
 
 def draw_scores(table: TargetTable) -> Markup:
@@ -158,7 +164,7 @@ def draw_map(emulation: Emulation, rows: Rows) -> str:
     figure.subplots_adjust(0.005, 0.01, 0.995, 0.99, wspace=0.03)
     for axes, panel in zip(panels, shown, strict=False):
         low, high = panel.limits
-        for marker, split in zip("o^", rows.splits, strict=False):
+        for marker, split in zip(SPLIT_MARKERS, rows.splits, strict=False):
             x, y = np.array(emulation.map[split], dtype=float).reshape(-1, 2).T
             axes.scatter(
                 x, y, c=panel.values[split], cmap=panel.palette, vmin=low, vmax=high,
@@ -237,7 +243,7 @@ def draw_probes(emulation: Emulation, rows: Rows) -> tuple[str, int, int]:
     """
     probes = np.array(emulation.probes, dtype=float)
     shown = probes[:MOST_PROBES]
-    with mpl.rc_context({**STYLE, "text.color": "#808080", "xtick.color": "#808080", "ytick.color": "#808080"}):
+    with mpl.rc_context(GREY_STYLE):
         family = known_family(rows)
         picture = draw_heat_maps(shown) if family is None else family.draw_inputs(shown)
         return png(picture, dpi=130), len(shown), probes.shape[1]

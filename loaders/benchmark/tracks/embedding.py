@@ -6,46 +6,38 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
-from rnnzoo.loaders.benchmark.prediction.limits import measurable
 from rnnzoo.loaders.benchmark.prediction.readout import Fold, fit_readout
 from rnnzoo.loaders.benchmark.prediction.scores import score
-from rnnzoo.loaders.benchmark.prediction.targets import error_of, truth_of, used_rows
+from rnnzoo.loaders.benchmark.prediction.targets import labels_of, truth_of, used_rows
 from rnnzoo.loaders.benchmark.request import Setting
 from rnnzoo.loaders.benchmark.results.content import Readout
 from rnnzoo.loaders.benchmark.tracks.fresh_rows import score_fresh
-from rnnzoo.loaders.benchmark.tracks.soundness import compute_soundly
+from rnnzoo.loaders.benchmark.tracks.soundness import Compute, check_finite, compute_rows, compute_soundly
 from rnnzoo.loaders.encoders.base import Encoder
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
-from rnnzoo.zoo_builder.errors import RnnzooError
-from rnnzoo.zoo_builder.rnn import Weights
 from rnnzoo.zoo_builder.tasks.target import Target
-
-MODELS_AT_ONCE = 128
 
 Predictions = dict[str, NDArray[np.float64]]
 """Split -> what is predicted of its rows [M] or [M, K]."""
 
 
-@torch.no_grad()
-def embed(loaded: LoadedZoo, encoder: Encoder, rows: NDArray[np.int64], columns: tuple[str, ...]) -> Any:
+def embed(
+    loaded: LoadedZoo, encoder: Encoder, rows: NDArray[np.int64], columns: tuple[str, ...]
+) -> NDArray[np.float64]:
     """Embeddings float64 [M, E] of some rows. Raises RnnzooError when one is not finite."""
+    embedded = compute_rows(loaded, _embedding_by(loaded, encoder, columns), rows)
+    check_finite(loaded, rows, embedded)
+    return embedded
+
+
+def _embedding_by(loaded: LoadedZoo, encoder: Encoder, columns: tuple[str, ...]) -> Compute:
+    """What gives the embeddings of a batch; a module is left in evaluation mode."""
     if isinstance(encoder, nn.Module):
         encoder.to(loaded.device).eval()
-    found = []
-    for chunk in torch.from_numpy(rows).to(loaded.device).split(MODELS_AT_ONCE):
-        found.append(encoder(loaded.weights(chunk), **loaded.columns(columns, chunk)).double().cpu())
-    embedded = torch.cat(found).numpy()
-    broken = rows[~np.isfinite(embedded).all(axis=1)]
-    if len(broken):
-        raise RnnzooError(
-            f"encoder: found values that are not finite in the embeddings of {len(broken)} checkpoints, "
-            f"{loaded.metadata['checkpoint_id'][int(broken[0])].as_py()} among them"
-        )
-    return embedded
+    return lambda weights, rows: encoder(weights, **loaded.columns(columns, rows))
 
 
 def embed_parts(
@@ -58,12 +50,7 @@ def embed_parts(
     parts = setting.parts
     used = np.unique(np.concatenate([parts.train, parts.readout, parts.validation, *parts.reported.values()]))
     features = np.full((len(loaded), setting.embedding_size), np.nan)
-    if isinstance(encoder, nn.Module):
-        encoder.to(loaded.device).eval()
-
-    def compute(weights: Weights, rows: Tensor) -> Tensor:
-        return encoder(weights, **loaded.columns(setting.columns, rows))
-
+    compute = _embedding_by(loaded, encoder, setting.columns)
     features[used], moves = compute_soundly(loaded, compute, used, seed)
     return features, moves
 
@@ -144,8 +131,6 @@ def score_predictions(
     """Split -> scores of what was predicted of a target."""
     scores = {}
     for split, prediction in predictions.items():
-        rows = used_rows(loaded, target, setting.parts.reported[split])
-        truth, steps = truth_of(loaded, target, rows), loaded.column("step")[rows]
-        measured = measurable(truth, error_of(loaded, target, rows), steps)
-        scores[split] = score(target, truth, prediction, steps, measured=measured)
+        labels = labels_of(loaded, target, used_rows(loaded, target, setting.parts.reported[split]))
+        scores[split] = score(target, labels.truth, prediction, labels.steps, measured=labels.measured)
     return scores

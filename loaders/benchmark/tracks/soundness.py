@@ -56,12 +56,7 @@ def compute_soundly(
     unknown, drawn = np.random.default_rng(), np.random.default_rng(seed).permutation(len(rows))
     first = _in_order(loaded, compute, rows, unknown.permutation(len(rows)))
     outputs = _in_order(loaded, compute, rows, drawn)
-    broken = rows[~np.isfinite(outputs).all(axis=1)]
-    if len(broken):
-        raise RnnzooError(
-            f"encoder: found values that are not finite in the embeddings of {len(broken)} checkpoints, "
-            f"{loaded.metadata['checkpoint_id'][int(broken[0])].as_py()} among them"
-        )
+    check_finite(loaded, rows, outputs)
     _check_same(outputs, first, outputs, "when they are computed again, in another order")
     few = unknown.permutation(len(rows))[:ALONE]
     alone = [_in_order(loaded, compute, rows[[place]], np.zeros(1, dtype=np.int64)) for place in few]
@@ -73,12 +68,27 @@ def compute_soundly(
 
 def _in_order(loaded: LoadedZoo, compute: Compute, rows: NDArray[np.int64], order: NDArray[np.int64]) -> Matrix:
     """Outputs of rows that are computed in an order, but come back in their own."""
+    return compute_rows(loaded, compute, rows[order])[np.argsort(order)]
+
+
+@torch.no_grad()
+def compute_rows(loaded: LoadedZoo, compute: Compute, rows: NDArray[np.int64]) -> Matrix:
+    """Outputs float64 [M, W] of some rows, some at a time."""
     found = [
         compute(loaded.weights(chunk), chunk).double().cpu()
-        for chunk in torch.from_numpy(rows[order]).to(loaded.device).split(MODELS_AT_ONCE)
+        for chunk in torch.from_numpy(rows).to(loaded.device).split(MODELS_AT_ONCE)
     ]
-    outputs = torch.cat(found).numpy()
-    return outputs[np.argsort(order)]
+    return torch.cat(found).numpy()
+
+
+def check_finite(loaded: LoadedZoo, rows: NDArray[np.int64], outputs: Matrix) -> None:
+    """Raise RnnzooError if an output of these rows is not finite."""
+    broken = rows[~np.isfinite(outputs).all(axis=1)]
+    if len(broken):
+        raise RnnzooError(
+            f"encoder: found values that are not finite in the embeddings of {len(broken)} checkpoints, "
+            f"{loaded.metadata['checkpoint_id'][int(broken[0])].as_py()} among them"
+        )
 
 
 def _distances(all_outputs: Matrix, some: Matrix, others: Matrix) -> Matrix:

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from rnnzoo.loaders.encoders.base import EmbeddingHead, RegisteredEncoder
+from rnnzoo.loaders.encoders.base import EVERY_SYMMETRY, EmbeddingHead, RegisteredEncoder
 from rnnzoo.loaders.encoders.probing.recurrence import LSTMStack, in_full_precision
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.errors import RnnzooError
@@ -40,7 +40,7 @@ class ProbingEncoder(RegisteredEncoder):
         RnnzooError: `probes` or `length` is no whole number of at least 1.
     """
 
-    invariant_to = frozenset({"permutation", "sign_flip", "bias_split", "head_gauge"})
+    invariant_to = EVERY_SYMMETRY
 
     def __init__(self, population: Population, probes: int, length: int | None) -> None:
         super().__init__()
