@@ -16,6 +16,7 @@ from tiny_builds import TINY, Watcher, build_command, contents, tiny_config
 
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.pipeline import Interrupted, ZooPlan, build_zoo
+from rnnzoo.zoo_builder.pipeline.folder.opening import open_folder
 from rnnzoo.zoo_builder.pipeline.shard.record import record_path, rows_file
 from rnnzoo.zoo_builder.storage.manifest import read_manifest
 from rnnzoo.zoo_builder.storage.shards import read_shard
@@ -121,6 +122,13 @@ def test_another_config_is_refused_and_named(uninterrupted, tmp_path):
         build_zoo(tiny_config(), tmp_path / "zoo", TorchKernel(), Watcher(1))
     with pytest.raises(RnnzooError, match="batch_size is 2 there, 3 was asked for"):
         build_zoo(tiny_config(batch_size=3), tmp_path / "zoo", TorchKernel(), Watcher())
+
+
+@pytest.mark.parametrize("name", [".DS_Store", "lost+found", ".snapshot", "Thumbs.db"])
+def test_what_systems_leave_in_a_folder_is_no_obstacle(name, tmp_path):
+    (tmp_path / name).mkdir()
+    open_folder(tiny_config(), tmp_path)
+    assert (tmp_path / name).is_dir()
 
 
 def test_a_folder_with_something_else_is_refused(tmp_path):

@@ -15,8 +15,9 @@ import torch
 from datasets import load_dataset
 
 from rnnzoo.loaders import Zoo, load_zoo
+from rnnzoo.zoo_builder.cli.app import app
 from rnnzoo.zoo_builder.errors import RnnzooError
-from rnnzoo.zoo_builder.release import check_release, release_zoo
+from rnnzoo.zoo_builder.release import check_release, release_zoo, render_card
 from rnnzoo.zoo_builder.release.parquet import ZooTables, check_weights, write_config
 from rnnzoo.zoo_builder.rnn import flatten_weights
 from rnnzoo.zoo_builder.storage.manifest import read_manifest
@@ -25,6 +26,14 @@ from rnnzoo.zoo_builder.verify import verify_zoo
 
 SPLITS = ["train", "validation", "test", "ood"]
 NAMES = ["language", "digits"]
+STRANGERS = (
+    ".DS_Store",
+    "weights/.nfs0000000001",
+    "metadata/._train.parquet",
+    "lost+found/fragment",
+    "notes.txt",
+    "data/README",
+)
 
 
 @pytest.fixture
@@ -66,10 +75,11 @@ def test_rows_keep_their_order_and_filters_work(release, cache):
     assert (
         rows["checkpoint_id"][:] == pq.read_table(release / "metadata/train.parquet")["checkpoint_id"].to_pylist()
     )
-    last = load_dataset(
-        str(release), split="train", cache_dir=cache, filters=[("step", "==", 100)], streaming=True
-    )
-    assert {row["step"] for row in last} == {100}
+    for streaming in (False, True):
+        last = load_dataset(
+            str(release), split="train", cache_dir=cache, filters=[("step", "==", 100)], streaming=streaming
+        )
+        assert {row["step"] for row in last} == {100}
 
 
 def test_rollouts_are_those_of_the_zoo(release, cache):
@@ -155,7 +165,10 @@ def test_croissant(release):
             lambda folder: (folder / "README.md").write_text("mine"),
             "README.md: not the file that release.json lists",
         ),
-        (lambda folder: (folder / "notes.txt").write_text("mine"), "notes.txt: is there, but not listed"),
+        (
+            lambda folder: (folder / "data/train-00009-of-00010.parquet").touch(),
+            "data/train-00009-of-00010.parquet: is there, but not listed",
+        ),
         (lambda folder: (folder / "LICENSE").unlink(), "LICENSE: is missing, but listed"),
         (lambda folder: (folder / "release.json").unlink(), "no release of one"),
         (lambda folder: (folder / "release.json").write_text("[]"), "not what `zoo-builder release` writes"),
@@ -168,6 +181,27 @@ def test_a_changed_release_is_refused(releases, tmp_path, change, message):
     change(folder)
     with pytest.raises(RnnzooError, match=message):
         check_release(folder)
+
+
+def test_files_that_are_none_of_ours_are_left_alone(digits_release, tmp_path, capsys):
+    folder = shutil.copytree(digits_release, tmp_path / "copy")
+    contents = check_release(folder)
+    for name in STRANGERS:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("none of ours")
+    app(["info", str(folder)], standalone_mode=False)
+    assert f"figure: {folder / 'figures/overview.png'}" in capsys.readouterr().out
+    assert check_release(folder) == contents
+    assert all(check.passed for check in verify_zoo(folder, TorchKernel(), sample=1))
+    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert present == {*contents["files"], *STRANGERS, "release.json"}
+
+
+def test_a_card_promises_a_comparison_with_baselines_of_its_own_zoo_alone(language_zoo, monkeypatch):
+    assert "scores on another zoo" in render_card(language_zoo)
+    digest = read_manifest(language_zoo).digest
+    monkeypatch.setattr("rnnzoo.zoo_builder.release.card.read_json", lambda path: {"zoo_digest": digest})
+    assert "scores on this zoo" in render_card(language_zoo)
 
 
 def test_an_unsound_zoo_has_no_release(copied, tmp_path):

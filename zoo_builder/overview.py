@@ -36,6 +36,8 @@ FIGURE_COLUMNS = ("run_id", "task_id", "step", "accuracy", "shard", "row", "roll
 EXAMPLE_RUNS = 3
 EXAMPLE_STEPS = 4
 MUTED = "#9db4c8"
+RELEASED_FIGURE = "figures/overview.png"
+"""Where a release has its overview."""
 
 
 def summarize(folder: Path) -> str:

@@ -143,12 +143,7 @@ def _check_files(folder: Path, manifest: Manifest) -> str:
             raise RnnzooError(f"{path}: found {path.stat().st_size} bytes, expected {entry.bytes}")
         if (found := file_sha256(path)) != entry.sha256:
             raise RnnzooError(f"{path}: found sha256 {found}, expected {entry.sha256}")
-    present = {
-        str(path.relative_to(folder))
-        for room in ("weights", "rollouts", "metadata")
-        for path in folder.glob(f"{room}/*")
-    }
-    for name in sorted(present - manifest.files.keys()):
+    for name in sorted(set(schema.names_in(folder, schema.FILE_NAME)) - manifest.files.keys()):
         raise RnnzooError(f"{folder / name}: not listed in {schema.MANIFEST}")
     size = sum(entry.bytes for entry in manifest.files.values())
     return f"{len(manifest.files)} files, {size / 1e6:.1f} MB, all with the sha256 of {schema.MANIFEST}"

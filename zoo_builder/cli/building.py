@@ -163,21 +163,25 @@ def verify(
 @app.command()
 def info(
     zoo: ZooArgument,
-    figure: Annotated[Path | None, typer.Option(help="Where the figure goes; default ZOO/overview.png.")] = None,
+    figure: Annotated[
+        Path | None, typer.Option(help="Where the figure goes; default ZOO/overview.png; a release has one.")
+    ] = None,
 ) -> None:
     """Print a summary of a zoo, and draw a figure.
 
     The figure shows accuracies, weight norms and examples.
     """
     draw_without_a_screen()
-    from rnnzoo.zoo_builder.overview import draw_overview, summarize
+    from rnnzoo.zoo_builder.overview import RELEASED_FIGURE, draw_overview, summarize
 
     typer.echo(summarize(zoo))
-    path = figure or zoo / "overview.png"
-    try:
-        draw_overview(zoo).savefig(path, dpi=120)
-    except (OSError, ValueError) as error:
-        raise RnnzooError(f"{path}: the figure could not be written: {error}") from error
+    own = zoo / RELEASED_FIGURE
+    path = figure or (own if own.is_file() else zoo / "overview.png")
+    if path != own:
+        try:
+            draw_overview(zoo).savefig(path, dpi=120)
+        except (OSError, ValueError) as error:
+            raise RnnzooError(f"{path}: the figure could not be written: {error}") from error
     typer.echo(f"\nfigure: {path}")
 
 

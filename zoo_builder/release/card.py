@@ -19,6 +19,7 @@ from rnnzoo.zoo_builder.release.parquet import FOLDERS, ZooTables
 from rnnzoo.zoo_builder.rnn import CELLS, Cell
 from rnnzoo.zoo_builder.splits import SPLITS
 from rnnzoo.zoo_builder.storage.digest import ZooDigest
+from rnnzoo.zoo_builder.storage.files import read_json
 from rnnzoo.zoo_builder.storage.manifest import Manifest, read_manifest, read_splits
 from rnnzoo.zoo_builder.storage.schema import metadata_file
 from rnnzoo.zoo_builder.tasks import find_family
@@ -86,7 +87,7 @@ def render_card(zoo: Path, repo_id: str | None = None, release: Path | None = No
     _add_dataset_info(data, tables, configs, release)
     facts = _facts(tables, repo_id or default_repo(manifest.zoo), configs)
     facts["loading"] = render_template("loading.md", facts)
-    facts["baselines"] = _baselines(manifest.zoo)
+    facts["baselines"] = _baselines(manifest, facts)
     facts["numbers"] = render_template("numbers.md", facts)
     own = tables.family.card()
     body = render_template("card.md", facts) if own is None else render(own, facts)
@@ -107,10 +108,14 @@ def render(template: str, facts: dict[str, Any]) -> str:
     return made.render(facts).strip()
 
 
-def _baselines(zoo: str) -> str:
-    """The table of the committed results on this zoo (`loaders.benchmark.report.baselines`), if there are any."""
-    path = TEMPLATES / zoo / "baselines.md"
-    return path.read_text().strip() if path.is_file() else ""
+def _baselines(manifest: Manifest, facts: dict[str, Any]) -> str:
+    """The committed results on zoos of this name (`loaders.benchmark.report.baselines`), if there are any."""
+    folder = TEMPLATES / manifest.zoo
+    if not (folder / "baselines.md").is_file():
+        return ""
+    table = (folder / "baselines.md").read_text(encoding="utf-8").strip()
+    measured = read_json(folder / "results/strict/rows.json")["zoo_digest"]
+    return render_template("baselines.md", facts | {"table": table, "is_this_zoo": measured == manifest.digest})
 
 
 def _config_entry(tables: ZooTables, config: str) -> dict[str, Any]:
@@ -126,21 +131,22 @@ def _config_entry(tables: ZooTables, config: str) -> dict[str, Any]:
 
 
 def _add_dataset_info(data: Any, tables: ZooTables, configs: list[str], release: Path | None) -> None:
-    """Features and split sizes of every config, as `datasets` writes and checks them."""
-    from datasets import DatasetInfo, Features, SplitDict, SplitInfo
+    """Features and sizes of every config, as `datasets` writes them.
+
+    Numbers of rows are left out: `datasets` checks a split against them even where `filters` keep fewer.
+    """
+    from datasets import DatasetInfo, Features
     from datasets.info import DatasetInfosDict
 
     infos = {}
     for config in configs:
         schema = config_schema(tables, config)
-        splits = {split: SplitInfo(split, *_split_size(tables, config, split)) for split in tables.splits}
         size = None if release is None else sum(path.stat().st_size for path in config_files(release, config))
         infos[config] = DatasetInfo(
             features=Features.from_arrow_schema(schema.remove_metadata()),
-            splits=SplitDict(splits),
             config_name=config,
             download_size=size,
-            dataset_size=sum(split.num_bytes for split in splits.values()),
+            dataset_size=sum(_split_bytes(tables, config, split) for split in tables.splits),
         )
     DatasetInfosDict(infos).to_dataset_card_data(data)
 
@@ -154,15 +160,14 @@ def config_files(release: Path, config: str) -> list[Path]:
     return sorted((release / FOLDERS.get(config, "metadata")).glob("*.parquet"))
 
 
-def _split_size(tables: ZooTables, config: str, split: str) -> tuple[int, int]:
-    """Bytes in memory, and rows."""
+def _split_bytes(tables: ZooTables, config: str, split: str) -> int:
+    """Bytes in memory."""
     if config == "metadata":
-        return tables.metadata[split].nbytes, len(tables.metadata[split])
+        return tables.metadata[split].nbytes
     kind = tables.kind(config)
     pieces = [piece.table for piece in tables.pieces(config, split, kind.row_bytes)]
-    rows = sum(map(len, pieces))
     shared = [name for name in kind.schema.names if name in pieces[0].column_names]
-    return sum(piece.select(shared).nbytes for piece in pieces) + rows * kind.row_bytes, rows
+    return sum(piece.select(shared).nbytes + len(piece) * kind.row_bytes for piece in pieces)
 
 
 def _facts(tables: ZooTables, repo_id: str, configs: list[str]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from rnnzoo.zoo_builder.overview import draw_overview
+from rnnzoo.zoo_builder.overview import RELEASED_FIGURE, draw_overview
 from rnnzoo.zoo_builder.release.parquet import ZooTables
 from rnnzoo.zoo_builder.storage.manifest import Manifest
 from rnnzoo.zoo_builder.tasks.family import Colouring
@@ -19,14 +19,15 @@ from rnnzoo.zoo_builder.tasks.family import Colouring
 BY_CHECKPOINT = Colouring("number of the checkpoint within its run", "step_index", "viridis")
 BY_ACCURACY = Colouring("accuracy", "accuracy", "viridis", limits=(0.0, 1.0))
 """For a family that says nothing of how its tasks are told apart."""
+RELEASED_MAP = "figures/map.png"
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def draw_figures(tables: ZooTables, out: Path) -> None:
-    """Write overview.png and map.png into the folder `out`."""
-    out.mkdir(parents=True, exist_ok=True)
-    draw_overview(tables.folder).savefig(out / "overview.png", dpi=110)
-    draw_map(tables).savefig(out / "map.png", dpi=110)
+    """Write the overview and the map into a release in the folder `out`."""
+    (out / RELEASED_FIGURE).parent.mkdir(parents=True, exist_ok=True)
+    draw_overview(tables.folder).savefig(out / RELEASED_FIGURE, dpi=110)
+    draw_map(tables).savefig(out / RELEASED_MAP, dpi=110)
 
 
 def draw_map(tables: ZooTables) -> Figure:

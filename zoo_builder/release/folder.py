@@ -7,9 +7,10 @@ its name only when all of it is there.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,16 +26,20 @@ from rnnzoo.zoo_builder.release.card import (
 )
 from rnnzoo.zoo_builder.release.croissant import croissant
 from rnnzoo.zoo_builder.release.figures import draw_figures
-from rnnzoo.zoo_builder.release.parquet import ZooTables, check_weights, write_config
+from rnnzoo.zoo_builder.release.parquet import FOLDERS, ZooTables, check_weights, write_config
+from rnnzoo.zoo_builder.storage import schema
 from rnnzoo.zoo_builder.storage.files import file_in, read_json
 from rnnzoo.zoo_builder.storage.manifest import Manifest, read_manifest, write_json
-from rnnzoo.zoo_builder.storage.schema import MANIFEST
 from rnnzoo.zoo_builder.storage.shards import file_sha256, write_file
 from rnnzoo.zoo_builder.training.kernels import Kernel
 from rnnzoo.zoo_builder.verify import verify_zoo
 from rnnzoo.zoo_builder.zoos import IMPORTED
 
 RELEASE = "release.json"
+FILE_NAME = re.compile(
+    rf"{schema.FILE_NAME.pattern}|({'|'.join(FOLDERS.values())})/[a-z]+-[0-9]{{5,9}}-of-[0-9]{{5,9}}\.parquet"
+)
+"""The names of data: readers find them by such patterns, so a release must not have any that it does not list."""
 Progress = Callable[[str, int], None]
 """Called with what is being done and how many rows of it are done since the last call."""
 
@@ -86,7 +91,7 @@ def release_zoo(
 
 
 def _write_release(zoo: Path, manifest: Manifest, folder: Path, outputs: bool, progress: Progress) -> None:
-    for name in (MANIFEST, *manifest.files):
+    for name in (schema.MANIFEST, *manifest.files):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(zoo / name, folder / name)
     tables = ZooTables(folder, manifest)
@@ -94,10 +99,11 @@ def _write_release(zoo: Path, manifest: Manifest, folder: Path, outputs: bool, p
         write_config(tables, config, folder, partial(progress, f"config {config}"))
     check_weights(tables, folder, partial(progress, "reading back"))
     progress("figures and card", 0)
-    draw_figures(tables, folder / "figures")
+    draw_figures(tables, folder)
     repo_id = default_repo(manifest.zoo)
     _write_texts(tables, folder, repo_id)
-    write_json(folder / RELEASE, _contents(folder, repo_id))
+    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    write_json(folder / RELEASE, _contents(folder, repo_id, sorted(names)))
 
 
 def _write_texts(tables: ZooTables, folder: Path, repo_id: str) -> None:
@@ -112,8 +118,8 @@ def _write_texts(tables: ZooTables, folder: Path, repo_id: str) -> None:
     write_json(folder / "croissant.json", croissant(tables, repo_id, named.title, CITATION, version))
 
 
-def _contents(folder: Path, repo_id: str) -> dict[str, Any]:
-    """What release.json says of the other files of a folder."""
+def _contents(folder: Path, repo_id: str, names: Iterable[str]) -> dict[str, Any]:
+    """What release.json says of the other files of a folder, of these names."""
     manifest = read_manifest(folder)
     return {
         "format": "rnnzoo-release",
@@ -122,21 +128,13 @@ def _contents(folder: Path, repo_id: str) -> dict[str, Any]:
         "rnnzoo": rnnzoo.__version__,
         "repo_id": repo_id,
         "files": {
-            name: {"bytes": (folder / name).stat().st_size, "sha256": file_sha256(folder / name)}
-            for name in files_in(folder)
-            if name != RELEASE
+            name: {"bytes": (folder / name).stat().st_size, "sha256": file_sha256(folder / name)} for name in names
         },
     }
 
 
-def files_in(folder: Path) -> list[str]:
-    """Names of all files below a folder, sorted; `.cache`, which clients of the hub leave, is none of ours."""
-    paths = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return sorted(path.as_posix() for path in paths if path.parts[0] != ".cache")
-
-
 def check_release(folder: Path) -> dict[str, Any]:
-    """The content of a folder's release.json, when every file is as it says.
+    """The content of a folder's release.json, when every file is as it says. Other files are none of ours.
 
     Raises:
         RnnzooError: The folder is no release, or one that was changed. The error names the file.
@@ -153,9 +151,10 @@ def check_release(folder: Path) -> dict[str, Any]:
         raise RnnzooError(f"{path}: not what `zoo-builder release` writes: {error!r}") from error
     if values.get("format") != "rnnzoo-release" or name != manifest.zoo or "/" not in repo_id:
         raise RnnzooError(f"{path}: not what `zoo-builder release` writes for the zoo {manifest.zoo}")
-    present = set(files_in(folder)) - {RELEASE}
-    for odd in sorted(present ^ expected.keys()):
-        found = "is there, but not listed in" if odd in present else "is missing, but listed in"
+    present = set(schema.names_in(folder, FILE_NAME))
+    missing = {name for name in expected if not (folder / name).exists()}
+    for odd in sorted(present - expected.keys() | missing):
+        found = "is missing, but listed in" if odd in missing else "is there, but not listed in"
         raise RnnzooError(f"{folder / odd}: {found} {RELEASE}; the release was changed, make it anew")
     for file, (size, sha256) in expected.items():
         if (path := file_in(folder, file)).stat().st_size != size or file_sha256(path) != sha256:
@@ -168,6 +167,11 @@ def address_release(folder: Path, release: dict[str, Any], repo_id: str) -> dict
     if release["repo_id"] == repo_id:
         return release
     _write_texts(ZooTables(folder, read_manifest(folder)), folder, repo_id)
-    contents = _contents(folder, repo_id)
+    contents = _contents(folder, repo_id, release["files"])
     write_json(folder / RELEASE, contents)
     return contents
+
+
+def files_of(release: dict[str, Any]) -> list[str]:
+    """Names of all files of a release, sorted, release.json among them."""
+    return sorted([*release["files"], RELEASE])

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
-from rnnzoo.zoo_builder.release.folder import RELEASE, address_release, check_release, files_in
+from rnnzoo.zoo_builder.release.folder import RELEASE, address_release, check_release, files_of
 from rnnzoo.zoo_builder.storage.files import read_json
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def push_release(
             folder_path=folder,
             repo_type="dataset",
             commit_message=f"Release {tag} of the zoo {release['zoo']}",
-            ignore_patterns=[".cache/*"],
+            allow_patterns=list(plan.upload),
             delete_patterns=plan.delete or None,
         )
         say(f"tagging {tag}")
@@ -158,8 +158,7 @@ def _look(api: HfApi, repo_id: str, tag: str) -> _Remote | None:
 def _plan(
     folder: Path, repo_id: str, tag: str, release: dict[str, Any], remote: _Remote | None, replace: bool
 ) -> Plan:
-    names = files_in(folder)
-    upload = {name: (folder / name).stat().st_size for name in names}
+    upload = {name: (folder / name).stat().st_size for name in files_of(release)}
     if remote is None:
         return Plan(repo_id, tag, upload, [])
     is_release = remote.release.get("format") == release["format"]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,19 @@ FILE_NAME = re.compile(
     r"splits\.json|metadata/[a-z]+\.parquet|(weights|rollouts)/[a-z]+-[0-9]{5,9}-of-[0-9]{5,9}\.safetensors"
 )
 """The only names a manifest may list: none of them leads out of the zoo's folder."""
+SYSTEM_FILES = re.compile(
+    r"\..*|lost\+found|@eaDir|Thumbs\.db|desktop\.ini|\$RECYCLE\.BIN|System Volume Information"
+)
+"""What systems leave in folders by themselves: hidden files, and those that another system would hide."""
+
+
+def names_in(folder: Path, names: re.Pattern[str]) -> list[str]:
+    """The files below a folder whose whole names, with the folders before them, are of a pattern, sorted.
+
+    All others are none of ours: notes of a user, what a system leaves.
+    """
+    found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return sorted(name for name in found if names.fullmatch(name))
 
 
 def shard_name(split: str, index: int, count: int) -> str:

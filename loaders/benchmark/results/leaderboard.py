@@ -86,7 +86,7 @@ def read_results(folder: Path) -> list[Leaderboard]:
     if not folder.is_dir():
         raise RnnzooError(f"{folder}: there is no such folder; expected the results of `zoo-bench run`")
     boards = sorted(path.parent for depth in ("*", "*/*") for path in folder.glob(f"{depth}/{ROWS}"))
-    for path in sorted(folder.rglob("*.json")):
+    for path in _files(folder):
         if not any(board in path.parents for board in boards):
             raise RnnzooError(f"{path}: found no {ROWS} above it, expected {folder}/<zoo>/<protocol>/{ROWS}")
     if not boards:
@@ -179,7 +179,7 @@ def _read_leaderboard(board: Path) -> Leaderboard:
     results: dict[Path, Result] = {}
     emulations: list[Emulation] = []
     keys: dict[tuple[str, str], tuple[Path, ResultKey]] = {}
-    for path in sorted(board.rglob("*.json")):
+    for path in _files(board):
         if path in (board / ROWS, board / LEAKAGE):
             continue
         for file in _read_results_file(board, path):
@@ -196,6 +196,12 @@ def _read_leaderboard(board: Path) -> Leaderboard:
     found = tuple(results[place] for place in sorted(results))
     notes = describe_other_code(found, found, "Code of these results")
     return Leaderboard(rows, found, tuple(emulations), leakage, notes=notes)
+
+
+def _files(folder: Path) -> list[Path]:
+    """The JSON files below a folder that are not hidden: systems leave some that are none of ours."""
+    found = ((path.relative_to(folder), path) for path in folder.rglob("*.json"))
+    return sorted(path for name, path in found if not any(part.startswith(".") for part in name.parts))
 
 
 def _read_results_file(board: Path, path: Path) -> list[Result | Emulation]:

@@ -91,7 +91,7 @@ def check_same_config(wanted: ZooConfig, found: ZooConfig, where: Path | str) ->
 
 
 def _check_empty(folder: Path) -> None:
-    strangers = sorted({path.name for path in folder.glob("*")} - {schema.BUILD_FOLDER})
+    strangers = sorted(path.name for path in folder.glob("*") if not schema.SYSTEM_FILES.fullmatch(path.name))
     if strangers and not (
         plan_path(folder).exists() or is_finished(folder)
     ):  # else begun by another build just now
