@@ -10,14 +10,17 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from browser import PROGRAM, Page, browse
 from filelock import FileLock
+from synthetic_results import write_results
 
+from rnnzoo.loaders.benchmark.report import make_report
 from rnnzoo.zoo_builder.pipeline import Unwatched, build_zoo
 from rnnzoo.zoo_builder.release import release_zoo
 from rnnzoo.zoo_builder.training.kernels import TorchKernel
@@ -101,6 +104,28 @@ def language_release(language_zoo, shared) -> Path:
 def digits_release(digits_zoo, shared) -> Path:
     """Likewise of the zoo of rotated digits."""
     return shared("digits-release", partial(release_zoo, digits_zoo, kernel=TorchKernel(), outputs=True))
+
+
+@pytest.fixture(scope="session")
+def report(shared) -> Path:
+    """The report of made-up results on two zoos: report.html, report.md, and the text as report.txt."""
+
+    def make(folder: Path) -> None:
+        for zoo in ("formal_languages", "sequential_mnist"):
+            write_results(folder / "results", zoo)
+        text = make_report(folder / "results", folder, baselines=False)
+        (folder / "report.txt").write_text(text)
+
+    return shared("report", make)
+
+
+@pytest.fixture(scope="session")
+def page(tmp_path_factory) -> Iterator[Page]:
+    """A page of a real browser. `page.size` and `page.open` begin anew."""
+    if PROGRAM is None:
+        pytest.skip("no chromium, chromium-browser or google-chrome on PATH")
+    with browse(tmp_path_factory.mktemp("profile")) as page:
+        yield page
 
 
 @pytest.fixture

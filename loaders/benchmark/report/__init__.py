@@ -10,6 +10,7 @@ from rnnzoo.loaders.benchmark.report.page import LeaderboardTables, render_page
 from rnnzoo.loaders.benchmark.report.score_limits import own_accuracy
 from rnnzoo.loaders.benchmark.report.tables import Line
 from rnnzoo.loaders.benchmark.report.text import (
+    LOSS_NOTE,
     Cells,
     aligned,
     by_step_cells,
@@ -112,7 +113,7 @@ def _markdown(boards: list[LeaderboardTables]) -> str:
             step_title = target_step_title(table)
             parts += [f"{step_title[0].upper()}{step_title[1:]}:", markdown(target_step_cells(table), left=2)]
         if tables.emulations:
-            parts += filter(None, ["### Emulation", EMULATION_NOTE, tables.emulation.note])
+            parts += filter(None, ["### Emulation", f"{LOSS_NOTE} {EMULATION_NOTE}", tables.emulation.note])
             parts.append(markdown(emulation_cells(tables.emulations, own_accuracy(tables.board.rows)), left=1))
             for split, cells in _by_step(tables):
                 parts += [f"Emulation loss by the checkpoint's step, {split}:", markdown(cells, left=1)]

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from rnnzoo.loaders.benchmark.report.marks import Marks
 from rnnzoo.loaders.benchmark.report.plots import (
     GREY_STYLE,
     INK,
@@ -26,8 +27,11 @@ from rnnzoo.zoo_builder.tasks.drawing import draw_heat_maps
 RETURNS_ACROSS = 4
 
 
-def draw_sequence(sequence: Sequence, rows: Rows) -> str:
-    """The RNN's answers along a sequence, the emulator's, and how far apart they are at each step, as a PNG."""
+def draw_sequence(sequence: Sequence, rows: Rows, colour: str) -> str:
+    """The RNN's answers along a sequence, the emulator's, and how far apart they are at each step, as a PNG.
+
+    colour: that of the encoder.
+    """
     original, emulated = np.array(sequence.original, float), np.array(sequence.emulated, float)
     distance = 0.5 * np.abs(original - emulated).sum(axis=1)
     with mpl.rc_context(GREY_STYLE):
@@ -37,7 +41,7 @@ def draw_sequence(sequence: Sequence, rows: Rows) -> str:
             axes.imshow(shown.T, cmap="magma", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
             axes.set_yticks(range(shown.shape[1]), _output_names(rows, shown.shape[1]), fontsize=7)
             axes.set_ylabel(name, fontsize=8)
-        panels[2].bar(range(len(distance)), distance, width=0.8, color="#2f81c7")
+        panels[2].bar(range(len(distance)), distance, width=0.8, color=colour)
         panels[2].set_ylim(0, 1)
         panels[2].set_ylabel("TV", fontsize=8)
         panels[2].xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -54,7 +58,7 @@ def draw_answers(emulation: Emulation, rows: Rows) -> str:
         return png(draw_heat_maps(answers, _output_names(rows, answers.shape[2])), dpi=130)
 
 
-def draw_returns(emulations: Several[Emulation], rows: Rows) -> Markup | None:
+def draw_returns(emulations: Several[Emulation], marks: Marks) -> Markup | None:
     """Accuracy of the emulation against that of the RNN it emulates, a point a run, a panel an encoder.
 
     None where nothing is known of any run.
@@ -72,7 +76,7 @@ def draw_returns(emulations: Several[Emulation], rows: Rows) -> Markup | None:
             for marker, (split, performance) in zip(SPLIT_MARKERS, emulation.performance.items(), strict=False):
                 original, emulated = np.array(performance["per checkpoint"], float).reshape(-1, 2).T
                 axes.plot(
-                    original, emulated, marker, color="#2f81c7" if marker == "o" else "#d9822b",
+                    original, emulated, marker, color=marks[emulation.encoder].colour,
                     markersize=4, alpha=0.6, markeredgewidth=0, label=split,
                 )  # fmt: skip
             axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")

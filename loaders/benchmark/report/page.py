@@ -11,8 +11,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from rnnzoo.loaders.benchmark.prediction.scores import better
 from rnnzoo.loaders.benchmark.report import emulation_plots, plots
 from rnnzoo.loaders.benchmark.report.checks import CHECKS_NOTE, check_cells
+from rnnzoo.loaders.benchmark.report.marks import Marks, marks_of
 from rnnzoo.loaders.benchmark.report.score_limits import own_accuracy
 from rnnzoo.loaders.benchmark.report.statistics import Estimate
 from rnnzoo.loaders.benchmark.report.tables import (
@@ -24,8 +26,8 @@ from rnnzoo.loaders.benchmark.report.tables import (
 )
 from rnnzoo.loaders.benchmark.report.text import (
     ARROWS,
+    LOSS_NOTE,
     NOTE_DATA,
-    NOTE_HAND,
     by_step_cells,
     leakage_cells,
     leakage_scores,
@@ -42,6 +44,13 @@ from rnnzoo.loaders.benchmark.results.leaderboard import Leaderboard
 from rnnzoo.loaders.benchmark.results.same_zoo import describe_digest
 
 TEMPLATE = "page.html.jinja"
+GROUPS = {
+    "mechanistic": "reads weights",
+    "functionalist": "runs the RNN",
+    "hand-made": "built to measure what tells the tasks apart, and does so untrained",
+    "control": "no learning in weight space",
+    "user": "a user's own",
+}
 LEAST_SCORE = 0.0005
 """Lower scores are shown as 0.000."""
 
@@ -150,6 +159,7 @@ def clear_best(estimates: Sequence[Estimate | None], better: str) -> float | Non
 
 def render_page(boards: Sequence[LeaderboardTables]) -> str:
     """The page of all boards."""
+    marks = marks_of(encoder for tables in boards for encoder in _encoders(tables))
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -158,7 +168,12 @@ def render_page(boards: Sequence[LeaderboardTables]) -> str:
         lstrip_blocks=True,
     )
     return environment.get_template(TEMPLATE).render(
-        boards=[_view(tables) for tables in boards],
+        boards=[_view(tables, marks) for tables in boards],
+        marks=marks,
+        groups=GROUPS,
+        loss_note=LOSS_NOTE,
+        better=better,
+        coded=coded,
         with_interval=with_interval,
         number=number,
         limits_note=limits_note,
@@ -168,12 +183,23 @@ def render_page(boards: Sequence[LeaderboardTables]) -> str:
         arrows=ARROWS,
         checks_note=CHECKS_NOTE,
         note_data=NOTE_DATA,
-        note_hand=NOTE_HAND,
-        group_colours=plots.GROUP_COLOURS,
     )
 
 
-def _view(tables: LeaderboardTables) -> dict[str, Any]:
+def _encoders(tables: LeaderboardTables) -> list[str]:
+    """All encoders of a board, in the order in which the page names them."""
+    return [*(line.encoder for line in leaderboard(tables)), *(line.encoder for line in tables.emulations)]
+
+
+def coded(text: str) -> Markup:
+    """A sentence in which `names` stand as code."""
+    plain, *rest = Markup.escape(text).split("`")
+    for place, part in enumerate(rest):
+        plain += Markup("</code>" if place % 2 else "<code>") + part
+    return plain
+
+
+def _view(tables: LeaderboardTables, marks: Marks) -> dict[str, Any]:
     """What the template shows of a leaderboard."""
     board = tables.board
     firsts = _first_seeds(tables)
@@ -187,20 +213,24 @@ def _view(tables: LeaderboardTables) -> dict[str, Any]:
         "leaderboard": leaderboard(tables),
         "best": best_scores(tables),
         "tables": [
-            (table, plots.draw_scores(table), _supervised_curves(board, table)) for table in tables.targets
+            (table, plots.draw_scores(table, marks), _supervised_curves(board, table, marks))
+            for table in tables.targets
         ],
         "own_accuracy": own_accuracy(board.rows),
         "emulations": tables.emulations,
         "emulation_note": tables.emulation.note,
         "by_step": [(split, by_step_cells(tables.emulations, split)) for split in board.rows.splits],
-        "curves": plots.draw_curves(board.emulations, "emulation loss"),
+        "curves": plots.draw_curves(board.emulations, "emulation loss (total variation)", marks),
         "legend": plots.draw_legend(board.rows) if firsts else None,
         "maps": [(emulation, plots.draw_map(emulation, board.rows_of(emulation))) for emulation in firsts],
-        "returns": emulation_plots.draw_returns(firsts, board.rows),
+        "returns": emulation_plots.draw_returns(firsts, marks),
         "sequences": [
-            (emulation, [(one, emulation_plots.draw_sequence(one, board.rows)) for one in emulation.sequences])
+            (
+                emulation,
+                [(one, emulation_plots.draw_sequence(one, board.rows, colour)) for one in emulation.sequences],
+            )
             for emulation in firsts
-            if emulation.sequences
+            if emulation.sequences and (colour := marks[emulation.encoder].colour)
         ],
         "inputs_caption": plots.inputs_caption(board.rows),
         "probes": [
@@ -219,9 +249,9 @@ def _view(tables: LeaderboardTables) -> dict[str, Any]:
     }
 
 
-def _supervised_curves(board: Leaderboard, table: TargetTable) -> Markup | None:
+def _supervised_curves(board: Leaderboard, table: TargetTable, marks: Marks) -> Markup | None:
     of_target = [result for result in board.results if result.target == table.target.name]
-    return plots.draw_curves(of_target, f"loss, supervised on {table.target.name}")
+    return plots.draw_curves(of_target, f"loss, supervised on {table.target.name}", marks)
 
 
 def _first_seeds(tables: LeaderboardTables) -> list[Emulation]:

@@ -17,6 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 
+from rnnzoo.loaders.benchmark.prediction.scores import bounds_of
+from rnnzoo.loaders.benchmark.report.marks import Marks
 from rnnzoo.loaders.benchmark.report.tables import Line, TargetTable
 from rnnzoo.loaders.benchmark.report.text import ARROWS, marked
 from rnnzoo.loaders.benchmark.results.content import CurvePoint, Emulation, Result, Rows
@@ -26,15 +28,10 @@ from rnnzoo.zoo_builder.tasks.family import HEAT_MAP_CAPTION, TaskFamily
 
 INK = "#010203"
 """Stands for the page's text colour, whatever it is: `svg` puts `currentColor` in its place."""
-GROUP_COLOURS = {
-    "mechanistic": "#d9822b",
-    "functionalist": "#2f81c7",
-    "hand-made": "#3a9a6b",
-    "control": "#8a8f98",
-    "user": "#c2408f",
-}
 STEP_MAP, ACCURACY_MAP = "viridis", "plasma"
 STEP_LABEL = "training step"
+LONG_SCALE = 4
+"""Losses that differ by more than this factor have a logarithmic axis: it has two numbers or more then."""
 MOST_PANELS = 3
 MOST_PROBES = 8
 SPLIT_MARKERS = "o^"
@@ -60,31 +57,47 @@ GREY_STYLE: dict[Any, Any] = STYLE | dict.fromkeys(
 """For pictures that are no SVG, and cannot take the page's colour of text: grey is read on light and dark."""
 
 
-def draw_scores(table: TargetTable) -> Markup:
+def draw_scores(table: TargetTable, marks: Marks) -> Markup:
     """Main score of every encoder, a point and its 95 % interval; one panel a split, the highest ranked on top."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.4, 0.9 + 0.27 * len(table.lines)), layout="constrained")
         panels = figure.subplots(1, len(table.splits), sharex=True, sharey=True, squeeze=False)[0]
         for axes, split in zip(panels, table.splits, strict=True):
-            _draw_split(axes, table, split)
+            _draw_split(axes, table, split, marks)
         return svg(figure, f"{table.main} of every encoder with intervals, on {' and '.join(table.splits)}")
 
 
-def _draw_split(axes: Axes, table: TargetTable, split: str) -> None:
+def _draw_split(axes: Axes, table: TargetTable, split: str, marks: Marks) -> None:
     for place, line in enumerate(table.lines):
         estimate = line.scores[split][table.main]
         if estimate is None:
             continue
-        colour = GROUP_COLOURS[line.group]
-        axes.plot([estimate.low, estimate.high], [place, place], color=colour, linewidth=2.5, alpha=0.55)
-        filled = colour if line.track != "supervised" else "none"
-        axes.plot(estimate.mean, place, "o", color=colour, markerfacecolor=filled, markersize=6)
+        mark = marks[line.encoder]
+        ends = [estimate.low, estimate.high]
+        axes.plot(ends, [place, place], color=mark.colour, linewidth=2.5, alpha=0.55, clip_on=False)
+        filled = mark.colour if line.track != "supervised" else "none"
+        axes.plot(
+            estimate.mean,
+            place,
+            mark.marker,
+            color=mark.colour,
+            markerfacecolor=filled,
+            markersize=6,
+            clip_on=False,
+        )
     axes.set_yticks(range(len(table.lines)), [_label(line, table.lines) for line in table.lines])
     axes.set_ylim(len(table.lines) - 0.4, -0.6)
     axes.grid(axis="x")
     axes.tick_params(axis="y", length=0)
+    _show_whole_share(axes, table.main)
     axes.set_title(split, fontsize=10, loc="left", fontweight="bold")
     axes.set_xlabel(f"{table.main} {ARROWS[table.better]}")
+
+
+def _show_whole_share(axes: Axes, score: str) -> None:
+    """The axis of a share, across, runs from 0 to 1, however close the shares lie."""
+    if bounds_of(score) == (0.0, 1.0):
+        axes.set_xlim(0, 1)
 
 
 def _label(line: Line, lines: Sequence[Line]) -> str:
@@ -93,7 +106,7 @@ def _label(line: Line, lines: Sequence[Line]) -> str:
     return f"{marked(line)}, {line.track}" if several else marked(line)
 
 
-def draw_curves(trained: Sequence[Emulation] | Sequence[Result], loss: str) -> Markup | None:
+def draw_curves(trained: Sequence[Emulation] | Sequence[Result], loss: str, marks: Marks) -> Markup | None:
     """Validation loss by training step: the mean over seeds, and the range of the seeds; None without any curve.
 
     loss: what was measured, for the axis.
@@ -104,19 +117,20 @@ def draw_curves(trained: Sequence[Emulation] | Sequence[Result], loss: str) -> M
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.4, 4.2), layout="constrained")
         axes = figure.subplots()
-        palette = mpl.colormaps["tab10"]
-        for place, encoder in enumerate(encoders):
+        for encoder in encoders:
             steps, losses = _curves([one.curve for one in trained if one.encoder == encoder])
             if len(steps):
-                colour, dashes = palette(place % 10), ("-", "--", ":")[place // 10 % 3]
+                colour = marks[encoder].colour
                 mean = np.nanmean(losses, axis=0)
-                axes.plot(steps, mean, dashes, color=colour, linewidth=1.8, label=encoder)
+                axes.plot(steps, mean, marks[encoder].dashes, color=colour, linewidth=1.8, label=encoder)
                 low, high = np.nanmin(losses, axis=0), np.nanmax(losses, axis=0)
                 axes.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        low, high = axes.get_ylim()
+        if low > 0 and high > LONG_SCALE * low:
+            axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            axes.yaxis.set_minor_formatter(NullFormatter())
         axes.grid()
         axes.set_xlabel("training step")
         axes.set_ylabel(f"validation {loss}")
@@ -141,9 +155,9 @@ def draw_leakage(scores: dict[str, float | None], name: str) -> Markup:
         figure = Figure(figsize=(6, 1.9), layout="constrained")
         axes = figure.subplots()
         values = [np.nan if value is None else value for value in scores.values()]
-        colours = ["#c0392b", "#d9822b", "#2f81c7"][: len(values)]
-        axes.barh([f"split by {unit}" for unit in scores], values, color=colours, height=0.55)
+        axes.barh([f"split by {unit}" for unit in scores], values, color="#808080", height=0.55)
         axes.invert_yaxis()
+        _show_whole_share(axes, name)
         axes.axvline(0, color=INK, linewidth=0.8)
         axes.grid(axis="x")
         axes.set_axisbelow(True)
@@ -168,7 +182,7 @@ def draw_map(emulation: Emulation, rows: Rows) -> str:
             x, y = np.array(emulation.map[split], dtype=float).reshape(-1, 2).T
             axes.scatter(
                 x, y, c=panel.values[split], cmap=panel.palette, vmin=low, vmax=high,
-                s=11, marker=marker, alpha=0.9, linewidths=0,
+                s=13, marker=marker, alpha=0.9, linewidths=0.5, edgecolors="#808080",
             )  # fmt: skip
         axes.set_xticks([])
         axes.set_yticks([])

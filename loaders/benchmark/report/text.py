@@ -18,6 +18,11 @@ DATA_MARK = "†"
 NOTE_DATA = f"{DATA_MARK} uses labelled data of the RNNs' task, which the weights alone do not give."
 HAND_MARK = "‡"
 NOTE_HAND = f"{HAND_MARK} hand-made: built to measure what tells the tasks apart, and does so untrained."
+LOSS_NOTE = (
+    "Emulation loss: the total variation 0.5 Σ |p − q| between the probabilities p of the RNN's next output and "
+    "those of its emulation, q, the mean over steps and rollouts. It has no unit and lies between 0 (alike) and 1 "
+    "(nothing in common), whatever loss was trained with."
+)
 NOT_MEASURABLE = "not measurable at this step"
 Cells = list[list[str]]
 """A table: the header, then rows."""
@@ -29,7 +34,8 @@ def number(value: float | None, sign: bool = False, like: float | None = None) -
         return "–"
     size = abs(value if like is None else like)
     decimals = 3 if size <= 1 else 2 if size < 10 else 1 if size < 100 else 0
-    return f"{value:{'+' if sign else ''}.{decimals}f}"
+    rounded = round(value, decimals) + 0.0  # never -0.000
+    return f"{rounded:{'+' if sign else ''}.{decimals}f}"
 
 
 def with_interval(estimate: Estimate | None, sign: bool = False) -> str:
