@@ -107,9 +107,16 @@ def draw_overview(folder: Path) -> Figure:
     )
     steps = manifest.config["checkpoints"]
     accuracy = _by_run(table, "accuracy", steps)
-    _draw_spread(figure.add_subplot(grid[0, 0]), steps, accuracy, "accuracy")
+    left = figure.add_subplot(grid[0, 0])
+    _draw_spread(left, steps, accuracy, "accuracy")
+    left.set_ylim(-0.02, 1.02)
     table = table.append_column("weight_norm", pa.array(_weight_norms(folder, shards)))
-    _draw_spread(figure.add_subplot(grid[0, 1]), steps, _by_run(table, "weight_norm", steps), "weight norm")
+    _draw_spread(
+        figure.add_subplot(grid[0, 1]),
+        steps,
+        _by_run(table, "weight_norm", steps),
+        "Euclidean norm of all weights",
+    )
     examples = [[_example(folder, encoding, row) for row in rows] for rows in _examples(table)]
     family.draw_examples(figure, grid[1, :], examples)
     return figure

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 from matplotlib.axes import Axes
+from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
@@ -16,7 +17,8 @@ from rnnzoo.zoo_builder.release.parquet import ZooTables
 from rnnzoo.zoo_builder.storage.manifest import Manifest
 from rnnzoo.zoo_builder.tasks.family import Colouring
 
-BY_CHECKPOINT = Colouring("number of the checkpoint within its run", "step_index", "viridis")
+BY_STEP = Colouring("training step", "step_index", "viridis")
+"""Coloured by the number of the step, so that steps far apart and close together are told apart alike."""
 BY_ACCURACY = Colouring("accuracy", "accuracy", "viridis", limits=(0.0, 1.0))
 """For a family that says nothing of how its tasks are told apart."""
 RELEASED_MAP = "figures/map.png"
@@ -39,8 +41,10 @@ def draw_map(tables: ZooTables) -> Figure:
     points, shares = principal_components(features[finite])
     figure = Figure(figsize=(13, 5.5), layout="constrained")
     left, right = figure.subplots(1, 2)
-    last = metadata["step"].to_numpy() == tables.manifest.config["checkpoints"][-1]
-    _scatter(figure, left, points, _values(metadata, BY_CHECKPOINT), BY_CHECKPOINT)
+    bar = _scatter(figure, left, points, _values(metadata, BY_STEP), BY_STEP)
+    steps = tables.manifest.config["checkpoints"]
+    bar.set_ticks(range(len(steps)), labels=[f"{step:,}" for step in steps])
+    last = metadata["step"].to_numpy() == steps[-1]
     left.set_title("all checkpoints")
     by_task = tables.family.colouring or BY_ACCURACY
     _scatter(figure, right, points[last], _values(metadata, by_task)[last], by_task)
@@ -85,7 +89,7 @@ def _values(metadata: pa.Table, colouring: Colouring) -> NDArray[np.number]:
 
 def _scatter(
     figure: Figure, axes: Axes, points: NDArray[np.float64], values: NDArray[np.number], colouring: Colouring
-) -> None:
+) -> Colorbar:
     least, most = colouring.limits or (None, None)
     drawn = axes.scatter(
         points[:, 0],
@@ -99,4 +103,4 @@ def _scatter(
         linewidths=0,
     )
     whole = MaxNLocator(integer=True) if len(values) and np.ptp(values) > 1 else None
-    figure.colorbar(drawn, ax=axes, label=colouring.label, ticks=whole)
+    return figure.colorbar(drawn, ax=axes, label=colouring.label, ticks=whole)

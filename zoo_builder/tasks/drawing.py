@@ -17,6 +17,12 @@ from rnnzoo.zoo_builder.tasks.family import Example
 INK, GOOD, BAD = "#1f4e79", "#2e7d32", "#c62828"
 SEQUENCES = 4
 STEPS = 4
+LARGEST, SMALLEST = 9.0, 5.0
+"""Size of text in points; longer lines are set smaller down to the smallest, and then end with an ellipsis."""
+MARGINS = 12
+"""Around a column, in points."""
+WIDTH = 0.62
+"""Of a character of the monospaced font, per point of its size."""
 
 
 def draw_sequences(
@@ -37,24 +43,33 @@ def draw_sequences(
         describe: a sequence uint8 [F] as text.
         title: of a run, from the metadata of its first checkpoint.
         right: metadata and sequences uint8 [K, F] -> which are drawn as right, [K]; None draws all alike.
-        legend: what the colours mean.
+        legend: what colours and signs mean.
     """
     grid = where.subgridspec(1, len(runs))
+    room = 72 * figure.get_figwidth() / len(runs) - MARGINS
     for place, checkpoints in enumerate(runs):
         axes = figure.add_subplot(grid[place])
         axes.axis("off")
-        axes.set_title(title(checkpoints[0].row), loc="left", fontsize=11, parse_math=False)
+        name = title(checkpoints[0].row)
+        axes.set_title(name, loc="left", fontsize=min(11, room / (WIDTH * len(name))), parse_math=False)
         lines = []
         for number in np.unique(np.linspace(0, len(checkpoints) - 1, min(STEPS, len(checkpoints))).astype(int)):
             example = checkpoints[number]
-            lines.append((f"step {example.row['step']}, accuracy {example.row['accuracy']:.2f}", "black"))
+            lines.append((f"step {example.row['step']}, accuracy {example.row['accuracy']:.2f}", "black", ""))
             shown = example.inputs[:SEQUENCES]
             good = [None] * len(shown) if right is None else right(example.row, shown)
             for sequence, is_good in zip(shown, good, strict=True):
-                lines.append((f"  {describe(sequence)}", INK if is_good is None else GOOD if is_good else BAD))
-        for number, (text, color) in enumerate(lines):
-            height = 1 - (number + 0.5) / len(lines)
-            axes.text(0, height, text, color=color, family="monospace", fontsize=9, va="center", parse_math=False)
+                color, sign = (INK, "") if is_good is None else (GOOD, "✓") if is_good else (BAD, "✗")
+                lines.append((f"  {describe(sequence)}", color, sign))
+        size = max(SMALLEST, min(LARGEST, room / (WIDTH * max(len(text) for text, _, _ in lines))))
+        most = int(room / (WIDTH * size))
+        for number, (text, color, sign) in enumerate(lines):
+            shown_text = text if len(text) <= most else f"{text[: most - 1]}…"
+            for words in filter(None, (shown_text, sign)):
+                axes.text(
+                    0, 1 - (number + 0.5) / len(lines), words,
+                    color=color, family="monospace", fontsize=size, va="center", parse_math=False,
+                )  # fmt: skip
     if legend is not None:
         figure.supxlabel(legend, fontsize=9, color=INK)
 

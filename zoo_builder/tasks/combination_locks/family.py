@@ -156,7 +156,7 @@ class CombinationLocks(TaskFamily[Lock]):
             cls.describe,
             title=lambda row: f"secret {row['lock']}   ({row['run_id']})",
             right=right,
-            legend="bits that are shown: what the RNN answers; green: all answers are the lock's",
+            legend="bits that are shown: what the RNN answers; ✓ all answers are the lock's, ✗ some are not",
         )
 
     @classmethod

@@ -190,7 +190,7 @@ class FormalLanguages(TaskFamily[FormalLanguage]):
             cls.describe,
             title=lambda row: f"{row['language']}   ({row['run_id']})",
             right=lambda row, strings: is_member(cls.task_of(row), strings),
-            legend="green: in the language; $ ends a string",
+            legend="✓ in the language, ✗ not in it; $ is END, ^ is BEGIN within a string",
         )
 
     @classmethod

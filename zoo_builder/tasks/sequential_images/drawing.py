@@ -30,12 +30,17 @@ def draw_answers(figure: Figure, where: SubplotSpec, examples: Sequence[Example]
             axes.imshow(image, cmap="gray_r")
             axes.set_xticks([])
             axes.set_yticks([])
-            title = f"answers {answer}" if label is None else f"{label}: answers {answer}"
+            title = (
+                f"answers {answer}"
+                if label is None
+                else f"{label}: answers {answer} {'✓' if answer == label else '✗'}"
+            )
             color = INK if label is None else GOOD if answer == label else BAD
             axes.set_title(title, color=color, fontsize=10)
             if place == 0:
                 degrees, accuracy = example.row["rotation_degrees"], example.row["accuracy"]
                 axes.set_ylabel(f"{degrees:.0f}°\naccuracy {accuracy:.2f}", fontsize=10)
+    figure.supxlabel("each image with its digit, and the RNN's last answer", fontsize=9, color=INK)
 
 
 def draw_tiles(inputs: NDArray[np.float64]) -> Figure:
