@@ -41,5 +41,5 @@ def test_long_sequences_stay_in_their_column(length):
     ends = [max(text.get_window_extent().x1 for text in axes.texts) for axes in figure.axes]
     assert all(end <= after.bbox.x0 for end, after in zip(ends, figure.axes[1:], strict=False))
     shown = figure.axes[0].texts[1].get_text()
-    assert shown.strip() == "m" * length or (shown.endswith("…") and len(shown) > 80)
+    assert shown.strip() == "m" * length or (shown.endswith("…") and len(shown) > 70)
     plt.close(figure)

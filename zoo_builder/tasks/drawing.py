@@ -21,8 +21,8 @@ LARGEST, SMALLEST = 9.0, 5.0
 """Size of text in points; longer lines are set smaller down to the smallest, and then end with an ellipsis."""
 MARGINS = 12
 """Around a column, in points."""
-WIDTH = 0.62
-"""Of a character of the monospaced font, per point of its size."""
+WIDTH = 0.68
+"""Of a character of the monospaced font at most, per point of its size: widths are whole pixels."""
 
 
 def draw_sequences(
