@@ -17,7 +17,7 @@ from rnnzoo.zoo_builder.identity.differences import check_same_zoo
 from rnnzoo.zoo_builder.identity.reference import find_reference
 from rnnzoo.zoo_builder.release import render_card
 from rnnzoo.zoo_builder.storage.digest import ZooDigest, config_digest
-from rnnzoo.zoo_builder.storage.manifest import read_manifest, read_metadata
+from rnnzoo.zoo_builder.storage.manifest import encode_manifest, read_manifest, read_metadata
 from rnnzoo.zoo_builder.storage.shards import read_shard, row_sha256, write_shard
 from rnnzoo.zoo_builder.training.kernels import TorchKernel
 from rnnzoo.zoo_builder.verify import verify_zoo
@@ -44,7 +44,7 @@ def refused(zoo, reference) -> str:
 
 def change_manifest(zoo, **changes):
     values = json.loads((zoo / "zoo.json").read_bytes())
-    (zoo / "zoo.json").write_text(json.dumps({**values, **changes}))
+    (zoo / "zoo.json").write_bytes(encode_manifest({**values, **changes}))
 
 
 def other_contents(zoo):

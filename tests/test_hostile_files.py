@@ -28,7 +28,7 @@ from rnnzoo.loaders.training import train
 from rnnzoo.loaders.training_config import TrainingConfig
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.storage.files import file_in, parse_json
-from rnnzoo.zoo_builder.storage.manifest import parse_manifest, read_splits
+from rnnzoo.zoo_builder.storage.manifest import encode_manifest, parse_manifest, read_splits
 from rnnzoo.zoo_builder.storage.shards import header_from_afar, read_shard
 from rnnzoo.zoo_builder.tasks.encodings import encoding_of
 from rnnzoo.zoo_builder.training.kernels import TorchKernel
@@ -155,7 +155,7 @@ def changed_manifest(zoo, *keys, value):
     for key in keys[:-1]:
         place = place[key]
     place[keys[-1]] = value
-    return json.dumps(values).encode()
+    return encode_manifest(values)
 
 
 @pytest.mark.parametrize(

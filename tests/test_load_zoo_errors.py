@@ -9,6 +9,7 @@ from huggingface_hub import constants
 
 from rnnzoo.loaders import Zoo, load_zoo
 from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.storage.manifest import encode_manifest
 
 
 @pytest.mark.parametrize(
@@ -59,7 +60,7 @@ def test_no_such_zoo(tmp_path, language_zoo, monkeypatch):
 def edit_manifest(folder, change):
     manifest = json.loads((folder / "zoo.json").read_text())
     change(manifest)
-    (folder / "zoo.json").write_text(json.dumps(manifest))
+    (folder / "zoo.json").write_bytes(encode_manifest(manifest))
 
 
 def test_other_format_version(copied):

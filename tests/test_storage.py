@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import random
 import struct
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save
 
 from rnnzoo.zoo_builder.errors import RnnzooError
-from rnnzoo.zoo_builder.storage.manifest import parse_manifest, read_manifest
+from rnnzoo.zoo_builder.storage.manifest import encode_manifest, parse_manifest, read_manifest
 from rnnzoo.zoo_builder.storage.schema import FILE_NAME, metadata_schema, shard_name, weights_file
 from rnnzoo.zoo_builder.storage.shards import read_shard, row_sha256, write_shard
 from rnnzoo.zoo_builder.tasks import FAMILIES, find_family
@@ -110,17 +111,31 @@ def test_any_bytes_for_a_manifest_are_refused(content):
         parse_manifest(content, "zoo.json")
 
 
+def test_every_bit_of_a_manifest_that_is_flipped_is_seen(language_zoo):
+    """All bits of the first and the last bytes, where the entries stand that are read first, and a sample."""
+    sound = (language_zoo / "zoo.json").read_bytes()
+    parse_manifest(sound, "zoo.json")
+    ends = [*range(200), *range(len(sound) - 200, len(sound))]
+    places = [place * 8 + bit for place in ends for bit in range(8)]
+    places += random.Random(0).sample(range(len(sound) * 8), 6000)
+    for place in places:
+        flipped = bytearray(sound)
+        flipped[place // 8] ^= 1 << place % 8
+        with pytest.raises(RnnzooError, match=r"^zoo\.json"):
+            parse_manifest(bytes(flipped), "zoo.json")
+
+
 def test_manifests_of_other_versions_and_with_odd_file_names_are_refused(language_zoo):
     good = json.loads((language_zoo / "zoo.json").read_bytes())
     for version in (0, 2, "1", None):
         with pytest.raises(RnnzooError, match="format_version: found"):
-            parse_manifest(json.dumps(good | {"format_version": version}).encode(), "zoo.json")
+            parse_manifest(encode_manifest(good | {"format_version": version}), "zoo.json")
     for name in ("../secret", "/etc/passwd", "weights/../../x.safetensors", "weights/train.pkl"):
         files = good["files"] | {name: {"bytes": 1, "sha256": "0"}}
         with pytest.raises(RnnzooError, match="which no zoo has"):
-            parse_manifest(json.dumps(good | {"files": files}).encode(), "zoo.json")
+            parse_manifest(encode_manifest(good | {"files": files}), "zoo.json")
     with pytest.raises(RnnzooError, match="surprise"):
-        parse_manifest(json.dumps(good | {"surprise": 1}).encode(), "zoo.json")
+        parse_manifest(encode_manifest(good | {"surprise": 1}), "zoo.json")
 
 
 def test_folders_that_are_no_zoo(tmp_path):

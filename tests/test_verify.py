@@ -17,7 +17,7 @@ from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.overview import summarize
 from rnnzoo.zoo_builder.pipeline import build_zoo
 from rnnzoo.zoo_builder.rnn import RNNModule
-from rnnzoo.zoo_builder.storage.manifest import read_manifest
+from rnnzoo.zoo_builder.storage.manifest import encode_manifest, read_manifest
 from rnnzoo.zoo_builder.storage.shards import file_sha256
 from rnnzoo.zoo_builder.tasks.encodings import encoding_of
 from rnnzoo.zoo_builder.training.kernels import TorchKernel
@@ -40,7 +40,7 @@ def failure(zoo):
 @pytest.mark.parametrize("name", ["language_zoo", "digits_zoo"])
 def test_a_sound_zoo_passes_every_check(name, request):
     checks = verify_zoo(request.getfixturevalue(name), TorchKernel(), sample=10)
-    expected = ["files", "metadata", "splits", "weights", "rollout losses", "metrics", "digest"]
+    expected = ["files", "metadata", "config", "splits", "weights", "rollout losses", "metrics", "digest"]
     assert [check.name for check in checks] == expected
     assert all(check.passed for check in checks), checks
     assert "10 of them bit for bit" in checks[-2].found
@@ -66,11 +66,15 @@ def test_damaged_files_are_named(zoo, damage):
     assert victim.name in check.found
 
 
+def entry_of(path):
+    return {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
+
+
 def reseal(zoo, name):
     """Make the manifest agree with a file that was changed: only deeper checks can find it now."""
     values = json.loads((zoo / "zoo.json").read_bytes())
-    values["files"][name] = {"bytes": (zoo / name).stat().st_size, "sha256": file_sha256(zoo / name)}
-    (zoo / "zoo.json").write_text(json.dumps(values))
+    values["files"][name] = entry_of(zoo / name)
+    (zoo / "zoo.json").write_bytes(encode_manifest(values))
 
 
 def change_column(zoo, column, change):
@@ -95,7 +99,13 @@ def change_column(zoo, column, change):
         ("sha256", lambda v: v[1:] + v[:1], "weights"),
         ("diverged", lambda v: [True] * len(v), "weights"),
         ("rollout_loss", lambda v: [n * 1.001 for n in v], "rollout losses"),
-        ("seed", lambda v: [n + 1 for n in v], "metrics"),
+        ("tensors_sha256", lambda v: v[1:] + v[:1], "weights"),
+        ("rollout_sha256", lambda v: v[1:] + v[:1], "weights"),
+        ("seed", lambda v: [n + 1 for n in v], "config"),
+        ("learning_rate", lambda v: [n * 2 for n in v], "config"),
+        ("weight_decay", lambda v: [n + 1 for n in v], "config"),
+        ("hidden_size", lambda v: [n + 1 for n in v], "config"),
+        ("step", lambda v: [n + 1 for n in v], "config"),
         ("eval_loss", lambda v: [n * 1.001 for n in v], "metrics"),
         ("accuracy", lambda v: [1 - n for n in v], "metrics"),
     ],
@@ -103,6 +113,34 @@ def change_column(zoo, column, change):
 def test_metadata_that_lie_are_found(zoo, column, change, check):
     change_column(zoo, column, change)
     assert failure(zoo).name == check
+
+
+@pytest.mark.parametrize(
+    ("keys", "value"),
+    [
+        (["zoo"], "formal_language"),
+        (["config", "zoo"], "formal_language"),
+        (["config", "runs"], 10**9),
+        (["config", "steps"], 101),
+        (["config", "checkpoints"], [0, 41, 100]),
+        (["config", "learning_rate", 0, 1], 8.01),
+        (["config", "learning_rate", 1, 1], 8.01),
+        (["config", "weight_decays"], [0.5]),
+        (["config", "batch_size"], 9),
+        (["config", "seed"], 1),
+        (["config", "sampled_strings"], 41),
+        (["encoding", "begin"], 3),
+    ],
+)
+def test_a_config_that_lies_is_found(zoo, keys, value):
+    values = json.loads((zoo / "zoo.json").read_bytes())
+    place = values
+    for key in keys[:-1]:
+        place = place[key]
+    assert place[keys[-1]] != value
+    place[keys[-1]] = value
+    (zoo / "zoo.json").write_bytes(encode_manifest(values))
+    assert failure(zoo).name in ("metadata", "config", "digest")
 
 
 @needs_compiler
@@ -120,17 +158,18 @@ def test_of_an_exact_zoo_every_metric_is_found_again(zoo_name, tmp_path):
 
 
 def test_a_zoo_of_an_earlier_version_is_read(zoo):
-    """Its config said `images` where one says `source` now, and a column said so of every row."""
+    """Its config said `images` where one says `source` now, and a column said so of every row; there were fewer
+    hashes."""
     values = json.loads((zoo / "zoo.json").read_bytes())
     values["config"] = {"images" if name == "source" else name: v for name, v in values["config"].items()}
-    del values["arithmetic"], values["digest"]
-    (zoo / "zoo.json").write_text(json.dumps(values))
+    del values["arithmetic"], values["digest"], values["sha256"]
     for split in values["splits"]:
         path = zoo / "metadata" / f"{split}.parquet"
-        table = pq.read_table(path)
+        table = pq.read_table(path).drop_columns(["tensors_sha256", "rollout_sha256"])
         sources = pa.array(["generated"] * len(table))
         pq.write_table(table.add_column(table.schema.get_field_index("shard"), "image_source", sources), path)
-        reseal(zoo, f"metadata/{split}.parquet")
+        values["files"][f"metadata/{split}.parquet"] = entry_of(path)
+    (zoo / "zoo.json").write_text(json.dumps(values))
     checks = verify_zoo(zoo, TorchKernel())
     assert [check.name for check in checks if not check.passed] == []
     assert checks[-1].found == "arithmetic: not recorded (built before fma-1)"

@@ -16,12 +16,18 @@ from numpy.typing import NDArray
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.identity.differences import check_same_zoo
 from rnnzoo.zoo_builder.identity.reference import Reference
+from rnnzoo.zoo_builder.pipeline.plan.stored import check_stored
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ZooPlan
 from rnnzoo.zoo_builder.rnn import RNNSpec, flatten_weights
 from rnnzoo.zoo_builder.rollouts import evaluate, rollout_losses
 from rnnzoo.zoo_builder.splits import SPLITS
 from rnnzoo.zoo_builder.storage import schema
-from rnnzoo.zoo_builder.storage.contents import check_rollouts, check_weights
+from rnnzoo.zoo_builder.storage.contents import (
+    check_rollout_hashes,
+    check_rollouts,
+    check_weight_hashes,
+    check_weights,
+)
 from rnnzoo.zoo_builder.storage.digest import (
     UNRECORDED,
     ZooDigest,
@@ -118,6 +124,7 @@ def verify_zoo(
     everything = join_metadata(folder, reader.metadata.values())
     (
         passed("metadata", lambda: _check_metadata(reader, everything))
+        and passed("config", lambda: check_stored(manifest, everything))
         and passed("splits", lambda: _check_splits(reader, everything))
         and passed("weights", lambda: _check_rows(reader, everything))
         and passed("rollout losses", lambda: _check_rollout_losses(reader, everything, kernel, sample))
@@ -156,6 +163,8 @@ def _check_metadata(reader: _Reader, everything: pa.Table) -> str:
         path, entry = reader.folder / schema.metadata_file(split), reader.manifest.splits[split]
         for field in expected:  # and further ones, as zoos of an earlier version have
             found = table.schema.field(field.name).type if field.name in table.column_names else None
+            if found is None and field.name in schema.LATER:
+                continue
             if found != field.type:
                 raise RnnzooError(f"{path}: column {field.name!r}: found {found}, expected {field.type}")
         counts = {
@@ -173,11 +182,14 @@ def _check_metadata(reader: _Reader, everything: pa.Table) -> str:
         raise RnnzooError("metadata: a checkpoint_id stands there twice")
     spec, encoding = reader.manifest.rnn_spec(), encoding_of(reader.manifest.encoding)
     for name, rows in _rows_by_shard(reader):
-        shard = reader.weights[name]
+        shard, rollouts = reader.weights[name], reader.rollouts[name]
         check_weights(specs_of(shard.tensors), spec, len(rows), str(shard.path))
-        rollouts = reader.rollouts[name]
         check_rollouts(specs_of(rollouts.tensors), rows["rollout_row"].to_numpy(), str(rollouts.path))
         check_items(encoding, spec.output_size, **rollouts.tensors)
+        for file in (shard, rollouts):
+            expected_note = (reader.manifest.zoo, name)
+            if (found_note := (file.metadata.get("zoo"), file.metadata.get("shard"))) != expected_note:
+                raise RnnzooError(f"{file.path}: its header names {found_note}, expected {expected_note}")
     return f"{len(everything)} checkpoints of {pc.count_distinct(everything['run_id']).as_py()} runs"
 
 
@@ -196,7 +208,11 @@ def _rows_by_shard(reader: _Reader) -> Iterator[tuple[str, pa.Table]]:
 
 def _check_splits(reader: _Reader, everything: pa.Table) -> str:
     """splits.json, the metadata and the config's own plan say the same; no task is in two splits."""
-    splits = read_splits(reader.folder)
+    splits, config = read_splits(reader.folder), reader.manifest.config
+    if config["preset"] != IMPORTED and splits["seed"] != config["seed"]:
+        raise RnnzooError(
+            f"{reader.folder / schema.SPLITS_FILE}: seed: found {splits['seed']}, expected {config['seed']}"
+        )
     for column in ("split", "paper_split"):
         pairs = everything.group_by(["task_id", column]).aggregate([])
         for task_id, split in zip(pairs["task_id"].to_pylist(), pairs[column].to_pylist(), strict=True):
@@ -209,7 +225,7 @@ def _check_splits(reader: _Reader, everything: pa.Table) -> str:
 
 
 def _check_rows(reader: _Reader, everything: pa.Table) -> str:
-    """The weights of every row have the row's own sha256, and `diverged` tells the truth."""
+    """Weights and rollouts of every row have the row's own hashes, and `diverged` tells the truth."""
     spec = reader.manifest.rnn_spec()
     for name, rows in _rows_by_shard(reader):
         shard = reader.weights[name]
@@ -219,6 +235,9 @@ def _check_rows(reader: _Reader, everything: pa.Table) -> str:
         for row, expected in enumerate(rows["sha256"].to_pylist()):
             if row_sha256(flat[row]) != expected:
                 raise RnnzooError(f"{shard.path}: row {row} does not have the sha256 of its metadata")
+        rollouts = reader.rollouts[name]
+        check_weight_hashes(rows, spec, shard.tensors, rows["row"].to_numpy(), str(shard.path))
+        check_rollout_hashes(rows, rollouts.tensors, rows["rollout_row"].to_numpy(), str(rollouts.path))
         if (rows["diverged"].to_numpy() != ~np.isfinite(flat).all(axis=1)).any():
             raise RnnzooError(f"{shard.path}: the column diverged is not what the weights say")
     diverged = pc.sum(everything["diverged"]).as_py()

@@ -46,7 +46,7 @@ from rnnzoo.zoo_builder.pipeline.plan.part import Part
 from rnnzoo.zoo_builder.pipeline.shard.record import is_complete
 from rnnzoo.zoo_builder.pipeline.shard.saved_state import load_state
 from rnnzoo.zoo_builder.published import export_zoo, import_published
-from rnnzoo.zoo_builder.storage.manifest import read_manifest, read_metadata, read_splits
+from rnnzoo.zoo_builder.storage.manifest import encode_manifest, read_manifest, read_metadata, read_splits
 from rnnzoo.zoo_builder.storage.parquet import read_table
 from rnnzoo.zoo_builder.storage.shards import file_sha256, read_shard
 from rnnzoo.zoo_builder.tasks.sequential_images.images import mnist_from_folder
@@ -115,7 +115,17 @@ def seal(folder: Path, name: str) -> None:
     """Make zoo.json agree with a changed file."""
     values = json.loads((folder / "zoo.json").read_bytes())
     values["files"][name] = {"bytes": (folder / name).stat().st_size, "sha256": file_sha256(folder / name)}
-    (folder / "zoo.json").write_text(json.dumps(values))
+    (folder / "zoo.json").write_bytes(encode_manifest(values))
+
+
+def _mutate_manifest(random: Random, content: bytes) -> bytes:
+    """As an accident would change it, and as an attacker, who mends its hash."""
+    changed = mutate_json(random, content)
+    with contextlib.suppress(ValueError, RecursionError):
+        values = json.loads(changed)
+        if isinstance(values, dict) and random.random() < 0.8:
+            return encode_manifest(values)
+    return changed
 
 
 # --- sound folders
@@ -150,7 +160,7 @@ def make_targets(place: Path) -> list[Target]:
         targets += [
             Target(f"shard {kind}", zoo, shards, mutate_safetensors, [_read_shards, _read_layouts]),
             Target(f"metadata {kind}", zoo, ["metadata/*"], mutate_parquet, [_read_tables]),
-            Target(f"manifest {kind}", zoo, ["zoo.json"], mutate_json, [read_manifest, summarize, _use]),
+            Target(f"manifest {kind}", zoo, ["zoo.json"], _mutate_manifest, [read_manifest, summarize, _use]),
             Target(f"splits {kind}", zoo, ["splits.json"], mutate_json, [read_splits, _verify], reseal=True),
             Target(f"zoo {kind} metadata", zoo, ["metadata/*"], mutate_parquet, [_use, summarize], reseal=True),
             Target(f"zoo {kind} shards", zoo, shards, mutate_safetensors, [_use, _verify], reseal=True),

@@ -39,9 +39,10 @@ from rnnzoo.zoo_builder.storage.digest import (
     contents_share,
     join_contents,
     one_nan,
+    rollout_hashes,
 )
 from rnnzoo.zoo_builder.storage.manifest import FileEntry, Manifest, SplitEntry, write_json, write_manifest
-from rnnzoo.zoo_builder.storage.shards import file_sha256, row_sha256, write_file, write_shard
+from rnnzoo.zoo_builder.storage.shards import file_sha256, row_sha256, tensors_sha256, write_file, write_shard
 from rnnzoo.zoo_builder.tasks.exact import estimate
 from rnnzoo.zoo_builder.tasks.family import Task
 from rnnzoo.zoo_builder.training.kernels import Kernel
@@ -209,6 +210,7 @@ class _Import:
         named = {key: tensor.numpy() for key, tensor in unflatten_weights(spec, torch.from_numpy(flat)).items()}
         write_shard(self.folder / schema.weights_file(name), named, header)
         write_shard(self.folder / schema.rollouts_file(name), {"inputs": inputs}, header)
+        of_tensors, of_rollouts = tensors_sha256(list(named.values())), rollout_hashes({"inputs": inputs})
         known = [self._known(row) for row in where.tolist()]
         scores = self._scores(runs, flat, inputs) if self.family.generates else [{}] * len(where)
         column = self.family.source_column
@@ -232,6 +234,8 @@ class _Import:
                     "row": number,
                     "rollout_row": number,
                     "sha256": row_sha256(flat[number]),
+                    "tensors_sha256": of_tensors[number],
+                    "rollout_sha256": of_rollouts[number].hex(),
                     **task.columns(),
                     **known[number],
                     **scores[number],

@@ -9,11 +9,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import RNNSpec
-from rnnzoo.zoo_builder.storage.shards import TensorSpec
+from rnnzoo.zoo_builder.storage.digest import rollout_hashes
+from rnnzoo.zoo_builder.storage.shards import TENSOR_DIGITS, TensorSpec, row_sha256, tensors_sha256
 
 LARGEST_ROLLOUTS = 64_000_000
 """Bytes of one model's."""
@@ -48,3 +50,45 @@ def check_rollouts(found: Mapping[str, TensorSpec], rows: NDArray[np.integer[Any
     outside = rows[(rows < 0) | (rows >= models)]
     if len(outside):
         raise RnnzooError(f"{where}: found {models} rows, expected row {outside[0]} that the metadata name")
+
+
+def check_weight_hashes(
+    metadata: pa.Table, spec: RNNSpec, tensors: Mapping[str, NDArray[Any]], places: NDArray[Any], where: str
+) -> None:
+    """Raise RnnzooError unless the weights of B checkpoints have the hashes that their metadata say.
+
+    tensors: some of the parameters or all, name -> [N, *shape]. places: which of the N rows each checkpoint has,
+    [B]. Of a zoo that was built before single parameters had hashes, only whole checkpoints are looked at.
+    """
+    parameters = [parameter.name for parameter in spec.parameters]
+    if "tensors_sha256" in metadata.column_names:
+        hashes = metadata["tensors_sha256"].to_pylist()
+        for name, tensor in tensors.items():
+            digits = slice(first := parameters.index(name) * TENSOR_DIGITS, first + TENSOR_DIGITS)
+            _compare_hashes(
+                tensors_sha256([tensor[places]]), [text[digits] for text in hashes], places, name, where
+            )
+    elif tensors.keys() == set(parameters):
+        flat = np.concatenate([tensors[name][places].reshape(len(places), -1) for name in parameters], axis=1)
+        found = [row_sha256(row) for row in flat]
+        _compare_hashes(found, metadata["sha256"].to_pylist(), places, "weights", where)
+
+
+def check_rollout_hashes(
+    metadata: pa.Table, tensors: Mapping[str, NDArray[np.uint8]], places: NDArray[Any], where: str
+) -> None:
+    """Likewise of the rollouts of B checkpoints. tensors: all that the file has."""
+    if "rollout_sha256" in metadata.column_names and len(places):
+        different, numbers = np.unique(places, return_inverse=True)
+        hashes = rollout_hashes({name: tensor[different] for name, tensor in tensors.items()})
+        found = [hashes[number].hex() for number in numbers.reshape(-1)]
+        _compare_hashes(found, metadata["rollout_sha256"].to_pylist(), places, "rollouts", where)
+
+
+def _compare_hashes(found: list[str], expected: list[str], places: NDArray[Any], what: str, where: str) -> None:
+    for place, got, wanted in zip(places.tolist(), found, expected, strict=True):
+        if got != wanted:
+            raise RnnzooError(
+                f"{where}: {what} of row {place}: found sha256 {got}, expected {wanted} by the metadata; the file "
+                "was damaged or changed"
+            )

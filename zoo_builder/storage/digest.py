@@ -31,8 +31,8 @@ SAME_EVERYWHERE = "fma-"
 """How the names of arithmetics begin whose bits do not depend on the machine."""
 UNRECORDED = "arithmetic: not recorded (built before fma-1)"
 """What is said of a zoo that has no digest."""
-OF_STORAGE = ("shard", "row", "rollout_row", "sha256")
-"""Columns that say where a checkpoint lies, or repeat what its weights say."""
+OF_STORAGE = ("shard", "row", "rollout_row", "sha256", "tensors_sha256", "rollout_sha256")
+"""Columns that say where a checkpoint lies, or are hashes of what it holds."""
 NOT_OF_CONTENTS = ("preset", "runs_per_shard")
 """Fields of a config that no value in a zoo depends on."""
 NEUTRAL = {"batch_size_scales": [1], "initial_scales": [1.0], "data_fractions": [1.0]}

@@ -1,9 +1,13 @@
-"""zoo.json: what a finished zoo consists of. It is written last; a zoo without it is unfinished."""
+"""zoo.json: what a finished zoo consists of. It is written last; a zoo without it is unfinished.
+
+Its last entry, "sha256", is the SHA-256 of all the bytes before that entry: one that was damaged is not read.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +30,7 @@ from rnnzoo.zoo_builder.storage.schema import (
     metadata_file,
     shard_name,
 )
+from rnnzoo.zoo_builder.storage.shards import write_file
 from rnnzoo.zoo_builder.storage.writing import replacing
 from rnnzoo.zoo_builder.tasks.encodings import encoding_of
 
@@ -38,6 +43,9 @@ CONFIG_KINDS = {
 """What the config of any zoo says, also of one that was imported."""
 MOST_CHECKPOINTS = 127
 """Of a run: the column step_index counts them in int8."""
+OWN_HASH = "sha256"
+"""The entry of zoo.json that vouches for all others."""
+_OWN_KEY = f'"{OWN_HASH}"'.encode()
 Count = Annotated[int, Field(ge=0, lt=2**48)]
 
 
@@ -153,7 +161,15 @@ class Manifest(_Strict):
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    write_json(folder / MANIFEST, manifest.model_dump())
+    write_file(folder / MANIFEST, encode_manifest(manifest.model_dump()))
+
+
+def encode_manifest(values: Mapping[str, Any]) -> bytes:
+    """The content of a zoo.json with these values, which ends with the hash of all that stands before it."""
+    others = {name: value for name, value in values.items() if name != OWN_HASH}
+    body = json.dumps(others | {OWN_HASH: ""}, indent=1).encode()
+    body = body[: body.rindex(_OWN_KEY)]
+    return body + b'%s: "%s"\n}\n' % (_OWN_KEY, hashlib.sha256(body).hexdigest().encode())
 
 
 def write_json(path: Path, values: Any) -> None:
@@ -189,7 +205,19 @@ def parse_manifest(content: bytes, where: str) -> Manifest:
             f"{where}: format_version: found {version!r}, expected {FORMAT_VERSION}; "
             "install the rnnzoo release that writes that version"
         )
-    return fit(Manifest, values, where)
+    _check_own_hash(content, values, where)
+    return fit(Manifest, {name: value for name, value in values.items() if name != OWN_HASH}, where)
+
+
+def _check_own_hash(content: bytes, values: dict[str, Any], where: str) -> None:
+    """Raise RnnzooError for a manifest that was changed. Those of zoos built before they had a hash have none."""
+    if OWN_HASH in values:
+        expected = hashlib.sha256(content[: content.rfind(_OWN_KEY)]).hexdigest()
+        if values[OWN_HASH] != expected or list(values)[-1] != OWN_HASH:
+            raise RnnzooError(
+                f"{where}: was changed or damaged: its last entry {OWN_HASH!r} is {values[OWN_HASH]!r:.80}, the "
+                f"bytes before it have {expected}"
+            )
 
 
 def read_metadata(folder: Path, manifest: Manifest, columns: Sequence[str] | None = None) -> pa.Table:

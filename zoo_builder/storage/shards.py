@@ -12,7 +12,7 @@ import math
 import os
 import struct
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +31,8 @@ METADATA_KEY = "rnnzoo"
 """The header's one metadata entry, a JSON text: several entries would come out in no fixed order."""
 LONGEST_HEADER = 4_000_000
 """Bytes; safetensors itself takes 25 times as many."""
+TENSOR_DIGITS = 16
+"""Hexadecimal digits of the hash of one parameter of one model: damage shows, in a quarter of the room."""
 DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "U8": np.dtype("u1")}
 
 
@@ -224,6 +226,16 @@ def file_sha256(path: Path) -> str:
     """sha256 of a file, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def tensors_sha256(tensors: Sequence[NDArray[Any]]) -> list[str]:
+    """What says whether single parameters of N models are whole: for each model TENSOR_DIGITS digits a parameter.
+
+    tensors: the parameters [N, ...] in the order of the layout. Their bytes are hashed, little-endian.
+    """
+    stored = (np.ascontiguousarray(tensor, tensor.dtype.newbyteorder("<")) for tensor in tensors)
+    columns = [[hashlib.sha256(row).hexdigest()[:TENSOR_DIGITS] for row in tensor] for tensor in stored]
+    return ["".join(digits) for digits in zip(*columns, strict=True)]
 
 
 def row_sha256(row: NDArray[np.float32]) -> str:

@@ -63,14 +63,23 @@ class Runs(Sequence[Run]):
 
     def _run(self, number: int) -> Run:
         seed = int(self._seeds[number])
-        settings = []
-        for block, name in enumerate(DRAWN_FIELDS):
-            choices = getattr(self._config, name)
-            settings.append(choices[int(below(seed, Stream.RUN_SETTINGS, block, 1, len(choices))[0])])
-        return Run(number, f"run-{number:06d}", self._tasks[number], seed, *settings)
+        return Run(number, f"run-{number:06d}", self._tasks[number], seed, *draw_settings(self._config, seed))
 
 
 def plan_runs(config: ZooConfig, family: TaskFamily[Any]) -> Runs:
     """The runs of a zoo. Run r is the same in a zoo of 64 runs and in one of 1000."""
-    seeds = bits(config.seed, Stream.RUN_SEEDS, 0, config.runs) >> 1  # 63 bits: an Arrow int64 holds it
-    return Runs(config, family.tasks(config.runs, config.seed), seeds, np.arange(config.runs))
+    return Runs(config, family.tasks(config.runs, config.seed), run_seeds(config), np.arange(config.runs))
+
+
+def run_seeds(config: ZooConfig) -> NDArray[np.uint64]:
+    """The seed of each run of a zoo."""
+    return bits(config.seed, Stream.RUN_SEEDS, 0, config.runs) >> 1  # 63 bits: an Arrow int64 holds it
+
+
+def draw_settings(config: ZooConfig, seed: int) -> list[Any]:
+    """What the run with a seed draws of each of `DRAWN_FIELDS`."""
+    choices = [getattr(config, name) for name in DRAWN_FIELDS]
+    return [
+        values[int(below(seed, Stream.RUN_SETTINGS, block, 1, len(values))[0])] if len(values) > 1 else values[0]
+        for block, values in enumerate(choices)
+    ]

@@ -18,8 +18,8 @@ from rnnzoo.zoo_builder.pipeline.shard.saved_state import state_path
 from rnnzoo.zoo_builder.rnn import unflatten_weights
 from rnnzoo.zoo_builder.rollouts import Evaluation, rollout_items
 from rnnzoo.zoo_builder.storage import schema
-from rnnzoo.zoo_builder.storage.digest import checkpoint_hashes, contents_share, one_nan
-from rnnzoo.zoo_builder.storage.shards import row_sha256, write_shard
+from rnnzoo.zoo_builder.storage.digest import checkpoint_hashes, contents_share, one_nan, rollout_hashes
+from rnnzoo.zoo_builder.storage.shards import row_sha256, tensors_sha256, write_shard
 from rnnzoo.zoo_builder.storage.writing import replacing
 from rnnzoo.zoo_builder.training.kernels import Kernel
 
@@ -58,7 +58,11 @@ def store_shard(
     for name in evaluations[steps[0]].columns:
         values = np.concatenate([evaluations[step].columns[name][rows] for step in steps])
         scores[name] = one_nan(schema.stored_numbers(columns.field(name), values))
-    table = _metadata_table(plan, shard, steps, weights, scores)
+    hashes = {
+        "tensors_sha256": tensors_sha256(list(named.values())),
+        "rollout_sha256": [digest.hex() for digest in rollout_hashes(rollouts)],
+    }
+    table = _metadata_table(plan, shard, steps, weights, scores, hashes)
     with replacing(folder / rows_file(shard)) as file:
         pq.write_table(table, file, compression="zstd")
     share = contents_share(checkpoint_hashes(table, table["sha256"].to_pylist(), rollouts))
@@ -78,14 +82,23 @@ def _rollouts(
 
 
 def _metadata_table(
-    plan: ZooPlan, shard: ShardPlan, steps: list[int], weights: Tensor, scores: Mapping[str, np.ndarray]
+    plan: ZooPlan,
+    shard: ShardPlan,
+    steps: list[int],
+    weights: Tensor,
+    scores: Mapping[str, np.ndarray],
+    hashes: Mapping[str, list[str]],
 ) -> pa.Table:
-    """The shard's rows of metadata, one a checkpoint, in the order of the weights [C * N, P]."""
+    """The shard's rows of metadata, one a checkpoint, in the order of the weights [C * N, P].
+
+    hashes: those of the parameters of each row, and of each row of the rollouts.
+    """
     flat = weights.numpy()
     rows: list[dict[str, Any]] = []
     for step_index, step in enumerate(steps):
         for index, run in enumerate(shard.runs):
             row = len(rows)
+            rollout_row = row if plan.family.generates else index
             rows.append(
                 {
                     "checkpoint_id": f"{run.run_id}-step-{step:06d}",
@@ -107,8 +120,10 @@ def _metadata_table(
                     "num_parameters": plan.spec.num_parameters,
                     "shard": schema.weights_file(shard.name),
                     "row": row,
-                    "rollout_row": row if plan.family.generates else index,
+                    "rollout_row": rollout_row,
                     "sha256": row_sha256(flat[row]),
+                    "tensors_sha256": hashes["tensors_sha256"][row],
+                    "rollout_sha256": hashes["rollout_sha256"][rollout_row],
                     **run.task.columns(),
                     **plan.family.source_value(),
                     **{name: values[row] for name, values in scores.items()},
