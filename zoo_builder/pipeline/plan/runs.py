@@ -71,7 +71,7 @@ def plan_runs(config: ZooConfig, family: TaskFamily[Any]) -> Runs:
     return Runs(config, family.tasks(config.runs, config.seed), run_seeds(config), np.arange(config.runs))
 
 
-def run_seeds(config: ZooConfig) -> NDArray[np.uint64]:
+def run_seeds(config: ZooConfig) -> NDArray[np.integer[Any]]:
     """The seed of each run of a zoo."""
     return bits(config.seed, Stream.RUN_SEEDS, 0, config.runs) >> 1  # 63 bits: an Arrow int64 holds it
 

@@ -57,8 +57,8 @@ def _check_settings(config: ZooConfig, run_ids: list[str], metadata: pa.Table) -
         raise RnnzooError(f"metadata: {strangers[0]!r:.80} is no run of this config")
     columns: dict[str, list[Any]] = {"seed": [seeds[run_id] for run_id in run_ids]}
     drawn = [draw_settings(config, seed) for seed in columns["seed"]]
-    for name, values in zip(DRAWN_FIELDS, zip(*drawn, strict=True), strict=True):
-        columns[name.removesuffix("s")] = list(values)
+    for place, name in enumerate(DRAWN_FIELDS):
+        columns[name.removesuffix("s")] = [settings[place] for settings in drawn]
     rates, sizes = columns["learning_rate_scale"], columns.pop("batch_size_scale")
     columns["learning_rate"] = [config.learning_rate[0][1] * rate for rate in rates]
     columns["batch_size"] = [config.batch_size * size for size in sizes]
