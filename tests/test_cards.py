@@ -11,6 +11,7 @@ import torch
 from huggingface_hub import DatasetCard
 from synthetic_results import write_results
 
+from rnnzoo import __version__
 from rnnzoo.loaders import Zoo
 from rnnzoo.loaders.benchmark.report.baselines import baselines_markdown
 from rnnzoo.loaders.benchmark.results.leaderboard import read_results
@@ -36,7 +37,7 @@ def python_of(card: str) -> list[str]:
 def test_the_cards_python_runs(released, request, monkeypatch):
     release = request.getfixturevalue(released)
     name = default_repo(Zoo(release).manifest.zoo)
-    stock, filtered, ours, safetensors = (
+    stock, filtered, ours, safetensors, rollouts = (
         code.replace(name, str(release)) for code in python_of((release / "README.md").read_text())
     )
     monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda repo, file, repo_type: f"{repo}/{file}")
@@ -54,6 +55,12 @@ def test_the_cards_python_runs(released, request, monkeypatch):
     if len(scope["rows"]) == 0:  # a tiny zoo may have no accurate checkpoint
         scope["rows"] = pq.read_table(release / "metadata/train.parquet").to_pylist()
     exec(safetensors, scope)
+    exec(rollouts, scope)
+    if "digits" in released:
+        assert scope["images"].shape == (10, 28, 28)
+        assert len(scope["digits"]) == 10
+    else:
+        assert "\n".join(scope["strings"]).replace("$$", "").startswith(scope["row"]["text"].split("$")[0])
     assert scope["weights"]["head.bias"].shape[1:] == (expected.spec.output_size,)
 
 
@@ -88,7 +95,11 @@ def test_the_text_is_about_this_zoo(zoo):
         "How it was built",
         "Splits",
         "Numbers",
+        "Rollouts",
         "Known limits",
+        "Uses",
+        "Biases",
+        "Personal data",
         "Citation",
     ):
         assert f"## {heading}" in text
@@ -100,6 +111,38 @@ def test_every_zoo_has_a_card(zoo_name):
     family, named = ZOOS[zoo_name]
     assert named.title
     assert "## Known limits" in family.card()
+
+
+def test_the_card_says_where_the_code_is(language_zoo, monkeypatch):
+    entry = ["Homepage, https://a.example", "Source, https://b.example/rnnzoo"]
+    monkeypatch.setattr("rnnzoo.zoo_builder.release.card.metadata", lambda name: Message(entry))
+    assert 'pip install "rnnzoo @ git+https://b.example/rnnzoo"' in render_card(language_zoo)
+    monkeypatch.setattr("rnnzoo.zoo_builder.release.card.metadata", lambda name: Message(None))
+    assert f"the Python package rnnzoo {__version__}" in render_card(language_zoo)
+
+
+class Message:
+    """The metadata of a package with some entries `Project-URL`."""
+
+    def __init__(self, addresses):
+        self.addresses = addresses
+
+    def get_all(self, name):
+        return self.addresses if name == "Project-URL" else None
+
+
+def test_the_data_set_can_be_cited(language_zoo):
+    text = render_card(language_zoo, "somebody/some-zoo", published="2031-01-05")
+    assert "  year   = 2031," in text
+    assert "https://huggingface.co/datasets/somebody/some-zoo}" in text
+    assert f"digest {Zoo(language_zoo).manifest.digest}" in text
+    assert "arxiv:2403.11998" in DatasetCard(text).data.to_dict()["tags"]
+
+
+def test_the_card_says_what_values_columns_have(language_zoo):
+    accuracy = Zoo(language_zoo).metadata["accuracy"].to_numpy()
+    (line,) = (line for line in render_card(language_zoo).splitlines() if line.startswith("| `accuracy` |"))
+    assert line.endswith(f"{accuracy.min():.6g} to {accuracy.max():.6g}, mean {accuracy.mean():.4g} |")
 
 
 @pytest.mark.parametrize("zoo_name", ["formal_languages", "sequential_mnist"])

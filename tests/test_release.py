@@ -5,10 +5,12 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -18,9 +20,10 @@ from rnnzoo.loaders import Zoo, load_zoo
 from rnnzoo.zoo_builder.cli.app import app
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.release import check_release, release_zoo, render_card
-from rnnzoo.zoo_builder.release.parquet import ZooTables, check_weights, write_config
+from rnnzoo.zoo_builder.release.parquet import Piece, ZooTables, check_weights, write_config, write_file
 from rnnzoo.zoo_builder.rnn import flatten_weights
 from rnnzoo.zoo_builder.storage.manifest import read_manifest
+from rnnzoo.zoo_builder.tasks.formal_languages.language import decode_sequence
 from rnnzoo.zoo_builder.training.kernels import TorchKernel
 from rnnzoo.zoo_builder.verify import verify_zoo
 
@@ -147,15 +150,81 @@ def test_the_check_finds_a_changed_bit(language_zoo, tmp_path):
         check_weights(tables, tmp_path, lambda rows: None)
 
 
-def test_croissant(release):
+def test_croissant(release, caplog):
     import mlcroissant
 
     dataset = mlcroissant.Dataset(jsonld=str(release / "croissant.json"))
-    assert not dataset.metadata.ctx.issues.errors
-    record = next(iter(dataset.records("test")))
-    expected = pq.read_table(release / "metadata/test.parquet").to_pylist()[0]
-    assert record["test/checkpoint_id"].decode() == expected["checkpoint_id"]
-    assert record["test/accuracy"] == pytest.approx(expected["accuracy"])
+    issues = dataset.metadata.ctx.issues
+    assert (issues.errors, issues.warnings, caplog.messages) == (set(), set(), [])
+    for config in ("metadata", "default"):
+        record = next(iter(dataset.records(f"{config}/test")))
+        expected = pq.read_table(release / "metadata/test.parquet").to_pylist()[0]
+        assert record[f"{config}/test/checkpoint_id"].decode() == expected["checkpoint_id"]
+        assert record[f"{config}/test/accuracy"] == pytest.approx(expected["accuracy"])
+    rollouts = next(iter(dataset.records("rollouts/ood")))
+    expected = pq.read_table(release / "data_rollouts").filter(
+        pc.field("run_id") == rollouts["rollouts/ood/run_id"].decode()
+    )
+    assert rollouts["rollouts/ood/inputs"] == expected["inputs"][0].as_py()
+
+
+def test_croissant_says_shapes_limits_and_provenance(release):
+    said = json.loads((release / "croissant.json").read_bytes())
+    assert said["conformsTo"][0] == "http://mlcommons.org/croissant/1.1"
+    (weights,) = (
+        field
+        for record in said["recordSet"]
+        for field in record["field"]
+        if field["@id"] == "default/train/weights"
+    )
+    assert weights["arrayShape"] == str(Zoo(release).spec.num_parameters)
+    for field in ("Limitations", "Biases", "UseCases", "SocialImpact"):
+        assert all(text.strip() for text in said[f"rai:data{field}"]), field
+        assert said[f"rai:data{field}"], field
+    assert "wrote the digits" in said["rai:personalSensitiveInformation"][0] or "language" in release.name
+    assert said["rai:hasSyntheticData"]
+    assert said["prov:wasGeneratedBy"]["prov:label"].startswith("zoo-builder build ")
+    assert ("prov:wasDerivedFrom" in said) == ("digits" in release.name)
+    metadata = pq.read_table(release / "metadata/train.parquet")
+    (accuracy,) = (
+        f for record in said["recordSet"] for f in record["field"] if f["@id"] == "metadata/train/accuracy"
+    )
+    values = {entry["name"]: entry["value"] for entry in accuracy["annotation"]}
+    assert values["maxValue"] == max(metadata["accuracy"].to_pylist())
+
+
+def test_viewers_see_strings_and_images(language_release, digits_release, cache):
+    rollouts = load_dataset(str(language_release), "rollouts", split="train", cache_dir=cache)
+    rows = load_dataset(str(language_release), split="train", cache_dir=cache)
+    assert rows["text"][:] == rollouts["text"][:]
+    tokens = np.uint8(rollouts[0]["inputs"]).reshape(-1, 42)
+    assert rows[0]["text"].splitlines() == [decode_sequence(string) for string in tokens]
+    row = load_dataset(str(digits_release), "rollouts", split="train", cache_dir=cache)[0]
+    tiles = np.uint8(row["inputs"]).reshape(-1, 7, 7, 4, 4)
+    images = tiles.swapaxes(2, 3).reshape(-1, 28, 28)
+    assert np.array_equal(np.asarray(row["image"]), np.concatenate(images, axis=1))
+    assert "image" not in load_dataset(str(digits_release), split="train", cache_dir=cache).column_names
+
+
+def test_a_new_version_shares_its_bytes_with_the_last(language_zoo, tmp_path):
+    """One row more at the beginning of a file moves all others, and leaves most of its bytes as they were."""
+    tables = ZooTables(language_zoo, read_manifest(language_zoo))
+    table, kind = tables.metadata["train"], tables.kind("rollouts")
+    length = kind.schema.field("inputs").type.list_size
+    inputs = np.random.default_rng(0).integers(0, 256, (10_000, length), dtype=np.uint8)
+
+    def write(name, first):
+        kept = inputs[first:]
+        lists = pa.FixedSizeListArray.from_arrays(pa.array(kept.reshape(-1)), length)
+        columns = {"text": pa.array(["text"] * len(kept)), "inputs": lists}
+        rows = table.take(pa.array(np.arange(len(kept)) % len(table)))
+        piece = Piece(rows, "", slice(0, len(kept)))
+        write_file(tmp_path / name, replace(kind, made=lambda piece: columns), [piece], lambda rows: None)
+        return (tmp_path / name).read_bytes()
+
+    old, new = write("old", 1), write("new", 0)
+    blocks = [old[start : start + 1024] for start in range(0, len(old), 65536)]
+    assert np.mean([block in new for block in blocks]) > 0.8
 
 
 @pytest.mark.parametrize(

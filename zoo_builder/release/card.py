@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import json
+from collections.abc import Mapping
+from importlib.metadata import metadata
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -11,11 +14,15 @@ import jinja2
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
+import rnnzoo
 from rnnzoo import command_line
+from rnnzoo.zoo_builder.columns import PICTURE
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.identity.reference import CARD_ENTRY
-from rnnzoo.zoo_builder.release.parquet import FOLDERS, ZooTables
+from rnnzoo.zoo_builder.release.parquet import FOLDERS, ZooTables, features_of
+from rnnzoo.zoo_builder.release.statistics import Statistics, column_statistics
 from rnnzoo.zoo_builder.rnn import CELLS, Cell
 from rnnzoo.zoo_builder.splits import SPLITS
 from rnnzoo.zoo_builder.storage.digest import ZooDigest
@@ -32,7 +39,9 @@ LICENSE = "cc-by-4.0"
 PAGE = "---\n{{ card_data }}\n---\n\n{{ body }}\n"
 TAGS = ["model-zoo", "weight-space-learning", "recurrent-neural-networks"]
 SIZES = [(1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M")]
-CITATION = """@inproceedings{herrmann2024learning,
+CATEGORIES = ["feature-extraction", "other"]
+ARXIV = "2403.11998"
+PAPER_CITATION = """@inproceedings{herrmann2024learning,
   title     = {Learning Useful Representations of Recurrent Neural Network Weight Matrices},
   author    = {Herrmann, Vincent and Faccio, Francesco and Schmidhuber, J{\\"u}rgen},
   booktitle = {Proceedings of the 41st International Conference on Machine Learning},
@@ -58,13 +67,16 @@ def named_zoo(manifest: Manifest) -> NamedZoo:
     return known[manifest.zoo]
 
 
-def render_card(zoo: Path, repo_id: str | None = None, release: Path | None = None) -> str:
+def render_card(
+    zoo: Path, repo_id: str | None = None, release: Path | None = None, published: str | None = None
+) -> str:
     """The card of a zoo, as Markdown with its YAML header.
 
     Args:
         zoo: The folder of the zoo.
         repo_id: The repository's name. None stands for `default_repo`.
         release: A folder whose Parquet files are written, for their sizes.
+        published: The day of the release, as 2026-12-31. None stands for today.
     """
     tables = ZooTables(zoo, read_manifest(zoo))
     # Imported here: huggingface_hub reads HF_ENDPOINT when it is imported, and datasets take a second.
@@ -78,7 +90,8 @@ def render_card(zoo: Path, repo_id: str | None = None, release: Path | None = No
     data = DatasetCardData(
         license=[LICENSE, *named.licenses] if named.licenses else LICENSE,
         pretty_name=named.title,
-        tags=[*TAGS, tables.spec.cell, *named.tags],
+        task_categories=CATEGORIES,
+        tags=[*TAGS, tables.spec.cell, *named.tags, f"arxiv:{ARXIV}"],
         size_categories=[_size_category(sum(map(len, tables.metadata.values())))],
         configs=[_config_entry(tables, config) for config in configs],
     )
@@ -86,12 +99,40 @@ def render_card(zoo: Path, repo_id: str | None = None, release: Path | None = No
         data[CARD_ENTRY] = manifest.digest
     _add_dataset_info(data, tables, configs, release)
     facts = _facts(tables, repo_id or default_repo(manifest.zoo), configs)
-    facts["loading"] = render_template("loading.md", facts)
+    facts["citation"] = data_citation(facts, published or today())
+    for section in ("loading", "numbers", "uses", "citing"):
+        facts[section] = render_template(f"{section}.md", facts)
     facts["baselines"] = _baselines(manifest, facts)
-    facts["numbers"] = render_template("numbers.md", facts)
     own = tables.family.card()
     body = render_template("card.md", facts) if own is None else render(own, facts)
     return str(DatasetCard.from_template(data, template_str=PAGE, body=body)).rstrip() + "\n"
+
+
+def today() -> str:
+    """The day, as 2026-12-31, the same one everywhere."""
+    return datetime.datetime.now(datetime.UTC).date().isoformat()
+
+
+def data_citation(facts: dict[str, Any], published: str) -> str:
+    """A BibTeX entry for the data set."""
+    fields = {
+        "title": f"{{{facts['title']}}}",
+        "author": '"{The rnnzoo authors}"',  # the inner braces make it one name
+        "year": published[:4],
+        "url": f"{{https://huggingface.co/datasets/{facts['repo_id']}}}",
+        "note": f"{{Version {facts['tag']}" + (f", digest {facts['digest']}}}" if facts["digest"] else "}"),
+    }
+    lines = ",\n".join(f"  {name:6} = {value}" for name, value in fields.items())
+    return f"@misc{{rnnzoo_{facts['zoo']},\n{lines}\n}}"
+
+
+def code_url() -> str | None:
+    """Where the code is: what the package's metadata call its "Source" (`[project.urls]`), if they do."""
+    for entry in metadata("rnnzoo").get_all("Project-URL") or []:
+        label, _, address = entry.partition(", ")
+        if label.lower() == "source":
+            return str(address)
+    return None
 
 
 def render_template(name: str, facts: dict[str, Any]) -> str:
@@ -135,18 +176,17 @@ def _add_dataset_info(data: Any, tables: ZooTables, configs: list[str], release:
 
     Numbers of rows are left out: `datasets` checks a split against them even where `filters` keep fewer.
     """
-    from datasets import DatasetInfo, Features
+    from datasets import DatasetInfo
     from datasets.info import DatasetInfosDict
 
     infos = {}
     for config in configs:
-        schema = config_schema(tables, config)
-        size = None if release is None else sum(path.stat().st_size for path in config_files(release, config))
+        files = [] if release is None else config_files(release, config)
         infos[config] = DatasetInfo(
-            features=Features.from_arrow_schema(schema.remove_metadata()),
+            features=features_of(config_schema(tables, config)),
             config_name=config,
-            download_size=size,
-            dataset_size=sum(_split_bytes(tables, config, split) for split in tables.splits),
+            download_size=sum(path.stat().st_size for path in files) or None,
+            dataset_size=sum(map(_unpacked_bytes, files)) or None,
         )
     DatasetInfosDict(infos).to_dataset_card_data(data)
 
@@ -160,14 +200,10 @@ def config_files(release: Path, config: str) -> list[Path]:
     return sorted((release / FOLDERS.get(config, "metadata")).glob("*.parquet"))
 
 
-def _split_bytes(tables: ZooTables, config: str, split: str) -> int:
-    """Bytes in memory."""
-    if config == "metadata":
-        return tables.metadata[split].nbytes
-    kind = tables.kind(config)
-    pieces = [piece.table for piece in tables.pieces(config, split, kind.row_bytes)]
-    shared = [name for name in kind.schema.names if name in pieces[0].column_names]
-    return sum(piece.select(shared).nbytes + len(piece) * kind.row_bytes for piece in pieces)
+def _unpacked_bytes(file: Path) -> int:
+    """Bytes of a Parquet file's columns before they are compressed."""
+    metadata = pq.read_metadata(file)
+    return sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
 
 
 def _facts(tables: ZooTables, repo_id: str, configs: list[str]) -> dict[str, Any]:
@@ -195,7 +231,7 @@ def _facts(tables: ZooTables, repo_id: str, configs: list[str]) -> dict[str, Any
         "empty_splits": [name for name in SPLITS if name not in tables.splits],
         "splits": [(name, manifest.splits[name]) for name in tables.splits],
         "split_rule": read_splits(tables.folder)["rule"],
-        "columns": columns_table(config_schema(tables, "default")),
+        "columns": columns_table(config_schema(tables, "default"), column_statistics(everything)),
         "rollout_columns": columns_table(kind.schema),
         "rollout_shape": kind.layout["inputs"],
         "shared_rollouts": tables.rollouts_are_shared,
@@ -207,8 +243,11 @@ def _facts(tables: ZooTables, repo_id: str, configs: list[str]) -> dict[str, Any
         "is_same_everywhere": manifest.digest is not None and ZooDigest.parse(manifest.digest).is_same_everywhere,
         "build_command": build_command(manifest.config),
         "config_json": json.dumps(manifest.config, indent=1),
-        "citation": CITATION,
+        "paper_citation": PAPER_CITATION,
         "split": tables.splits[0],
+        "code_url": code_url(),
+        "version": rnnzoo.__version__,
+        "personal": " ".join(named.personal.split()),
     }
 
 
@@ -223,15 +262,33 @@ def torch_call(cell: Cell) -> str:
     return f"torch.nn.{cell.torch_module.__name__}(*sizes, {given})"
 
 
-def columns_table(schema: pa.Schema) -> str:
-    """The columns as a Markdown table, from the descriptions they carry."""
-    lines = ["| column | type | what it is |", "|---|---|---|"]
+def columns_table(schema: pa.Schema, statistics: Mapping[str, Statistics] | None = None) -> str:
+    """The columns as a Markdown table, from the descriptions they carry.
+
+    Args:
+        schema: The columns.
+        statistics: Of their values, for those that have some. None leaves the values out.
+    """
+    header = ["column", "type", "what it is", *([] if statistics is None else ["values"])]
+    lines = [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
     for field in schema:
-        text = (field.metadata or {}).get(b"description", b"").decode()
-        kind = str(field.type).replace("fixed_size_list<element: ", "list<").replace(">[", ", ").rstrip("]")
-        kind = kind.replace("fixed_size_list<item: ", "list<") + (">" if pa.types.is_nested(field.type) else "")
-        lines.append(f"| `{field.name}` | {kind} | {text} |")
+        cells = [
+            f"`{field.name}`",
+            _type_name(field.type),
+            (field.metadata or {}).get(b"description", b"").decode(),
+        ]
+        if statistics is not None:
+            cells.append(str(statistics.get(field.name, "")))
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _type_name(kind: pa.DataType) -> str:
+    if kind == PICTURE:
+        return "image"
+    if pa.types.is_fixed_size_list(kind):
+        return f"list<{kind.value_type}, {kind.list_size}>"
+    return str(kind)
 
 
 def _accuracy_by_step(everything: pa.Table) -> list[dict[str, float]]:

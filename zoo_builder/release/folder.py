@@ -6,6 +6,7 @@ its name only when all of it is there.
 
 from __future__ import annotations
 
+import datetime
 import json
 import re
 import shutil
@@ -18,11 +19,11 @@ from typing import Any
 import rnnzoo
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.release.card import (
-    CITATION,
     default_repo,
     named_zoo,
     render_card,
     render_template,
+    today,
 )
 from rnnzoo.zoo_builder.release.croissant import croissant
 from rnnzoo.zoo_builder.release.figures import draw_figures
@@ -101,24 +102,24 @@ def _write_release(zoo: Path, manifest: Manifest, folder: Path, outputs: bool, p
     progress("figures and card", 0)
     draw_figures(tables, folder)
     repo_id = default_repo(manifest.zoo)
-    _write_texts(tables, folder, repo_id)
+    published = today()
+    _write_texts(tables, folder, repo_id, published)
     names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
-    write_json(folder / RELEASE, _contents(folder, repo_id, sorted(names)))
+    write_json(folder / RELEASE, _contents(folder, repo_id, published, sorted(names)))
 
 
-def _write_texts(tables: ZooTables, folder: Path, repo_id: str) -> None:
+def _write_texts(tables: ZooTables, folder: Path, repo_id: str, published: str) -> None:
     """Everything that is written for people, and for catalogues."""
-    manifest = tables.manifest
-    named = named_zoo(manifest)
+    named = named_zoo(tables.manifest)
     facts = {"title": named.title, "repo_id": repo_id, "notice": named.notice, "version": rnnzoo.__version__}
-    write_file(folder / "README.md", render_card(folder, repo_id, folder).encode())
+    card = render_card(folder, repo_id, folder, published)
+    write_file(folder / "README.md", card.encode())
     for name in ("LICENSE", "CITATION.cff"):
         write_file(folder / name, (render_template(f"{name}.jinja", facts) + "\n").encode())
-    version = f"{manifest.format_version}.0.0"
-    write_json(folder / "croissant.json", croissant(tables, repo_id, named.title, CITATION, version))
+    write_json(folder / "croissant.json", croissant(tables, repo_id, card, published))
 
 
-def _contents(folder: Path, repo_id: str, names: Iterable[str]) -> dict[str, Any]:
+def _contents(folder: Path, repo_id: str, published: str, names: Iterable[str]) -> dict[str, Any]:
     """What release.json says of the other files of a folder, of these names."""
     manifest = read_manifest(folder)
     return {
@@ -127,6 +128,7 @@ def _contents(folder: Path, repo_id: str, names: Iterable[str]) -> dict[str, Any
         "zoo": manifest.zoo,
         "rnnzoo": rnnzoo.__version__,
         "repo_id": repo_id,
+        "published": published,
         "files": {
             name: {"bytes": (folder / name).stat().st_size, "sha256": file_sha256(folder / name)} for name in names
         },
@@ -147,6 +149,7 @@ def check_release(folder: Path) -> dict[str, Any]:
     try:
         files, repo_id, name = dict(values["files"]), str(values["repo_id"]), values["zoo"]
         expected = {name: (entry["bytes"], entry["sha256"]) for name, entry in files.items()}
+        datetime.date.fromisoformat(values["published"])
     except (ValueError, KeyError, TypeError) as error:
         raise RnnzooError(f"{path}: not what `zoo-builder release` writes: {error!r}") from error
     if values.get("format") != "rnnzoo-release" or name != manifest.zoo or "/" not in repo_id:
@@ -166,8 +169,8 @@ def address_release(folder: Path, release: dict[str, Any], repo_id: str) -> dict
     """Write the texts of a checked release anew for the repository's name, and return the new release.json."""
     if release["repo_id"] == repo_id:
         return release
-    _write_texts(ZooTables(folder, read_manifest(folder)), folder, repo_id)
-    contents = _contents(folder, repo_id, release["files"])
+    _write_texts(ZooTables(folder, read_manifest(folder)), folder, repo_id, release["published"])
+    contents = _contents(folder, repo_id, release["published"], release["files"])
     write_json(folder / RELEASE, contents)
     return contents
 

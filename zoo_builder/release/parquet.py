@@ -4,8 +4,10 @@
     data_rollouts/<split>-00000-of-00001.parquet   the sequences that go with them
     data_outputs/<split>-00000-of-00002.parquet    the log-probabilities along those sequences
 
-Rows stand in the order of the metadata. Lists are flat and of fixed size: nested ones are corrupted by pyarrow
-when a stream of them is shuffled. What shape a list has is written in the file's header.
+Rows stand in the order of the metadata. Beside rollouts stands what viewers of tables show of a row
+(`TaskFamily.shown_column`); beside weights too, where each checkpoint has rollouts of its own. Lists are flat
+and of fixed size: nested ones are corrupted by pyarrow when a stream of them is shuffled. What shape a list has
+is written in the file's header.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +24,7 @@ import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
-from rnnzoo.zoo_builder.columns import column
+from rnnzoo.zoo_builder.columns import PICTURE, column
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import rnn_forward
 from rnnzoo.zoo_builder.storage import schema
@@ -33,6 +35,9 @@ from rnnzoo.zoo_builder.storage.shards import Shard, read_shard, row_sha256
 from rnnzoo.zoo_builder.tasks import find_family
 from rnnzoo.zoo_builder.tasks.encodings import encoding_of
 
+if TYPE_CHECKING:
+    from datasets import Features
+
 FOLDERS = {"default": "data", "rollouts": "data_rollouts", "outputs": "data_outputs"}
 """Config -> folder of its files. The config `metadata` is the zoo's own `metadata/<split>.parquet`."""
 FILE_BYTES = 200_000_000
@@ -42,7 +47,8 @@ GROUP_BYTES = 2_000_000
 OUTPUT_MODELS = 16
 """How many models compute their outputs at once."""
 
-Lists = dict[str, NDArray[Any]]
+SHOWN_SEQUENCES = 20
+"""Of a row's rollouts, in the column that viewers of tables show."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +64,12 @@ class Piece:
 class Kind:
     """One config's kind of file.
 
-    schema: all columns. lists: reads the list columns of a piece, name -> [rows, length]. layout: what the
-    lists hold, for the header.
+    schema: all columns. made: those columns of a piece that are not in its table, by name. layout: what the lists
+    hold, for the header.
     """
 
     schema: pa.Schema
-    lists: Callable[[Piece], Lists]
+    made: Callable[[Piece], dict[str, pa.Array]]
     layout: dict[str, Any]
 
     @property
@@ -113,24 +119,34 @@ class ZooTables:
         return read_shard(file_in(self.folder, f"{room}/{name}.safetensors"))
 
     def _weights(self) -> Kind:
-        some = self.metadata[self.splits[0]].schema.remove_metadata()
+        fields = list(self.metadata[self.splits[0]].schema)
+        if not self.rollouts_are_shared:
+            fields.insert(1 + [field.name for field in fields].index("task_id"), self.family.shown_column)
         length = self.spec.num_parameters
         weights = column("weights", pa.list_(pa.float32(), length), f"all {length} parameters, see the layout")
-        return Kind(
-            pa.schema([*some, weights]),
-            lambda piece: {"weights": self._flat(piece)},
-            {"weights": self.manifest.layout},
-        )
+        return Kind(pa.schema([*fields, weights]), self._made_of_weights, {"weights": self.manifest.layout})
 
-    def _flat(self, piece: Piece) -> NDArray[np.float32]:
+    def _made_of_weights(self, piece: Piece) -> dict[str, pa.Array]:
         tensors = self.shard(piece.shard).tensors
         named = [tensors[parameter.name][piece.rows] for parameter in self.spec.parameters]
-        return np.concatenate([tensor.reshape(len(tensor), -1) for tensor in named], axis=1)
+        flat = np.concatenate([tensor.reshape(len(tensor), -1) for tensor in named], axis=1)
+        shown = {} if self.rollouts_are_shared else self._shown(self._sequences(piece)["inputs"])
+        return shown | {"weights": _lists(flat)}
+
+    def _sequences(self, piece: Piece) -> dict[str, NDArray[np.uint8]]:
+        """The rollouts of a piece: "inputs" [rows, R, F], and "labels" [rows, R] where there are some."""
+        where = piece.table["rollout_row"].to_numpy()
+        return {name: tensor[where] for name, tensor in self.shard(piece.shard, "rollouts").tensors.items()}
+
+    def _shown(self, inputs: NDArray[np.uint8]) -> dict[str, pa.Array]:
+        field = self.family.shown_column
+        values = [self.family.show(sequences[:SHOWN_SEQUENCES]) for sequences in inputs]
+        return {field.name: pa.array(values, field.type)}
 
     def _rollouts(self) -> Kind:
         table = self.metadata[self.splits[0]]
         tensors = self.shard(Path(table["shard"][0].as_py()).stem, "rollouts").tensors
-        fields = [table.schema.field(name) for name in self._rollout_columns()]
+        fields = [*(table.schema.field(name) for name in self._rollout_columns()), self.family.shown_column]
         described = {
             "inputs": f"the sequences, one after the other: {self.family.items_text}",
             "labels": f"of each sequence: {self.family.labels_text}",
@@ -138,17 +154,17 @@ class ZooTables:
         for name, tensor in tensors.items():
             fields.append(column(name, pa.list_(pa.uint8(), int(np.prod(tensor.shape[1:]))), described[name]))
         layout = {name: list(tensor.shape[1:]) for name, tensor in tensors.items()}
-        return Kind(pa.schema(fields), self._rollout_lists, layout | {"encoding": self.manifest.encoding})
+        return Kind(pa.schema(fields), self._made_of_rollouts, layout | {"encoding": self.manifest.encoding})
 
     def _rollout_columns(self) -> list[str]:
         """Who wrote or saw the sequences: a checkpoint, or a run; and the columns that tell its task."""
         who = ["run_id"] if self.rollouts_are_shared else ["checkpoint_id", "run_id", "step"]
         return [*who, "task_id", *self.family.task_columns.names]
 
-    def _rollout_lists(self, piece: Piece) -> Lists:
-        where = piece.table["rollout_row"].to_numpy()
-        tensors = self.shard(piece.shard, "rollouts").tensors
-        return {name: tensor[where].reshape(len(where), -1) for name, tensor in tensors.items()}
+    def _made_of_rollouts(self, piece: Piece) -> dict[str, pa.Array]:
+        sequences = self._sequences(piece)
+        flat = {name: _lists(tensor.reshape(len(tensor), -1)) for name, tensor in sequences.items()}
+        return flat | self._shown(sequences["inputs"])
 
     def _outputs(self) -> Kind:
         table = self.metadata[self.splits[0]]
@@ -159,9 +175,9 @@ class ZooTables:
         outputs = column("log_probabilities", pa.list_(pa.float16(), int(np.prod(shape))), text)
         fields = [table.schema.field(name) for name in ("checkpoint_id", "run_id", "step", "task_id")]
         layout = {"log_probabilities": list(shape)}
-        return Kind(pa.schema([*fields, outputs]), self._output_lists, layout)
+        return Kind(pa.schema([*fields, outputs]), self._made_of_outputs, layout)
 
-    def _output_lists(self, piece: Piece) -> Lists:
+    def _made_of_outputs(self, piece: Piece) -> dict[str, pa.Array]:
         encoding = encoding_of(self.manifest.encoding)
         tensors, found = self.shard(piece.shard).tensors, []
         inputs = self.shard(piece.shard, "rollouts").tensors["inputs"]
@@ -173,7 +189,7 @@ class ZooTables:
             with torch.no_grad():
                 logits, _ = rnn_forward(weights, encoding.inputs(torch.from_numpy(seen)))
             found.append(logits.log_softmax(dim=-1).flatten(1).half().numpy())
-        return {"log_probabilities": np.concatenate(found)}
+        return {"log_probabilities": _lists(np.concatenate(found))}
 
 
 def write_config(
@@ -194,7 +210,7 @@ def write_config(
         for number, pieces in enumerate(files):
             path = out / FOLDERS[config] / f"{schema.shard_name(split, number, len(files))}.parquet"
             path.parent.mkdir(parents=True, exist_ok=True)
-            _write_file(path, kind, pieces, on_rows)
+            write_file(path, kind, pieces, on_rows)
 
 
 def _files_of(pieces: list[Piece], row_bytes: int, file_bytes: int) -> list[list[Piece]]:
@@ -210,14 +226,16 @@ def _files_of(pieces: list[Piece], row_bytes: int, file_bytes: int) -> list[list
     return files
 
 
-def _write_file(path: Path, kind: Kind, pieces: Sequence[Piece], on_rows: Callable[[int], None]) -> None:
+def write_file(path: Path, kind: Kind, pieces: Sequence[Piece], on_rows: Callable[[int], None]) -> None:
+    """Write one file of a config, a row group a piece."""
     lists = [field.name for field in kind.schema if pa.types.is_fixed_size_list(field.type)]
     wide = [name for name in lists if name not in pieces[0].table.column_names]
     # Bytes of floats compress when they are sorted by their place: all the exponents, then all the mantissas.
     streams = [
         f"{name}.list.element" for name in wide if not pa.types.is_uint8(kind.schema.field(name).type.value_type)
     ]
-    layout = kind.schema.with_metadata({"rnnzoo": json.dumps(kind.layout, sort_keys=True)})
+    note = json.dumps(kind.layout, sort_keys=True)
+    layout = kind.schema.with_metadata({**features_of(kind.schema).arrow_schema.metadata, "rnnzoo": note})
     with pq.ParquetWriter(
         path,
         layout,
@@ -225,22 +243,28 @@ def _write_file(path: Path, kind: Kind, pieces: Sequence[Piece], on_rows: Callab
         use_dictionary=[name for name in kind.schema.names if name not in lists],
         use_byte_stream_split=streams,
         write_page_index=True,
+        use_content_defined_chunking=True,  # so that a new version shares most of its chunks on the hub
     ) as writer:
         for piece in pieces:
-            found = kind.lists(piece)
+            made = kind.made(piece)
             columns = [
-                _flat_lists(found[name], kind.schema.field(name).type)
-                if name in found
-                else piece.table[name].combine_chunks()
-                for name in kind.schema.names
+                made[name] if name in made else piece.table[name].combine_chunks() for name in kind.schema.names
             ]
             writer.write_table(pa.table(columns, schema=layout), row_group_size=len(piece.table))
             on_rows(len(piece.table))
 
 
-def _flat_lists(values: NDArray[Any], kind: pa.FixedSizeListType) -> pa.Array:
-    flat = pa.array(np.ascontiguousarray(values).reshape(-1), type=kind.value_type)
-    return pa.FixedSizeListArray.from_arrays(flat, type=kind)
+def _lists(values: NDArray[Any]) -> pa.Array:
+    """Rows [N, length] as lists of fixed size."""
+    return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(values).reshape(-1)), values.shape[1])
+
+
+def features_of(schema: pa.Schema) -> Features:
+    """The columns as `datasets` reads them."""
+    from datasets import Features, Image
+
+    generic = Features.from_arrow_schema(schema.remove_metadata())
+    return Features({field.name: Image() if field.type == PICTURE else generic[field.name] for field in schema})
 
 
 def check_weights(tables: ZooTables, out: Path, on_rows: Callable[[int], None]) -> int:

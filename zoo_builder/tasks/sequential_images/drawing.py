@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.gridspec import SubplotSpec
 from numpy.typing import NDArray
+from PIL import Image
 
+from rnnzoo.zoo_builder.tasks.data import Bytes
 from rnnzoo.zoo_builder.tasks.drawing import BAD, GOOD, INK, draw_heat_maps
 from rnnzoo.zoo_builder.tasks.family import Example
 from rnnzoo.zoo_builder.tasks.sequential_images.rotation import untile
 
 IMAGES = 6
+IMAGES_ACROSS = 10
 TILES_ACROSS = 25
 
 
@@ -41,6 +45,18 @@ def draw_answers(figure: Figure, where: SubplotSpec, examples: Sequence[Example]
                 degrees, accuracy = example.row["rotation_degrees"], example.row["accuracy"]
                 axes.set_ylabel(f"{degrees:.0f}°\naccuracy {accuracy:.2f}", fontsize=10)
     figure.supxlabel("each image with its digit, and the RNN's last answer", fontsize=9, color=INK)
+
+
+def contact_sheet(sequences: Bytes) -> bytes:
+    """Images uint8 [R, F], tile by tile, as a PNG file, ten side by side."""
+    images = untile(sequences)
+    rows = -(-len(images) // IMAGES_ACROSS)
+    sheet = np.zeros((rows * IMAGES_ACROSS, *images.shape[1:]), np.uint8)
+    sheet[: len(images)] = images
+    lines = sheet.reshape(rows, IMAGES_ACROSS, *images.shape[1:]).swapaxes(1, 2)
+    file = io.BytesIO()
+    Image.fromarray(lines.reshape(rows * images.shape[1], -1)).save(file, "PNG", optimize=True)
+    return file.getvalue()
 
 
 def draw_tiles(inputs: NDArray[np.float64]) -> Figure:

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from rnnzoo.zoo_builder.columns import column
+from rnnzoo.zoo_builder.columns import PICTURE, column
 from rnnzoo.zoo_builder.random_streams import Stream, bits
 from rnnzoo.zoo_builder.tasks.data import Bytes, LabelledItems
 from rnnzoo.zoo_builder.tasks.encodings import TileEncoding
@@ -35,6 +35,11 @@ if TYPE_CHECKING:
     from matplotlib.gridspec import SubplotSpec
     from torch import nn
 
+MNIST = "https://huggingface.co/datasets/ylecun/mnist"
+DIGITS = "https://doi.org/10.24432/C50P49"
+MNIST_WRITERS = """About 250 people, employees of the US Census Bureau and high-school students, wrote the digits
+of MNIST's training set. Nothing here tells who wrote which, or anything else of them."""
+DIGITS_WRITERS = "13 people wrote the digits. Nothing here tells who wrote which, or anything else of them."
 MNIST_NOTICE = """The pixels in rollouts/, data_rollouts/ and figures/ are those of the MNIST database of
 handwritten digits (Yann LeCun, Corinna Cortes, Christopher J. C. Burges), rotated, and licensed under the Creative
 Commons Attribution-ShareAlike 3.0 licence: https://creativecommons.org/licenses/by-sa/3.0/legalcode"""
@@ -56,9 +61,16 @@ class SequentialImages(TaskFamily[Rotation]):
             licenses=("cc-by-sa-3.0",),
             notice=MNIST_NOTICE,
             tags=("mnist",),
+            derived_from=MNIST,
+            personal=MNIST_WRITERS,
         ),
         "sequential_digits": NamedZoo(
-            "RNN zoo, tiled sequential digits", "digits", DEFAULTS, notice=DIGITS_NOTICE
+            "RNN zoo, tiled sequential digits",
+            "digits",
+            DEFAULTS,
+            notice=DIGITS_NOTICE,
+            derived_from=DIGITS,
+            personal=DIGITS_WRITERS,
         ),
         "sequential_mnist_hyperparameters": NamedZoo(
             "RNN zoo, tiled sequential MNIST with varied hyperparameters",
@@ -67,9 +79,12 @@ class SequentialImages(TaskFamily[Rotation]):
             licenses=("cc-by-sa-3.0",),
             notice=MNIST_NOTICE,
             tags=("mnist",),
+            derived_from=MNIST,
+            personal=MNIST_WRITERS,
         ),
     }
     output_size = 10
+    shown_column = column("image", PICTURE, "some of the images, as the RNN sees them")
     items_text = "pixels, tile by tile"
     labels_text = "the digit"
     encoding = TileEncoding(tile=TILE * TILE, scale=1 / (255 * STD), shift=-MEAN / STD)
@@ -159,6 +174,13 @@ class SequentialImages(TaskFamily[Rotation]):
         from rnnzoo.zoo_builder.tasks.sequential_images.behaviour import TurnedImages
 
         return TurnedImages(cls.encoding, reference)
+
+    @classmethod
+    def show(cls, sequences: Bytes) -> dict[str, Any]:
+        """Images as one PNG, ten side by side."""
+        from rnnzoo.zoo_builder.tasks.sequential_images.drawing import contact_sheet
+
+        return {"bytes": contact_sheet(sequences), "path": None}
 
     @classmethod
     def draw_examples(cls, figure: Figure, where: SubplotSpec, runs: Sequence[Sequence[Example]]) -> None:
