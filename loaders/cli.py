@@ -20,6 +20,7 @@ from rnnzoo.command_line import SettingsOption, VersionOption, make_app
 from rnnzoo.ray_options import ClusterCommand, GpusOption, RayOption
 
 if TYPE_CHECKING:
+    from rnnzoo.loaders.benchmark.request import Options
     from rnnzoo.zoo_builder.tasks.target import Target
 
 app = make_app("Benchmark encoders of RNN weights.")
@@ -42,27 +43,46 @@ class RunCommand(ClusterCommand):
             formatter.write(describe_fields(presets) + "\n")
 
 
+EncoderOption = Annotated[
+    str,
+    typer.Option(
+        help="A name of `zoo-bench list`, module:Class or module.py:Class of your own; options as name(probes=4)."
+    ),
+]
+TracksOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--track",
+        help="features, frozen or supervised; again for more; default: features if nothing is to be trained, else "
+        "frozen.",
+    ),
+]
+TargetsOption = Annotated[
+    list[str] | None,
+    typer.Option("--target", help="What to predict: a target, or COLUMN:KIND; again for more; default: all."),
+]
+PresetOption = Annotated[str, typer.Option(help="Training: quick (minutes on 2 cores), or paper: as published.")]
+FreshSeedOption = Annotated[
+    int | None,
+    typer.Option(min=0, metavar="SEED", help="Also score on RNNs trained now, from this seed, beside --out."),
+]
+OverwriteOption = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite", help="Remove results of this encoder and track that other code, data or settings made."
+    ),
+]
+
+
 @app.command(cls=RunCommand)
 def run(
     zoo: Annotated[str, typer.Option(metavar="ZOO", help="Folder of a zoo, or org/name on the hub.")],
-    encoder: Annotated[
-        str, typer.Option(help="A name of `zoo-bench list`, module:Class of your own; options as name(probes=4).")
-    ],
-    track: Annotated[
-        str | None,
-        typer.Option(
-            help="features, frozen or supervised; default: features if nothing is to be trained, else frozen."
-        ),
-    ] = None,
-    target: Annotated[
-        list[str] | None,
-        typer.Option(help="What to predict: a target, or COLUMN:KIND; again for more; default: all."),
-    ] = None,
+    encoder: EncoderOption,
+    tracks: TracksOption = None,
+    targets: TargetsOption = None,
     protocol: Annotated[str, typer.Option(help="strict, or paper for the paper's splits.")] = "strict",
     seeds: Annotated[int, typer.Option(help="How many seeds, from 0.")] = 5,
-    preset: Annotated[
-        str, typer.Option(help="Training: quick (minutes on 2 cores), or paper: as published.")
-    ] = "quick",
+    preset: PresetOption = "quick",
     settings: SettingsOption = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the results.")] = Path("results"),
     workers: Annotated[int, typer.Option(min=1, help="Processes that share the seeds.")] = 1,
@@ -70,56 +90,35 @@ def run(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     ray: RayOption = None,
     gpus_per_task: GpusOption = None,
-    fresh_seed: Annotated[
-        int | None,
-        typer.Option(min=0, metavar="SEED", help="Also score on RNNs trained now, from this seed, beside --out."),
-    ] = None,
-    overwrite: Annotated[
-        bool,
-        typer.Option(
-            "--overwrite",
-            help="Remove results of this encoder and track that other code, data or settings made.",
-        ),
-    ] = False,
+    fresh_seed: FreshSeedOption = None,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Train or fit an encoder, and score it.
 
     It sees a zoo's training tasks, and is scored on unseen ones. The same command goes on after an interruption,
     and does what more targets or seeds add.
     """
-    from rnnzoo.loaders.encoders.names import encoder_location, parse_encoder_name
+    from rnnzoo.loaders.encoders.names import location_of
     from rnnzoo.loaders.training_config import TrainingConfig
     from rnnzoo.settings import read_settings
 
-    encoder_location(parse_encoder_name(encoder)[0])
-    overrides = read_settings(settings or [], TrainingConfig)
+    location_of(encoder)  # what is mistyped is told at once, before torch is imported
+    changed = read_settings(settings or [], TrainingConfig)
+    options: Options = {
+        "protocol": protocol,
+        "preset": preset,
+        "workers": workers,
+        "threads": threads,
+        "device": device,
+        "ray": ray,
+        "gpus_per_task": gpus_per_task,
+        "fresh_seed": fresh_seed,
+        "overwrite": overwrite,
+        "command": shlex.join(["zoo-bench", *sys.argv[1:]]),
+    }
+    from rnnzoo.loaders.benchmark.evaluation import evaluate
 
-    from rnnzoo.loaders.benchmark.report import format_table
-    from rnnzoo.loaders.benchmark.request import Request
-    from rnnzoo.loaders.benchmark.results.files import read_result
-    from rnnzoo.loaders.benchmark.run import run_benchmark
-
-    request = Request(
-        zoo=zoo,
-        encoder=encoder,
-        out=out,
-        track=track,
-        protocol=protocol,
-        targets=tuple(target or ()),
-        seeds=seeds,
-        preset=preset,
-        overrides=tuple(overrides.items()),
-        workers=workers,
-        threads=threads,
-        device=device,
-        ray=ray,
-        gpus_per_task=gpus_per_task,
-        overwrite=overwrite,
-        fresh_seed=fresh_seed,
-        command=shlex.join(["zoo-bench", *sys.argv[1:]]),
-    )
-    paths = run_benchmark(request)
-    typer.echo(format_table([read_result(path) for path in paths]))
+    typer.echo(evaluate(encoder, zoo, tracks or (), targets or (), seeds, changed, out, **options))
     typer.echo(f"\nresults: {out}; `zoo-bench report {out}` shows them beside the baselines")
 
 

@@ -33,6 +33,7 @@ class LoadedZoo:
     Args:
         path_or_repo: A zoo's folder, or "org/name" for a dataset repository on the hub.
         device: Where the tensors are kept.
+        revision: Tag, branch or commit of a repository; None for the newest tag of this format version.
 
     Attributes:
         zoo: The zoo on the disk or the hub.
@@ -43,8 +44,10 @@ class LoadedZoo:
         RnnzooError: The zoo cannot be opened, or all its checkpoints diverged.
     """
 
-    def __init__(self, path_or_repo: str | Path, device: torch.device | str = "cpu") -> None:
-        self.zoo = Zoo(path_or_repo)
+    def __init__(
+        self, path_or_repo: str | Path, device: torch.device | str = "cpu", revision: str | None = None
+    ) -> None:
+        self.zoo = Zoo(path_or_repo, revision)
         self.device = torch.device(device)
         table = self.zoo.metadata
         self._ids = np.flatnonzero(~table["diverged"].to_numpy()).tolist()

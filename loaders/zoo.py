@@ -105,6 +105,10 @@ class Zoo:
         path_or_repo: A zoo's folder, or "org/name" for a dataset repository on the hub.
         revision: Tag, branch or commit of a repository. None stands for the newest tag of this format version.
 
+    Attributes:
+        path_or_repo: As it was given.
+        revision: Likewise.
+
     Raises:
         RnnzooError: The zoo cannot be opened, or has another format version.
 
@@ -116,13 +120,15 @@ class Zoo:
     """
 
     def __init__(self, path_or_repo: str | Path, revision: str | None = None) -> None:
+        self.path_or_repo, self.revision = path_or_repo, revision
         self._source = open_source(path_or_repo, revision)
         self._weights: dict[str, dict[str, NDArray[np.float32]]] = {}
         self._rollouts: dict[str, dict[str, NDArray[np.uint8]]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """What is pickled says where the zoo lies; the files are opened again where they are read."""
-        return {"_source": self._source, "_weights": {}, "_rollouts": {}}
+        place = {"path_or_repo": self.path_or_repo, "revision": self.revision}
+        return {**place, "_source": self._source, "_weights": {}, "_rollouts": {}}
 
     def __len__(self) -> int:
         return sum(entry.checkpoints for entry in self.splits.values())

@@ -10,12 +10,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rnnzoo.loaders.benchmark.evaluation import evaluate
     from rnnzoo.loaders.zoo import Zoo, load_zoo
 
 __version__ = "0.1.0"
-__all__ = ["Zoo", "__version__", "load_zoo"]
+__all__ = ["Zoo", "__version__", "evaluate", "load_zoo"]
 
-_HOME = {"Zoo": "rnnzoo.loaders.zoo", "load_zoo": "rnnzoo.loaders.zoo"}
+_HOME = {
+    "Zoo": "rnnzoo.loaders.zoo",
+    "evaluate": "rnnzoo.loaders.benchmark.evaluation",
+    "load_zoo": "rnnzoo.loaders.zoo",
+}
 """Public name -> the module that has it."""
 
 

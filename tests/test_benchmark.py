@@ -81,8 +81,9 @@ def test_a_report_gives_the_scores_that_the_run_gave(request, zoo_name, tmp_path
 )
 def test_the_preset_paper_takes_published_forms(encoder, track, expected, language_zoo, tmp_path):
     for preset, named in [("paper", expected), ("quick", encoder)]:
-        asked = request(language_zoo, tmp_path, encoder, track=track, preset=preset)
-        assert resolve(asked, LoadedZoo(language_zoo))[0].encoder == named
+        asked = request(language_zoo, tmp_path, encoder, tracks=(track,), preset=preset)
+        (setting,), _ = resolve(asked, LoadedZoo(language_zoo))
+        assert setting.encoder == named
 
 
 def test_a_benchmark_as_in_the_paper_runs(language_zoo, tmp_path):
@@ -216,7 +217,7 @@ def test_the_paper_reports_the_half_of_the_ood_tasks_that_its_code_does():
 @pytest.mark.parametrize("track", ["frozen", "supervised"])
 def test_a_learned_encoder_from_training_to_results(name, track, tmp_path, request):
     zoo = request.getfixturevalue(name)
-    asked = Request(str(zoo), "flat_mlp", tmp_path / "results", track=track, seeds=2, overrides=SHORT)
+    asked = Request(str(zoo), "flat_mlp", tmp_path / "results", tracks=(track,), seeds=2, overrides=SHORT)
     paths = run_benchmark(asked)
     targets = choose_targets(LoadedZoo(zoo))
     assert len(paths) == len(set(paths)) == 2 * len(targets)
@@ -244,9 +245,9 @@ def test_a_learned_encoder_from_training_to_results(name, track, tmp_path, reque
 @pytest.mark.parametrize("track", ["frozen", "supervised"])
 def test_the_untrained_twin_is_the_encoder_of_the_seed_under_the_same_readouts(track, language_zoo, tmp_path):
     asked = request(language_zoo, tmp_path, targets=("accuracy",), overrides=SHORT, seeds=1)
-    trained = read_result(run_benchmark(dataclasses.replace(asked, track=track))[0])
+    trained = read_result(run_benchmark(dataclasses.replace(asked, tracks=(track,)))[0])
     loaded = LoadedZoo(language_zoo)
-    setting, (target,) = resolve(dataclasses.replace(asked, track=track), loaded)
+    (setting,), (target,) = resolve(dataclasses.replace(asked, tracks=(track,)), loaded)
     embedded = embed_parts(loaded, setting, load_encoder(asked.encoder, loaded.population, 0), 0)
     found = read_out(loaded, setting, target, embedded, 0)
     assert Untrained(**{name: found[name] for name in Untrained.model_fields}) == trained.twin
@@ -254,7 +255,7 @@ def test_the_untrained_twin_is_the_encoder_of_the_seed_under_the_same_readouts(t
 
 
 def test_the_same_request_does_nothing_twice_and_the_same_again_elsewhere(language_zoo, tmp_path, monkeypatch):
-    asked = request(language_zoo, tmp_path, track="frozen", seeds=1, targets=("accuracy",), overrides=SHORT)
+    asked = request(language_zoo, tmp_path, tracks=("frozen",), seeds=1, targets=("accuracy",), overrides=SHORT)
     (path,) = run_benchmark(asked)
     before = path.read_bytes()
     with monkeypatch.context() as patched:
@@ -273,7 +274,7 @@ def test_the_same_request_does_nothing_twice_and_the_same_again_elsewhere(langua
 
 
 def test_processes_give_the_same_results(language_zoo, tmp_path):
-    asked = request(language_zoo, tmp_path, encoder="flat_mlp", track="supervised", targets=("accuracy",))
+    asked = request(language_zoo, tmp_path, encoder="flat_mlp", tracks=("supervised",), targets=("accuracy",))
     asked = dataclasses.replace(asked, seeds=2, overrides=SHORT, threads=1)
     alone = [read_result(path) for path in run_benchmark(asked)]
     elsewhere = dataclasses.replace(asked, out=tmp_path / "others", workers=2)
@@ -282,7 +283,7 @@ def test_processes_give_the_same_results(language_zoo, tmp_path):
 
 
 def test_results_made_otherwise_are_not_overwritten(language_zoo, tmp_path):
-    asked = request(language_zoo, tmp_path, track="supervised", seeds=1, targets=("step",), overrides=SHORT)
+    asked = request(language_zoo, tmp_path, tracks=("supervised",), seeds=1, targets=("step",), overrides=SHORT)
     (path,) = run_benchmark(asked)
     before = path.read_bytes()
     with pytest.raises(RnnzooError, match=r"step-seed0\.json was made otherwise: setting models: found 8, exp"):
@@ -328,9 +329,9 @@ def test_leakage_is_there_to_be_seen(language_zoo, tmp_path):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"targets": ("rotation",)}, r"target: found 'rotation', expected one of offsets"),
-        ({"track": "fast"}, r"track: found 'fast', expected one of features, frozen, supervised"),
-        ({"encoder": "step_only", "track": "frozen"}, "has no parameters; expected features"),
+        ({"targets": ("rotation",)}, r"targets: found 'rotation', expected one of offsets"),
+        ({"tracks": ("fast",)}, r"tracks: found 'fast', expected one of features, frozen, supervised"),
+        ({"encoder": "step_only", "tracks": ("frozen",)}, "has no parameters; expected features"),
         ({"protocol": "lax"}, r"protocol: found 'lax', expected one of strict, paper"),
         ({"preset": "huge"}, r"preset: found 'huge', expected one of quick, paper"),
         ({"encoder": "nothing"}, "encoder: found 'nothing', expected one of layer_statistics"),

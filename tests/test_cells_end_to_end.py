@@ -99,7 +99,7 @@ def test_it_is_released(zoo, cell, tmp_path):
 def test_encoders_of_all_tracks_are_benchmarked_on_it(zoo, cell, tmp_path):
     for encoder, track, training in TRACKS:
         request = Request(
-            zoo=str(zoo), encoder=encoder, out=tmp_path, track=track, targets=("offsets",), seeds=1,
+            zoo=str(zoo), encoder=encoder, out=tmp_path, tracks=(track,), targets=("offsets",), seeds=1,
             overrides=training,
         )  # fmt: skip
         run_benchmark(request)

@@ -114,7 +114,7 @@ def test_metadata_are_for_controls_of_the_package_alone(encoder, language_zoo, l
 
 @pytest.mark.parametrize("name", ["step_only", "step", "oracle"])
 def test_the_controls_may_read_them(name, language_zoo, loaded, place):
-    setting, _ = resolve(asked_for(language_zoo, place, name), loaded)
+    (setting,), _ = resolve(asked_for(language_zoo, place, name), loaded)
     assert "step" in setting.columns
     assert setting.group == "control"
 
@@ -196,7 +196,9 @@ def test_how_far_function_preserving_copies_move_an_embedding(encoder, least, mo
 @pytest.mark.parametrize("track", ["features", "frozen", "supervised"])
 def test_results_say_how_far_copies_move_them(track, language_zoo, place):
     encoder = "weight_norm" if track == "features" else "cheats:Narrow"
-    request = asked_for(language_zoo, place, encoder, track=track, overrides=() if track == "features" else SHORT)
+    request = asked_for(
+        language_zoo, place, encoder, tracks=(track,), overrides=() if track == "features" else SHORT
+    )
     (path,) = run_benchmark(request)
     assert read_result(path).moves >= 0
     if track == "frozen":  # an embedding of five numbers drives the emulator
@@ -212,9 +214,9 @@ def test_a_batch_statistic_is_seen_before_any_work(loaded):
 
 
 def test_an_encoder_that_learns_gets_no_score_as_it_was_initialised(language_zoo, loaded, place):
-    request = asked_for(language_zoo, place, "flat_mlp", track="features")
+    request = asked_for(language_zoo, place, "flat_mlp", tracks=("features",))
     with pytest.raises(
-        RnnzooError, match=r"track: found 'features', but flat_mlp learns; expected frozen or supervised"
+        RnnzooError, match=r"tracks: found 'features', but flat_mlp learns; expected frozen or supervised"
     ):
         resolve(request, loaded)
 

@@ -228,7 +228,7 @@ class TestZoos:
             ("behaviour_statistics", "features", ()),
             ("noninteractive_probing(probes=1)", "frozen", short),
         ):
-            run_benchmark(Request(str(lock_zoo), encoder, tmp_path, track=track, seeds=1, overrides=settings))
+            run_benchmark(Request(str(lock_zoo), encoder, tmp_path, tracks=(track,), seeds=1, overrides=settings))
         (board,) = read_results(tmp_path)
         named = {result.encoder: result.scores for result in board.results if result.target == "secret"}
         assert len(named) == 3

@@ -51,8 +51,8 @@ def test_an_oracle_is_trained_by_emulation_and_no_other_way(zoo, request, tmp_pa
     for split, losses in found.row_losses.items():
         assert len(losses) == len(rows.splits[split].step)
         assert sum(losses) / len(losses) == pytest.approx(found.losses[split], rel=1e-5)
-    with pytest.raises(RnnzooError, match="track: found 'supervised', but oracle reads metadata"):
-        run_benchmark(Request(folder, "oracle", tmp_path, track="supervised"))
+    with pytest.raises(RnnzooError, match="tracks: found 'supervised', but oracle reads metadata"):
+        run_benchmark(Request(folder, "oracle", tmp_path, tracks=("supervised",)))
 
 
 @pytest.mark.parametrize("family", [find_family(name) for name in FAMILIES], ids=FAMILIES)

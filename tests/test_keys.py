@@ -101,7 +101,7 @@ def test_an_edited_encoder_does_not_get_its_old_score(file, old, new, language_z
     assert path.read_bytes() == before
 
     edit(place / file, old, new, monkeypatch)
-    for more in (request, replace(request, targets=("accuracy",)), replace(request, track="features")):
+    for more in (request, replace(request, targets=("accuracy",)), replace(request, tracks=("features",))):
         with pytest.raises(
             RnnzooError, match=rf"overwrite: .*step-seed0.json was made otherwise: source of {file}: found"
         ):
@@ -132,7 +132,7 @@ def read_key(content: bytes) -> ResultKey:
     ],
 )
 def test_settings_are_part_of_the_key(track, change, part, language_zoo, place):
-    request = asked_for(language_zoo, place, "my_encoder:Learned", track=track, overrides=SHORT)
+    request = asked_for(language_zoo, place, "my_encoder:Learned", tracks=(track,), overrides=SHORT)
     (path,) = run_benchmark(request)
     key = read_result(path).key
     assert key.settings["steps"] == 2
@@ -143,7 +143,7 @@ def test_settings_are_part_of_the_key(track, change, part, language_zoo, place):
 
 
 def test_kept_emulations_and_half_done_trainings_are_of_one_program(language_zoo, place, monkeypatch):
-    request = asked_for(language_zoo, place, "my_encoder:Learned", track="frozen", overrides=SHORT)
+    request = asked_for(language_zoo, place, "my_encoder:Learned", tracks=("frozen",), overrides=SHORT)
     (path,) = run_benchmark(request)
     kept = path.parents[1] / "emulation" / "seed0.safetensors"
     path.unlink()  # the emulation alone is left
@@ -155,7 +155,7 @@ def test_kept_emulations_and_half_done_trainings_are_of_one_program(language_zoo
     assert kept.read_bytes() != before
 
     monkeypatch.setattr("rnnzoo.loaders.training.SAVE_SECONDS", 0)
-    stopped = replace(request, track="supervised")
+    stopped = replace(request, tracks=("supervised",))
     with monkeypatch.context() as patched:
         stop_at_the_second_validation(patched)
         with pytest.raises(KeyboardInterrupt):

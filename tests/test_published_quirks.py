@@ -141,7 +141,7 @@ def test_the_published_first_checkpoint_is_untrained(languages):
 def test_every_track_runs_on_an_imported_zoo(both, encoder, track, protocol, overrides, tmp_path):
     zoo = str(both[1])
     fields = {"targets": ("step",), "seeds": 1, "overrides": SHORT[:overrides]}
-    run_benchmark(Request(zoo, encoder, tmp_path, track, protocol, **fields))
+    run_benchmark(Request(zoo, encoder, tmp_path, (track,), protocol, **fields))
     (board,) = read_results(tmp_path)
     assert [(result.target, result.track) for result in board.results] == [("step", track)]
     for emulation in board.emulations:

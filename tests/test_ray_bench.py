@@ -17,7 +17,7 @@ SHORT = (("steps", 6), ("validate_every", 3), ("models", 8), ("emulator_hidden",
 
 
 def request(zoo, out, **fields):
-    given = {"track": "supervised", "targets": ("accuracy",), "seeds": 2, "overrides": SHORT, "threads": 1}
+    given = {"tracks": ("supervised",), "targets": ("accuracy",), "seeds": 2, "overrides": SHORT, "threads": 1}
     return Request(str(zoo), "flat_mlp", out, **given | fields)
 
 

@@ -44,7 +44,7 @@ def test_the_encoder_of_the_readme_can_be_benchmarked(language_zoo, tmp_path, mo
         str(language_zoo),
         "my_encoder:MyEncoder",
         tmp_path / "results",
-        track="supervised",
+        tracks=("supervised",),
         targets=("accuracy",),
         seeds=1,
         overrides=(("steps", 5), ("validate_every", 5)),

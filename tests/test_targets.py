@@ -69,10 +69,10 @@ def test_text_is_numbered_by_the_alphabet(loaded):
     [
         (
             "rotation",
-            "target: found 'rotation', expected one of offsets, accuracy, step for this zoo, or a column",
+            "targets: found 'rotation', expected one of offsets, accuracy, step for this zoo, or a column",
         ),
-        ("seed:colour", "target: found 'seed:colour', expected one of the kinds number, class, classes, angle"),
-        ("hidden_size", "target: hidden_size: found one value at all checkpoints"),
+        ("seed:colour", "targets: found 'seed:colour', expected one of the kinds number, class, classes, angle"),
+        ("hidden_size", "targets: hidden_size: found one value at all checkpoints"),
         ("colour:number", "found string in its column, which is no number"),
         ("offsets:number", "which is no number"),
         ("shares", "which is no class"),

@@ -16,13 +16,15 @@ import inspect
 import linecache
 import sys
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-from rnnzoo.loaders.encoders.base import importing_from_here
+from rnnzoo.loaders.benchmark.given_values import digest_values
+from rnnzoo.loaders.encoders.base import importing_from
+from rnnzoo.loaders.encoders.names import split_location
 from rnnzoo.zoo_builder.errors import RnnzooError
 
 JOB = "rnnzoo.loaders.benchmark.jobs"
@@ -49,18 +51,19 @@ REGISTRIES = {"rnnzoo.loaders.encoders", "rnnzoo.loaders.encoders.names", "rnnzo
 COMPILED = "rnnzoo.zoo_builder.compiled"
 """The package whose C++ stands beside its modules."""
 NOTEBOOK = "__main__"
-PLAIN = (bool, int, float, complex, str, bytes, type(None))
+NOTEBOOK_CELL, PROGRAM = " (notebook", " (program)"
+"""In the names of what is defined in a notebook, and of the file that Python was started with."""
 
 _seen: dict[str, tuple[ModuleSpec, str]] = {}
 """Module of the user's -> how it was imported, and the digest of its file when it was first looked at."""
 
 
-def code_of(encoder: str, *made: object) -> tuple[dict[str, str], dict[str, str]]:
+def code_of(location: str | None, *made: object) -> tuple[dict[str, str], dict[str, str]]:
     """The source files that decide the results of an encoder, and the packages that the user's files import.
 
     Args:
-        encoder: The encoder's "module:class".
-        made: The encoder, and the family of the zoo's tasks.
+        location: The encoder's "module:class"; None for one that was made from an object.
+        made: The encoder, classes and functions that it is made of, and the family of the zoo's tasks.
 
     Returns:
         File -> 16 digits of its SHA-256, those of the encoder first; and package -> version.
@@ -68,14 +71,39 @@ def code_of(encoder: str, *made: object) -> tuple[dict[str, str], dict[str, str]
     Raises:
         RnnzooError: A file of the user's was edited after this process imported it.
     """
-    home = encoder.partition(":")[0]
-    classes = [one if isinstance(one, type) else type(one) for one in made]
-    walk = _Walk(home.partition(".")[0])
-    with importing_from_here():
-        walk.follow([home, *(each.__module__ for each in classes), JOB])
+    home = split_location(location or ":")
+    parts = [one if isinstance(one, type | FunctionType) else type(one) for one in made]
+    walk = _Walk(home.module.partition(".")[0])
+    with importing_from(home.folder):
+        walk.follow(filter(None, [home.module, *(each.__module__ for each in parts), JOB]))
         if walk.notebook is not None:
-            walk.follow(_Notebook(walk.notebook, walk.code).read([vars(walk.notebook)[encoder.partition(":")[2]]]))
+            named = [vars(walk.notebook)[home.attribute]] if home.module == NOTEBOOK else []
+            objects = [*named, *(each for each in parts if each.__module__ == NOTEBOOK)]
+            walk.follow(_Notebook(walk.notebook, walk.code).read(objects))
     return walk.code, _versions(walk.packages)
+
+
+def code_here(location: str | None, code: Mapping[str, str]) -> dict[str, str]:
+    """The source files of a result as they are for this process.
+
+    Args:
+        location: The encoder's, as for `code_of`.
+        code: What `code_of` found, in another process or on another machine.
+
+    Returns:
+        The same, with the digests of the files that are found here. What is defined in a notebook, or in the
+            program itself, is sent to other processes, and is the same there.
+
+    Raises:
+        RnnzooError: As for `code_of`.
+    """
+    home = split_location(location or ":")
+    walk = _Walk(home.module.partition(".")[0])
+    with importing_from(home.folder):
+        for file in code:
+            if PROGRAM not in file and NOTEBOOK_CELL not in file:
+                walk.read(file.rpartition(".")[0].removesuffix("/__init__").replace("/", "."))
+    return {file: walk.code.get(file, digest) for file, digest in code.items()}
 
 
 def _versions(packages: Iterable[str]) -> dict[str, str]:
@@ -98,34 +126,37 @@ class _Walk:
         self.code: dict[str, str] = {}
         self.packages: dict[str, None] = {}
         self.notebook: ModuleType | None = None
-        self._own = {home: True, "rnnzoo": True}
+        self._own = {home: True, "rnnzoo": True, NOTEBOOK: True}
         self._met: set[str] = set()
 
     def follow(self, names: Iterable[str]) -> None:
+        """Add some modules, and what they import."""
         waiting = list(names)
         while waiting:
             name = waiting.pop(0)
-            if name in self._met:
-                continue
-            self._met.add(name)
-            if not self._is_own(name):
-                continue
-            if name == NOTEBOOK and not hasattr(sys.modules[NOTEBOOK], "__file__"):
-                self.notebook = sys.modules[NOTEBOOK]
-                continue
-            path, is_package = _file_of(name)
-            if path is None:
-                continue
-            content = path.read_bytes()
-            self.code[_label(name, path, is_package)] = _digest(content)
-            if name.startswith("rnnzoo."):
-                self._add_compiled(name, path)
-            else:
-                _check_is_imported(name, path, content)
-            if path.suffix == ".py":
-                imports = _imports(content, name if is_package else name.rpartition(".")[0])
-                ours = name.startswith("rnnzoo.")  # of the packages that it needs, a key has those that matter
-                waiting += [each for each in imports if each.startswith("rnnzoo.") or not ours]
+            if name not in self._met:
+                self._met.add(name)
+                waiting += self.read(name) if self._is_own(name) else []
+
+    def read(self, name: str) -> list[str]:
+        """Add the file of a module; returns the names of those that it may import."""
+        if name == NOTEBOOK and not hasattr(sys.modules[NOTEBOOK], "__file__"):
+            self.notebook = sys.modules[NOTEBOOK]
+            return []
+        path, is_package = _file_of(name)
+        if path is None:
+            return []
+        content = path.read_bytes()
+        self.code[_label(name, path, is_package)] = _digest(content)
+        ours = name.startswith("rnnzoo.")  # of the packages that it needs, a key has those that matter
+        if ours:
+            self._add_compiled(name, path)
+        else:
+            _check_is_imported(name, path, content)
+        if path.suffix != ".py":
+            return []
+        imports = _imports(content, name if is_package else name.rpartition(".")[0])
+        return [each for each in imports if each.startswith("rnnzoo.") or not ours]
 
     def _is_own(self, name: str) -> bool:
         """Whether a module is of the user's own, or of this package and decides scores."""
@@ -177,7 +208,7 @@ def _file_of(name: str) -> tuple[Path | None, bool]:
 
 def _label(name: str, path: Path, is_package: bool) -> str:
     if name == NOTEBOOK:
-        return path.name
+        return f"{path.name}{PROGRAM}"
     return name.replace(".", "/") + ("/__init__" if is_package else "") + path.suffix
 
 
@@ -255,35 +286,41 @@ class _Notebook:
     def read(self, objects: list[object]) -> list[str]:
         """Add the cells of some objects, and of all that they use; returns the modules they import.
 
-        What has no source, or is no plain value, never has the same digest twice: its results are not reused.
+        What has no source never has the same digest twice: its results are not reused.
         """
         waiting = [(getattr(each, "__name__", NOTEBOOK), each) for each in objects]
         while waiting:
             name, value = waiting.pop(0)
-            label = f"{name} (notebook)"
+            label = f"{name}{NOTEBOOK_CELL})"
             if label in self._code:
                 continue
             if isinstance(value, ModuleType):
                 self._imports.append(value.__name__)
             elif isinstance(value, type | FunctionType) and value.__module__ != NOTEBOOK:
                 self._imports.append(value.__module__)
-            elif isinstance(value, type | FunctionType) and (cell := _cell(value)):
-                self._code[label] = _digest(cell.encode())
-                used = {node.id for node in ast.walk(ast.parse(cell)) if isinstance(node, ast.Name)}
+            elif isinstance(value, type | FunctionType) and (text := _definition(value)):
+                self._code[label] = _digest(text.encode())
+                used = {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
                 waiting += [(each, vars(self._main)[each]) for each in sorted(used & vars(self._main).keys())]
-                self._imports += _imports(cell.encode(), "")
-            elif _is_plain(value):
-                self._code[label] = _digest(repr(value).encode())
+                self._imports += _imports(text.encode(), "")
+            elif isinstance(value, type | FunctionType):
+                self._code[f"{name}{NOTEBOOK_CELL}, no source to be had)"] = uuid.uuid4().hex[:16]
             else:
-                self._code[f"{name} (notebook, no source to be had)"] = uuid.uuid4().hex[:16]
+                self._code[label], parts = digest_values(value)
+                waiting += [(each.__name__, each) for each in parts]
         return self._imports
 
 
-def _cell(value: type | FunctionType) -> str:
-    """The text that a class or function was defined in; empty where it is not kept."""
+def _definition(value: type | FunctionType) -> str:
+    """The text that defines a class or function, or all of its cell where it is not defined by name.
+
+    Empty where the text is not kept.
+    """
     function = next(_functions([value]), None)
-    return "" if function is None else "".join(linecache.getlines(function.__code__.co_filename))
-
-
-def _is_plain(value: object) -> bool:
-    return isinstance(value, PLAIN) or (isinstance(value, tuple) and all(map(_is_plain, value)))
+    cell = "" if function is None else "".join(linecache.getlines(function.__code__.co_filename))
+    named = (ast.ClassDef, ast.FunctionDef)
+    nodes = [node for node in ast.parse(cell).body if isinstance(node, named) and node.name == value.__name__]
+    if not nodes:
+        return cell
+    first = min(node.lineno for node in (nodes[-1], *nodes[-1].decorator_list))
+    return "".join(cell.splitlines(keepends=True)[first - 1 : nodes[-1].end_lineno])

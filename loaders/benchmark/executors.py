@@ -10,6 +10,7 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache, partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -18,19 +19,19 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from rnnzoo.loaders.benchmark.code import code_here
 from rnnzoo.loaders.benchmark.jobs import Job, run_job
-from rnnzoo.loaders.benchmark.request import Request, Setting, code_of_encoder
+from rnnzoo.loaders.benchmark.request import Request, Setting
 from rnnzoo.loaders.benchmark.results.files import ROWS
-from rnnzoo.loaders.encoders.base import load_encoder
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.zoo_builder.cluster import Resources, TaskEnvironment, as_finished, check_shared, connect
 from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
 
 
 @lru_cache(maxsize=1)
-def open_zoo(path: str, device: str) -> LoadedZoo:
-    """A zoo in memory, kept for the next job of this process."""
-    return LoadedZoo(path, device)
+def _open_zoo(path: str, device: str, revision: str | None) -> LoadedZoo:
+    """A zoo in the memory of a worker, kept for its next job."""
+    return LoadedZoo(path, device, revision)
 
 
 def choose_device(name: str) -> str:
@@ -75,28 +76,31 @@ def cluster_resources(request: Request) -> Resources | None:
     return None
 
 
-def run_jobs(
-    request: Request, resources: Resources | None, loaded: LoadedZoo, setting: Setting, jobs: list[Job]
-) -> None:
+Work = list[tuple[Setting, Job]]
+
+
+def run_jobs(request: Request, resources: Resources | None, loaded: LoadedZoo, work: Work) -> None:
     """Do all jobs where the request says; the first error stops the rest.
 
     Args:
         request: Says where.
         resources: Of a task on a cluster; None without a cluster.
         loaded: The zoo in this process.
-        setting: What all jobs share.
-        jobs: What to do.
+        work: The jobs, each with what all jobs on its track share.
     """
-    if not jobs:
+    if not work:
         return
-    if resources is not None:
-        _run_on_cluster(request, resources, setting, jobs)
-    elif request.workers == 1 or len(jobs) == 1:
-        with _threads(request.threads):
-            for job in tqdm(jobs, desc=setting.encoder, unit="job", disable=len(jobs) < 2, leave=False):
-                run_job(loaded, setting, job)
-    else:
-        _run_in_processes(request, setting, jobs)
+    results = sum(len(job.targets) for _, job in work)
+    name = work[0][0].encoder
+    with tqdm(total=results, desc=name, unit="result", leave=False, disable=request.quiet) as bar:
+        if resources is not None:
+            _run_on_cluster(request, resources, work, bar)
+        elif request.workers == 1 or len(work) == 1:
+            with _threads(request.threads):
+                for setting, job in work:
+                    run_job(loaded, setting, job, request.quiet, bar.update)
+        else:
+            _run_in_processes(request, work, bar)
 
 
 @contextlib.contextmanager
@@ -109,39 +113,48 @@ def _threads(count: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _run_in_processes(request: Request, setting: Setting, jobs: list[Job]) -> None:
+def _run_in_processes(request: Request, work: Work, bar: tqdm) -> None:
     """Share the jobs among processes."""
-    workers = min(request.workers, len(jobs))
+    workers = min(request.workers, len(work))
     threads = request.threads or max(1, torch.get_num_threads() // workers)
     context = get_context("spawn")  # a forked process cannot use CUDA, nor torch's threads
     lock = context.RLock()
+    do = partial(_run_in_worker, request.zoo, request.revision, choose_device(request.device))
     with ProcessPoolExecutor(workers, context, _begin_worker, (threads, lock)) as pool:
-        pending = [
-            pool.submit(_run_in_worker, request.zoo, choose_device(request.device), setting, job) for job in jobs
-        ]
+        pending = {pool.submit(do, setting, job): len(job.targets) for setting, job in work}
         try:
-            with tqdm(total=len(jobs), desc=setting.encoder, unit="job", leave=False) as bar:
-                for future in as_completed(pending):
-                    future.result()
-                    bar.update()
+            for future in as_completed(pending):
+                future.result()
+                bar.update(pending[future])
+        except BrokenProcessPool as error:
+            raise RnnzooError(
+                "workers: a process ended before its work was done: it was killed, or the program that started it "
+                'is not safe to be imported (its calls must stand below `if __name__ == "__main__":`)'
+            ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
-def _run_on_cluster(request: Request, resources: Resources, setting: Setting, jobs: list[Job]) -> None:
+def _run_on_cluster(request: Request, resources: Resources, work: Work, bar: tqdm) -> None:
     """Share the jobs among the nodes of a Ray cluster."""
     # A file of this command in the results folder, by which a node knows that it sees that folder.
-    landmark = setting.board / ROWS
+    landmark = work[0][0].board / ROWS
     with connect(str(request.ray)) as cluster:
         cluster.check_room(resources.cpus, resources.gpus)
         task = cluster.ray.remote(_run_on_node).options(**resources.options())
-        # Holds the rows of every partition, once for all jobs.
-        do = cluster.ray.put(partial(_run_in_worker, request.zoo, resources.device, setting))
+        do = partial(_run_in_worker, request.zoo, request.revision, resources.device)
+        # They hold the rows of every partition, once for all jobs.
+        shared = {setting.track: cluster.ray.put(partial(do, setting)) for setting, _ in work}
         environment = TaskEnvironment(resources.cpus)
-        done = as_finished(cluster, deque(jobs), lambda job: task.remote(environment, landmark, do, job))
-        for _ in tqdm(done, desc=setting.encoder, unit="job", total=len(jobs), leave=False):
-            pass
+
+        def start(named: tuple[str, Job]) -> Any:
+            track, job = named
+            return task.remote(environment, landmark, shared[track], job)
+
+        jobs = deque((setting.track, job) for setting, job in work)
+        for (_, job), _ in as_finished(cluster, jobs, start):
+            bar.update(len(job.targets))
 
 
 def _run_on_node(environment: TaskEnvironment, landmark: Path, do: Callable[[Job], None], job: Job) -> None:
@@ -155,17 +168,14 @@ def _begin_worker(threads: int, lock: Any) -> None:
     tqdm.set_lock(lock)
 
 
-def _run_in_worker(zoo: str, device: str, setting: Setting, job: Job) -> None:
-    loaded = open_zoo(zoo, device)
-    _check_code(loaded, setting)
-    run_job(loaded, setting, job, quiet=True)
+def _run_in_worker(zoo: str, revision: str | None, device: str, setting: Setting, job: Job) -> None:
+    _check_code(setting)
+    run_job(_open_zoo(zoo, device, revision), setting, job, quiet=True)
 
 
-def _check_code(loaded: LoadedZoo, setting: Setting) -> None:
+def _check_code(setting: Setting) -> None:
     """Raise RnnzooError where this process runs other code than the one that began the benchmark."""
-    encoder = load_encoder(setting.encoder, loaded.population)
-    code, _ = code_of_encoder(setting.encoder, encoder, loaded)
-    here = setting.key.model_copy(update={"code": code})
+    here = setting.key.model_copy(update={"code": code_here(setting.recipe.location, setting.key.code)})
     if here != setting.key:
         raise RnnzooError(
             f"{setting.encoder}: edited while the benchmark ran, or other code on this machine: "

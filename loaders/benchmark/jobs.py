@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ from rnnzoo.loaders.benchmark.results.files import read_result, result_path, wri
 from rnnzoo.loaders.benchmark.tracks.embedding import embed_fresh, embed_parts, read_out
 from rnnzoo.loaders.benchmark.tracks.emulation import emulated_encoder
 from rnnzoo.loaders.benchmark.tracks.supervised import predict_end_to_end
-from rnnzoo.loaders.encoders.base import load_encoder
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.loaders.training import STATE
 from rnnzoo.zoo_builder.tasks.target import Target
@@ -52,7 +52,13 @@ class Job:
         return fresh is not None and fresh.seed == setting.fresh_seed
 
 
-def run_job(loaded: LoadedZoo, setting: Setting, job: Job, quiet: bool = False) -> None:
+def run_job(
+    loaded: LoadedZoo,
+    setting: Setting,
+    job: Job,
+    quiet: bool = False,
+    on_result: Callable[[], object] = lambda: None,
+) -> None:
     """Do a job and write its results.
 
     An encoder before its training is a function of the seed: the twin of the trained one is made anew from it.
@@ -62,12 +68,13 @@ def run_job(loaded: LoadedZoo, setting: Setting, job: Job, quiet: bool = False) 
         setting: What all jobs share.
         job: The job.
         quiet: Whether to show no progress bar.
+        on_result: Called after each result.
 
     Raises:
         RnnzooError: A training fails.
     """
     began = time.perf_counter()
-    encoder = load_encoder(setting.encoder, loaded.population, job.seed)
+    encoder = setting.recipe.make(loaded.population, job.seed)
     initial = embedded_parts = embed_parts(loaded, setting, encoder, job.seed)
     if setting.track == "frozen":
         encoder = emulated_encoder(loaded, setting, job.seed, quiet)
@@ -88,6 +95,7 @@ def run_job(loaded: LoadedZoo, setting: Setting, job: Job, quiet: bool = False) 
             seconds["training"] = time.perf_counter() - began - seconds["readouts"]
         write_result(setting.board, _result(setting, target, job.seed, seconds=seconds, **found))
         state.unlink(missing_ok=True)
+        on_result()
 
 
 def _twin(found: dict[str, Any]) -> Untrained:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 
 import rnnzoo
 from rnnzoo.loaders.benchmark.code import code_of
+from rnnzoo.loaders.benchmark.given_values import digest_values
 from rnnzoo.loaders.benchmark.prediction.readout import FITTED
 from rnnzoo.loaders.benchmark.prediction.targets import choose_targets
 from rnnzoo.loaders.benchmark.protocol import Partition, partition, zoo_digest
 from rnnzoo.loaders.benchmark.results.files import leaderboard_folder
-from rnnzoo.loaders.encoders import ENCODERS, PUBLISHED_FORMS
-from rnnzoo.loaders.encoders.base import Encoder, check_encoder, declared, is_learned, load_encoder
-from rnnzoo.loaders.encoders.names import encoder_location, in_published_form, parse_encoder_name
+from rnnzoo.loaders.encoders import ENCODERS
+from rnnzoo.loaders.encoders.base import Encoder, check_encoder, declared, is_learned
+from rnnzoo.loaders.encoders.names import in_published_form, parse_encoder_name
+from rnnzoo.loaders.encoders.recipe import Recipe, recipe_of
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.loaders.result_key import ResultKey
 from rnnzoo.loaders.training_config import PRESETS, TRACKS, TrainingConfig
@@ -27,14 +29,14 @@ from rnnzoo.zoo_builder.tasks.target import Target
 
 @dataclass(frozen=True)
 class Request:
-    """What `zoo-bench run` was asked for.
+    """What a benchmark of one encoder is asked for.
 
     Attributes:
         zoo: A zoo's folder, or "org/name" of a repository on the hub.
-        encoder: Name and options, see `load_encoder`.
+        encoder: Name and options, see `load_encoder`; or an object, see `make_encoder`.
         out: The folder of all results.
-        track: "features", "frozen" or "supervised"; None takes "features" for an encoder without parameters, else
-            "frozen".
+        tracks: Of "features", "frozen" and "supervised"; none stands for "features" for an encoder without
+            parameters, else "frozen".
         protocol: "strict" or "paper", see `partition`.
         targets: See `choose_targets`; none stands for all that the zoo has.
         seeds: How many seeds, counted from 0.
@@ -47,16 +49,19 @@ class Request:
         ray: Address of a cluster whose nodes share the jobs instead of workers; each task then has one thread
             unless `threads` are given.
         gpus_per_task: Share of a GPU that each task on the cluster holds.
-        command: The command line, for the results.
+        command: The command line or call, for the results.
         overwrite: Whether results of this encoder and track that other code, data or settings made are removed,
             and made anew.
         fresh_seed: Seed of a fresh zoo that is built, and scored on besides; None for none.
+        name: What results call an object, see `recipe_of`.
+        revision: Of a repository on the hub; None for the newest tag.
+        quiet: Whether to show no progress.
     """
 
     zoo: str
-    encoder: str
+    encoder: Any
     out: Path
-    track: str | None = None
+    tracks: tuple[str, ...] = ()
     protocol: str = "strict"
     targets: tuple[str | Target, ...] = ()
     seeds: int = 5
@@ -67,16 +72,36 @@ class Request:
     device: str = "auto"
     ray: str | None = None
     gpus_per_task: float | None = None
-    command: str = ""
+    command: str = "rnnzoo.evaluate"
     overwrite: bool = False
     fresh_seed: int | None = None
+    name: str | None = None
+    revision: str | None = None
+    quiet: bool = False
+
+
+class Options(TypedDict, total=False):
+    """The fields of a `Request` that most requests leave as they are."""
+
+    protocol: str
+    preset: str
+    workers: int
+    threads: int | None
+    device: str
+    ray: str | None
+    gpus_per_task: float | None
+    fresh_seed: int | None
+    overwrite: bool
+    quiet: bool
+    command: str
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What all jobs of a benchmark share: a checked request. See `Result` for fields that are not here.
+    """What all jobs on one track share: a checked request. See `Result` for fields that are not here.
 
     Attributes:
+        recipe: What the encoder is made from.
         columns: Metadata that the encoder reads.
         readouts: Names in `READOUTS`.
         parts: Which checkpoints are used for what.
@@ -86,7 +111,7 @@ class Setting:
         fresh: The folder of the fresh zoo; None where none is scored on.
     """
 
-    encoder: str
+    recipe: Recipe
     group: Any
     published: bool
     uses_data: bool
@@ -108,6 +133,11 @@ class Setting:
     fresh_seed: int | None = None
 
     @property
+    def encoder(self) -> str:
+        """The encoder's name."""
+        return self.recipe.name
+
+    @property
     def known_training(self) -> TrainingConfig:
         """The settings of the training, in a track that trains."""
         if self.training is None:
@@ -115,7 +145,7 @@ class Setting:
         return self.training
 
 
-def resolve(request: Request, loaded: LoadedZoo) -> tuple[Setting, list[Target]]:
+def resolve(request: Request, loaded: LoadedZoo) -> tuple[list[Setting], list[Target]]:
     """Check a request against its zoo and encoder, and fill in what it leaves open.
 
     Args:
@@ -123,81 +153,88 @@ def resolve(request: Request, loaded: LoadedZoo) -> tuple[Setting, list[Target]]
         loaded: Its zoo.
 
     Returns:
-        What all jobs share, and the targets.
+        What all jobs share, for each track; and the targets.
 
     Raises:
         RnnzooError: The encoder fails `check_encoder`, or the protocol does not fit the zoo.
         ParameterError: A parameter has a value that is unknown, or that does not fit the encoder or the zoo.
     """
-    if request.preset == "paper" and request.track != "features":
+    if request.preset == "paper" and request.tracks != ("features",) and isinstance(request.encoder, str):
         request = replace(request, encoder=in_published_form(request.encoder))
-    encoder = load_encoder(request.encoder, loaded.population)
+    recipe = recipe_of(request.encoder, request.name)
+    encoder = recipe.make(loaded.population)
     width = check_encoder(encoder, loaded.population)
-    _check_columns(request.encoder, encoder)
-    track = _track(request, encoder)
+    _check_columns(recipe, encoder)
+    tracks = _tracks(request, recipe, encoder)
     parts = partition(loaded, request.protocol)
-    targets = _choose_targets(request, loaded, encoder)
-    manifest = loaded.zoo.manifest
+    targets = _choose_targets(request, recipe, loaded, encoder)
     readouts = ("identity",) if declared(encoder, "answers") else FITTED
-    training = None if track == "features" else _training(request, track)
-    setting = Setting(
-        encoder=request.encoder,
-        group=declared(encoder, "group"),
-        published=declared(encoder, "published"),
-        uses_data=declared(encoder, "uses_data"),
-        columns=tuple(declared(encoder, "columns")),
-        readouts=readouts,
-        track=track,
-        protocol=request.protocol,
-        parts=parts,
-        preset=None if track == "features" else request.preset,
-        training=training,
-        parameters=sum(p.numel() for p in getattr(encoder, "parameters", list)()),
-        embedding_size=width,
-        zoo=manifest.zoo,
-        zoo_digest=zoo_digest(manifest),
-        board=leaderboard_folder(request.out, manifest.zoo, request.protocol),
-        key=_key(request, loaded, encoder, track, readouts, training),
-        command=request.command,
-    )
-    return setting, targets
+    manifest = loaded.zoo.manifest
+
+    def setting(track: str) -> Setting:
+        training = None if track == "features" else _training(request, track)
+        return Setting(
+            recipe=recipe,
+            group=declared(encoder, "group"),
+            published=declared(encoder, "published"),
+            uses_data=declared(encoder, "uses_data"),
+            columns=tuple(declared(encoder, "columns")),
+            readouts=readouts,
+            track=track,
+            protocol=request.protocol,
+            parts=parts,
+            preset=None if training is None else request.preset,
+            training=training,
+            parameters=sum(p.numel() for p in getattr(encoder, "parameters", list)()),
+            embedding_size=width,
+            zoo=manifest.zoo,
+            zoo_digest=zoo_digest(manifest),
+            board=leaderboard_folder(request.out, manifest.zoo, request.protocol),
+            key=_key(request, recipe, loaded, encoder, track, readouts, training),
+            command=request.command,
+        )
+
+    return [setting(track) for track in tracks], targets
 
 
-def _track(request: Request, encoder: Encoder) -> str:
-    """The track asked for, or the encoder's usual one. Raises ParameterError where it does not fit the encoder."""
+def _tracks(request: Request, recipe: Recipe, encoder: Encoder) -> list[str]:
+    """The tracks asked for, or the encoder's usual one. Raises ParameterError for one that does not fit it."""
     learned = is_learned(encoder)
-    track = request.track or ("frozen" if learned else "features")
-    if track not in TRACKS:
-        raise ParameterError("track", f"found {track!r}, expected one of {', '.join(TRACKS)}")
-    if track != "features" and not learned:
-        raise ParameterError(
-            "track", f"found {track!r}, but {request.encoder} has no parameters; expected features"
-        )
-    if track == "features" and learned:
-        raise ParameterError(
-            "track",
-            f"found 'features', but {request.encoder} learns; expected frozen or supervised, which also report it "
-            "as it was initialised",
-        )
-    if track == "supervised" and declared(encoder, "columns"):
-        raise ParameterError(
-            "track",
-            f"found 'supervised', but {request.encoder} reads metadata, not weights; expected frozen, where "
-            "it shows how far an emulator comes",
-        )
-    return track
+    tracks = list(dict.fromkeys(request.tracks)) or ["frozen" if learned else "features"]
+    for track in tracks:
+        if track not in TRACKS:
+            raise ParameterError("tracks", f"found {track!r}, expected one of {', '.join(TRACKS)}")
+        if track != "features" and not learned:
+            raise ParameterError(
+                "tracks", f"found {track!r}, but {recipe.name} has no parameters; expected features"
+            )
+        if track == "features" and learned:
+            raise ParameterError(
+                "tracks",
+                f"found 'features', but {recipe.name} learns; expected frozen or supervised, which also report it "
+                "as it was initialised, or an encoder whose parameters require no gradient",
+            )
+        if track == "supervised" and declared(encoder, "columns"):
+            raise ParameterError(
+                "tracks",
+                f"found 'supervised', but {recipe.name} reads metadata, not weights; expected frozen, where "
+                "it shows how far an emulator comes",
+            )
+    return tracks
 
 
 def _key(
     request: Request,
+    recipe: Recipe,
     loaded: LoadedZoo,
     encoder: Encoder,
     track: str,
     readouts: tuple[str, ...],
     training: TrainingConfig | None,
 ) -> ResultKey:
-    """What all results of a request belong to."""
-    code, packages = code_of_encoder(request.encoder, encoder, loaded)
+    """What all results of a request on a track belong to."""
+    values, parts = ({}, []) if recipe.location else _object_key(recipe.given)
+    code, packages = code_of(recipe.location, *parts, encoder, loaded.family)
     return ResultKey(
         code=code,
         versions={
@@ -208,51 +245,50 @@ def _key(
         },
         zoo_digest=zoo_digest(loaded.zoo.manifest),
         settings={
-            "encoder": request.encoder,
+            "encoder": recipe.name,
             "track": track,
             "protocol": request.protocol,
             "preset": None if training is None else request.preset,
             "columns": declared(encoder, "columns"),
             "readouts": readouts,
+            **values,
             **({} if training is None else training.to_dict()),
         },
     )
 
 
-def _check_columns(text: str, encoder: Encoder) -> None:
+def _object_key(given: object) -> tuple[dict[str, str], list[Any]]:
+    """The setting that stands for the values of an object, and the classes and functions that it is made of."""
+    digest, parts = digest_values(given)
+    return {"values": digest}, parts
+
+
+def _check_columns(recipe: Recipe, encoder: Encoder) -> None:
     """Raise ParameterError if an encoder reads metadata, and is no control of this package."""
     columns = declared(encoder, "columns")
-    if columns and (parse_encoder_name(text)[0] not in ENCODERS or declared(encoder, "group") != "control"):
+    is_control = parse_encoder_name(recipe.name)[0] in ENCODERS and declared(encoder, "group") == "control"
+    if columns and not is_control:
         raise ParameterError(
             "encoder",
-            f"found {text}, which reads the metadata {', '.join(columns)}, which only controls of rnnzoo may; "
-            "expected one that reads weights",
+            f"found {recipe.name}, which reads the metadata {', '.join(columns)}, which only controls of rnnzoo "
+            "may; expected one that reads weights",
         )
 
 
-def code_of_encoder(text: str, encoder: Encoder, loaded: LoadedZoo) -> tuple[dict[str, str], dict[str, str]]:
-    """The files and packages that the results of an encoder on a zoo come from, see `code_of`."""
-    name, options = parse_encoder_name(text)
-    location = encoder_location(name, options.get("form", "own") if name in PUBLISHED_FORMS else "own")
-    return code_of(location, encoder, loaded.family)
-
-
-def _choose_targets(request: Request, loaded: LoadedZoo, encoder: Encoder) -> list[Target]:
+def _choose_targets(request: Request, recipe: Recipe, loaded: LoadedZoo, encoder: Encoder) -> list[Target]:
     """The targets asked for, or those of the zoo that the encoder can say something of."""
     targets = choose_targets(loaded, request.targets)
     known = declared(encoder, "targets")
     for target in targets:
         if known is not None and target.name not in known and request.targets:
             raise ParameterError(
-                "target",
-                f"found {target.name!r}, but {request.encoder} can only say something of {', '.join(known)}",
+                "targets",
+                f"found {target.name!r}, but {recipe.name} can only say something of {', '.join(known)}",
             )
     targets = [target for target in targets if known is None or target.name in known]
     if not targets:
         says = "anything" if known is None else ", ".join(known)
-        raise ParameterError(
-            "encoder", f"found {request.encoder}, which says something of {says}; this zoo lacks it"
-        )
+        raise ParameterError("encoder", f"found {recipe.name}, which says something of {says}; this zoo lacks it")
     return targets
 
 
@@ -260,4 +296,8 @@ def _training(request: Request, track: str) -> TrainingConfig:
     presets = PRESETS[track]
     if request.preset not in presets:
         raise ParameterError("preset", f"found {request.preset!r}, expected one of {', '.join(presets)}")
+    known = [field.name for field in fields(TrainingConfig)]
+    for name, _ in request.overrides:
+        if name not in known:
+            raise ParameterError("settings", f"found {name!r}, expected one of {', '.join(known)}")
     return replace(presets[request.preset], **dict(request.overrides))

@@ -14,12 +14,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from rnnzoo.loaders.benchmark.executors import choose_device, cluster_resources, open_zoo, run_jobs
+from rnnzoo.loaders.benchmark.executors import choose_device, cluster_resources, run_jobs
 from rnnzoo.loaders.benchmark.fresh import build_fresh
 from rnnzoo.loaders.benchmark.jobs import Job
 from rnnzoo.loaders.benchmark.request import Request, Setting, resolve
 from rnnzoo.loaders.benchmark.results.other_keys import check_keys
 from rnnzoo.loaders.benchmark.rows import describe_rows
+from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.zoo_builder.errors import ParameterError
 from rnnzoo.zoo_builder.tasks.target import Target
 
@@ -31,7 +32,7 @@ def run_benchmark(request: Request) -> list[Path]:
         request: What to do.
 
     Returns:
-        The paths of its results, one for each target and seed.
+        The paths of its results, one for each track, target and seed.
 
     Raises:
         ParameterError: The folder has results of this encoder and track that other code, data or settings made.
@@ -41,24 +42,33 @@ def run_benchmark(request: Request) -> list[Path]:
     resources = cluster_resources(request)
     if request.seeds < 1:
         raise ParameterError("seeds", f"found {request.seeds}, expected at least 1")
-    loaded = open_zoo(request.zoo, choose_device("cpu" if resources else request.device))
-    setting, targets = resolve(request, loaded)
-    jobs = _jobs(request, setting, targets)
-    describe_rows(loaded, setting, targets)
-    wanted = [path for job in jobs for path in job.paths(setting)]
-    removed = check_keys(setting.board, setting.encoder, setting.track, setting.key, request.overwrite)
+    device = choose_device("cpu" if resources else request.device)
+    loaded = LoadedZoo(request.zoo, device, request.revision)
+    settings, targets = resolve(request, loaded)
+    describe_rows(loaded, settings[0], targets)
+    removed = sum(
+        check_keys(setting.board, setting.encoder, setting.track, setting.key, request.overwrite)
+        for setting in settings
+    )
     if removed:
-        tqdm.write(f"removed, as made otherwise: {removed} files of {setting.encoder}, {setting.track}")
+        _tell(request, f"removed, as made otherwise: {removed} files of {settings[0].encoder}")
     if request.fresh_seed is not None:
         home = request.out.with_name(f"{request.out.name}-fresh")
-        folder = build_fresh(loaded, setting.parts, request.fresh_seed, home, request.threads)
-        setting = replace(setting, fresh=folder, fresh_seed=request.fresh_seed)
-    missing = [left for job in jobs if (left := job.without_finished(setting)) is not None]
-    done = len(wanted) - sum(len(job.targets) for job in missing)
+        folder = build_fresh(loaded, settings[0].parts, request.fresh_seed, home, request.threads)
+        settings = [replace(setting, fresh=folder, fresh_seed=request.fresh_seed) for setting in settings]
+    jobs = [(setting, job) for setting in settings for job in _jobs(request, setting, targets)]
+    wanted = [path for setting, job in jobs for path in job.paths(setting)]
+    missing = [(setting, left) for setting, job in jobs if (left := job.without_finished(setting)) is not None]
+    done = len(wanted) - sum(len(job.targets) for _, job in missing)
     if done:
-        tqdm.write(f"{done} of {len(wanted)} results are there already")
-    run_jobs(request, resources, loaded, setting, missing)
+        _tell(request, f"{done} of {len(wanted)} results are there already")
+    run_jobs(request, resources, loaded, missing)
     return wanted
+
+
+def _tell(request: Request, message: str) -> None:
+    if not request.quiet:
+        tqdm.write(message)
 
 
 def _jobs(request: Request, setting: Setting, targets: list[Target]) -> list[Job]:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import importlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, get_args
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from rnnzoo.loaders.encoders import PUBLISHED_FORMS
-from rnnzoo.loaders.encoders.names import encoder_location, parse_encoder_name
+from rnnzoo.loaders.encoders.names import encoder_location, parse_encoder_name, split_location
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
-from rnnzoo.zoo_builder.rnn import Weights, init_parameters, unflatten_weights
+from rnnzoo.zoo_builder.rnn import RNNSpec, Weights, init_parameters, unflatten_weights
 
 EMBEDDING_SIZE = 16
 """E of every learned encoder, as in Herrmann et al. (2024)."""
@@ -133,65 +136,127 @@ def load_encoder(text: str, population: Population, seed: int = 0) -> Encoder:
     """
     name, options = parse_encoder_name(text)
     form = options.pop("form", "own") if name in PUBLISHED_FORMS else "own"
-    make = find_encoder(name, form)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        try:
-            return make(population, **options)
-        except TypeError as error:
-            raise ParameterError("encoder", f"found {text!r}, which could not be made: {error}") from error
+    return make_encoder(find_encoder(name, form), text, population, seed, options)
 
 
-def load_learned(text: str, population: Population, seed: int) -> nn.Module:
-    """An encoder that learns, by its name.
+def make_encoder(
+    given: Any, name: str, population: Population, seed: int = 0, options: Mapping[str, Any] | None = None
+) -> Encoder:
+    """An encoder from whatever it can be made from.
 
     Args:
-        text: See `load_encoder`, also for the other arguments.
+        given: A class, or another function that makes an encoder of a population; a module of torch, of which the
+            encoder is a copy; or a function that is an encoder itself, from the weights of N models to [N, E].
+        name: Its name, for errors.
         population: What it is made from.
-        seed: For its parameters.
+        seed: Its parameters are initialised from it; torch's global generator is left as it was.
+        options: Named arguments of what makes it.
 
     Returns:
-        The encoder.
+        The encoder, on the CPU.
 
     Raises:
-        ParameterError: As in `load_encoder`, or the encoder has no parameters to train.
+        ParameterError: No encoder can be made of what is given, or the options do not fit.
     """
-    encoder = load_encoder(text, population, seed)
-    if not isinstance(encoder, nn.Module) or not is_learned(encoder):
-        raise ParameterError("encoder", f"found {text!r}, which has no parameters; expected one that learns")
-    return encoder
+    if isinstance(given, nn.Module) and not options:
+        return copy.deepcopy(given)
+    if not callable(given):
+        raise ParameterError(
+            "encoder",
+            f"found {name}, a {type(given).__name__}; expected a name, a class, a module of torch, or a function "
+            "of weights",
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if not isinstance(given, type) and not options:
+            return _of_function(given, name, population)
+        try:
+            return given(population, **options or {})
+        except TypeError as error:
+            raise ParameterError("encoder", f"found {name!r}, which could not be made: {error}") from error
 
 
-def find_encoder(name: str, form: str = "own") -> Callable[..., Encoder]:
-    """The class of an encoder.
+class FunctionEncoder:
+    """A plain function from weights to an array or tensor [N, E], as an encoder."""
+
+    def __init__(self, function: Callable[[Weights], Any]) -> None:
+        self.function = function
+
+    def __call__(self, weights: Weights) -> Tensor:
+        return torch.as_tensor(self.function(weights))
+
+
+def _of_function(given: Callable[..., Any], name: str, population: Population) -> Encoder:
+    """The function itself if it makes a tensor of weights; else what it makes of a population."""
+    try:
+        found = given(_fresh_weights(population.spec, 2))
+        if isinstance(found, Tensor | np.ndarray):
+            return FunctionEncoder(given)
+        first = f"a {type(found).__name__}"
+    except Exception as error:  # of a function that expects something else, any
+        first, cause = f"{type(error).__name__}: {error}", error
+    else:
+        cause = None
+    try:
+        made = given(population)
+        if callable(made):
+            return made
+        second = f"a {type(made).__name__}"
+    except Exception as error:
+        second, cause = f"{type(error).__name__}: {error}", cause or error
+    raise ParameterError(
+        "encoder",
+        f"found {name}; expected a tensor [N, E] of the weights of N models, but it gave {first}; or an encoder "
+        f"of a Population, but it gave {second}",
+    ) from cause
+
+
+def _fresh_weights(spec: RNNSpec, models: int) -> dict[str, Tensor]:
+    return unflatten_weights(spec, init_parameters(spec, range(models)))
+
+
+def find_encoder(name: str, form: str = "own") -> Callable[..., Any]:
+    """What an encoder is made from: its class, or whatever else a module of the user's has by that name.
 
     Args:
         name: The name of an installed encoder, or "module:Class" of a user's own, whose module may be a file in
-            the current folder.
+            the current folder, or "folder/module.py:Class".
         form: "own", or "published" for one of the paper's encoders as its program builds it.
 
     Returns:
-        The class, to be called with a `Population` and the options.
+        The class, to be called with a `Population` and the options; see `make_encoder`.
 
     Raises:
         ParameterError: The name is unknown, the encoder has no such form, or the import fails.
     """
-    module, _, attribute = encoder_location(name, form).partition(":")
+    location = split_location(encoder_location(name, form))
     try:
-        with importing_from_here():
-            return getattr(importlib.import_module(module), attribute)
+        with importing_from(location.folder):
+            module = importlib.import_module(location.module)
+            found = getattr(module, location.attribute)
     except (ImportError, AttributeError) as error:
         raise ParameterError("encoder", f"found {name!r}, which could not be imported: {error}") from error
+    if location.file is not None and not _is_file(module.__file__, location.file):
+        raise ParameterError(
+            "encoder",
+            f"found {name!r}, but the module {location.module!r} is {module.__file__ or 'built in'} in this "
+            "process; expected another file name",
+        )
+    return found
+
+
+def _is_file(found: str | None, expected: Path) -> bool:
+    return found is not None and expected.exists() and Path(found).samefile(expected)
 
 
 @contextlib.contextmanager
-def importing_from_here() -> Iterator[None]:
-    """Within the block, modules are also found in the current folder: a user's encoder is a file there."""
-    sys.path.insert(0, "")
+def importing_from(folder: str = "") -> Iterator[None]:
+    """Within the block, modules are also found in a folder, by default the current one."""
+    sys.path.insert(0, folder)
     try:
         yield
     finally:
-        sys.path.remove("")
+        sys.path.remove(folder)
 
 
 def check_encoder(encoder: Encoder, population: Population) -> int:
@@ -209,7 +274,7 @@ def check_encoder(encoder: Encoder, population: Population) -> int:
             parameter of the encoder gets no gradient.
     """
     spec = population.spec
-    weights = unflatten_weights(spec, init_parameters(spec, range(4)))
+    weights = _fresh_weights(spec, 4)
     columns = {name: torch.arange(4.0) for name in declared(encoder, "columns")}
     was_training = isinstance(encoder, nn.Module) and encoder.training
     if isinstance(encoder, nn.Module):

@@ -77,7 +77,7 @@ def in_published_form(text: str) -> str:
 
 
 def encoder_location(name: str, form: str = "own") -> str:
-    """The module:class of a name: that of an installed encoder, or itself for a user's own "module:class".
+    """The module:class of a name: that of an installed encoder, or itself for a user's own.
 
     Args:
         name: The name, without options.
@@ -96,8 +96,45 @@ def encoder_location(name: str, form: str = "own") -> str:
         raise ParameterError("encoder", f"form: found {form!r} of {name}, expected {expected}")
     known = encoder_names()
     if name not in known and ":" not in name:
-        raise ParameterError("encoder", f"found {name!r}, expected one of {', '.join(known)}, or module:Class")
+        expected = f"one of {', '.join(known)}, module:Class or module.py:Class"
+        raise ParameterError("encoder", f"found {name!r}, expected {expected}")
     return known.get(name, name)
+
+
+def location_of(text: str) -> str:
+    """The module:class of a name with options, which may ask for a form; errors as in `encoder_location`."""
+    name, options = parse_encoder_name(text)
+    return encoder_location(name, options.get("form", "own") if name in PUBLISHED_FORMS else "own")
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where an encoder stands.
+
+    Attributes:
+        folder: Where modules are found, besides where Python looks for them; "" for the current folder.
+        module: Its module.
+        attribute: Its name there.
+        file: The file of the module, if the user named it.
+    """
+
+    folder: str
+    module: str
+    attribute: str
+    file: Path | None = None
+
+
+def split_location(text: str) -> Location:
+    """The parts of "module:Class", or of "folder/module.py:Class".
+
+    >>> split_location("package.module:Mine").module, split_location("encoders/mine.py:Mine").module
+    ('package.module', 'mine')
+    """
+    module, _, attribute = text.rpartition(":")
+    if not module.endswith(".py"):
+        return Location("", module, attribute)
+    file = Path(module)
+    return Location(str(file.parent.resolve()), file.stem, attribute, file)
 
 
 @dataclass(frozen=True)

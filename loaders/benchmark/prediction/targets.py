@@ -129,13 +129,13 @@ def _of_column(loaded: LoadedZoo, text: str, known: dict[str, Target]) -> Target
     column, _, kind = text.partition(":")
     if column not in loaded.metadata.column_names:
         raise ParameterError(
-            "target",
+            "targets",
             f"found {text!r}, expected one of {', '.join(known)} for this zoo, or a column of its metadata "
             "as COLUMN or COLUMN:KIND",
         )
     if kind not in ("", *get_args(TargetKind)):
         raise ParameterError(
-            "target", f"found {text!r}, expected one of the kinds {', '.join(get_args(TargetKind))}"
+            "targets", f"found {text!r}, expected one of the kinds {', '.join(get_args(TargetKind))}"
         )
     fitting = _fitting(loaded.metadata.schema.field(column).type)
     guessed = Target(column, column, fitting[0] if fitting else "class")
@@ -156,23 +156,25 @@ def _fitting(found: pa.DataType) -> tuple[TargetKind, ...]:
 def _check(loaded: LoadedZoo, target: Target, known: dict[str, Target]) -> None:
     """Raise RnnzooError unless a target of the user's own can be predicted and scored in this zoo."""
     if not TARGET_NAME.fullmatch(target.name):
-        raise ParameterError("target", f"found the name {target.name!r}, expected letters, digits and _ . -")
+        raise ParameterError("targets", f"found the name {target.name!r}, expected letters, digits and _ . -")
     if target.name in known:
-        raise ParameterError("target", f"found {target}, expected another name: this zoo has {known[target.name]}")
+        raise ParameterError(
+            "targets", f"found {target}, expected another name: this zoo has {known[target.name]}"
+        )
     if target.column not in loaded.metadata.column_names:
-        raise ParameterError("target", f"{target.name}: found no column {target.column!r} in the metadata")
+        raise ParameterError("targets", f"{target.name}: found no column {target.column!r} in the metadata")
     values = loaded.metadata[target.column]
     if values.null_count:
-        raise ParameterError("target", f"{target.name}: found {values.null_count} checkpoints without a value")
+        raise ParameterError("targets", f"{target.name}: found {values.null_count} checkpoints without a value")
     if target.kind not in _fitting(values.type):
         raise ParameterError(
-            "target",
+            "targets",
             f"{target.name}: found {values.type} in its column, which is no {target.kind}; expected "
             "numbers (number, angle, class), text or truth values (class), or lists of whole numbers (classes)",
         )
     if target.kind == "classes" and len({len(entry) for entry in values.to_pylist()}) > 1:
-        raise ParameterError("target", f"{target.name}: found lists of several lengths, expected one")
+        raise ParameterError("targets", f"{target.name}: found lists of several lengths, expected one")
     if not np.isfinite(truth_of(loaded, target, np.arange(len(loaded)))).all():
-        raise ParameterError("target", f"{target.name}: found values that are not finite")
+        raise ParameterError("targets", f"{target.name}: found values that are not finite")
     if not _varies(loaded, target):
-        raise ParameterError("target", f"{target.name}: found one value at all checkpoints, expected several")
+        raise ParameterError("targets", f"{target.name}: found one value at all checkpoints, expected several")

@@ -24,7 +24,7 @@ from rnnzoo.loaders.emulation import (
     make_emulator,
     train_emulation,
 )
-from rnnzoo.loaders.encoders.base import load_learned
+from rnnzoo.loaders.encoders.recipe import make_learned
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.loaders.training import STATE
 from rnnzoo.zoo_builder.rnn import rnn_forward
@@ -38,7 +38,7 @@ def emulated_encoder(loaded: LoadedZoo, setting: Setting, seed: int, quiet: bool
     training = setting.known_training
     path = emulation_path(setting.board, setting.encoder, seed)
     state, kept = path.with_suffix(STATE), path.with_suffix(".safetensors")
-    encoder = load_learned(setting.encoder, loaded.population, seed)
+    encoder = make_learned(setting.recipe, loaded.population, seed)
     if path.exists() and kept.exists():
         emulator = make_emulator(loaded.zoo.spec, training, setting.embedding_size)
         EncoderEmulator(encoder, emulator).load_state_dict(read_kept(kept, setting.key))

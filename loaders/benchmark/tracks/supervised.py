@@ -20,7 +20,7 @@ from rnnzoo.loaders.benchmark.tracks.embedding import score_predictions
 from rnnzoo.loaders.benchmark.tracks.fresh_rows import score_fresh
 from rnnzoo.loaders.benchmark.tracks.soundness import compute_soundly
 from rnnzoo.loaders.benchmark.tracks.training_bar import TrainingBar
-from rnnzoo.loaders.encoders.base import load_learned
+from rnnzoo.loaders.encoders.recipe import make_learned
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.loaders.result_key import ResultKey
 from rnnzoo.loaders.training import TrainingObserver, draw_models, train
@@ -53,7 +53,7 @@ def predict_end_to_end(
     fresh: LoadedZoo | None,
 ) -> dict[str, Any]:
     """The fields of a `Result` that a training on one target gives. state: where it is saved while under way."""
-    encoder, training = load_learned(setting.encoder, loaded.population, seed), setting.known_training
+    encoder, training = make_learned(setting.recipe, loaded.population, seed), setting.known_training
     with TrainingBar(f"{target.name}, seed {seed}", training.steps, quiet) as bar:
         found = train_supervised(
             loaded,

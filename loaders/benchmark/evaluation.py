@@ -1,0 +1,186 @@
+"""The benchmark from a program or a notebook: `evaluate`, and what it found.
+
+`zoo-bench run` is this function, with options for its parameters.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Unpack
+
+import pandas as pd
+
+from rnnzoo.loaders.benchmark.prediction.scores import better
+from rnnzoo.loaders.benchmark.report import format_table, make_report
+from rnnzoo.loaders.benchmark.report.tables import Line, TargetTable, target_tables
+from rnnzoo.loaders.benchmark.request import Options, Request
+from rnnzoo.loaders.benchmark.results.content import Result
+from rnnzoo.loaders.benchmark.results.files import read_result, read_rows
+from rnnzoo.loaders.benchmark.results.leaderboard import Leaderboard
+from rnnzoo.loaders.benchmark.run import run_benchmark
+from rnnzoo.loaders.encoders.base import Encoder
+from rnnzoo.loaders.zoo import Zoo
+from rnnzoo.zoo_builder.rnn import Weights
+from rnnzoo.zoo_builder.tasks.target import Target
+
+AnyEncoder = str | Encoder | Callable[..., Encoder] | Callable[[Weights], Any]
+
+
+def evaluate(
+    encoder: AnyEncoder,
+    zoo: str | Path | Zoo,
+    tracks: str | Sequence[str] = (),
+    targets: str | Target | Sequence[str | Target] = (),
+    seeds: int = 5,
+    settings: Mapping[str, Any] | None = None,
+    out: str | Path | None = None,
+    name: str | None = None,
+    **options: Unpack[Options],
+) -> Evaluation:
+    """Train or fit an encoder on the training tasks of a zoo, and score it on unseen ones.
+
+    Args:
+        encoder: A name of `zoo-bench list`, "module:Class" or "module.py:Class", with options in brackets;
+            a class, or a function that makes an encoder of a `Population`: every seed initialises its own;
+            a module of torch, of which every seed trains a copy, and which is scored as it is if none of its
+            parameters requires a gradient;
+            a function from named weights, name -> [N, *shape], to an array or tensor [N, E].
+        zoo: A folder, "org/name" of a repository on the hub, or an open `Zoo`.
+        tracks: Of "features" (a fixed encoder), "frozen" (it learns by emulation) and "supervised" (it learns each
+            target); none stands for "features" if nothing is to be trained, else "frozen".
+        targets: Targets of the zoo, columns of its metadata as "COLUMN" or "COLUMN:KIND", or your own; none stands
+            for all that the zoo has.
+        seeds: How many seeds, counted from 0.
+        settings: Fields of the training's preset that have another value, such as {"steps": 5000}.
+        out: Folder of the results, where what the same code, data and settings made is not made again; None keeps
+            them as long as the `Evaluation` lives.
+        name: What results call an encoder that is an object; None takes its name in the program.
+        options: Further fields of `Request`, such as `workers=2`: objects of a notebook are sent to them.
+
+    Returns:
+        The scores: a table with intervals, and a report.
+
+    Raises:
+        ParameterError: A value is unknown, or does not fit encoder or zoo; or `out` has other results of it.
+        RnnzooError: The encoder does not keep to what an encoder is, or a training fails.
+    """
+    place, revision = (zoo.path_or_repo, zoo.revision) if isinstance(zoo, Zoo) else (zoo, None)
+    temporary = TemporaryDirectory(prefix="rnnzoo-results-") if out is None else None
+    request = Request(
+        zoo=str(place),
+        encoder=encoder,
+        out=Path(temporary.name if temporary is not None else str(out)),
+        tracks=(tracks,) if isinstance(tracks, str) else tuple(tracks),
+        targets=(targets,) if isinstance(targets, str | Target) else tuple(targets),
+        seeds=seeds,
+        overrides=tuple((settings or {}).items()),
+        name=name,
+        revision=revision,
+        **options,
+    )
+    return Evaluation(request.out, run_benchmark(request), temporary)
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report that shows as a page in a notebook, and as text elsewhere.
+
+    Attributes:
+        text: Its tables.
+        page: The page, HTML.
+    """
+
+    text: str
+    page: str
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_html_(self) -> str:
+        style = "width: 100%; height: 80vh; border: 0; background: white"
+        return f'<iframe title="report" style="{style}" srcdoc="{html.escape(self.page)}"></iframe>'
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was found out about an encoder; a notebook shows its table.
+
+    Attributes:
+        folder: The results, among them those that were there before.
+        paths: The files of this encoder's results, one for each track, target and seed.
+    """
+
+    folder: Path
+    paths: list[Path]
+    _temporary: TemporaryDirectory[str] | None = field(default=None, repr=False)
+
+    @cached_property
+    def results(self) -> list[Result]:
+        """All results, with predictions."""
+        return [read_result(path) for path in self.paths]
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """One row a track, target, split and score, the main score of a target first.
+
+        The mean over seeds with the ends of its 95 % interval, for other tasks and other seeds; the main score
+        before the training, if there was one; what the best constant answer scores, and a perfect encoder; the
+        readout that was chosen, and how many seeds, tasks and checkpoints there are.
+        """
+        board = Leaderboard(read_rows(self.paths[0].parents[2]), tuple(self.results), ())
+        tables = target_tables(board, None)
+        rows = [row for table in tables for line in table.lines for row in _rows(table, line)]
+        return pd.DataFrame(rows)
+
+    def report(self, against: str | None = None, baselines: bool = True) -> Report:
+        """The report of all results in the folder, which is written there too, as report.md and report.html.
+
+        Args:
+            against: The encoder that differences are taken to; None for a baseline that is there.
+            baselines: Whether committed results on the same zoo stand beside.
+
+        Returns:
+            The report.
+
+        Raises:
+            RnnzooError: The results in the folder do not fit together.
+        """
+        text = make_report(self.folder, self.folder, against, baselines)
+        return Report(text, (self.folder / "report.html").read_text(encoding="utf-8"))
+
+    def __repr__(self) -> str:
+        return format_table(self.results)
+
+    def _repr_html_(self) -> str:
+        return self.table.to_html(index=False, float_format="{:.3f}".format, na_rep="–", border=0)
+
+
+def _rows(table: TargetTable, line: Line) -> Iterator[dict[str, Any]]:
+    for split in table.splits:
+        limits = table.limits[split]
+        for score in table.scores:
+            found = line.scores[split][score]
+            before = line.untrained.get(split) if score == table.main else None
+            yield {
+                "encoder": line.encoder,
+                "track": line.track,
+                "target": table.target.name,
+                "split": split,
+                "score": score,
+                "better": better(score),
+                "mean": None if found is None else found.mean,
+                "low": None if found is None else found.low,
+                "high": None if found is None else found.high,
+                "untrained": None if before is None else before.mean,
+                "chance": limits.chance.get(score),
+                "ceiling": limits.ceiling.get(score),
+                "readout": line.readout,
+                "seeds": line.seeds,
+                "tasks": limits.tasks,
+                "checkpoints": limits.rows,
+            }
