@@ -61,7 +61,7 @@ LOADERS_MAY_IMPORT = {
     "result_key": set(),
     "training": {"training_config", "result_key"},
     "emulation": {"loaded_zoo", "encoders", "training", "training_config", "result_key"},
-    "benchmark": {"loaded_zoo", "encoders", "emulation", "training", "training_config", "result_key"},
+    "benchmark": {"zoo", "loaded_zoo", "encoders", "emulation", "training", "training_config", "result_key"},
     "cli": {"encoders", "emulation", "benchmark", "training_config"},
 }
 """The rooms of `loaders`: data know nothing of encoders, and who reads a zoo not where it lies."""

@@ -224,8 +224,8 @@ def test_classes_of_a_notebook(monkeypatch):
     assert code(2).keys() == {"Mine (notebook)", "scaled (notebook)", "WIDTH (notebook)"}
     assert code(2) != code(3)
     assert code(2) != code(2, "4")
-    assert code(2, "torch.ones(1)").keys() >= {"WIDTH (notebook, no source to be had)"}
-    assert code(2, "torch.ones(1)") != code(2, "torch.ones(1)")
+    assert code(2, "torch.ones(1)") == code(2, "torch.ones(1)") != code(2, "torch.zeros(1)")
+    assert code(2, "(n for n in [3])") != code(2, "(n for n in [3])")  # tells nothing of itself
     assert code(2, known=False) != code(2, known=False)
 
 
@@ -266,6 +266,7 @@ def closure(name: str) -> set[str]:
 
 DECIDES_NOTHING = (
     "rnnzoo.loaders.benchmark.code",
+    "rnnzoo.loaders.benchmark.given_values",
     "rnnzoo.loaders.benchmark.request",
     "rnnzoo.loaders.benchmark.results",
     "rnnzoo.loaders.reading",

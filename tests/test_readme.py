@@ -23,7 +23,7 @@ def test_the_snippets_run_one_after_the_other(language_zoo, capsys):
     shard = sorted((language_zoo / "weights").glob("train-*"))[0].name
     names: dict = {}
     snippets = [block for block in BLOCKS if "demo/" in block]
-    assert len(snippets) == 3
+    assert len(snippets) == 4
     for block in snippets:
         block = block.replace("train-00000-of-00001.safetensors", shard).replace(
             "demo/formal_languages", str(language_zoo)

@@ -28,6 +28,8 @@ from rnnzoo.loaders.zoo import Zoo
 from rnnzoo.zoo_builder.rnn import Weights
 from rnnzoo.zoo_builder.tasks.target import Target
 
+NUMBERS = ("mean", "low", "high", "untrained", "chance", "ceiling")
+"""Columns of a table where a number may be missing."""
 AnyEncoder = str | Encoder | Callable[..., Encoder] | Callable[[Weights], Any]
 
 
@@ -135,7 +137,7 @@ class Evaluation:
         board = Leaderboard(read_rows(self.paths[0].parents[2]), tuple(self.results), ())
         tables = target_tables(board, None)
         rows = [row for table in tables for line in table.lines for row in _rows(table, line)]
-        return pd.DataFrame(rows)
+        return pd.DataFrame(rows).astype(dict.fromkeys(NUMBERS, float))
 
     def report(self, against: str | None = None, baselines: bool = True) -> Report:
         """The report of all results in the folder, which is written there too, as report.md and report.html.

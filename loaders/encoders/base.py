@@ -188,6 +188,7 @@ class FunctionEncoder:
 
 def _of_function(given: Callable[..., Any], name: str, population: Population) -> Encoder:
     """The function itself if it makes a tensor of weights; else what it makes of a population."""
+    cause: Exception | None = None
     try:
         found = given(_fresh_weights(population.spec, 2))
         if isinstance(found, Tensor | np.ndarray):
@@ -195,8 +196,6 @@ def _of_function(given: Callable[..., Any], name: str, population: Population) -
         first = f"a {type(found).__name__}"
     except Exception as error:  # of a function that expects something else, any
         first, cause = f"{type(error).__name__}: {error}", error
-    else:
-        cause = None
     try:
         made = given(population)
         if callable(made):

@@ -1,0 +1,300 @@
+"""`evaluate`: encoders of every kind from a program, what it returns, and what its results belong to."""
+
+import functools
+import gc
+import importlib
+import pickle
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import rnnzoo
+from rnnzoo import Zoo, evaluate
+from rnnzoo.loaders.benchmark.given_values import digest_values
+from rnnzoo.loaders.encoders.base import load_encoder
+from rnnzoo.loaders.encoders.flat_mlp import FlatMLP
+from rnnzoo.loaders.encoders.recipe import GivenEncoder, recipe_of
+from rnnzoo.loaders.loaded_zoo import LoadedZoo
+from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
+
+pytestmark = pytest.mark.usefixtures("short_readouts")
+
+SHORT = {"steps": 2, "validate_every": 1, "models": 4, "emulator_hidden": 8}
+
+
+def head_bias(weights):
+    return weights["head.bias"]
+
+
+class HeadBias:
+    def __init__(self, population):
+        self.size = population.spec.output_size
+
+    def __call__(self, weights):
+        return weights["head.bias"][:, : self.size]
+
+
+class Learned(nn.Module):
+    def __init__(self, population=None, width=4):
+        super().__init__()
+        self.head = nn.Linear(6, width)
+
+    def forward(self, weights):
+        return self.head(weights["head.bias"])
+
+
+@pytest.fixture(autouse=True)
+def linear_readouts(monkeypatch):
+    monkeypatch.setattr("rnnzoo.loaders.benchmark.request.FITTED", ("linear",))
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder to stand in, with an encoder and its helper in a folder within."""
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "people_helper.py").write_text("def first(weights):\n    return weights['head.bias']\n")
+    (folder / "people_encoder.py").write_text(
+        "from people_helper import first\n"
+        "class Mine:\n"
+        "    def __init__(self, population, factor=1):\n"
+        "        self.factor = factor\n"
+        "    def __call__(self, weights):\n"
+        "        return first(weights) * self.factor\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    importlib.invalidate_caches()
+    yield tmp_path
+    for name in ("people_helper", "people_encoder"):
+        sys.modules.pop(name, None)
+
+
+KINDS = {
+    "function": head_bias,
+    "function of arrays": lambda weights: weights["head.bias"].numpy(),
+    "class": HeadBias,
+    "factory": lambda population: HeadBias(population),
+    "options": functools.partial(lambda population, size: lambda weights: weights["head.bias"][:, :size], size=6),
+    "object": HeadBias(types.SimpleNamespace(spec=types.SimpleNamespace(output_size=6))),
+    "module": nn.Sequential(),
+    "file": "mine/people_encoder.py:Mine",
+    "file with options": "./mine/people_encoder.py:Mine(factor=1)",
+}
+
+
+@pytest.fixture(scope="module")
+def loaded(language_zoo):
+    return LoadedZoo(language_zoo)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_encoders_of_every_kind(kind, loaded, place):
+    KINDS["module"].forward = head_bias
+    recipe = recipe_of(KINDS[kind], None if isinstance(KINDS[kind], str) else kind.replace(" ", "_"))
+    weights = loaded.weights(slice(0, 5))
+    assert torch.equal(recipe.make(loaded.population)(weights), weights["head.bias"])
+
+
+@pytest.mark.parametrize(
+    ("encoder", "expected"),
+    [
+        (head_bias, "test_evaluate:head_bias"),
+        (HeadBias, "test_evaluate:HeadBias"),
+        (FlatMLP, "flat_mlp"),
+        (lambda weights: weights["head.bias"], "lambda"),
+        (Learned(), "Learned"),
+        ("flat_mlp(hidden=3)", "flat_mlp(hidden=3)"),
+    ],
+)
+def test_an_encoder_is_called_as_other_processes_find_it(encoder, expected):
+    assert recipe_of(encoder).name == expected
+
+
+def test_all_tracks_of_a_module_that_goes_on_from_its_own_parameters(language_zoo, tmp_path):
+    encoder = Learned()
+    before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
+    given = {"targets": ["step", "accuracy"], "seeds": 1, "settings": SHORT, "out": tmp_path, "quiet": True}
+    found = evaluate(encoder, Zoo(language_zoo), ["frozen", "supervised"], name="mine", **given)
+    assert {tuple(key) for key in found.table[["track", "target"]].to_numpy()} == {
+        (track, target) for track in ("frozen", "supervised") for target in given["targets"]
+    }
+    assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.state_dict().items())
+    frozen = evaluate(encoder.requires_grad_(False), language_zoo, name="as_it_is", **given)
+    untrained = found.table.query("score == 'accuracy'").groupby("split")["untrained"].first()
+    as_it_is = frozen.table.query("score == 'accuracy'").groupby("split")["mean"].first()
+    assert np.allclose(untrained, as_it_is)
+    report = found.report(baselines=False)
+    assert {"mine", "as_it_is"} <= {word for line in str(report).splitlines() for word in line.split()[:1]}
+    assert "<iframe" in report._repr_html_()
+    assert "&lt;html" in report._repr_html_()
+    assert (tmp_path / "report.html").exists()
+
+
+def test_the_table_has_the_scores_with_their_intervals(language_zoo):
+    found = evaluate(head_bias, language_zoo, targets=("step", "accuracy"), seeds=1, quiet=True)
+    table = found.table
+    assert set(table["target"]) == {"step", "accuracy"}
+    known = table.dropna(subset=["low", "high"])
+    assert len(known)
+    assert ((known["low"] <= known["mean"]) & (known["mean"] <= known["high"])).all()
+    for result in found.results:
+        for split, scores in result.scores.items():
+            rows = table[(table["target"] == result.target) & (table["split"] == split)].set_index("score")
+            for name, value in scores.items():
+                assert value is None or rows.loc[name, "mean"] == pytest.approx(
+                    value, rel=1e-4
+                )  # files have 7 digits
+    assert "head_bias" in found._repr_html_()
+    assert "head_bias" in repr(found)
+
+
+def test_results_without_a_folder_live_as_long_as_what_is_returned(language_zoo, tmp_path):
+    found = evaluate(head_bias, language_zoo, targets="step", seeds=1, quiet=True)
+    folder = found.folder
+    assert folder.exists()
+    del found
+    gc.collect()
+    assert not folder.exists()
+
+
+def scaled(factor):
+    return lambda weights: weights["head.bias"] * factor
+
+
+def test_results_belong_to_the_values_of_an_object(language_zoo, tmp_path):
+    given = {"targets": "step", "seeds": 1, "out": tmp_path, "name": "scaled", "quiet": True}
+    (path,) = evaluate(scaled(2.0), language_zoo, **given).paths
+    written = path.stat().st_mtime_ns
+    evaluate(scaled(2.0), language_zoo, **given)
+    assert path.stat().st_mtime_ns == written
+    with pytest.raises(ParameterError, match=r"^overwrite: .*was made otherwise: setting values: found"):
+        evaluate(scaled(3.0), language_zoo, **given)
+    evaluate(scaled(3.0), language_zoo, overwrite=True, **given)
+    assert path.stat().st_mtime_ns != written
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (scaled(2), scaled(3)),
+        (functools.partial(head_bias, 1), functools.partial(head_bias, 2)),
+        ({"a": [1, (2.0, "x")]}, {"a": [1, (2.0, "y")]}),
+        (torch.ones(2, 3), torch.ones(3, 2)),
+        (np.arange(3), np.arange(3.0)),
+        (torch.ones(2, dtype=torch.bfloat16), torch.zeros(2, dtype=torch.bfloat16)),
+        ({1, 2}, {1, 3}),
+        (Learned, HeadBias),
+        (nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False)),
+        (types.SimpleNamespace(width=3), types.SimpleNamespace(width=4)),
+    ],
+)
+def test_values_are_told_apart(one, other):
+    assert digest_values(one)[0] == digest_values(pickle.loads(cloudpickled(one)))[0] != digest_values(other)[0]
+
+
+def cloudpickled(value):
+    import cloudpickle
+
+    return cloudpickle.dumps(value)
+
+
+def test_what_tells_nothing_of_itself_never_has_the_same_digest():
+    hidden = (n for n in range(3))
+    assert digest_values([hidden])[0] != digest_values([hidden])[0]
+
+
+def test_an_object_that_refers_to_itself_has_a_digest():
+    loop: list = []
+    loop.append(loop)
+    assert digest_values(loop)[0] == digest_values(loop)[0]
+
+
+def test_an_object_reaches_a_process_that_cannot_import_it(loaded, tmp_path):
+    """As a class of a notebook, whose program is no file."""
+    text = (
+        "import sys, torch, pickle\n"
+        "from rnnzoo.loaders.encoders.recipe import recipe_of\n"
+        "FACTOR = 3\n"
+        "class Mine(torch.nn.Module):\n"
+        "    def forward(self, weights):\n"
+        "        return weights['head.bias'] * FACTOR\n"
+        "open('recipe.pickle', 'wb').write(pickle.dumps(recipe_of(lambda population: Mine(), 'mine')))\n"
+    )
+    subprocess.run([sys.executable, "-"], input=text, text=True, check=True, cwd=tmp_path, timeout=120)
+    recipe = pickle.loads((tmp_path / "recipe.pickle").read_bytes())
+    weights = loaded.weights(slice(0, 5))
+    assert torch.equal(recipe.make(loaded.population)(weights), weights["head.bias"] * 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["script", "notebook"])
+def test_workers_score_what_the_program_itself_defines(kind, language_zoo, tmp_path):
+    program = (
+        "import sys, torch\n"
+        "from rnnzoo import evaluate\n"
+        "class Mine(torch.nn.Module):\n"
+        "    def __init__(self, population):\n"
+        "        super().__init__()\n"
+        "        self.head = torch.nn.Linear(6, 16)\n"
+        "    def forward(self, weights):\n"
+        "        return self.head(weights['head.bias'])\n"
+        "if __name__ == '__main__':\n"
+        f"    given = dict(tracks='supervised', targets='step', seeds=2, settings={SHORT}, threads=1)\n"
+        f"    one, two = (evaluate(Mine, {str(language_zoo)!r}, workers=n, **given).table for n in (1, 2))\n"
+        "    assert one.equals(two) and set(one['encoder']) == {'Mine'}\n"
+    )
+    (tmp_path / "program.py").write_text(program)
+    words, given = (["program.py"], None) if kind == "script" else (["-"], program)
+    done = subprocess.run([sys.executable, *words], input=given, text=True, cwd=tmp_path, capture_output=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("encoder", "fields", "message"),
+    [
+        (
+            3,
+            {},
+            "encoder: found int, a int; expected a name, a class, a module of torch, or a function of weights",
+        ),
+        (lambda x: None, {}, r"encoder: found lambda; .* it gave a NoneType; .* but it gave a NoneType"),
+        (lambda x: x["no"], {}, r"it gave KeyError: 'no'; or an encoder of a Population, but it gave TypeError"),
+        (lambda weights: torch.zeros(3), {}, r"expected \[4, E\]"),
+        (head_bias, {"name": "flat_mlp"}, "name: found 'flat_mlp', the name of an installed encoder"),
+        (head_bias, {"name": "a/b"}, "name: found 'a/b', expected at most 80 letters"),
+        ("flat_mlp", {"name": "mine"}, "name: found 'mine' for the encoder 'flat_mlp', which has a name"),
+        (head_bias, {"tracks": "frozen"}, "tracks: found 'frozen', but test_evaluate:head_bias has no parameters"),
+        (Learned(), {"tracks": ["frozen", "fast"]}, "tracks: found 'fast', expected one of features"),
+        (Learned(), {"tracks": "features"}, "or an encoder whose parameters require no gradient"),
+        (Learned(), {"settings": {"speed": 3}}, "settings: found 'speed', expected one of steps"),
+        (head_bias, {"targets": "rotation"}, "targets: found 'rotation'"),
+        ("mine/nothing.py:Mine", {}, "encoder: found 'mine/nothing.py:Mine', which could not be imported"),
+        (
+            "mine/pickle.py:Mine",
+            {},
+            r"which could not be imported|the module 'pickle' is .*pickle.py in this process",
+        ),
+    ],
+)
+def test_what_cannot_be_scored_is_an_error_before_any_work(encoder, fields, message, language_zoo, place):
+    with pytest.raises(RnnzooError, match=message):
+        evaluate(encoder, language_zoo, out=place / "results", quiet=True, **fields)
+    assert not (place / "results").exists()
+
+
+def test_another_module_of_the_name_is_not_taken_for_the_file(place):
+    (place / "mine" / "pickle.py").write_text("dumps = 3\n")
+    with pytest.raises(ParameterError, match=r"but the module 'pickle' is .*expected another file name"):
+        load_encoder("mine/pickle.py:dumps", None)
+
+
+def test_it_is_a_name_of_the_package():
+    assert "evaluate" in dir(rnnzoo)
+    assert Path(sys.modules[evaluate.__module__].__file__).name == "evaluation.py"
+    assert isinstance(recipe_of(lambda weights: weights), GivenEncoder)
