@@ -233,8 +233,9 @@ def test_an_object_reaches_a_process_that_cannot_import_it(loaded, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["script", "notebook"])
+@pytest.mark.parametrize("kind", ["file", "no file"])
 def test_workers_score_what_the_program_itself_defines(kind, language_zoo, tmp_path):
+    """A notebook is no file; and no worker begins the program again."""
     program = (
         "import sys, torch\n"
         "from rnnzoo import evaluate\n"
@@ -244,13 +245,12 @@ def test_workers_score_what_the_program_itself_defines(kind, language_zoo, tmp_p
         "        self.head = torch.nn.Linear(6, 16)\n"
         "    def forward(self, weights):\n"
         "        return self.head(weights['head.bias'])\n"
-        "if __name__ == '__main__':\n"
-        f"    given = dict(tracks='supervised', targets='step', seeds=2, settings={SHORT}, threads=1)\n"
-        f"    one, two = (evaluate(Mine, {str(language_zoo)!r}, workers=n, **given).table for n in (1, 2))\n"
-        "    assert one.equals(two) and set(one['encoder']) == {'Mine'}\n"
+        f"given = dict(tracks='supervised', targets='step', seeds=2, settings={SHORT}, threads=1)\n"
+        f"one, two = (evaluate(Mine, {str(language_zoo)!r}, workers=n, **given).table for n in (1, 2))\n"
+        "assert one.equals(two) and set(one['encoder']) == {'Mine'}\n"
     )
     (tmp_path / "program.py").write_text(program)
-    words, given = (["program.py"], None) if kind == "script" else (["-"], program)
+    words, given = (["program.py"], None) if kind == "file" else (["-"], program)
     done = subprocess.run([sys.executable, *words], input=given, text=True, cwd=tmp_path, capture_output=True)
     assert done.returncode == 0, done.stderr
 

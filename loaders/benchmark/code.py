@@ -140,10 +140,9 @@ class _Walk:
 
     def read(self, name: str) -> list[str]:
         """Add the file of a module; returns the names of those that it may import."""
-        if name == NOTEBOOK and not hasattr(sys.modules[NOTEBOOK], "__file__"):
-            self.notebook = sys.modules[NOTEBOOK]
-            return []
         path, is_package = _file_of(name)
+        if path is None and name == NOTEBOOK:
+            self.notebook = sys.modules[NOTEBOOK]
         if path is None:
             return []
         content = path.read_bytes()

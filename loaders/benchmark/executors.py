@@ -7,6 +7,7 @@ in memory from one job to the next.
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -121,19 +122,35 @@ def _run_in_processes(request: Request, work: Work, bar: tqdm) -> None:
     lock = context.RLock()
     do = partial(_run_in_worker, request.zoo, request.revision, choose_device(request.device))
     with ProcessPoolExecutor(workers, context, _begin_worker, (threads, lock)) as pool:
-        pending = {pool.submit(do, setting, job): len(job.targets) for setting, job in work}
+        with _program_hidden():
+            pending = {pool.submit(do, setting, job): len(job.targets) for setting, job in work}
         try:
             for future in as_completed(pending):
                 future.result()
                 bar.update(pending[future])
         except BrokenProcessPool as error:
             raise RnnzooError(
-                "workers: a process ended before its work was done: it was killed, or the program that started it "
-                'is not safe to be imported (its calls must stand below `if __name__ == "__main__":`)'
+                "workers: a process ended before its work was done; it was killed, perhaps for want of memory"
             ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+@contextlib.contextmanager
+def _program_hidden() -> Iterator[None]:
+    """Processes that are spawned within the block do not import the program that Python was started with.
+
+    What it defines is sent to them. It may be no file, or begin a benchmark when it is imported.
+    """
+    program = vars(sys.modules["__main__"])
+    kept = {name: program[name] for name in ("__file__", "__spec__") if name in program}
+    program["__spec__"] = None
+    program.pop("__file__", None)
+    try:
+        yield
+    finally:
+        program.update(kept)
 
 
 def _run_on_cluster(request: Request, resources: Resources, work: Work, bar: tqdm) -> None:
