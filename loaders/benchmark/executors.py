@@ -144,7 +144,7 @@ def _program_hidden() -> Iterator[None]:
     What it defines is sent to them. It may be no file, or begin a benchmark when it is imported.
     """
     program = vars(sys.modules["__main__"])
-    kept = {name: program[name] for name in ("__file__", "__spec__") if name in program}
+    kept: dict[str, Any] = {name: program[name] for name in ("__file__", "__spec__") if name in program}
     program["__spec__"] = None
     program.pop("__file__", None)
     try:
