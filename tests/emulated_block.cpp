@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <ucontext.h>
 
+#include <cstdlib>
 #include <functional>
 #include <memory>
 #include <thread>
@@ -33,6 +34,7 @@ struct Block {
 
 INLINE void add_one(int* count) { __atomic_fetch_add(count, 1, __ATOMIC_RELAXED); }
 
+#include "../training/kernels/cuda/score.h"
 #include "../training/kernels/cuda/train.h"
 
 typedef std::function<void(const Block&)> Work;
@@ -75,19 +77,38 @@ static void run_block(int threads, const Work& work) {
 }
 #endif
 
+// Calls work(memory) with memory as a GPU would give it: shared, where nothing was written, or none.
+template <class Use>
+static void with_shared(int64_t bytes, bool in_shared, Use use) {
+    std::vector<char> shared(bytes + 16, -1);
+    use(in_shared ? shared.data() + (16 - reinterpret_cast<uintptr_t>(shared.data()) % 16) % 16 : nullptr);
+}
+
 extern "C" {
 
-int64_t rnnzoo_workspace_bytes(int64_t steps, int64_t sequences) {
-    return workspace_bytes(static_cast<int>(steps), static_cast<int>(sequences));
+void rnnzoo_sizes(int64_t* sizes, int64_t steps, int64_t sequences, int64_t width) {
+    Arena counted{nullptr};
+    Scorer(Block{0, 1, nullptr}, counted);
+    if (counted.used != scoring_bytes()) std::abort();
+    sizes[0] = workspace_bytes(static_cast<int>(steps), static_cast<int>(sequences), width);
+    sizes[1] = model_bytes(true);
+    sizes[2] = sizes[3] = scoring_bytes();
 }
 
 void rnnzoo_train(const Training* training, int64_t models, int threads, bool in_shared) {
-    std::vector<char> shared(model_bytes() + 16);
-    char* aligned = shared.data() + (16 - reinterpret_cast<uintptr_t>(shared.data()) % 16) % 16;
-    for (int64_t model = 0; model < models; model++)
-        run_block(threads, [&](const Block& block) {
-            train_model(block, *training, model, in_shared ? aligned : nullptr);
-        });
+    with_shared(model_bytes(true), in_shared, [&](char* shared) {
+        for (int64_t model = 0; model < models; model++)
+            run_block(threads, [&](const Block& block) { train_model(block, *training, model, shared); });
+    });
+}
+
+void rnnzoo_score(const Scoring* scoring, int64_t blocks, int threads, bool in_shared) {
+    with_shared(scoring_bytes(), in_shared, [&](char* shared) {
+        for (int64_t number = 0; number < blocks; number++) {
+            char* own = shared == nullptr ? scoring->workspace + number * scoring_bytes() : shared;
+            run_block(threads, [&](const Block& block) { score_pieces(block, *scoring, number, own); });
+        }
+    });
 }
 
 }  // extern "C"

@@ -49,16 +49,22 @@ class EmulatedProgram:
 
     def __init__(self, spec: RNNSpec, tokens: bool, threads: int, in_shared: bool, free_bytes: int) -> None:
         self.library = load_library(SOURCE, {**definitions_of(spec, tokens), "RNNZOO_OF": headers()})
-        self.library.rnnzoo_workspace_bytes.restype = ctypes.c_int64
         self.threads, self.in_shared, self.free_bytes = threads, in_shared, free_bytes
 
-    def sizes(self, steps: int, sequences: int) -> Sizes:
-        workspace = self.library.rnnzoo_workspace_bytes(ctypes.c_int64(steps), ctypes.c_int64(sequences))
-        return Sizes(workspace, shared=0)
+    def sizes(self, *numbers: int) -> Sizes:
+        found = (ctypes.c_int64 * 4)()
+        self.library.rnnzoo_sizes(found, *map(ctypes.c_int64, numbers))
+        return Sizes(*found)
 
     def train(self, training: ctypes.Structure, models: int, sizes: Sizes) -> None:
         ctypes.memset(training.workspace, 0xFF, models * sizes.workspace)  # NaN wherever it is not written first
+        assert sizes.workspace % 8 == 0  # GPUs read doubles from whole doubles
         self.library.rnnzoo_train(ctypes.byref(training), ctypes.c_int64(models), self.threads, self.in_shared)
+
+    def score(self, scoring: ctypes.Structure, blocks: int, sizes: Sizes) -> None:
+        ctypes.memset(scoring.workspace, 0xFF, blocks * sizes.scoring_workspace)
+        assert sizes.scoring_workspace % 8 == 0
+        self.library.rnnzoo_score(ctypes.byref(scoring), ctypes.c_int64(blocks), self.threads, self.in_shared)
 
 
 class EmulatedKernel(FusedCudaKernel):
@@ -86,6 +92,17 @@ def trained(kernel: Kernel, case: Case, sequences: int, steps: int = 3) -> list[
     return [
         tensor.numpy().tobytes() for tensor in (losses, state.weights, state.first_moment, state.second_moment)
     ]
+
+
+def scored(kernel: Kernel, case: Case, sequences: int) -> list[bytes]:
+    """Losses and answers of the same three models, several pieces of each among them where there are many."""
+    state = TrainState.initial(case.spec, [0, 1, 2])
+    state.weights[1] *= 3
+    state.weights[2, -1] = float("inf")
+    ids = draw_items(3, 1, sequences)[:, 0].contiguous()
+    losses, correct = kernel.score_items(case.spec, state.weights, case.data(3), ids)
+    assert losses.isfinite().all(dim=1).tolist() == [True, True, False]
+    return [losses.numpy().tobytes(), correct.numpy().tobytes()]
 
 
 def bits_of(kernel: Kernel, cell: str, tokens: bool, batch_size: int) -> bytes:
@@ -127,6 +144,10 @@ class TestEmulated:
         """One layer and three; widths of whole vectors and not; views of strings, and items without."""
         for sequences in (1, 5, 33):
             assert trained(EmulatedKernel(), case, sequences) == trained(
+                FusedCpuKernel(threads=1), case, sequences
+            )
+        for in_shared, sequences in ((True, 1), (False, 200)):
+            assert scored(EmulatedKernel(in_shared=in_shared), case, sequences) == scored(
                 FusedCpuKernel(threads=1), case, sequences
             )
 
@@ -233,14 +254,16 @@ class Driver:
         return call
 
     def read(self, addresses: Any) -> None:
-        """What a kernel does: of one argument it is `rnnzoo_train`, of three `rnnzoo_sizes`."""
+        """What a kernel does: of one argument it trains or scores, of four it is `rnnzoo_sizes`."""
         if len(addresses) == 1:
             self.training = cuda_kernel.CompiledTraining.from_buffer_copy(
                 ctypes.string_at(addresses[0], ctypes.sizeof(cuda_kernel.CompiledTraining))
             )
             return
-        out, steps, sequences = (ctypes.c_int64.from_address(address).value for address in addresses)
-        ctypes.memmove(out, (ctypes.c_int64 * 2)(1000 * steps + sequences, 100_000), 16)
+        out, *numbers = (ctypes.c_int64.from_address(address).value for address in addresses)
+        steps, sequences, width = numbers
+        found = (1000 * steps + 10 * sequences + width, 100_000, 70_000, 60_000)
+        ctypes.memmove(out, (ctypes.c_int64 * 4)(*found), 32)
 
 
 @pytest.fixture
@@ -260,12 +283,14 @@ class TestProgram:
 
     def test_launches(self, driver: Driver) -> None:
         loaded = program.Program({}, torch.device("cpu"))
-        sizes = loaded.sizes(steps=7, sequences=32)
-        assert sizes == Sizes(workspace=7032, shared=100_000)
+        sizes = loaded.sizes(steps=7, sequences=32, width=8)
+        assert sizes == Sizes(workspace=7328, shared=100_000, scoring_workspace=70_000, scoring_shared=60_000)
         loaded.train(cuda_kernel.CompiledTraining(train_steps=5, sequences=32), models=3, sizes=sizes)
         assert driver.launched == [(1, 1, 1, 1, 1, 1, 0), (3, 1, 1, 256, 1, 1, 100_000)]
         assert (driver.training.train_steps, driver.training.sequences) == (5, 32)
         assert driver.called[-2:] == ["cuFuncSetAttribute", "cuLaunchKernel"]
+        loaded.score(cuda_kernel.CompiledScoring(), blocks=11, sizes=sizes)
+        assert driver.launched[-1] == (11, 1, 1, 256, 1, 1, 60_000)
 
     def test_what_the_driver_refuses(self, driver: Driver) -> None:
         driver.failing = "cuModuleLoadData"
@@ -309,7 +334,10 @@ class TestOnGpu:
         kernel.prepare(case.spec, case.data(1).encoding)  # which makes the self-test of the cell
         for sequences in (1, 5, 32, 70):
             assert trained(kernel, case, sequences) == trained(FusedCpuKernel(), case, sequences)
+        for sequences in (1, 64, 2500):
+            assert scored(kernel, case, sequences) == scored(FusedCpuKernel(), case, sequences)
 
     def test_models_too_large_for_shared_memory(self) -> None:
         case = Case(RNNSpec(6, 96, 6, 2), steps=11)
         assert trained(FusedCudaKernel(), case, 32) == trained(FusedCpuKernel(), case, 32)
+        assert scored(FusedCudaKernel(), case, 100) == scored(FusedCpuKernel(), case, 100)

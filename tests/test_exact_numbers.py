@@ -19,7 +19,7 @@ from PIL import Image
 
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ZooPlan
 from rnnzoo.zoo_builder.rnn import CELLS, RNNSpec, init_parameters
-from rnnzoo.zoo_builder.rollouts import evaluate, rollout_items
+from rnnzoo.zoo_builder.rollouts import EvaluatedRuns, evaluate, rollout_items
 from rnnzoo.zoo_builder.storage.digest import one_nan
 from rnnzoo.zoo_builder.storage.schema import metadata_schema, stored_numbers
 from rnnzoo.zoo_builder.tasks import ZOOS
@@ -118,7 +118,7 @@ def everything(config: ZooConfig) -> dict[str, Any]:
     plan = ZooPlan(config, family)
     runs = list(plan.runs)
     weights = torch.zeros(len(runs), 1)
-    evaluation = evaluate(StoredLosses(), config.spec, family, runs, weights, 0, config.evaluation)
+    evaluation = evaluate(StoredLosses(), config.spec, EvaluatedRuns(family, runs, config.evaluation), weights, 0)
     found: dict[str, Any] = {
         "runs": runs,
         "columns": [run.task.columns() for run in runs],
@@ -155,7 +155,8 @@ def test_every_nan_is_stored_alike() -> None:
     config = resolve_config("sequential_digits", "smoke", SMALL)
     family = config.make_family()
     runs = list(ZooPlan(config, family).runs)
-    scores = evaluate(StoredLosses(), config.spec, family, runs, torch.zeros(len(runs), 1), 0, config.evaluation)
+    evaluated = EvaluatedRuns(family, runs, config.evaluation)
+    scores = evaluate(StoredLosses(), config.spec, evaluated, torch.zeros(len(runs), 1), 0)
     columns = metadata_schema(family.columns("digits"))
     for name in ("eval_loss", "train_loss", "rollout_loss", "generalization_gap", "generalization_gap_error"):
         values = one_nan(stored_numbers(columns.field(name), scores.columns[name]))
@@ -173,6 +174,14 @@ class TestMeans:
     @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1))
     def test_finite_numbers(self, values: list[float]) -> None:
         assert exact_mean(values) == float(sum(map(Fraction, values))) / len(values)
+
+    @given(
+        st.lists(st.floats(2**-30, 90, width=32), min_size=1, max_size=200), st.sampled_from([-1.0, 1.0, 2.0**-20])
+    )
+    def test_numbers_like_losses(self, values: list[float], factor: float) -> None:
+        """Which are added as whole numbers, but for those that a factor makes too small."""
+        scaled = [factor * value for value in values]
+        assert exact_mean(scaled) == float(sum(map(Fraction, scaled))) / len(scaled)
 
     def test_other_numbers(self) -> None:
         assert exact_mean([True, False, True, True]) == 0.75

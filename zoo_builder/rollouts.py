@@ -54,15 +54,51 @@ class Evaluation:
     strings: Bytes | None
 
 
-def evaluate(
-    kernel: Kernel,
-    spec: RNNSpec,
-    family: TaskFamily[Any],
-    runs: Sequence[Run],
-    weights: Tensor,
-    step: int,
-    settings: EvaluationSettings,
-) -> Evaluation:
+class EvaluatedRuns:
+    """N runs, and what they are scored on at each of their checkpoints.
+
+    Args:
+        family: The task family, with its items.
+        runs: The N runs.
+        settings: How much is evaluated.
+    """
+
+    def __init__(self, family: TaskFamily[Any], runs: Sequence[Run], settings: EvaluationSettings) -> None:
+        self.family, self.runs, self.settings = family, runs, settings
+        self.tasks = [run.task for run in runs]
+        self.data = run_data(family, self.tasks)
+        count = settings.evaluation_items
+        self.evaluation = _ItemLists(
+            [evaluation_items(family, run, count) for run in runs],
+            [len(family.evaluation_items(task)) for task in self.tasks],
+        )
+        self.training = _ItemLists(
+            [training_sample(family, run, count) for run in runs],
+            [len(training_pool(family, run)) for run in runs],
+        )
+
+
+class _ItemLists:
+    """Items of each of N runs, of so many that there are; lists may differ in length."""
+
+    def __init__(self, items: Sequence[NDArray[np.int32]], populations: Sequence[int]) -> None:
+        self.lengths, self.populations = list(map(len, items)), populations
+        longest = max(self.lengths)
+        padded = [np.pad(ids, (0, longest - len(ids)), mode="edge") for ids in items]
+        self.ids = torch.from_numpy(np.stack(padded))
+
+    def score(
+        self, kernel: Kernel, spec: RNNSpec, weights: Tensor, data: Data
+    ) -> tuple[list[Tensor], list[Tensor], list[Estimate]]:
+        """Losses and correctness of each model on its own items, and the means of the losses."""
+        losses, correct = (
+            [row[:length] for row, length in zip(scores, self.lengths, strict=True)]
+            for scores in kernel.score_items(spec, weights, data, self.ids)
+        )
+        return losses, correct, list(map(estimate, losses, self.populations))
+
+
+def evaluate(kernel: Kernel, spec: RNNSpec, evaluated: EvaluatedRuns, weights: Tensor, step: int) -> Evaluation:
     """Score N checkpoints: a function of weights, seed and step.
 
     eval_loss and train_loss are mean cross-entropies, in nats, over the run's evaluation and training items at
@@ -75,23 +111,16 @@ def evaluate(
     Args:
         kernel: What runs the models.
         spec: The architecture of the models.
-        family: The task family, with its items.
-        runs: The N runs that the checkpoints belong to.
+        evaluated: The N runs that the checkpoints belong to.
         weights: Flat weights [N, P].
         step: The step of the checkpoints, the same for all.
-        settings: How much is evaluated.
 
     Returns:
         The scores, and the strings to store.
     """
-    tasks = [run.task for run in runs]
-    data = run_data(family, tasks)
-    eval_items = [evaluation_items(family, run, settings.evaluation_items) for run in runs]
-    losses, correct = _score(kernel, spec, weights, data, eval_items)
-    eval_losses = _estimates(losses, [family.evaluation_items(task) for task in tasks])
-    train_items = [training_sample(family, run, settings.evaluation_items) for run in runs]
-    of_training, _ = _score(kernel, spec, weights, data, train_items)
-    train_losses = _estimates(of_training, [training_pool(family, run) for run in runs])
+    family, runs, tasks, settings = evaluated.family, evaluated.runs, evaluated.tasks, evaluated.settings
+    losses, correct, eval_losses = evaluated.evaluation.score(kernel, spec, weights, evaluated.data)
+    _, _, train_losses = evaluated.training.score(kernel, spec, weights, evaluated.data)
     if family.generates:
         strings = sample_strings(kernel, spec, family, runs, weights, step, settings.sampled_strings)
         stored = strings[:, : settings.rollouts]
@@ -127,11 +156,6 @@ def _answer_scores(
     scores = family.score_answers(task, correct.numpy(), eval_loss, train_loss)
     error = share_error(scores["accuracy"], len(correct), len(family.evaluation_items(task)))
     return scores | {"accuracy_error": error}
-
-
-def _estimates(values: Sequence[Tensor], pools: Sequence[NDArray[np.int32]]) -> list[Estimate]:
-    """Of each model, the mean of values [M] of items that were drawn from a pool."""
-    return [estimate(of_model, len(pool)) for of_model, pool in zip(values, pools, strict=True)]
 
 
 def string_scores(
@@ -279,20 +303,6 @@ def rollout_losses(
     ids = torch.arange(models * count, dtype=torch.int32).view(models, count)
     losses, _ = kernel.score_items(spec, weights, data, ids)
     return [exact_mean(of_model) for of_model in losses]
-
-
-def _score(
-    kernel: Kernel, spec: RNNSpec, weights: Tensor, data: Data, items: Sequence[NDArray[np.int32]]
-) -> tuple[list[Tensor], list[Tensor]]:
-    """Losses and correctness of each model on its own items; lists may differ in length."""
-    longest = max(map(len, items))
-    padded = np.stack([np.pad(ids, (0, longest - len(ids)), mode="edge") for ids in items])
-    losses, correct = kernel.score_items(spec, weights, data, torch.from_numpy(padded))
-    lengths = list(map(len, items))
-    return (
-        [row[:length] for row, length in zip(losses, lengths, strict=True)],
-        [row[:length] for row, length in zip(correct, lengths, strict=True)],
-    )
 
 
 def _drawn(pool: NDArray[np.int32], seed: int, block: int, count: int) -> NDArray[np.int32]:

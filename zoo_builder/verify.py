@@ -19,7 +19,7 @@ from rnnzoo.zoo_builder.identity.reference import Reference
 from rnnzoo.zoo_builder.pipeline.plan.stored import check_stored
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ZooPlan
 from rnnzoo.zoo_builder.rnn import RNNSpec, flatten_weights
-from rnnzoo.zoo_builder.rollouts import evaluate, rollout_losses
+from rnnzoo.zoo_builder.rollouts import EvaluatedRuns, evaluate, rollout_losses
 from rnnzoo.zoo_builder.splits import SPLITS
 from rnnzoo.zoo_builder.storage import schema
 from rnnzoo.zoo_builder.storage.contents import (
@@ -317,15 +317,8 @@ def _check_metrics(
         run = plan.runs.find(row["run_id"])
         if run is None or run.seed != row["seed"]:
             raise RnnzooError(f"metadata: {row['run_id']} with seed {row['seed']} is no run of this config")
-        result = evaluate(
-            kernel,
-            plan.spec,
-            family,
-            [run],
-            _weights(reader, [row]),
-            row["step"],
-            config.evaluation,
-        )
+        evaluated = EvaluatedRuns(family, [run], config.evaluation)
+        result = evaluate(kernel, plan.spec, evaluated, _weights(reader, [row]), row["step"])
         scores.append({name: values[0] for name, values in result.columns.items()})
     exact = _is_exact(reader, kernel)
     messages = [

@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from decimal import Context, Decimal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 DIGITS = Context(prec=34)
 """Decimal digits of e^x before it is rounded to a double. `decimal` rounds it correctly, whatever the machine."""
+
+FIRST, SECOND = 2.0**28, 2.0**32
+MOST_HIGH, MOST_ADDED = 2.0**40, 2**22
+"""So that sums of the numbers' two parts stay below 2^63."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +40,24 @@ def exact_mean(values: ArrayLike) -> float:
         Their exact sum, rounded to a double and divided by M. If some are not finite, the sum of these; NaN of no
         numbers.
     """
-    numbers = np.asarray(values, np.float64).tolist()
-    if not numbers:
+    numbers = np.asarray(values, np.float64)
+    if not len(numbers):
         return math.nan
-    if odd := {number for number in numbers if not math.isfinite(number)}:
-        return float(sum(odd))
-    return math.fsum(numbers) / len(numbers)
+    if not (finite := np.isfinite(numbers)).all():
+        return float(sum(set(numbers[~finite].tolist())))
+    return _exact_sum(numbers) / len(numbers)
+
+
+def _exact_sum(numbers: NDArray[np.float64]) -> float:
+    """What `math.fsum` gives: of whole multiples of 2^-60 that are not large, as losses are, by whole numbers."""
+    with np.errstate(over="ignore", invalid="ignore"):  # of numbers so large that they are added one by one
+        high = numbers * FIRST
+        whole = np.floor(high)
+        rest = (high - whole) * SECOND
+    if len(numbers) > MOST_ADDED or not (np.abs(high) < MOST_HIGH).all() or (rest != np.floor(rest)).any():
+        return math.fsum(numbers.tolist())
+    total = int(whole.astype(np.int64).sum()) * int(SECOND) + int(rest.astype(np.int64).sum())
+    return total / int(FIRST * SECOND)  # Python rounds the quotient of two whole numbers once
 
 
 def exact_exp(x: float) -> float:

@@ -19,7 +19,7 @@ from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ShardPlan, ZooPlan
 from rnnzoo.zoo_builder.pipeline.progress import Interrupted, Observer, ShardProgress
 from rnnzoo.zoo_builder.pipeline.shard.saved_state import ShardState, join_states, save_states
 from rnnzoo.zoo_builder.pipeline.shard.store import store_shard
-from rnnzoo.zoo_builder.rollouts import Evaluation, evaluate
+from rnnzoo.zoo_builder.rollouts import EvaluatedRuns, Evaluation, evaluate
 from rnnzoo.zoo_builder.training.kernels import Kernel, TrainState
 from rnnzoo.zoo_builder.training.loop import train_runs
 
@@ -41,6 +41,7 @@ def build_shards(
     shards = [shard for shard, _ in group]
     runs = [run for shard in shards for run in shard.runs]
     training = join_states(plan.spec, [state for _, state in group])
+    evaluated = EvaluatedRuns(plan.family, runs, plan.config.evaluation)
     evaluations: dict[int, Evaluation] = {}
     reports = _Reports(observer, shards, training.step)
     saved_at = time.monotonic()
@@ -57,8 +58,7 @@ def build_shards(
             raise Interrupted
 
     def score(step: int) -> Evaluation:
-        weights = training.kept[step]
-        return evaluate(kernel, plan.spec, plan.family, runs, weights, step, plan.config.evaluation)
+        return evaluate(kernel, plan.spec, evaluated, training.kept[step], step)
 
     for checkpoint in train_runs(
         kernel, plan.spec, plan.family, runs, plan.config.schedule, training.state, on_progress

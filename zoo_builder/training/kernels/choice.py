@@ -29,8 +29,7 @@ def choose_kernel(
 ) -> Kernel:
     """The kernel for models of `spec` on `device`, ready to run.
 
-    "auto" takes torch on a GPU where there is one, else the fused kernel of the CPU, else torch. It says why the
-    fused one is not available. The fused kernel for GPUs has not been run on one yet: it must be asked for.
+    "auto" takes the GPU where there is one, and the fused kernel, or torch where that cannot be had: it says why.
 
     Args:
         spec: The architecture of the models.
@@ -49,23 +48,18 @@ def choose_kernel(
         raise ParameterError("device", "found 'cuda', but torch sees no GPU; expected auto or cpu")
     if threads is not None:
         torch.set_num_threads(threads)
-    if device == "cuda" or (device == "auto" and kernel != "fused" and torch.cuda.is_available()):
-        if kernel != "fused":
-            return TorchKernel("cuda")
-        log.warning(
-            "the fused kernel for GPUs was written and tested without a GPU; this GPU is tested now, on small "
-            "problems whose bits are known"
-        )
-    elif kernel == "torch":
-        return TorchKernel("cpu")
-    fused = FusedCudaKernel("cuda", threads) if device == "cuda" else FusedCpuKernel(threads)
+    on_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+    unfused = TorchKernel("cuda" if on_gpu else "cpu")
+    if kernel == "torch":
+        return unfused
+    fused = FusedCudaKernel("cuda", threads) if on_gpu else FusedCpuKernel(threads)
     try:
         fused.prepare(spec, encoding)
     except KernelUnavailable as error:
         if kernel == "fused":
             raise ParameterError("kernel", f"found 'fused', which cannot be had: {error}") from error
         log.warning("training with torch, several times slower: %s", error)
-        return TorchKernel("cpu")
+        return unfused
     return fused
 
 

@@ -15,7 +15,8 @@ constexpr int kOutputs = RNNZOO_OUTPUTS;
 constexpr int kLayers = RNNZOO_LAYERS;
 constexpr bool kTokens = RNNZOO_TOKENS;  // one-hot inputs, given as token numbers
 
-constexpr int padded(int size) { return (size + kLanes - 1) / kLanes * kLanes; }
+constexpr int kWhole = kLanes < 4 ? 4 : kLanes;  // one lane too reads four numbers at once where it can
+constexpr int padded(int size) { return (size + kWhole - 1) / kWhole * kWhole; }
 
 constexpr int kUnits = padded(kHidden);             // width of a row of hidden units
 constexpr int kVectors = kUnits / kLanes;

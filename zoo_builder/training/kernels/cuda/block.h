@@ -12,7 +12,7 @@ struct Constant {
     static constexpr int value = Size;
 };
 
-INLINE int smaller(int a, int b) { return a < b ? a : b; }
+constexpr int smaller(int a, int b) { return a < b ? a : b; }
 
 // Calls work(i) for 0, ..., count - 1, each in one thread, and waits for all.
 template <class Work>
@@ -33,21 +33,34 @@ struct Phase {
     }
 };
 
-// Calls body(Constant<size>), for sizes from 1 to Most.
+// Of how many rows a thread keeps the sums, at most: in a phase of one step, where few rows are there, and of all nodes.
+constexpr int kRowsOfStep = 4, kRowsOfAll = 8;
+
+// Calls body(Constant<size>): size is the least power of two that is at least `least`, or else Most, one itself.
 template <int Most, class Body>
-INLINE void with_size(int size, Body body) {
-    if (size == Most) return body(Constant<Most>{});
-    if constexpr (Most > 1) with_size<Most - 1>(size, body);
+INLINE void with_size(int least, Body body) {
+    if constexpr (Most > 1)
+        if (least <= Most / 2) return with_size<Most / 2>(least, body);
+    body(Constant<Most>{});
 }
 
-constexpr int kTile = 4;  // rows, or inputs, of which one thread keeps the sums in registers
-
-// A phase of all units of some rows: body(first row, Constant<rows>, unit), in tiles as small as keep all threads busy.
-template <class Body>
-INLINE void each_tile(const Block& block, int rows, Body body) {
-    const int tile = smaller((rows * kUnits + block.threads - 1) / block.threads, kTile);
-    each(block, (rows + tile - 1) / tile * kUnits, [&](int i) {
-        const int row = i / kUnits * tile;
-        with_size<kTile>(smaller(tile, rows - row), [&](auto count) { body(row, count, i % kUnits); });
+// All units of some rows: body(first row, Constant<rows>, unit), where one thread keeps the sums of a tile of rows in
+// registers. Tiles are as small as keep all threads busy; the last one may reach beyond the rows (see `tile_row`).
+template <int Most, class Body>
+INLINE void share_tiles(Phase& phase, int rows, Body body) {
+    with_size<Most>((rows * kUnits + phase.block.threads - 1) / phase.block.threads, [&](auto size) {
+        constexpr int tile = decltype(size)::value;
+        phase.share((rows + tile - 1) / tile * kUnits, [&](int i) { body(i / kUnits * tile, size, i % kUnits); });
     });
 }
+
+// The same as a phase of its own.
+template <int Most, class Body>
+INLINE void each_tile(const Block& block, int rows, Body body) {
+    Phase phase{block};
+    share_tiles<Most>(phase, rows, body);
+    block.wait();
+}
+
+// Row r of a tile; beyond the rows it is the last one once more, which its thread then computes twice.
+INLINE int tile_row(int first, int r, int rows) { return smaller(first + r, rows - 1); }

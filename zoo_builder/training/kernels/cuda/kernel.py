@@ -1,7 +1,7 @@
 """The fused CUDA kernel: all training steps of a model in one thread block, the bits of the fused CPU kernel.
 
 NVRTC compiles `train.cu` for each shape of RNN. This module checks what it is given, as the fused CPU kernel does,
-copies it to the GPU and back, and lets the fused CPU kernel score and sample, which is a small part of a build.
+and copies it to the GPU and back. Strings are sampled, and words scored, by the fused CPU kernel: they are few.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from rnnzoo.zoo_builder.training.kernels.cuda.program import Program
 from rnnzoo.zoo_builder.training.kernels.fused_cpu import (
     CompiledData,
     FusedCpuKernel,
+    check_tensor,
     check_training,
     compiled_data,
     compiled_form_of,
@@ -30,6 +31,10 @@ from rnnzoo.zoo_builder.training.kernels.fused_cpu import (
 from rnnzoo.zoo_builder.training.kernels.self_test import check_problem, problem_of, self_test_spec
 
 MOST_INDEX = 2**31
+SCORING_BLOCKS = 1056
+"""Blocks that score: some for each multiprocessor of the largest GPUs, to share the work out evenly."""
+SCORED_AT_ONCE = 1 << 28
+"""Sequences of all models that one launch scores, at most: what is copied of each takes some bytes."""
 _Pointer, _Count = ctypes.c_void_p, ctypes.c_int64
 
 
@@ -51,12 +56,28 @@ class CompiledTraining(ctypes.Structure):
     )
 
 
+class CompiledScoring(ctypes.Structure):
+    """`struct Scoring` of score.h."""
+
+    _fields_ = (
+        ("data", CompiledData),
+        ("weights", _Pointer),
+        ("item_ids", _Pointer),
+        ("losses", _Pointer),
+        ("correct", _Pointer),
+        ("workspace", _Pointer),
+        ("models", _Count),
+        ("sequences", _Count),
+        ("blocks", _Count),
+    )
+
+
 class FusedCudaKernel:
-    """Implements `Kernel` on CPU tensors; it trains on a GPU.
+    """Implements `Kernel` on CPU tensors; it trains and scores on a GPU.
 
     Args:
         device: The GPU.
-        threads: CPU threads that score and sample. None takes every core this process may run on.
+        threads: CPU threads that sample. None takes every core this process may run on.
     """
 
     name = "fused-cuda"
@@ -81,7 +102,7 @@ class FusedCudaKernel:
         models, train_steps, sequences = check_training(state, item_ids, learning_rates, weight_decays)
         checked = compiled_data(state.spec, data, item_ids)
         program = self._program(state.spec, compiled_form_of(data.encoding).tokens)
-        sizes = program.sizes(checked.steps, sequences)
+        sizes = program.sizes(checked.steps, sequences, checked.view_bytes)
         if sizes.workspace // 4 >= MOST_INDEX or sequences**2 >= MOST_INDEX:
             raise RnnzooError(
                 f"item_ids: found batches of {sequences} items, too large for the kernel {self.name}"
@@ -97,14 +118,7 @@ class FusedCudaKernel:
             there = data.of_runs(part.start, part.stop).to(self.device)
             workspace = torch.empty(len(ids) * sizes.workspace, dtype=torch.uint8, device=self.device)
             training = CompiledTraining(
-                CompiledData(
-                    *(
-                        None if table is None else table.data_ptr()
-                        for table in (there.items, there.labels, there.views)
-                    ),
-                    *(checked.item_bytes, checked.view_bytes, checked.steps),
-                    *(checked.scale, checked.shift, checked.every_answer),
-                ),
+                _moved(checked, there),
                 *(tensor.data_ptr() for tensor in (*moved[:3], ids, part_rates, moved[3], workspace)),
                 *(sizes.workspace, train_steps, sequences),
             )
@@ -116,7 +130,27 @@ class FusedCudaKernel:
 
     def score_items(self, spec: RNNSpec, weights: Tensor, data: Data, item_ids: Tensor) -> tuple[Tensor, Tensor]:
         """See `Kernel.score_items`."""
-        return self.on_cpu.score_items(spec, weights, data, item_ids)
+        models, sequences = check_tensor("item_ids", item_ids, torch.int32, (None, None))
+        check_tensor("weights", weights, torch.float32, (models, spec.num_parameters))
+        checked = compiled_data(spec, data, item_ids)
+        program = self._program(spec, compiled_form_of(data.encoding).tokens)
+        sizes = program.sizes(checked.steps, sequences, checked.view_bytes)
+        losses = torch.empty(models, sequences)
+        correct = torch.empty(models, sequences, dtype=torch.bool)
+        workspace = torch.empty(SCORING_BLOCKS * sizes.scoring_workspace, dtype=torch.uint8, device=self.device)
+        at_once = max(1, SCORED_AT_ONCE // max(1, sequences))
+        for first in range(0, models, at_once):
+            part = slice(first, min(first + at_once, models))
+            there = data.of_runs(part.start, part.stop).to(self.device)
+            moved = [tensor[part].to(self.device, copy=True) for tensor in (weights, item_ids, losses, correct)]
+            scoring = CompiledScoring(
+                _moved(checked, there),
+                *(tensor.data_ptr() for tensor in (*moved, workspace)),
+                *(len(moved[0]), sequences, SCORING_BLOCKS),
+            )
+            program.score(scoring, SCORING_BLOCKS, sizes)
+            losses[part], correct[part] = moved[2], moved[3]
+        return losses, correct
 
     def step_losses(self, spec: RNNSpec, weights: Tensor, data: Data, item_ids: Tensor) -> Tensor:
         """See `Kernel.step_losses`."""
@@ -125,6 +159,13 @@ class FusedCudaKernel:
     def sample_strings(self, spec: RNNSpec, weights: Tensor, begin: int, uniforms: Tensor) -> Tensor:
         """See `Kernel.sample_strings`."""
         return self.on_cpu.sample_strings(spec, weights, begin, uniforms)
+
+
+def _moved(checked: CompiledData, there: Data) -> CompiledData:
+    """Data that were checked, at their addresses on a GPU."""
+    tables = (None if table is None else table.data_ptr() for table in (there.items, there.labels, there.views))
+    numbers = (getattr(checked, name) for name, _ in CompiledData._fields_[3:])
+    return CompiledData(*tables, *numbers)
 
 
 def update_rates(learning_rates: Tensor, weight_decays: Tensor, steps_before: int) -> Tensor:

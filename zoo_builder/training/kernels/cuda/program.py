@@ -1,13 +1,13 @@
 """A compiled program on a GPU: loaded and launched through the driver's C interface, in torch's own context.
 
-Nothing here has been run on a GPU yet; tests/test_cuda_kernel.py says what has been shown without one.
+tests/test_cuda_kernel.py says what is shown without a GPU.
 """
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -24,10 +24,19 @@ MOST_SHARED_BYTES, LARGE_SHARED = 97, 8
 
 @dataclass(frozen=True)
 class Sizes:
-    """Bytes that a launch needs: of workspace, a model, and of shared memory, a block."""
+    """Bytes that launches need.
+
+    Attributes:
+        workspace: Of a model in training.
+        shared: Of shared memory, a block that trains.
+        scoring_workspace: Of a block that scores.
+        scoring_shared: Of shared memory, a block that scores.
+    """
 
     workspace: int
     shared: int
+    scoring_workspace: int
+    scoring_shared: int
 
 
 class Program:
@@ -54,26 +63,34 @@ class Program:
             code = compile_program({**definitions, **own}, f"sm_{major}{minor}")
             self._module = ctypes.c_void_p()
             self._call("cuModuleLoadData", ctypes.byref(self._module), code)
-            self._train, self._sizes = self._function("rnnzoo_train"), self._function("rnnzoo_sizes")
+            self._train, self._score = self._function("rnnzoo_train"), self._function("rnnzoo_score")
+            self._sizes = self._function("rnnzoo_sizes")
 
     @property
     def free_bytes(self) -> int:
         """Memory of the GPU that nothing uses."""
         return torch.cuda.mem_get_info(self.device)[0]
 
-    def sizes(self, steps: int, sequences: int) -> Sizes:
-        """What training on batches of this size needs."""
-        sizes = torch.zeros(2, dtype=torch.int64, device=self.device)
-        self._launch(self._sizes, 1, 1, 0, [_pointer(sizes), ctypes.c_int64(steps), ctypes.c_int64(sequences)])
-        workspace, shared = sizes.tolist()
-        return Sizes(workspace, shared)
+    def sizes(self, steps: int, sequences: int, width: int) -> Sizes:
+        """What training on batches of this size needs, of sequences of `width` bytes, and scoring."""
+        sizes = torch.zeros(len(fields(Sizes)), dtype=torch.int64, device=self.device)
+        numbers = map(ctypes.c_int64, (steps, sequences, width))
+        self._launch(self._sizes, 1, 1, 0, [_pointer(sizes), *numbers])
+        return Sizes(*sizes.tolist())
 
     def train(self, training: ctypes.Structure, models: int, sizes: Sizes) -> None:
         """Train models, a block each; `training` holds addresses of this GPU."""
-        if sizes.shared:
+        self._run(self._train, training, models, sizes.shared)
+
+    def score(self, scoring: ctypes.Structure, blocks: int, sizes: Sizes) -> None:
+        """Score models, by so many blocks; `scoring` holds addresses of this GPU."""
+        self._run(self._score, scoring, blocks, sizes.scoring_shared)
+
+    def _run(self, function: ctypes.c_void_p, work: ctypes.Structure, blocks: int, shared: int) -> None:
+        if shared:
             with torch.cuda.device(self.device):
-                self._call("cuFuncSetAttribute", self._train, LARGE_SHARED, sizes.shared)
-        self._launch(self._train, models, THREADS, sizes.shared, [training])
+                self._call("cuFuncSetAttribute", function, LARGE_SHARED, shared)
+        self._launch(function, blocks, THREADS, shared, [work])
         torch.cuda.synchronize(self.device)
 
     def _launch(

@@ -2,7 +2,7 @@
 
 #pragma once
 
-#include "gate_products.h"
+#include "model.h"
 #include "tree.h"
 
 // Mirrors `CompiledTraining` in kernel.py.
@@ -16,21 +16,6 @@ struct Training {
     int64_t workspace_bytes, train_steps, sequences;
 };
 
-constexpr int start_rows(int layer) { return kTokens && layer == 0 ? kInputs : 1; }
-
-// A model's packed weights, and what is derived from them after each update.
-struct Model {
-    float *weights, *start[kLayers], *input_back[kLayers], *recurrent_back[kLayers];
-
-    explicit Model(Arena& arena) : weights(arena.take<float>(kPackedSize)) {
-        for (int layer = 0; layer < kLayers; layer++) {
-            start[layer] = arena.take<float>(start_rows(layer) * kSumRow);
-            recurrent_back[layer] = arena.take<float>(kGateRow * kUnits);
-            input_back[layer] = arena.take<float>(layer == 0 ? 0 : kGateRow * kUnits);
-        }
-    }
-};
-
 // What one layer keeps of all nodes for the way back, [nodes, ...].
 struct LayerTrace {
     float* sums;  // what the cell left in its sums; then the sums' gradients
@@ -38,7 +23,8 @@ struct LayerTrace {
 };
 
 struct Space {
-    double* losses;                      // [nodes, kOutputs]
+    double* losses;                      // [nodes, kOutputs], in the order of sums: what each kind of target adds
+    int* targets;                        // [nodes], in the order of sums: how many kinds there are
     int* bad;                            // [1]: weights that are not finite
     float *first_moment, *second_moment;  // packed
     float* logit_gradients;              // [nodes, kOutputs]
@@ -48,6 +34,7 @@ struct Space {
 
     Space(Arena& arena, int64_t nodes, int sequences) {
         losses = arena.take<double>(nodes * kOutputs);
+        targets = arena.take<int>(nodes);
         bad = arena.take<int>(1);
         first_moment = arena.take<float>(kPackedSize);
         second_moment = arena.take<float>(kPackedSize);
@@ -71,16 +58,9 @@ struct Trainer {
     Space space;
     Model model;
 
-    Trainer(const Block& block, Arena workspace, Arena shared, int steps, int sequences)
+    Trainer(const Block& block, Arena workspace, Arena shared, int steps, int sequences, int64_t width)
         : block(block),
-          tree(workspace, steps, sequences),
+          tree(workspace, steps, sequences, width),
           space(workspace, static_cast<int64_t>(steps) * sequences, sequences),
-          model(shared.base == nullptr ? workspace : shared) {}
+          model(shared.base == nullptr ? workspace : shared, true) {}
 };
-
-// Calls body(Constant<layer>) for all layers.
-template <int Layer = 0, class Body>
-INLINE void for_layers(Body body) {
-    body(Constant<Layer>{});
-    if constexpr (Layer + 1 < kLayers) for_layers<Layer + 1>(body);
-}

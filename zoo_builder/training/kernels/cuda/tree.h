@@ -7,20 +7,8 @@
 #pragma once
 
 #include "../data.h"
+#include "arena.h"
 #include "block.h"
-
-// Hands out memory, in whole 16 bytes; of no base it counts.
-struct Arena {
-    char* base;
-    int64_t used = 0;
-
-    template <class T>
-    T* take(int64_t count) {
-        T* taken = reinterpret_cast<T*>(base + used);
-        used += (count * static_cast<int64_t>(sizeof(T)) + 15) / 16 * 16;
-        return taken;
-    }
-};
 
 struct Tree {
     int steps, sequences;
@@ -31,10 +19,11 @@ struct Tree {
     int *present, *start;                           // [T], [T + 1]
     int* order;                                     // [nodes]: nodes in the order in which sums take them
     int* targets;                                   // [nodes, kOutputs]: n_o
+    uint8_t* bytes;                                 // [B, F]: of the sequences, as their run sees them
     uint8_t* tokens;                                // [nodes]
     float* inputs;                                  // [nodes, kInputs], without tokens
 
-    Tree(Arena& arena, int steps, int sequences) : steps(steps), sequences(sequences) {
+    Tree(Arena& arena, int steps, int sequences, int64_t width) : steps(steps), sequences(sequences) {
         const int64_t nodes = static_cast<int64_t>(steps) * sequences;
         for (int** array : {&rank, &sorted, &shared, &row_of, &split, &elder, &member, &number, &first, &parent, &group})
             *array = arena.take<int>(sequences);
@@ -43,6 +32,7 @@ struct Tree {
         start = arena.take<int>(steps + 1);
         order = arena.take<int>(nodes);
         targets = arena.take<int>(nodes * kOutputs);
+        bytes = arena.take<uint8_t>(sequences * width);
         tokens = arena.take<uint8_t>(kTokens ? nodes : 0);
         inputs = arena.take<float>(kTokens ? 0 : nodes * kInputs);
     }
@@ -56,24 +46,13 @@ struct Seen {
     const int16_t* view;  // or null
     const int32_t* item_ids;
 
+    Seen(const Data& data, int64_t run, const int32_t* item_ids)
+        : data(data), view(data.views == nullptr ? nullptr : data.views + run * data.view_bytes), item_ids(item_ids) {}
+
     int byte(int sequence, int64_t place) const {
         const uint8_t* bytes = data.items + item_ids[sequence] * data.item_bytes;
         if (view == nullptr) return bytes[place];
         return view[place] < 0 ? 0 : bytes[view[place]];
-    }
-    int64_t same_bytes(int a, int b) const {
-        int64_t place = 0;
-        while (place < data.view_bytes && byte(a, place) == byte(b, place)) place++;
-        return place;
-    }
-    // Those with the same bytes stand in the order of the batch.
-    bool is_before(int a, int b) const {
-        const int64_t place = same_bytes(a, b);
-        return place == data.view_bytes ? a < b : byte(a, place) < byte(b, place);
-    }
-    int shared_steps(int a, int b) const {
-        const int64_t same = same_bytes(a, b), steps = kTokens ? same : 1 + same / kInputs;
-        return static_cast<int>(steps < data.steps ? steps : data.steps);
     }
     int target(int sequence, int t) const {
         return kTokens ? byte(sequence, data.first_target() + t) : data.labels[item_ids[sequence]];
@@ -84,16 +63,38 @@ struct Seen {
     }
 };
 
+// How many bytes two sequences begin alike with.
+INLINE int64_t same_bytes(const Tree& tree, int64_t width, int a, int b) {
+    int64_t place = 0;
+    while (place < width && tree.bytes[a * width + place] == tree.bytes[b * width + place]) place++;
+    return place;
+}
+
+// Whether one sequence is sorted before another. Those with the same bytes stand in the order of the batch.
+INLINE bool is_before(const Tree& tree, int64_t width, int a, int b) {
+    const int64_t place = same_bytes(tree, width, a, b);
+    return place == width ? a < b : tree.bytes[a * width + place] < tree.bytes[b * width + place];
+}
+
 INLINE void sort_sequences(const Block& block, const Tree& tree, const Seen& seen) {
-    const int sequences = tree.sequences;
-    each(block, sequences, [&](int s) { tree.rank[s] = 0; });
+    const int sequences = tree.sequences, width = static_cast<int>(seen.data.view_bytes);
+    Phase phase{block};
+    phase.share(sequences * width, [&](int i) { tree.bytes[i] = static_cast<uint8_t>(seen.byte(i / width, i % width)); });
+    phase.share(sequences, [&](int s) { tree.rank[s] = 0; });
+    block.wait();
     each(block, sequences * sequences, [&](int pair) {
         const int a = pair / sequences, b = pair % sequences;
-        if (a != b && seen.is_before(a, b)) add_one(tree.rank + b);
+        if (a != b && is_before(tree, width, a, b)) add_one(tree.rank + b);
     });
     each(block, sequences, [&](int s) { tree.sorted[tree.rank[s]] = s; });
     each(block, sequences, [&](int place) {
-        tree.shared[place] = place == 0 ? 0 : seen.shared_steps(tree.sorted[place - 1], tree.sorted[place]);
+        if (place == 0) {
+            tree.shared[place] = 0;
+            return;
+        }
+        const int64_t same = same_bytes(tree, width, tree.sorted[place - 1], tree.sorted[place]);
+        const int64_t shared = kTokens ? same : 1 + same / kInputs;
+        tree.shared[place] = smaller(static_cast<int>(shared), tree.steps);
     });
 }
 
