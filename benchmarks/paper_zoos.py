@@ -1,7 +1,7 @@
 """Builds the zoos of the paper, verifies them, and puts their records beside the cards.
 
     python -m benchmarks.paper_zoos --out FOLDER --mnist DIR              # both, in as many sittings as it takes
-    python -m benchmarks.paper_zoos --out FOLDER --zoo formal_languages --workers 4   # options of `zoo-builder build`
+    python -m benchmarks.paper_zoos --out FOLDER --zoo formal_languages --workers 4    # options of a build
 
 A record (`dataset_cards/<zoo>/paper`) is what is published of a zoo beside its weights: its manifest, with the
 config, the digest and the hash of every file; the metadata of all checkpoints as one Parquet table; the overview
