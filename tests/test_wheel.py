@@ -119,7 +119,7 @@ def test_the_wheel_has_every_file_of_the_rooms_and_nothing_else(sources, wheel):
     rooms = {f"rnnzoo/{name}" for room in ROOMS for name in files_in(sources / room, sources) - set(LEFTOVERS)}
     assert names == rooms | files_in(sources / "rnnzoo", sources)
     assert f"rnnzoo/{PLANTED}" in names
-    assert {".cpp", ".h", ".jinja", ".md", ".json"} <= {Path(name).suffix for name in names}
+    assert {".cpp", ".h", ".jinja", ".js", ".css", ".md", ".json"} <= {Path(name).suffix for name in names}
     assert "rnnzoo/py.typed" in names
 
 

@@ -94,7 +94,7 @@ def draw_overview(folder: Path) -> Figure:
     Of a zoo of more than MOST_RUNS runs, the figure shows every n-th shard.
     """
     manifest = read_manifest(folder)
-    shards, encoding = _shards_to_draw(manifest), encoding_of(manifest.encoding)
+    shards, encoding = shards_to_draw(manifest), encoding_of(manifest.encoding)
     family = find_family(manifest.config["family"])
     table = read_metadata(folder, manifest, [*FIGURE_COLUMNS, *family.task_columns.names])
     count = len(table)
@@ -122,7 +122,7 @@ def draw_overview(folder: Path) -> Figure:
     return figure
 
 
-def _shards_to_draw(manifest: Manifest) -> list[str]:
+def shards_to_draw(manifest: Manifest) -> list[str]:
     """All shards of a zoo, or as many of them, evenly, as make MOST_RUNS runs."""
     shards = [shard for entry in manifest.splits.values() for shard in entry.shards]
     runs = sum(entry.runs for entry in manifest.splits.values())

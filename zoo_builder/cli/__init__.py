@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from rnnzoo import command_line
-from rnnzoo.zoo_builder.cli import building, publishing
+from rnnzoo.zoo_builder.cli import building, exploring, publishing
 from rnnzoo.zoo_builder.cli.app import app
 
-__all__ = ["app", "building", "main", "publishing"]
+__all__ = ["app", "building", "exploring", "main", "publishing"]
 
 
 def main() -> None:

@@ -87,14 +87,14 @@ def _digest_of_card(path: Path) -> ZooDigest:
 
 def _on_hub(text: str, name: str, revision: str | None) -> Reference:
     def file(of_zoo: str) -> Path:
-        return _download(name, of_zoo, revision)
+        return download(name, of_zoo, revision)
 
     where = f"{text}: {MANIFEST}"
     manifest = parse_manifest(read_bytes(file(MANIFEST)), where)
     return Reference(text, _digest_of(manifest, text), manifest, file)
 
 
-def _download(repository: str, file: str, revision: str | None) -> Path:
+def download(repository: str, file: str, revision: str | None) -> Path:
     """A file of a dataset repository, in the cache of huggingface_hub."""
     # Imported here: huggingface_hub reads HF_ENDPOINT when it is imported.
     from huggingface_hub import hf_hub_download

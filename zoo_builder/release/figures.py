@@ -16,13 +16,13 @@ from rnnzoo.zoo_builder.overview import RELEASED_FIGURE, draw_overview
 from rnnzoo.zoo_builder.release.parquet import ZooTables
 from rnnzoo.zoo_builder.storage.manifest import Manifest
 from rnnzoo.zoo_builder.tasks.family import Colouring
+from rnnzoo.zoo_builder.weight_map import weight_map
 
 BY_STEP = Colouring("training step", "step_index", "viridis")
 """Coloured by the number of the step, so that steps far apart and close together are told apart alike."""
 BY_ACCURACY = Colouring("accuracy", "accuracy", "viridis", limits=(0.0, 1.0))
 """For a family that says nothing of how its tasks are told apart."""
 RELEASED_MAP = "figures/map.png"
-QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def draw_figures(tables: ZooTables, out: Path) -> None:
@@ -35,10 +35,9 @@ def draw_figures(tables: ZooTables, out: Path) -> None:
 def draw_map(tables: ZooTables) -> Figure:
     """Every checkpoint as a point, by the two main components of its layers' statistics, coloured two ways."""
     metadata = pa.concat_tables([tables.metadata[split] for split in tables.splits])
-    features = np.concatenate([_statistics(tables, name) for name in _shards(tables.manifest)])
-    finite = np.isfinite(features).all(axis=1)
-    metadata = metadata.filter(pa.array(finite))
-    points, shares = principal_components(features[finite])
+    points, shares = weight_map(tables.shard(name).tensors for name in _shards(tables.manifest))
+    finite = np.isfinite(points).all(axis=1)
+    metadata, points = metadata.filter(pa.array(finite)), points[finite]
     figure = Figure(figsize=(13, 5.5), layout="constrained")
     left, right = figure.subplots(1, 2)
     bar = _scatter(figure, left, points, _values(metadata, BY_STEP), BY_STEP)
@@ -54,29 +53,6 @@ def draw_map(tables: ZooTables) -> Figure:
         axes.set_ylabel(f"second component ({shares[1]:.0%})")
         axes.spines[["top", "right"]].set_visible(False)
     return figure
-
-
-def principal_components(features: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Standardised features [N, F] to their two main components [N, 2], and the share of variance of each."""
-    if not len(features):
-        return np.zeros((0, 2)), np.zeros(2)
-    spread = features.std(axis=0)
-    standard = (features - features.mean(axis=0)) / np.where(spread > 0, spread, 1)
-    # Two rows of zeros change no component, and let even a single checkpoint have two.
-    values, singular, _ = np.linalg.svd(np.pad(standard, ((0, 2), (0, 0))), full_matrices=False)
-    values = values[: len(features)]
-    shares = singular**2 / max((singular**2).sum(), np.finfo(float).tiny)
-    return values[:, :2] * singular[:2], shares[:2]
-
-
-def _statistics(tables: ZooTables, shard: str) -> NDArray[np.float64]:
-    """Mean, standard deviation and quantiles of every tensor: [N, 7 * tensors], whatever the units' order."""
-    found = []
-    for tensor in tables.shard(shard).tensors.values():
-        values = tensor.reshape(len(tensor), -1)
-        found += [values.mean(axis=1)[:, None], values.std(axis=1)[:, None]]
-        found.append(np.quantile(values, QUANTILES, axis=1).T)
-    return np.concatenate(found, axis=1).astype(np.float64)
 
 
 def _shards(manifest: Manifest) -> list[str]:

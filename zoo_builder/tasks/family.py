@@ -337,8 +337,30 @@ class TaskFamily(ABC, Generic[TaskT]):
     @classmethod
     def card(cls) -> str | None:
         """The template of the body of its zoos' cards: `card.md` beside the family; None for the general one."""
-        package = files(cls.__module__.rpartition(".")[0] or cls.__module__)
-        path = package.joinpath("card.md")
+        return cls._text_beside("card.md")
+
+    @classmethod
+    def explorer_script(cls) -> str | None:
+        """JavaScript that shows in a browser what an RNN does: `explorer.js` beside the family; None without one.
+
+        What it has at hand, and what it has to define, stands at the top of `zoo_builder/explorer/page.js`.
+        """
+        return cls._text_beside("explorer.js")
+
+    @classmethod
+    def explorer_data(cls, tasks: Sequence[TaskT], examples: LabelledItems) -> dict[str, Any]:
+        """What `explorer.js` needs to know of a zoo, as JSON values: `zoo.family` in the script.
+
+        Args:
+            tasks: Those of the zoo, in the order of `zoo.tasks`.
+            examples: Some of `reference_items`.
+        """
+        return {}
+
+    @classmethod
+    def _text_beside(cls, name: str) -> str | None:
+        """A file in the folder of the family; None where there is none."""
+        path = files(cls.__module__.rpartition(".")[0] or cls.__module__).joinpath(name)
         return path.read_text(encoding="utf-8") if path.is_file() else None
 
     @classmethod

@@ -135,6 +135,11 @@ class CombinationLocks(TaskFamily[Lock]):
         return SecretReader(steps)
 
     @classmethod
+    def explorer_data(cls, tasks: Sequence[Lock], examples: LabelledItems) -> dict[str, Any]:
+        """The secrets, and the token that opens a sequence."""
+        return {"secrets": [list(map(int, task.secret)) for task in tasks], "begin": BEGIN}
+
+    @classmethod
     def describe(cls, sequence: Bytes) -> str:
         """As "01100: 01xxxx": the bits that are shown, and the answers."""
         shown, answered = np.split(sequence, 2)

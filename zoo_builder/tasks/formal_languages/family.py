@@ -23,6 +23,8 @@ from rnnzoo.zoo_builder.tasks.formal_languages.language import (
     LARGEST_N,
     MOST_N,
     OFFSETS,
+    PLACES,
+    SIGNS,
     FormalLanguage,
     counts_match,
     decode_sequence,
@@ -173,6 +175,12 @@ class FormalLanguages(TaskFamily[FormalLanguage]):
         from rnnzoo.zoo_builder.tasks.formal_languages.greedy import GreedyReader
 
         return GreedyReader(steps)
+
+    @classmethod
+    def explorer_data(cls, tasks: Sequence[FormalLanguage], examples: LabelledItems) -> dict[str, Any]:
+        """The signs of the tokens, and the words of each language as strings of them."""
+        words = [[decode_sequence(word) for word in cls.words(task)] for task in tasks]
+        return {"signs": SIGNS, "begin": BEGIN, "end": END, "places": PLACES, "words": words}
 
     @classmethod
     def describe(cls, sequence: Bytes) -> str:

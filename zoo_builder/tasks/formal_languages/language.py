@@ -19,6 +19,8 @@ LETTERS = "abcd"
 BEGIN, END = 4, 5
 OFFSETS = range(-3, 3)
 LARGEST_N = 9
+SIGNS = "abcd^$"
+"""What stands for each token in a text."""
 PLACES = 41
 """Tokens that an RNN writes."""
 SEQUENCE_BYTES = 1 + PLACES
@@ -93,7 +95,7 @@ def decode_sequence(sequence: Bytes) -> str:
     >>> decode_sequence(encode_word("aabb"))
     'aabb$'
     """
-    text = "".join("abcd^$"[token] for token in sequence[1:])
+    text = "".join(SIGNS[token] for token in sequence[1:])
     return text.partition("$")[0] + ("$" if "$" in text else "")
 
 

@@ -183,6 +183,14 @@ class SequentialImages(TaskFamily[Rotation]):
         return {"bytes": contact_sheet(sequences), "path": None}
 
     @classmethod
+    def explorer_data(cls, tasks: Sequence[Rotation], examples: LabelledItems) -> dict[str, Any]:
+        """The angle of each task, and an upright image of each digit: its pixels tile by tile, its label."""
+        labels = [] if examples.labels is None else examples.labels.tolist()
+        first = [labels.index(label) for label in sorted(set(labels))]
+        images = [{"pixels": examples.items[place].tolist(), "label": labels[place]} for place in first]
+        return {"degrees": [task.degrees for task in tasks], "side": SIDE, "images": images}
+
+    @classmethod
     def draw_examples(cls, figure: Figure, where: SubplotSpec, runs: Sequence[Sequence[Example]]) -> None:
         """Images as some runs see them at their last step, with their answers."""
         from rnnzoo.zoo_builder.tasks.sequential_images.drawing import draw_answers

@@ -1,0 +1,169 @@
+"""What the page knows of a zoo: everything but its weights, which it reads when they are asked for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from rnnzoo.zoo_builder.overview import shards_to_draw
+from rnnzoo.zoo_builder.storage import schema
+from rnnzoo.zoo_builder.storage.files import file_in
+from rnnzoo.zoo_builder.storage.manifest import Manifest, read_manifest, read_metadata
+from rnnzoo.zoo_builder.storage.shards import read_shard
+from rnnzoo.zoo_builder.tasks import find_family
+from rnnzoo.zoo_builder.tasks.data import LabelledItems
+from rnnzoo.zoo_builder.tasks.family import TaskFamily
+from rnnzoo.zoo_builder.weight_map import weight_map
+
+STOPS = 64
+"""Colours of a palette."""
+EXAMPLES = 100
+"""Items that a family may choose from what its page shows."""
+COLUMNS = ("run_id", "task_id", "step", "step_index", "accuracy", "shard", "row", "rollout_row")
+
+
+@dataclass(frozen=True)
+class PageData:
+    """What stands on the page.
+
+    Attributes:
+        family: The family of the zoo.
+        manifest: Of the zoo.
+        values: What the page's scripts read as `zoo`, JSON values; `page.js` lists them.
+        shares: Of the variance of the map, [2].
+        shards: Names of the shards whose weights the page may ask for.
+    """
+
+    family: type[TaskFamily[Any]]
+    manifest: Manifest
+    values: dict[str, Any]
+    shares: NDArray[np.float64]
+    shards: list[str]
+
+
+def read_page_data(folder: Path, weights: str) -> PageData:
+    """What the page shows of the zoo in a folder: of more than `overview.MOST_RUNS` runs, every n-th shard.
+
+    Args:
+        folder: The zoo; of its weights and rollouts only the shards that are shown have to be there.
+        weights: Where the page finds the files of weights: an address up to the folder, with a slash at its end.
+
+    Raises:
+        RnnzooError: A file is missing, or not as it should be.
+    """
+    manifest = read_manifest(folder)
+    family, shards = find_family(manifest.config["family"]), shards_to_draw(manifest)
+    wanted = {*COLUMNS, *family.task_columns.names}
+    if family.colouring is not None:
+        wanted.add(family.colouring.column)
+    table = read_metadata(folder, manifest, sorted(wanted))
+    table = table.filter(pc.is_in(table["shard"], pa.array(map(schema.weights_file, shards))))
+    rows = table.to_pylist()
+    places, shares = weight_map(read_shard(file_in(folder, schema.weights_file(name))).tensors for name in shards)
+    runs = list({row["run_id"]: row for row in rows}.values())
+    tasks = list({row["task_id"]: row for row in runs}.values())
+    known = [family.task_of(row) for row in tasks]
+    task_places = {row["task_id"]: place for place, row in enumerate(tasks)}
+    splits = list(manifest.splits)
+    values = {
+        "spec": manifest.spec,
+        "encoding": manifest.encoding,
+        "outputs": list(family.output_names) or [str(output) for output in range(manifest.spec["output_size"])],
+        "steps": manifest.config["checkpoints"],
+        "splits": splits,
+        "tasks": [{"id": row["task_id"], "label": _label(family, row)} for row in tasks],
+        "runs": [
+            {"name": row["run_id"], "task": task_places[row["task_id"]], "split": splits.index(_split_of(row))}
+            for row in runs
+        ],
+        "checkpoints": _checkpoints(rows, [row["run_id"] for row in runs], shards, places),
+        "start": max(range(len(rows)), key=lambda place: _sortable(rows[place]["accuracy"])),
+        "weights": weights,
+        "shards": shards,
+        "family": family.explorer_data(known, _examples(folder, family, rows)),
+        **_colours(family, manifest, table),
+    }
+    return PageData(family, manifest, values, shares, shards)
+
+
+def _checkpoints(
+    rows: Sequence[dict[str, Any]], runs: Sequence[str], shards: Sequence[str], places: NDArray[np.float64]
+) -> dict[str, list[Any]]:
+    """The checkpoints, column by column; runs and shards as numbers of theirs, places [N, 2] on the map."""
+    run_numbers = {run: number for number, run in enumerate(runs)}
+    shard_numbers = {schema.weights_file(name): number for number, name in enumerate(shards)}
+    return {
+        "run": [run_numbers[row["run_id"]] for row in rows],
+        "step": [row["step_index"] for row in rows],
+        "accuracy": _numbers(row["accuracy"] for row in rows),
+        "map": [None if math.isnan(x) else [round(x, 3), round(y, 3)] for x, y in places.tolist()],
+        "shard": [shard_numbers[row["shard"]] for row in rows],
+        "row": [row["row"] for row in rows],
+    }
+
+
+def _split_of(row: dict[str, Any]) -> str:
+    """The split of a row, which its shard's name begins with."""
+    return Path(row["shard"]).name.split("-")[0]
+
+
+def _label(family: type[TaskFamily[Any]], row: dict[str, Any]) -> str:
+    """A task for people: the first of its columns."""
+    name = family.task_columns.names[0]
+    value = row[name]
+    return value if isinstance(value, str) else f"{name.replace('_', ' ')} {value:g}"
+
+
+def _sortable(value: float) -> float:
+    return -math.inf if math.isnan(value) else value
+
+
+def _numbers(values: Iterable[float]) -> list[float | None]:
+    """Numbers for JSON, which knows no nan."""
+    return [round(float(value), 4) if math.isfinite(value) else None for value in values]
+
+
+def _colours(family: type[TaskFamily[Any]], manifest: Manifest, table: pa.Table) -> dict[str, Any]:
+    """By what checkpoints can be coloured: "colourings", and the colours of their "palettes"."""
+    import matplotlib as mpl
+    from matplotlib.colors import to_hex
+
+    steps = len(manifest.config["checkpoints"])
+    colourings = {
+        "step": {
+            "label": "training step", "palette": "viridis", "limits": [0, max(1, steps - 1)],
+            "values": table["step_index"].to_pylist(),
+        },
+        "accuracy": {
+            "label": "accuracy", "palette": "plasma", "limits": [0, 1],
+            "values": _numbers(table["accuracy"].to_pylist()),
+        },
+    }  # fmt: skip
+    if (colouring := family.colouring) is not None:
+        found = colouring.value(np.array(table[colouring.column].to_pylist()))
+        limits = colouring.limits or (float(found.min()), float(found.max()))
+        colourings["task"] = {
+            "label": colouring.label, "palette": colouring.palette, "limits": list(limits),
+            "values": _numbers(found.tolist()),
+        }  # fmt: skip
+    names = {str(entry["palette"]) for entry in colourings.values()}
+    palettes = {name: [to_hex(mpl.colormaps[name](stop / (STOPS - 1))) for stop in range(STOPS)] for name in names}
+    return {"colourings": colourings, "palettes": palettes}
+
+
+def _examples(folder: Path, family: type[TaskFamily[Any]], rows: Sequence[dict[str, Any]]) -> LabelledItems:
+    """Some of the family's reference items, from the rollouts of the first shard that has checkpoints."""
+    first = [row for row in rows if row["shard"] == rows[0]["shard"] and row["step_index"] == 0]
+    tensors = read_shard(file_in(folder, schema.rollouts_of(rows[0]["shard"]))).tensors
+    groups = [row["rollout_row"] for row in first]
+    labels = np.array(tensors["labels"][groups]) if "labels" in tensors else None
+    known = [family.task_of(row) for row in first]
+    return family.reference_items(known, np.array(tensors["inputs"][groups]), labels, EXAMPLES)

@@ -1,0 +1,91 @@
+"""The page of a zoo on this machine's own address, with the weights in byte ranges from the zoo's files."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from rnnzoo.zoo_builder.errors import ParameterError
+from rnnzoo.zoo_builder.explorer.data import read_page_data
+from rnnzoo.zoo_builder.explorer.page import render_page
+from rnnzoo.zoo_builder.explorer.site import WEIGHTS, ShownZoo
+from rnnzoo.zoo_builder.storage import schema
+from rnnzoo.zoo_builder.storage.files import file_in
+
+HOST = "127.0.0.1"
+RANGE = re.compile(r"bytes=(\d+)-(\d*)")
+
+
+class ExplorerServer(ThreadingHTTPServer):
+    """A server of one zoo's page; nobody but this machine reaches it.
+
+    Args:
+        zoo: What it shows.
+        port: 0 takes a free one.
+
+    Raises:
+        RnnzooError: The zoo cannot be read, or the port is taken.
+
+    Attributes:
+        address: Of the page.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, zoo: ShownZoo, port: int = 0) -> None:
+        data = read_page_data(zoo.folder, WEIGHTS)
+        weights = {f"/{schema.weights_file(name)}": schema.weights_file(name) for name in data.shards}
+        paths = {place: file_in(zoo.folder, name) for place, name in weights.items()}
+        try:
+            super().__init__((HOST, port), partial(_Handler, render_page(data).encode(), paths))
+        except OSError as error:
+            raise ParameterError("port", f"found {port}, expected a free port: {error.strerror}") from error
+        self.address = f"http://{HOST}:{self.server_address[1]}/"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def __init__(self, page: bytes, files: dict[str, Path], *connection: Any) -> None:
+        self.page, self.files = page, files
+        super().__init__(*connection)
+
+    def do_GET(self) -> None:
+        place = self.path.partition("?")[0]
+        if place == "/":
+            self._answer(HTTPStatus.OK, "text/html; charset=utf-8", self.page)
+        elif place in self.files:
+            self._answer_range(self.files[place])
+        else:
+            self._answer(HTTPStatus.NOT_FOUND, "text/plain", b"there is no such file")
+
+    def _answer_range(self, path: Path) -> None:
+        size, found = path.stat().st_size, RANGE.fullmatch(self.headers.get("Range", ""))
+        first, last = (int(found[1]), int(found[2] or size - 1)) if found else (0, size - 1)
+        last = min(last, size - 1)
+        if first > last:
+            self._answer(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, "text/plain", f"{size} bytes".encode())
+            return
+        with open(path, "rb") as file:
+            file.seek(first)
+            content = file.read(last - first + 1)
+        status = HTTPStatus.PARTIAL_CONTENT if found else HTTPStatus.OK
+        headers = {"Content-Range": f"bytes {first}-{last}/{size}"} if found else {}
+        self._answer(status, "application/octet-stream", content, headers)
+
+    def _answer(
+        self, status: HTTPStatus, kind: str, content: bytes, headers: dict[str, str] | None = None
+    ) -> None:
+        self.send_response(status)
+        common = {"Content-Type": kind, "Content-Length": str(len(content)), "Accept-Ranges": "bytes"}
+        for name, value in (common | (headers or {})).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """A command that prints an address prints nothing of every request."""
