@@ -43,7 +43,7 @@ class Measurement:
 
 def measure(repository: str, split: str, repeats: int) -> list[Measurement]:
     """A plain download of the split's weights, a stream of all its rows, and a stream of one task's rows."""
-    source = HubSource.open(repository, None)
+    source = HubSource.open(repository, None, "files")
     tasks = source.read_metadata([split])[0]["task_id"].to_pylist()
     task, rows = Counter(tasks).most_common(1)[0]
     ways: list[tuple[str, int, Callable[[], float]]] = [
@@ -85,7 +85,7 @@ def _empty_cache() -> Iterator[None]:
 def _download(repository: str, split: str) -> float:
     """The files of a split, without the comparison with the manifest; returns the seconds for its metadata."""
     start = time.perf_counter()
-    source = HubSource.open(repository, None)
+    source = HubSource.open(repository, None, "files")
     source.read_metadata([split])
     opening = time.perf_counter() - start
     files = [weights_file(shard) for shard in source.manifest.splits[split].shards]

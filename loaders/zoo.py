@@ -24,7 +24,12 @@ from rnnzoo.loaders.reading.stream import streamed
 from rnnzoo.loaders.source.opening import open_source
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import RNNModule, RNNSpec, flatten_weights, rnn_forward
-from rnnzoo.zoo_builder.storage.contents import check_rollouts, check_weights
+from rnnzoo.zoo_builder.storage.contents import (
+    check_rollout_hashes,
+    check_rollouts,
+    check_weight_hashes,
+    check_weights,
+)
 from rnnzoo.zoo_builder.storage.manifest import Manifest, SplitEntry
 from rnnzoo.zoo_builder.storage.schema import rollouts_of
 from rnnzoo.zoo_builder.tasks.encodings import Encoding, check_items, encoding_of
@@ -44,6 +49,7 @@ def load_zoo(
     rollouts: bool = False,
     format: str = "torch",
     revision: str | None = None,
+    check: str = "files",
 ) -> Dataset | DatasetDict | IterableDataset | IterableDatasetDict:
     """A zoo as a dataset of checkpoints: metadata, and a tensor for every parameter by its PyTorch name.
 
@@ -63,6 +69,10 @@ def load_zoo(
             uint8 [R], for R rollouts of F bytes each.
         format: "torch" or "numpy".
         revision: Tag, branch or commit of a repository. None stands for the newest tag of this format version.
+        check: What is compared with the zoo's hashes. "files": each file when it is first opened, remembered from
+            then on by its size and times. "rows": each row, when an `IterableDataset` reads it, or when the
+            `Dataset` is made. "off": nothing but what is downloaded whole. Byte ranges from the hub are compared
+            by row with "files" too.
 
     Returns:
         A dataset, or a dict of datasets where `split` is None. A row has the parameters as float32 of their own
@@ -80,7 +90,7 @@ def load_zoo(
     `DataLoader(train, sampler=BatchSampler(RandomSampler(train), 64, False), batch_size=None)`.
     """
     type_name = format_name(format)
-    source = open_source(path_or_repo, revision)
+    source = open_source(path_or_repo, revision, check)
     names = choose_splits(source.manifest, split)
     make = streamed if streaming else map_style
     datasets = {}
@@ -104,6 +114,7 @@ class Zoo:
     Args:
         path_or_repo: A zoo's folder, or "org/name" for a dataset repository on the hub.
         revision: Tag, branch or commit of a repository. None stands for the newest tag of this format version.
+        check: What is compared with the zoo's hashes: see `load_zoo`. "rows": each row when it is asked for.
 
     Attributes:
         path_or_repo: As it was given.
@@ -119,9 +130,9 @@ class Zoo:
     torch.Size([3, 128, 32])
     """
 
-    def __init__(self, path_or_repo: str | Path, revision: str | None = None) -> None:
+    def __init__(self, path_or_repo: str | Path, revision: str | None = None, check: str = "files") -> None:
         self.path_or_repo, self.revision = path_or_repo, revision
-        self._source = open_source(path_or_repo, revision)
+        self._source = open_source(path_or_repo, revision, check)
         self._weights: dict[str, dict[str, NDArray[np.float32]]] = {}
         self._rollouts: dict[str, dict[str, NDArray[np.uint8]]] = {}
 
@@ -211,7 +222,10 @@ class Zoo:
         groups = self._by_shard(rows, "row")
         opened = self._open_weights([name for name, _, _ in groups])
         batch = {p.name: np.empty((len(rows), *p.shape), np.float32) for p in self.spec.parameters}
-        for weights, (_, places, rows_there) in zip(opened, groups, strict=True):
+        for weights, (name, places, rows_there) in zip(opened, groups, strict=True):
+            if self._source.check == "rows":
+                metadata = self.metadata.take(pa.array(rows[places]))
+                check_weight_hashes(metadata, self.spec, weights, rows_there, name)
             for parameter, block in batch.items():
                 block[places] = weights[parameter][rows_there]
         return {name: torch.from_numpy(block) for name, block in batch.items()}
@@ -270,6 +284,10 @@ class Zoo:
         rows = self._rows(ids)
         groups = self._by_shard(rows, "rollout_row")
         opened = self._open_rollouts([name for name, _, _ in groups], tensor)
+        if self._source.check == "rows":
+            for name, places, rows_there in groups:
+                metadata = self.metadata.take(pa.array(rows[places]))
+                check_rollout_hashes(metadata, self._rollouts[name], rows_there, rollouts_of(name))
         parts = [
             (places, rollouts[rows_there])
             for rollouts, (_, places, rows_there) in zip(opened, groups, strict=True)

@@ -201,10 +201,10 @@ def test_newest_fitting_tag(zoo_hub, language_zoo):
     old = repository.tags["v1.0.0"]
     new = repository.commit("main", dict(repository.commits[old]), "again")
     repository.tags |= {"v1.10.0": new, "v1.9.3": old, "v2.0.0": old, "v1.11.0-rc1": old, "latest": old}
-    zoo = HubSource.open("org/zoo", None)
+    zoo = HubSource.open("org/zoo", None, "files")
     assert (zoo.repository.revision, zoo.repository.commit) == ("v1.10.0", new)
     for revision, commit in [("v1.0.0", old), ("main", new), (old, old)]:
-        assert HubSource.open("org/zoo", revision).repository.commit == commit
+        assert HubSource.open("org/zoo", revision, "files").repository.commit == commit
 
 
 def test_a_stream_stays_at_its_commit(zoo_hub, tmp_path, digits_zoo):
@@ -290,6 +290,22 @@ def test_a_stream_survives(zoo_hub, language_zoo, fault):
     assert all(planned.times == 0 for planned in zoo_hub.faults)
 
 
+@pytest.mark.parametrize("tensors", [None, ["head.bias"], []])
+@pytest.mark.parametrize("check", ["files", "rows", "off"])
+def test_a_bit_flipped_on_the_way_is_an_error_unless_nothing_is_checked(zoo_hub, check, tensors):
+    """Of ranges no hash of a file can tell."""
+    options = {"streaming": True, "tensors": tensors, "rollouts": not tensors, "check": check}
+    stream = load_zoo("org/zoo", "train", **options)
+    count = len(list(stream))
+    files = r"GET .*(/lfs/|\.safetensors)"
+    zoo_hub.fault(files, times=None, change=lambda piece: piece[:-1] + bytes([piece[-1] ^ 1]))
+    if check == "off":
+        assert len(list(stream)) == count
+        return
+    with pytest.raises(RnnzooError, match=r"org/zoo at v1\.0\.0: .* of row .*: found sha256"):
+        list(stream)
+
+
 def test_opening_survives(zoo_hub, language_zoo):
     zoo_hub.fault("GET /api/.*/refs", status=503, retry_after=0)
     zoo_hub.fault(r"GET .*zoo\.json", status=503, retry_after=0)
@@ -307,7 +323,7 @@ def test_a_download_cut_in_the_middle(zoo_hub, language_zoo):
 
 
 def test_an_expired_address_is_asked_for_again(zoo_hub, language_zoo):
-    file = HubSource.open("org/zoo", None).remote_file(SHARD)
+    file = HubSource.open("org/zoo", None, "files").remote_file(SHARD)
     content = (language_zoo / SHARD).read_bytes()
     assert file.read(0, 100) == content[:100]
     zoo_hub.fault("GET /lfs/", status=403)
@@ -320,7 +336,7 @@ def test_retry_after_is_honoured(zoo_hub, monkeypatch):
     monkeypatch.setattr(retries.time, "sleep", waits.append)
     zoo_hub.fault("GET /api/.*/refs", status=429, retry_after=7)
     zoo_hub.fault("GET /api/.*/refs", times=2, status=503)
-    HubSource.open("org/zoo", None)
+    HubSource.open("org/zoo", None, "files")
     assert [wait for wait in waits if wait] == [7, 0.02, 0.04]
 
 

@@ -23,7 +23,12 @@ from rnnzoo.loaders.reading.formats import features_of, tensor_feature, tensor_t
 from rnnzoo.loaders.reading.selection import Selection
 from rnnzoo.loaders.source.base import PendingRows, Rows, Source, TensorFile
 from rnnzoo.zoo_builder.rnn import RNNSpec
-from rnnzoo.zoo_builder.storage.contents import check_rollouts, check_weights
+from rnnzoo.zoo_builder.storage.contents import (
+    check_rollout_hashes,
+    check_rollouts,
+    check_weight_hashes,
+    check_weights,
+)
 from rnnzoo.zoo_builder.storage.schema import rollouts_of
 
 ROLLOUT_COLUMN = "rollout_{}"
@@ -100,6 +105,14 @@ class FileColumns:
         """Begin to read the rows that these metadata name."""
         return self.file.request(list(self.tensors.values()), metadata[self.row_column].to_numpy())
 
+    def check(self, rows: Rows, metadata: pa.Table, spec: RNNSpec) -> None:
+        """Raise RnnzooError unless what was read for a request has the hashes that these metadata say."""
+        tensors = {name: rows.tensors[name] for name in self.tensors.values()}
+        if self.row_column == "row":
+            check_weight_hashes(metadata, spec, tensors, rows.places, self.file.where)
+        else:
+            check_rollout_hashes(metadata, tensors, rows.places, self.file.where)
+
     def arrow(self, rows: Rows) -> dict[str, TensorColumn]:
         """What was read for a request, as columns of the dataset."""
         return {column: TensorColumn(rows.tensors[name]) for column, name in self.tensors.items()}
@@ -124,6 +137,16 @@ def columns_of(
         check_weights(file.specs, spec, shard.models, file.where)
         columns.append(FileColumns(file, "row", {name: name for name in selection.tensors}))
     return columns
+
+
+def check_rows(source: Source, selection: Selection, shards: Sequence[ShardRows]) -> None:
+    """Compare the wanted rows of some shards with their hashes, where the source is to be checked by rows."""
+    if source.check != "rows":
+        return
+    spec = source.manifest.rnn_spec()
+    for shard in shards:
+        for part in columns_of(shard, selection, spec, source.map_files(files_of(shard.name, selection))):
+            part.check(part.request(shard.metadata).wait(), shard.metadata, spec)
 
 
 def dataset_features(source: Source, metadata: pa.Schema, shard: str, selection: Selection) -> Features:

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from datasets import Dataset, DatasetDict, DatasetInfo, NamedSplit
 from numpy.typing import NDArray
 
-from rnnzoo.loaders.reading.blocks import dataset_features, runs_of_names
+from rnnzoo.loaders.reading.blocks import check_rows, dataset_features, runs_of_names, split_by_shard
 from rnnzoo.loaders.reading.formats import FORMATS, BlockFormatter
 from rnnzoo.loaders.reading.private_parts import HF_DATASETS_CACHE, chosen_rows, get_formatter
 from rnnzoo.loaders.reading.selection import Filters, Selection, matching_rows
@@ -149,6 +149,7 @@ def map_style(
     names = metadata["shard"]
     held = rows if rows is None or len(rows) else np.zeros(1, np.int64)  # no table without a shard
     shards, _ = runs_of_names(names if held is None else names.take(pa.array(held)))
+    check_rows(source, selection, split_by_shard(metadata, rows))
     recipe = TableRecipe(source, split, tuple(shards), selection)
     table = ShardTable(recipe, table=recipe.make(metadata))
     features = dataset_features(source, metadata.schema, shards[0], selection)

@@ -98,7 +98,7 @@ class ReadAhead:
             metadata = shard.metadata.slice(start, step)
             pending = [(part, part.request(metadata)) for part in parts]
             is_last = start + step >= len(shard.metadata)
-            yield Window(metadata, self._selection.columns, pending, is_last)
+            yield Window(metadata, self._selection.columns, self._spec, pending, is_last)
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,7 @@ class Window:
 
     metadata: pa.Table
     columns: tuple[str, ...]
+    spec: RNNSpec
     pending: list[tuple[FileColumns, PendingRows]]
     is_last: bool
 
@@ -117,6 +118,9 @@ class Window:
     def blocks(self) -> Iterator[pa.Table]:
         """Waits for the rows, and gives them in tables that point to them."""
         there = [(rows.wait(), part) for part, rows in self.pending]
+        for rows, part in there:
+            if part.file.check_rows:
+                part.check(rows, self.metadata, self.spec)
         tensors = [(rows.places, part.arrow(rows)) for rows, part in there]
         for start in range(0, len(self.metadata), BLOCK_ROWS):
             metadata = self.metadata.slice(start, BLOCK_ROWS)

@@ -26,9 +26,13 @@ class Source(Protocol):
     All that is read belongs to one build of the zoo: what was pickled with one manifest raises when it is
     unpickled and finds another. Files have the names that the manifest gives them, such as
     "weights/train-00000-of-00002.safetensors". Every method raises RnnzooError, which names the file, for one that
-    is missing, not whole, or not what the manifest says of it; hashes are compared where files are downloaded, and
-    otherwise left to `zoo-builder verify`.
+    is missing, not whole, or not what the manifest says of it. Files that are downloaded have their hashes.
     """
+
+    @property
+    def check(self) -> str:
+        """What is compared with hashes besides, one of `rnnzoo.loaders.source.checked.CHECKS`. Unless it is "off",
+        metadata have theirs."""
 
     @property
     def manifest(self) -> Manifest: ...
@@ -70,6 +74,10 @@ class TensorFile(Protocol):
     def specs(self) -> Mapping[str, TensorSpec]:
         """dtype and shape of every tensor, by name."""
 
+    @property
+    def check_rows(self) -> bool:
+        """Whether whoever reads rows is to compare them with their hashes in the metadata."""
+
     def request(self, names: Sequence[str], rows: NDArray[np.integer[Any]]) -> PendingRows:
         """Begin to read rows of some tensors, and do not wait for them.
 
@@ -110,6 +118,7 @@ class MappedFile:
 
     where: str
     tensors: Mapping[str, NDArray[Any]]
+    check_rows: bool
 
     @property
     def specs(self) -> Mapping[str, TensorSpec]:

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from rnnzoo.loaders.source.base import MappedFile, TensorFile
+from rnnzoo.loaders.source.checked import checked_files
 from rnnzoo.loaders.source.local import LocalSource, entry_of
 from rnnzoo.loaders.source.ranges import RemoteTensors
 from rnnzoo.loaders.source.requests import RemoteFile, download
@@ -42,18 +43,22 @@ class HubSource:
     repository: Repository
 
     @classmethod
-    def open(cls, name: str, revision: str | None) -> HubSource:
+    def open(cls, name: str, revision: str | None, check: str) -> HubSource:
         """Raises RnnzooError when there is no such zoo, none of this format version, or no way to reach it."""
         repository = pin(name, revision)
-        return cls._of_manifest(download(repository, schema.MANIFEST, by_revision=True), repository)
+        return cls._of_manifest(download(repository, schema.MANIFEST, by_revision=True), repository, check)
 
     @classmethod
-    def _of_manifest(cls, path: Path, repository: Repository) -> HubSource:
-        content = read_bytes(file_in(path.parent, path.name))
-        return cls(LocalSource.of_manifest(content, path.parent, f"{repository}: {schema.MANIFEST}"), repository)
+    def _of_manifest(cls, path: Path, repository: Repository, check: str) -> HubSource:
+        content, where = read_bytes(file_in(path.parent, path.name)), f"{repository}: {schema.MANIFEST}"
+        return cls(LocalSource.of_manifest(content, path.parent, check, where), repository)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (self.snapshot.path, self.sha256, self.repository)
+        return _reopen, (self.snapshot.path, self.sha256, self.repository, self.check)
+
+    @property
+    def check(self) -> str:
+        return self.snapshot.check
 
     @property
     def manifest(self) -> Manifest:
@@ -91,7 +96,7 @@ class HubSource:
     def _open(self, name: str, readers: ThreadPoolExecutor) -> TensorFile:
         if self._is_cached(name):
             return self.snapshot.map_files([name])[0]
-        return RemoteTensors(self.remote_file(name), readers)
+        return RemoteTensors(self.remote_file(name), readers, self.check != "off")
 
     def remote_file(self, name: str) -> RemoteFile:
         """The file on the hub, to read ranges of."""
@@ -112,6 +117,7 @@ class HubSource:
         path = download(self.repository, name)
         found, expected = path.stat().st_size, entry.bytes
         if found == expected and (sha256 := file_sha256(path)) == entry.sha256:
+            checked_files(self.snapshot.path).trust(path, entry)
             return
         # Out of the cache, where the next run would take it for a file that has been compared.
         content = path.resolve()
@@ -123,8 +129,8 @@ class HubSource:
         raise RnnzooError(f"{self.repository}: {name}: found sha256 {sha256}, expected {entry.sha256} by zoo.json")
 
 
-def _reopen(path: Path, sha256: str, repository: Repository) -> HubSource:
-    source = HubSource._of_manifest(path / schema.MANIFEST, repository)
+def _reopen(path: Path, sha256: str, repository: Repository, check: str) -> HubSource:
+    source = HubSource._of_manifest(path / schema.MANIFEST, repository, check)
     if source.sha256 != sha256:
         raise RnnzooError(f"{repository}: the zoo was replaced while it was in use; load it again")
     return source

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from rnnzoo.loaders.source.base import MappedFile, TensorFile
+from rnnzoo.loaders.source.checked import checked_files
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.storage import schema
 from rnnzoo.zoo_builder.storage.files import file_in, read_bytes
@@ -37,28 +38,31 @@ class LocalSource:
     path: Path
     manifest: Manifest
     sha256: str
+    check: str
 
     @classmethod
-    def open(cls, path: Path) -> LocalSource:
+    def open(cls, path: Path, check: str) -> LocalSource:
         """Raises RnnzooError for a folder that is no zoo, an unfinished one, or another format version."""
         if not (path / schema.MANIFEST).exists():
             read_manifest(path)  # says what is wrong with such a folder
         manifest = file_in(path, schema.MANIFEST)
-        return cls.of_manifest(read_bytes(manifest), path, str(manifest))
+        return cls.of_manifest(read_bytes(manifest), path, check, str(manifest))
 
     @classmethod
-    def of_manifest(cls, content: bytes, path: Path, where: str) -> LocalSource:
+    def of_manifest(cls, content: bytes, path: Path, check: str, where: str) -> LocalSource:
         """The zoo in the folder `path`, whose zoo.json has this content; `where` names it in errors."""
-        return cls(path.absolute(), parse_manifest(content, where), hashlib.sha256(content).hexdigest())
+        return cls(path.absolute(), parse_manifest(content, where), hashlib.sha256(content).hexdigest(), check)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (self.path, self.sha256)
+        return _reopen, (self.path, self.sha256, self.check)
 
     @property
     def where(self) -> str:
         return str(self.path)
 
     def read_metadata(self, splits: Sequence[str]) -> list[pa.Table]:
+        if self.check != "off":
+            self.compare([schema.metadata_file(split) for split in splits])
         return [self._read_split(split) for split in splits]
 
     def _read_split(self, split: str) -> pa.Table:
@@ -71,7 +75,15 @@ class LocalSource:
             self._find(name)
 
     def map_files(self, names: Sequence[str]) -> list[MappedFile]:
-        return [self._map(name) for name in names]
+        paths = [self._find(name) for name in names]
+        if self.check == "files":
+            self.compare(names)
+        return [MappedFile(str(path), read_shard(path).tensors, self.check == "rows") for path in paths]
+
+    def compare(self, names: Sequence[str]) -> None:
+        """Raise RnnzooError for a file of the zoo that does not have the hash of the manifest."""
+        files = [(self._find(name), entry_of(self.manifest, name, self.path)) for name in names]
+        checked_files(self.path).check(files)
 
     @contextmanager
     def file_opener(self) -> Iterator[Callable[[str], Future[TensorFile]]]:
@@ -80,14 +92,10 @@ class LocalSource:
     def _open(self, name: str) -> Future[TensorFile]:
         opened: Future[TensorFile] = Future()
         try:
-            opened.set_result(self._map(name))
+            opened.set_result(self.map_files([name])[0])
         except RnnzooError as error:
             opened.set_exception(error)
         return opened
-
-    def _map(self, name: str) -> MappedFile:
-        path = self._find(name)
-        return MappedFile(str(path), read_shard(path).tensors)
 
     def _find(self, name: str) -> Path:
         """The path of a file, which has the size that the manifest says."""
@@ -104,8 +112,8 @@ def entry_of(manifest: Manifest, name: str, folder: Path) -> FileEntry:
     return manifest.files[name]
 
 
-def _reopen(path: Path, sha256: str) -> LocalSource:
-    source = LocalSource.open(path)
+def _reopen(path: Path, sha256: str, check: str) -> LocalSource:
+    source = LocalSource.open(path, check)
     if source.sha256 != sha256:
         raise RnnzooError(f"{path}: the zoo was replaced while it was in use; load it again")
     return source

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from rnnzoo.loaders.source.base import Source
+from rnnzoo.loaders.source.checked import CHECKS
 from rnnzoo.loaders.source.hub import HubSource
 from rnnzoo.loaders.source.local import LocalSource
 from rnnzoo.zoo_builder.errors import RnnzooError
@@ -13,29 +14,32 @@ from rnnzoo.zoo_builder.errors import RnnzooError
 REPOSITORY_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
-def open_source(path_or_repo: str | Path, revision: str | None = None) -> Source:
+def open_source(path_or_repo: str | Path, revision: str | None = None, check: str = "files") -> Source:
     """The zoo in a folder, or in a dataset repository "org/name" on the hub.
 
     Args:
         path_or_repo: A folder where there is one, else the name of a repository.
         revision: Tag, branch or commit of a repository; None stands for the newest tag of this format version.
+        check: What is compared with hashes: see `load_zoo`.
 
     Raises:
         RnnzooError: There is no such zoo, it is unfinished or of another format version, the hub cannot be
             reached, or a revision is given for a folder.
     """
+    if check not in CHECKS:
+        raise RnnzooError(f"check: found {check!r}, expected one of {', '.join(CHECKS)}")
     path = Path(path_or_repo)
     if path.is_dir():
         if revision is not None:
             raise RnnzooError(
                 f"revision: found {revision!r} for the folder {path}, expected None: folders have none"
             )
-        return LocalSource.open(path)
+        return LocalSource.open(path, check)
     if path.exists():
         raise RnnzooError(f"{path}: a file, expected the folder of a zoo")
     if isinstance(path_or_repo, Path) or not REPOSITORY_NAME.fullmatch(path_or_repo):
         raise RnnzooError(f"{path_or_repo}: there is no such folder")
     try:
-        return HubSource.open(path_or_repo, revision)
+        return HubSource.open(path_or_repo, revision, check)
     except RnnzooError as error:
         raise RnnzooError(f"{error} (and there is no such folder here)") from error

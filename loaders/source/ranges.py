@@ -47,9 +47,10 @@ def join_ranges(ranges: NDArray[np.int64]) -> NDArray[np.int64]:
 class RemoteTensors:
     """The `TensorFile` of a safetensors file on the hub, whose header has been read."""
 
-    def __init__(self, file: RemoteFile, readers: Executor) -> None:
+    def __init__(self, file: RemoteFile, readers: Executor, check_rows: bool) -> None:
         """readers: the threads that read ranges."""
         self._file = file
+        self.check_rows = check_rows
         self._readers = readers
         self._extents = read_extents(file)
 
