@@ -3,6 +3,7 @@
 import importlib
 import json
 import linecache
+import os
 import sys
 import types
 from dataclasses import replace
@@ -357,4 +358,8 @@ def test_a_kept_encoder_is_whole_and_of_its_key(tmp_path):
         read_kept(path, key)
     path.write_bytes(whole[:-4])
     with pytest.raises(RnnzooError, match="no safetensors file"):
+        read_kept(path, key)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(RnnzooError, match="found a pipe"):
         read_kept(path, key)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from rnnzoo.loaders.result_key import ResultKey
 from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.storage.files import file_in
 from rnnzoo.zoo_builder.storage.shards import write_file
 
 
@@ -44,7 +45,7 @@ def read_kept(path: Path, key: ResultKey) -> dict[str, Tensor]:
         RnnzooError: The file is broken, or of another training.
     """
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(file_in(path.parent, path.name), framework="pt") as file:
             metadata = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
