@@ -12,22 +12,25 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rnnzoo.loaders.benchmark.evaluation import evaluate
     from rnnzoo.loaders.zoo import Zoo, load_zoo
+    from rnnzoo.zoo_builder import rnn
 
 __version__ = "0.1.0"
-__all__ = ["Zoo", "__version__", "evaluate", "load_zoo"]
+__all__ = ["Zoo", "__version__", "evaluate", "load_zoo", "rnn"]
 
 _HOME = {
     "Zoo": "rnnzoo.loaders.zoo",
     "evaluate": "rnnzoo.loaders.benchmark.evaluation",
     "load_zoo": "rnnzoo.loaders.zoo",
+    "rnn": "rnnzoo.zoo_builder",
 }
-"""Public name -> the module that has it."""
+"""Public name -> the module or package that has it."""
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+    home = import_module(_HOME[name])
+    return getattr(home, name) if hasattr(home, name) else import_module(f"{_HOME[name]}.{name}")
 
 
 def __dir__() -> list[str]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from rnnzoo.loaders.encoders.base import declared
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.rnn import RNNSpec, Weights, init_parameters, rnn_forward, unflatten_weights
-from rnnzoo.zoo_builder.rnn.symmetry import flip_units, permute_units, split_biases
+from rnnzoo.zoo_builder.rnn.symmetry import flip_signs, permute_units, split_biases
 from rnnzoo.zoo_builder.tasks.formal_languages.family import FormalLanguages
 from rnnzoo.zoo_builder.tasks.sequential_images.family import SequentialImages
 
@@ -49,7 +49,7 @@ def half_permute(spec: RNNSpec, weights: Weights, generator: torch.Generator) ->
 def flip(spec: RNNSpec, weights: Weights, generator: torch.Generator) -> Weights:
     for layer in range(spec.num_layers):
         coins = torch.rand(len(weights["head.bias"]), spec.hidden_size, generator=generator) < 0.5
-        weights = flip_units(spec, weights, layer, 1 - 2 * coins.to(weights["head.bias"]))
+        weights = flip_signs(spec, weights, layer, 1 - 2 * coins.to(weights["head.bias"]))
     return weights
 
 

@@ -24,7 +24,7 @@ from rnnzoo.loaders.encoders.invariant_statistics import fix_gauges
 from rnnzoo.loaders.encoders.probing.frozen_rnn import FrozenRNNs
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import CELLS, RNNSpec, rnn_forward
-from rnnzoo.zoo_builder.rnn.symmetry import flip_units
+from rnnzoo.zoo_builder.rnn.symmetry import flip_signs
 
 SHAPES = [*((cell, *sizes) for cell in CELLS for sizes in ((8, 2), (5, 1))), (RELU.name, 4, 3)]
 """Cell, hidden units and layers."""
@@ -85,7 +85,7 @@ def test_near_misses_of_the_sign_flip_move_the_graph_network(population, cell):
     weights = fresh_weights(population.spec, 3)
     signs = torch.ones(3, population.spec.hidden_size).double()
     signs[:, ::2] = -1
-    flipped = flip_units(population.spec, weights, 0, signs)
+    flipped = flip_signs(population.spec, weights, 0, signs)
     expected = embed(encoder, weights)
     assert torch.allclose(embed(encoder, flipped), expected, rtol=0, atol=1e-9)
     for name in weights:

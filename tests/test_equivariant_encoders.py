@@ -30,7 +30,7 @@ from rnnzoo.loaders.encoders.universal_functional import (
 )
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.rnn import RNNSpec
-from rnnzoo.zoo_builder.rnn.symmetry import flip_units, permute_units
+from rnnzoo.zoo_builder.rnn.symmetry import flip_signs, permute_units
 
 ENCODERS = (UniversalFunctional, GraphNetwork)
 
@@ -76,7 +76,7 @@ def test_near_misses_of_the_sign_flip_move_the_graph_network(layer):
     weights = fresh_weights(spec, 3)
     signs = torch.ones(3, 8).double()
     signs[:, ::2] = -1
-    flipped = flip_units(spec, weights, layer, signs)
+    flipped = flip_signs(spec, weights, layer, signs)
     expected = embed(encoder, weights)
     assert torch.allclose(embed(encoder, flipped), expected, rtol=0, atol=1e-9)
     for name in weights:

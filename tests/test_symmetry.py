@@ -8,8 +8,8 @@ import torch
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import CELLS, RNNSpec, init_parameters, rnn_forward, unflatten_weights
 from rnnzoo.zoo_builder.rnn.symmetry import (
+    flip_signs,
     flip_state,
-    flip_units,
     permute_state,
     permute_units,
     split_biases,
@@ -74,7 +74,7 @@ def test_permutation_preserves_the_function(spec, weights, inputs, orders, layer
 
 @pytest.mark.parametrize("layer", LAYERS)
 def test_sign_flip_preserves_the_function(spec, weights, inputs, signs, layer):
-    assert difference(weights, flip_units(spec, weights, layer, signs), inputs).max() < 1e-12
+    assert difference(weights, flip_signs(spec, weights, layer, signs), inputs).max() < 1e-12
 
 
 @pytest.mark.parametrize("layer", LAYERS)
@@ -105,7 +105,7 @@ def test_a_bias_split_in_any_other_gate_breaks_the_function(spec, weights, input
 
 @pytest.mark.parametrize("layer", LAYERS)
 def test_states_are_transformed_too(spec, weights, inputs, state, orders, signs, layer):
-    changed = flip_units(spec, permute_units(spec, weights, layer, orders), layer, signs)
+    changed = flip_signs(spec, permute_units(spec, weights, layer, orders), layer, signs)
     changed_state = flip_state(permute_state(state, layer, orders), layer, signs)
     assert difference(weights, changed, inputs, state, changed_state).max() < 1e-12
     assert difference(weights, changed, inputs, state).min() > 0.01
@@ -117,7 +117,7 @@ def test_half_applied_transforms_break_the_function(spec, weights, inputs, order
     if transform == "permutation":
         changed = permute_units(spec, weights, layer, orders)
     else:
-        changed = flip_units(spec, weights, layer, signs)
+        changed = flip_signs(spec, weights, layer, signs)
     for name in weights:
         if not torch.equal(changed[name], weights[name]):
             assert difference(weights, changed | {name: weights[name]}, inputs).min() > 1e-3, name
@@ -130,17 +130,17 @@ def test_flipping_other_gates_than_the_odd_ones_breaks_the_function(spec, weight
             continue
         wrong = tuple(name for name in cell.gates if (name in cell.odd_gates) != (name == gate))
         monkeypatch.setitem(CELLS, spec.cell, replace(cell, odd_gates=wrong or cell.gates))
-        assert difference(weights, flip_units(spec, weights, 0, signs), inputs).min() > 0.01, wrong
+        assert difference(weights, flip_signs(spec, weights, 0, signs), inputs).min() > 0.01, wrong
 
 
 def test_a_cell_without_odd_gates_admits_no_flip(spec, weights, signs, monkeypatch):
     monkeypatch.setitem(CELLS, spec.cell, replace(CELLS[spec.cell], odd_gates=()))
     with pytest.raises(RnnzooError, match=f"cell: '{spec.cell}' admits no sign flip"):
-        flip_units(spec, weights, 0, signs)
+        flip_signs(spec, weights, 0, signs)
 
 
 def test_flipping_twice_is_nothing(spec, weights, signs):
-    twice = flip_units(spec, flip_units(spec, weights, 1, signs), 1, signs)
+    twice = flip_signs(spec, flip_signs(spec, weights, 1, signs), 1, signs)
     assert all(torch.equal(twice[name], weights[name]) for name in weights)
 
 

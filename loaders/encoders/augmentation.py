@@ -8,7 +8,7 @@ import torch
 
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import CELLS, RNNSpec, Weights
-from rnnzoo.zoo_builder.rnn.symmetry import flip_units, permute_units
+from rnnzoo.zoo_builder.rnn.symmetry import flip_signs, permute_units
 
 Augmentation = Literal["permutation", "permutation_and_sign"]
 
@@ -56,5 +56,5 @@ def augment_units(
         weights = permute_units(spec, weights, layer, draws.argsort(dim=1))
         if augmentation == "permutation_and_sign":
             signs = torch.randint_like(draws[:1] if shared else draws, 2) * 2 - 1
-            weights = flip_units(spec, weights, layer, signs.expand_as(draws).to(bias))
+            weights = flip_signs(spec, weights, layer, signs.expand_as(draws).to(bias))
     return weights

@@ -40,7 +40,7 @@ def permute_units(spec: RNNSpec, weights: Weights, layer: int, order: Tensor) ->
     return _map_unit_axes(spec, weights, layer, reorder)
 
 
-def flip_units(spec: RNNSpec, weights: Weights, layer: int, signs: Tensor) -> dict[str, Tensor]:
+def flip_signs(spec: RNNSpec, weights: Weights, layer: int, signs: Tensor) -> dict[str, Tensor]:
     """Multiply the states of hidden units by +1 or -1.
 
     All state variables of a unit take the sign. The weights that read the unit take it too. On a gated axis only
@@ -82,7 +82,11 @@ def split_biases(spec: RNNSpec, weights: Weights, layer: int, shift: Tensor) -> 
 
     Returns:
         Weights of models with the same function, name -> [N, *shape].
+
+    Raises:
+        RnnzooError: There is no such layer.
     """
+    _check_layer(spec, layer)
     cell = CELLS[spec.cell]
     shift = shift.clone()
     for gate in cell.gates:
@@ -109,12 +113,12 @@ def permute_state(state: State, layer: int, order: Tensor) -> State:
 
 
 def flip_state(state: State, layer: int, signs: Tensor) -> State:
-    """The state that goes with `flip_units`.
+    """The state that goes with `flip_signs`.
 
     Args:
         state: The state variables of the cell, each [L, N, B, H].
         layer: Number of the layer, from 0.
-        signs: [N, H] of +1 and -1, as in `flip_units`.
+        signs: [N, H] of +1 and -1, as in `flip_signs`.
 
     Returns:
         The state of the models with flipped units, each variable [L, N, B, H].
@@ -124,14 +128,18 @@ def flip_state(state: State, layer: int, signs: Tensor) -> State:
 
 def _map_unit_axes(spec, weights, layer, transform):  # type: ignore[no-untyped-def]
     """Apply `transform(tensor, dim, axis)` along every axis that runs over the units of `layer`."""
-    if not 0 <= layer < spec.num_layers:
-        raise RnnzooError(f"layer: found {layer}, expected 0 to {spec.num_layers - 1}")
+    _check_layer(spec, layer)
     result = dict(weights)
     for parameter in spec.parameters:
         for dim, axis in enumerate(parameter.axes, start=1):
             if axis.kind == "hidden" and axis.layer == layer:
                 result[parameter.name] = transform(result[parameter.name], dim, axis)
     return result
+
+
+def _check_layer(spec: RNNSpec, layer: int) -> None:
+    if not 0 <= layer < spec.num_layers:
+        raise RnnzooError(f"layer: found {layer}, expected 0 to {spec.num_layers - 1}")
 
 
 def _along(values: Tensor, dim: int, dims: int) -> Tensor:
