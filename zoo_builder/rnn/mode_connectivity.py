@@ -48,7 +48,7 @@ def align(spec: RNNSpec, weights: Weights, reference: Weights) -> dict[str, Tens
 
     Units are reordered by the weight matching of Ainsworth, Hayase & Srinivasa, *Git Re-Basin* (ICLR 2023,
     algorithm 1): layer by layer, units are assigned to those of the reference so that the sum of products of their
-    weights is largest, until nothing changes. Where the cell has sign flips, a unit is matched with its better sign.
+    weights is largest, until nothing changes. Where the cell has sign flips, units take the sign that fits better.
     Like every such descent it need not end at the nearest copy. Biases are split as in the reference.
 
     Args:
