@@ -36,8 +36,8 @@ def interpolate(first: Weights, second: Weights, shares: Tensor) -> dict[str, Te
         raise RnnzooError(f"shares: found shape {list(shares.shape)}, expected one axis")
     line: dict[str, Tensor] = {}
     for name in {**first, **second}:
-        ends = [tuple(weights[name].shape) if name in weights else None for weights in (first, second)]
-        if None in ends or any(end[0] not in (1, len(shares)) or end[1:] != ends[0][1:] for end in ends):
+        ends = [tuple(weights[name].shape) if name in weights else () for weights in (first, second)]
+        if any(end[:1] not in ((1,), (len(shares),)) or end[1:] != ends[0][1:] for end in ends):
             raise RnnzooError(f"{name}: found shapes {ends}, expected the same of 1 or {len(shares)} models")
         line[name] = torch.lerp(first[name], second[name], _beside(shares.to(first[name]), first[name]))
     return line
@@ -67,7 +67,7 @@ def align(spec: RNNSpec, weights: Weights, reference: Weights) -> dict[str, Tens
         raise RnnzooError(f"reference: found {others} models, expected 1 or {models}")
     names = [parameter.name for parameter in spec.parameters]
     target = {name: reference[name].to(weights[name]).expand(weights[name].shape).double() for name in names}
-    aligned = {name: weights[name].double() for name in names}
+    aligned: Weights = {name: weights[name].double() for name in names}
     for whose, tensors in (("weights", aligned), ("reference", target)):
         if not all(tensor.isfinite().all() for tensor in tensors.values()):
             raise RnnzooError(f"{whose}: found values that are not finite")
@@ -135,9 +135,8 @@ def _similarities(
                 for each in (target, weights)
             )
             products = theirs @ ours.transpose(2, 3)  # [N, gates, H, H]
-            gates = (
-                cell.gates if axis.gates > 1 else cell.odd_gates[:1] or cell.gates[:1]
-            )  # no gates: as an odd one
+            # What reads the units has no gates: it changes its sign with them, as an odd gate does.
+            gates = cell.gates if axis.gates > 1 else cell.odd_gates[:1] or cell.gates[:1]
             for gate, of_gate in zip(gates, products.unbind(1), strict=True):
                 (odd if gate in cell.odd_gates else even).add_(of_gate)
     return even, odd
