@@ -73,7 +73,7 @@ def test_everything_is_drawn_and_nothing_is_hidden(report, page, width):
     assert len(heights) == 2 * len(drawn)
     assert min(heights) > 20
     hidden = "box.scrollWidth > box.clientWidth + 1"
-    visible = "[...document.querySelectorAll('.wide')].filter(box => box.checkVisibility())"
+    visible = "[...document.querySelectorAll('.wide, figure.card')].filter(box => box.checkVisibility())"
     page.wait(f"{visible}.every(box => ({hidden}) === !box.nextElementSibling.hidden)")
     assert page.run(f"[...document.querySelectorAll('.wide:has(.leaderboard)')].every(box => !({hidden}))")
 

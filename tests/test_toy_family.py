@@ -179,6 +179,16 @@ def test_info(toy_zoos, name, capsys):
 
 
 @both
+def test_a_page_without_a_program_of_the_family(toy_zoos, name, page, tmp_path):
+    assert run("explore", toy_zoos[name], "--static", tmp_path / "site") == 0
+    page.size(800)
+    page.open((tmp_path / "site" / "index.html").as_uri())
+    page.wait("find('panel').textContent.includes('no program for browsers')")
+    assert page.run("find('runs').rows.length") == 10
+    assert page.run("mapPlaces.filter(Boolean).length") == 30
+
+
+@both
 def test_the_card_says_what_the_family_says(toy_releases, name):
     card = (toy_releases[name] / "README.md").read_text()
     _, named = ZOOS[name]

@@ -14,6 +14,7 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 
@@ -60,7 +61,8 @@ GREY_STYLE: dict[Any, Any] = STYLE | dict.fromkeys(
 def draw_scores(table: TargetTable, marks: Marks) -> Markup:
     """Main score of every encoder, a point and its 95 % interval; one panel a split, the highest ranked on top."""
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(7.4, 0.9 + 0.27 * len(table.lines)), layout="constrained")
+        layout = ConstrainedLayoutEngine(wspace=0.06)
+        figure = Figure(figsize=(7.4, 0.9 + 0.27 * len(table.lines)), layout=layout)
         panels = figure.subplots(1, len(table.splits), sharex=True, sharey=True, squeeze=False)[0]
         for axes, split in zip(panels, table.splits, strict=True):
             _draw_split(axes, table, split, marks)
