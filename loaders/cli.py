@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from rnnzoo import command_line
-from rnnzoo.command_line import SettingsOption, VersionOption, make_app
+from rnnzoo.command_line import SettingsOption, VersionOption, make_app, say
 from rnnzoo.ray_options import ClusterCommand, GpusOption, RayOption
 
 if TYPE_CHECKING:
@@ -118,8 +118,8 @@ def run(
     }
     from rnnzoo.loaders.benchmark.evaluation import evaluate
 
-    typer.echo(evaluate(encoder, zoo, tracks or (), targets or (), seeds, changed, out, **options))
-    typer.echo(f"\nresults: {out}; `zoo-bench report {out}` shows them beside the baselines")
+    say(evaluate(encoder, zoo, tracks or (), targets or (), seeds, changed, out, **options))
+    say(f"\nresults: {out}; `zoo-bench report {out}` shows them beside the baselines")
 
 
 @app.command()
@@ -142,8 +142,8 @@ def report(
     from rnnzoo.loaders.benchmark.report import make_report
 
     folder = out or results
-    typer.echo(make_report(results, folder, against, baselines))
-    typer.echo(f"\nreport: {folder / 'report.html'} and {folder / 'report.md'}")
+    say(make_report(results, folder, against, baselines))
+    say(f"\nreport: {folder / 'report.html'} and {folder / 'report.md'}")
 
 
 @app.command()
@@ -166,7 +166,7 @@ def commit(
     from rnnzoo.loaders.benchmark.report.baselines import commit_results, write_tables
 
     for path in [*([] if results is None else commit_results(results, cards)), *write_tables(cards)]:
-        typer.echo(path)
+        say(path)
 
 
 @app.command("list")
@@ -181,19 +181,19 @@ def list_names() -> None:
     for name, location in encoder_names().items():
         said = describe_encoder(location)
         forms = ', also with form="published"' if name in PUBLISHED_FORMS else ""
-        typer.echo(f"{name:24}{said.group}{', of the paper' if said.published else ''}{forms}")
-        typer.echo(fill(said.summary, 80, initial_indent="    ", subsequent_indent="    "))
-    typer.echo("\n" + fill(f"targets of every zoo: {_names(COMMON_TARGETS)}", 80, subsequent_indent="    "))
-    typer.echo("    and any column of its metadata as COLUMN or COLUMN:KIND;")
-    typer.echo(f"    a kind is one of {', '.join(get_args(TargetKind))}")
+        say(f"{name:24}{said.group}{', of the paper' if said.published else ''}{forms}")
+        say(fill(said.summary, 80, initial_indent="    ", subsequent_indent="    "))
+    say("\n" + fill(f"targets of every zoo: {_names(COMMON_TARGETS)}", 80, subsequent_indent="    "))
+    say("    and any column of its metadata as COLUMN or COLUMN:KIND;")
+    say(f"    a kind is one of {', '.join(get_args(TargetKind))}")
     for name in family_names():
-        typer.echo(fill(f"targets of {name}: {_names(find_family(name).targets)}", 80, subsequent_indent="    "))
-    typer.echo(f"tracks:  {', '.join(TRACKS)}")
+        say(fill(f"targets of {name}: {_names(find_family(name).targets)}", 80, subsequent_indent="    "))
+    say(f"tracks:  {', '.join(TRACKS)}")
     for track, presets in PRESETS.items():
         for name, config in presets.items():
             fields = " ".join(f"{field}={value}" for field, value in config.to_dict().items())
-            typer.echo(f"\npreset {name} of {track}:")
-            typer.echo(fill(fields, 80, initial_indent="    ", subsequent_indent="    "))
+            say(f"\npreset {name} of {track}:")
+            say(fill(fields, 80, initial_indent="    ", subsequent_indent="    "))
 
 
 def _names(targets: Sequence[Target]) -> str:

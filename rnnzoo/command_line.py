@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -12,6 +13,7 @@ from typer.core import TyperGroup
 import rnnzoo
 from rnnzoo.settings import setting_text
 from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
+from rnnzoo.zoo_builder.escaping import for_terminal
 
 DAILY_FIELDS = ("runs", "steps", "seed", "cell", "hidden_size", "num_layers")
 """Fields of a zoo's config with an option of their own; `--set` changes the others."""
@@ -47,12 +49,24 @@ def make_app(help: str) -> typer.Typer:
     )
 
 
+def say(text: object = "", err: bool = False, nl: bool = True) -> None:
+    """Print a text; what a terminal would take for a command in it is shown instead."""
+    typer.echo(for_terminal(str(text)), err=err, nl=nl)
+
+
+class VisibleFormatter(logging.Formatter):
+    """Log lines, likewise."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return for_terminal(super().format(record))
+
+
 def run(app: typer.Typer, name: str) -> None:
     """Run an app of `Commands`; bad input exits with 2, an interruption with 130."""
     try:
         app(prog_name=name)
     except RnnzooError as error:
-        typer.echo(f"{name}: {error}", err=True)
+        say(f"{name}: {error}", err=True)
         sys.exit(2)
     except Interrupted as stop:
         typer.echo(f"{name}: {stop}", err=True)

@@ -1,16 +1,28 @@
 """Whatever a text is, it comes out where it goes as that text, and does nothing else."""
 
 import html
+import json
+import re
+import sys
 import unicodedata
+from itertools import pairwise
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import synthetic_results
 import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from matplotlib.figure import Figure
+from synthetic_results import write_results
 
+from rnnzoo.loaders.benchmark.report import make_report
 from rnnzoo.zoo_builder import escaping
+from rnnzoo.zoo_builder.cli import main
+from rnnzoo.zoo_builder.release import render_card
+from rnnzoo.zoo_builder.storage.manifest import read_manifest, write_manifest
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -120,3 +132,56 @@ def test_figures_show_the_text(text):
 def test_long_texts_are_cut():
     assert len(escaping.for_figure("x" * 5000)) == escaping.LONGEST_LABEL
     assert len(escaping.for_markdown("x" * 5000)) == escaping.LONGEST_LINE
+
+
+NAME = "mine:<script>alert(1)</script>$\\foo$ $x$ \x1b[2J\n# heading | `code`" + "x" * 100
+
+
+def test_a_report_shows_names_and_nothing_else(tmp_path, monkeypatch, markdown):
+    monkeypatch.setitem(synthetic_results.SKILLS, NAME, ("user", "frozen", 0.5))
+    write_results(tmp_path, "formal_languages", encoders=("flat_mlp", NAME))
+    for path in tmp_path.rglob("*.json"):
+        values = json.loads(path.read_bytes())
+        values |= {name: NAME for name in ("readout", "command") if name in values}
+        if "zoo_config" in values:
+            values["zoo_config"] |= {"preset": NAME, "cell": NAME}
+        path.write_text(json.dumps(values))
+    shown = escaping.for_terminal(make_report(tmp_path, tmp_path, baselines=False))
+    assert "\x1b" not in shown
+    text, page = (tmp_path / "report.md").read_text(), (tmp_path / "report.html").read_text()
+    assert "\x1b" not in text + page
+    assert "<script>alert" not in page
+    tokens = markdown.parse(text)
+    inner = [child for token in tokens for child in token.children or ()]
+    assert not {"html_block", "html_inline"} & {token.type for token in [*tokens, *inner]}
+    assert "heading" not in {
+        inline.content[:7] for heading, inline in pairwise(tokens) if heading.type == "heading_open"
+    }
+
+
+def test_a_card_shows_rules_descriptions_and_versions(copied, markdown):
+    splits = json.loads((copied / "splits.json").read_bytes())
+    (copied / "splits.json").write_text(json.dumps(splits | {"rule": NAME}))
+    manifest = read_manifest(copied)
+    write_manifest(copied, manifest.model_copy(update={"built_with": {NAME: [NAME]}}))
+    for path in copied.glob("metadata/*"):
+        table = pq.read_table(path)
+        fields = [field.with_metadata({"description": NAME}) for field in table.schema]
+        pq.write_table(table.cast(pa.schema(fields)).append_column(NAME, table["step"]), path)
+    text = render_card(copied)
+    assert "\x1b" not in text
+    body = text.partition("\n---\n")[2]
+    tokens = markdown.parse(body)
+    inner = [child for token in tokens for child in token.children or ()]
+    assert not {"html_block", "html_inline"} & {token.type for token in [*tokens, *inner]}
+    headings = {inline.content for heading, inline in pairwise(tokens) if heading.type == "heading_open"}
+    assert not any("heading" in heading for heading in headings)
+    columns = body.partition("## Columns")[2].partition("The config")[0].strip().splitlines()
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in columns} == {5}
+
+
+def test_a_command_prints_no_control_sequence(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["zoo-builder", "info", str(tmp_path / "\x1b[31mred")])
+    with pytest.raises(SystemExit):
+        main()
+    assert "\\x1b[31mred" in capsys.readouterr().err

@@ -12,13 +12,14 @@ from rnnzoo.zoo_builder.tasks import FAMILIES, find_family
 from rnnzoo.zoo_builder.tasks.encodings import ENCODINGS
 
 ROOT = Path(__file__).parent.parent
-BASIC = {"errors", "columns", "random_streams"}
+BASIC = {"errors", "columns", "escaping", "random_streams"}
 """Small modules that everybody may use."""
 MAY_IMPORT = {
     "cluster": set(),
     "columns": set(),
     "compiled": {"rnn"},
     "errors": set(),
+    "escaping": set(),
     "random_streams": set(),
     "rnn": set(),
     "tasks": {"rnn"},

@@ -1,7 +1,7 @@
 """Texts from elsewhere, put where they cannot do harm: each function is for one place that a text may go to.
 
-Names, rules and descriptions in files may hold anything: tags of HTML, headings of Markdown, control sequences that
-move a terminal's cursor or hide what is there, dollars that figures take for formulas.
+Names, rules and descriptions in files may hold anything: tags of HTML, headings of Markdown, control sequences
+that move a terminal's cursor or hide what is there, dollars that figures take for formulas.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ LONGEST_LINE = 500
 LONGEST_LABEL = 60
 """In figures."""
 _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-"""Categories of Unicode without a shape: control, direction, halves of letters, private, unknown, ends of lines."""
+"""Categories of Unicode without a shape: control, direction, halves of letters, private, unknown, line ends."""
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 

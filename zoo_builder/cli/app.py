@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from rnnzoo.command_line import VersionOption, make_app
+from rnnzoo.command_line import VersionOption, VisibleFormatter, make_app
 
 app = make_app("Build model zoos of recurrent networks, verify them, look at them, and publish them.")
 
@@ -25,7 +25,9 @@ ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads; def
 
 @app.callback()
 def _main(version: VersionOption = False) -> None:
-    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(VisibleFormatter("%(message)s"))
+    logging.basicConfig(handlers=[handler])
     logging.getLogger("rnnzoo").setLevel(logging.INFO)  # the hub's client would tell of every request
 
 

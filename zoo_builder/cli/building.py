@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rnnzoo.command_line import DAILY_FIELDS, SettingsOption
+from rnnzoo.command_line import DAILY_FIELDS, SettingsOption, say
 from rnnzoo.ray_options import ClusterCommand, GpusOption, RayOption
 from rnnzoo.zoo_builder.cli.app import (
     DeviceOption,
@@ -152,7 +152,7 @@ def verify(
     worker = choose_kernel(manifest.rnn_spec(), encoding_of(manifest.encoding), device, kernel, threads)
     checks = verify_zoo(zoo, worker, mnist, sample, wanted)
     for check in checks:
-        typer.echo(f"{'ok  ' if check.passed else 'FAIL'}  {check.name:15} {check.found}", err=not check.passed)
+        say(f"{'ok  ' if check.passed else 'FAIL'}  {check.name:15} {check.found}", err=not check.passed)
     failed = [check.name for check in checks if not check.passed]
     if failed:
         raise RnnzooError(
@@ -174,7 +174,7 @@ def info(
     draw_without_a_screen()
     from rnnzoo.zoo_builder.overview import RELEASED_FIGURE, draw_overview, summarize
 
-    typer.echo(summarize(zoo))
+    say(summarize(zoo))
     own = zoo / RELEASED_FIGURE
     path = figure or (own if own.is_file() else zoo / "overview.png")
     if path != own:
@@ -182,7 +182,7 @@ def info(
             draw_overview(zoo).savefig(path, dpi=120)
         except (OSError, ValueError) as error:
             raise RnnzooError(f"{path}: the figure could not be written: {error}") from error
-    typer.echo(f"\nfigure: {path}")
+    say(f"\nfigure: {path}")
 
 
 @app.command()
@@ -203,8 +203,8 @@ def available(
             except RnnzooError as error:
                 if mnist is not None:  # who names a folder means its items
                     raise
-                typer.echo(f"{zoo}: {error}", err=True)
+                say(f"{zoo}: {error}", err=True)
                 continue
-            typer.echo(zoo)
+            say(zoo)
             if one_each:
                 break

@@ -31,11 +31,11 @@ def explore(
     found = find_zoo(zoo)
     if static is not None:
         size = write_site(found, static)
-        typer.echo(f"finished: {static}, {size / 1e6:.1f} MB; `python -m http.server -d {static}` shows it")
+        say(f"finished: {static}, {size / 1e6:.1f} MB; `python -m http.server -d {static}` shows it")
         return
     with ExplorerServer(found, port) as server:
-        typer.echo(f"{zoo}: {server.address} (Ctrl-C ends it)")
+        say(f"{zoo}: {server.address} (Ctrl-C ends it)")
         try:
             server.serve_forever()
         except KeyboardInterrupt:
-            typer.echo("")
+            say("")

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from rnnzoo.command_line import say
 from rnnzoo.zoo_builder.cli.app import (
     DeviceOption,
     KernelOption,
@@ -53,8 +54,8 @@ def release(
 
         contents = release_zoo(zoo, out, worker, outputs, mnist, progress)
     size = sum(entry["bytes"] for entry in contents["files"].values())
-    typer.echo(f"finished: {out}, {len(contents['files'])} files, {size / 1e6:.1f} MB in ", nl=False)
-    typer.echo(f"{time.monotonic() - began:.0f} s; `zoo-builder push {out} org/name` uploads it")
+    say(f"finished: {out}, {len(contents['files'])} files, {size / 1e6:.1f} MB in ", nl=False)
+    say(f"{time.monotonic() - began:.0f} s; `zoo-builder push {out} org/name` uploads it")
 
 
 @app.command()
@@ -69,10 +70,10 @@ def card(
 
     text = render_card(zoo)
     if out is None:
-        typer.echo(text, nl=False)
+        say(text, nl=False)
         return
     write_file(out, text.encode())
-    typer.echo(f"card: {out}")
+    say(f"card: {out}")
 
 
 @app.command()
@@ -93,17 +94,15 @@ def push(
     draw_without_a_screen()
     from rnnzoo.zoo_builder.release import push_release
 
-    plan = push_release(folder, repository, tag, private, replace, dry_run, typer.echo)
+    plan = push_release(folder, repository, tag, private, replace, dry_run, say)
     if not dry_run:
-        typer.echo(f"finished: {repository} at {plan.tag}")
+        say(f"finished: {repository} at {plan.tag}")
         return
     for name, size in plan.upload.items():
-        typer.echo(f"{size:>14,}  {name}")
+        say(f"{size:>14,}  {name}")
     for name in plan.delete:
-        typer.echo(f"{'delete':>14}  {name}")
-    typer.echo(
-        f"{sum(plan.upload.values()):>14,}  bytes in {len(plan.upload)} files to {repository}, tag {plan.tag}"
-    )
+        say(f"{'delete':>14}  {name}")
+    say(f"{sum(plan.upload.values()):>14,}  bytes in {len(plan.upload)} files to {repository}, tag {plan.tag}")
 
 
 @app.command("import")
@@ -122,10 +121,10 @@ def import_(
     with tqdm(unit="row", dynamic_ncols=True) as bar:
         imported = import_published(published, out, progress=bar.update)
     rows = sum(entry.checkpoints for entry in imported.manifest.splits.values())
-    typer.echo(f"finished: {out}, {rows} checkpoints of {imported.manifest.config['runs']} runs")
-    typer.echo(f"stored outputs differ from those of the weights by at most {imported.largest_difference:.2g}")
+    say(f"finished: {out}, {rows} checkpoints of {imported.manifest.config['runs']} runs")
+    say(f"stored outputs differ from those of the weights by at most {imported.largest_difference:.2g}")
     if imported.mended:
-        typer.echo(f"mended {imported.mended} sequences that were stored with damage: {imported.damage}")
+        say(f"mended {imported.mended} sequences that were stored with damage: {imported.damage}")
 
 
 @app.command()
@@ -146,4 +145,4 @@ def export(
 
     with tqdm(unit="row", dynamic_ncols=True) as bar:
         rows = export_zoo(zoo, out, bar.update)
-    typer.echo(f"finished: {out}, {rows} rows")
+    say(f"finished: {out}, {rows} rows")

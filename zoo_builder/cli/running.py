@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import typer
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from rnnzoo import command_line
+from rnnzoo.command_line import say
 from rnnzoo.zoo_builder.cli.execution import ExecutionOptions
 from rnnzoo.zoo_builder.cli.progress_bar import ProgressBar
 from rnnzoo.zoo_builder.pipeline import Interrupted, ZooPlan
@@ -26,17 +26,17 @@ def build_or_continue(
 ) -> None:
     """Build the part of a zoo that is missing in a folder, and say what is there then."""
     if (out / MANIFEST).exists():
-        typer.echo(f"{out} holds a finished zoo; checking that it is this one")
+        say(f"{out} holds a finished zoo; checking that it is this one")
     manifest = finished_zoo(config, out)
     if manifest is None:
         manifest = _build(config, out, mnist, execution, part)
     if manifest is None:
-        typer.echo(
+        say(
             f"part {part} is built, in {out}; the last part to be built there finishes the zoo, and "
             "`zoo-builder merge` joins parts from several folders"
         )
     else:
-        typer.echo(_finished(out, manifest))
+        say(_finished(out, manifest))
 
 
 def _build(
@@ -46,7 +46,7 @@ def _build(
     runs = count_runs(part.choose(plan.shards))
     of_all = "" if part == WHOLE else f" (part {part}: {runs} runs)"
     with execution.executor(config) as (executor, words):
-        typer.echo(f"{config.zoo}: {config.runs} runs of {config.steps} steps {words}, into {out}{of_all}")
+        say(f"{config.zoo}: {config.runs} runs of {config.steps} steps {words}, into {out}{of_all}")
         try:
             with logging_redirect_tqdm(), ProgressBar(runs, config.steps) as bar:
                 return build_plan(plan, out, executor, bar, part)
@@ -61,7 +61,7 @@ def merge_and_finish(parts: list[Path], out: Path, mnist: Path | None) -> None:
     plan = ZooPlan(config, config.make_family(mnist))
     with logging_redirect_tqdm(), tqdm(total=len(plan.shards), unit="shard") as bar:
         manifest = merge_parts(plan, parts, out, bar.update)
-    typer.echo(_finished(out, manifest))
+    say(_finished(out, manifest))
 
 
 def _finished(zoo: Path, manifest: Manifest) -> str:

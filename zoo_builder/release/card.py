@@ -18,8 +18,9 @@ import pyarrow.parquet as pq
 
 import rnnzoo
 from rnnzoo import command_line
-from rnnzoo.zoo_builder.columns import PICTURE
+from rnnzoo.zoo_builder.columns import PICTURE, description
 from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.escaping import for_code, for_code_block, for_markdown, table_row
 from rnnzoo.zoo_builder.identity.reference import CARD_ENTRY
 from rnnzoo.zoo_builder.release.parquet import FOLDERS, ZooTables, features_of
 from rnnzoo.zoo_builder.release.statistics import Statistics, column_statistics
@@ -230,19 +231,19 @@ def _facts(tables: ZooTables, repo_id: str, configs: list[str]) -> dict[str, Any
         "diverged": pc.count_distinct(everything.filter(everything["diverged"])["run_id"]).as_py(),
         "empty_splits": [name for name in SPLITS if name not in tables.splits],
         "splits": [(name, manifest.splits[name]) for name in tables.splits],
-        "split_rule": read_splits(tables.folder)["rule"],
+        "split_rule": for_markdown(str(read_splits(tables.folder)["rule"])),
         "columns": columns_table(config_schema(tables, "default"), column_statistics(everything)),
         "rollout_columns": columns_table(kind.schema),
         "rollout_shape": kind.layout["inputs"],
         "shared_rollouts": tables.rollouts_are_shared,
         "layout": manifest.layout,
         "accuracy_by_step": _accuracy_by_step(everything),
-        "built_with": manifest.built_with,
+        "built_with": {for_markdown(name): _joined(found) for name, found in manifest.built_with.items()},
         "arithmetic": manifest.arithmetic,
         "digest": manifest.digest,
         "is_same_everywhere": manifest.digest is not None and ZooDigest.parse(manifest.digest).is_same_everywhere,
         "build_command": build_command(manifest.config),
-        "config_json": json.dumps(manifest.config, indent=1),
+        "config_json": for_code_block(json.dumps(manifest.config, indent=1)),
         "paper_citation": PAPER_CITATION,
         "split": tables.splits[0],
         "code_url": code_url(),
@@ -270,17 +271,17 @@ def columns_table(schema: pa.Schema, statistics: Mapping[str, Statistics] | None
         statistics: Of their values, for those that have some. None leaves the values out.
     """
     header = ["column", "type", "what it is", *([] if statistics is None else ["values"])]
-    lines = [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
+    lines = [table_row(header), "|" + "---|" * len(header)]
     for field in schema:
-        cells = [
-            f"`{field.name}`",
-            _type_name(field.type),
-            (field.metadata or {}).get(b"description", b"").decode(),
-        ]
+        cells = [f"`{for_code(field.name)}`", _type_name(field.type), for_markdown(description(field))]
         if statistics is not None:
             cells.append(str(statistics.get(field.name, "")))
-        lines.append(f"| {' | '.join(cells)} |")
+        lines.append(table_row(cells))
     return "\n".join(lines)
+
+
+def _joined(found: str | list[str]) -> str:
+    return for_markdown(found if isinstance(found, str) else " + ".join(found))
 
 
 def _type_name(kind: pa.DataType) -> str:
@@ -288,7 +289,7 @@ def _type_name(kind: pa.DataType) -> str:
         return "image"
     if pa.types.is_fixed_size_list(kind):
         return f"list<{kind.value_type}, {kind.list_size}>"
-    return str(kind)
+    return for_markdown(str(kind))
 
 
 def _accuracy_by_step(everything: pa.Table) -> list[dict[str, float]]:

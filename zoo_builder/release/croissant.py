@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 import rnnzoo
-from rnnzoo.zoo_builder.columns import PICTURE
+from rnnzoo.zoo_builder.columns import PICTURE, description
 from rnnzoo.zoo_builder.release.card import LICENSE, TAGS, build_command, config_schema, named_zoo
 from rnnzoo.zoo_builder.release.parquet import FOLDERS, ZooTables
 from rnnzoo.zoo_builder.release.statistics import Statistics, column_statistics
@@ -135,7 +135,7 @@ def _records(tables: ZooTables, config: str, split: str) -> dict[str, Any]:
             "@type": "cr:Field",
             "@id": f"{name}/{field.name}",
             "name": field.name,
-            "description": (field.metadata or {}).get(b"description", b"").decode(),
+            "description": description(field),
             "dataType": _data_type(field.type),
             "source": source | {"extract": {"column": field.name}},
         }

@@ -18,6 +18,7 @@ from typing import Any
 
 import rnnzoo
 from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.escaping import for_yaml
 from rnnzoo.zoo_builder.release.card import (
     default_repo,
     named_zoo,
@@ -111,11 +112,15 @@ def _write_release(zoo: Path, manifest: Manifest, folder: Path, outputs: bool, p
 def _write_texts(tables: ZooTables, folder: Path, repo_id: str, published: str) -> None:
     """Everything that is written for people, and for catalogues."""
     named = named_zoo(tables.manifest)
-    facts = {"title": named.title, "repo_id": repo_id, "notice": named.notice, "version": rnnzoo.__version__}
+    url = f"https://huggingface.co/datasets/{repo_id}"
+    facts = {"title": named.title, "notice": named.notice}
+    cited = {"title": named.title, "version": rnnzoo.__version__, "url": url}
     card = render_card(folder, repo_id, folder, published)
     write_file(folder / "README.md", card.encode())
-    for name in ("LICENSE", "CITATION.cff"):
-        write_file(folder / name, (render_template(f"{name}.jinja", facts) + "\n").encode())
+    licence = render_template("LICENSE.jinja", facts)
+    citation = render_template("CITATION.cff.jinja", {name: for_yaml(text) for name, text in cited.items()})
+    write_file(folder / "LICENSE", f"{licence}\n".encode())
+    write_file(folder / "CITATION.cff", f"{citation}\n".encode())
     write_json(folder / "croissant.json", croissant(tables, repo_id, card, published))
 
 

@@ -11,6 +11,7 @@ from matplotlib.gridspec import SubplotSpec
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from rnnzoo.zoo_builder.escaping import LONGEST_LABEL, one_line
 from rnnzoo.zoo_builder.tasks.data import Bytes
 from rnnzoo.zoo_builder.tasks.family import Example
 
@@ -50,7 +51,7 @@ def draw_sequences(
     for place, checkpoints in enumerate(runs):
         axes = figure.add_subplot(grid[place])
         axes.axis("off")
-        name = title(checkpoints[0].row)
+        name = one_line(title(checkpoints[0].row), LONGEST_LABEL) or " "
         axes.set_title(name, loc="left", fontsize=min(11, room / (WIDTH * len(name))), parse_math=False)
         lines = []
         for number in np.unique(np.linspace(0, len(checkpoints) - 1, min(STEPS, len(checkpoints))).astype(int)):

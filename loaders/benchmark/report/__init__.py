@@ -26,6 +26,7 @@ from rnnzoo.loaders.benchmark.report.text import (
 )
 from rnnzoo.loaders.benchmark.results.content import Leakage
 from rnnzoo.loaders.benchmark.results.leaderboard import Leaderboard, merge_committed, read_results
+from rnnzoo.zoo_builder.escaping import for_markdown, with_code
 from rnnzoo.zoo_builder.storage.shards import write_file
 
 __all__ = ["format_table", "make_report"]
@@ -104,23 +105,29 @@ def _markdown(boards: list[LeaderboardTables]) -> str:
     parts = ["# Benchmark of encoders of RNN weights", INTERVALS]
     parts += notes_on(_lines(boards))
     for tables in boards:
-        parts.append(f"## {tables.title}")
-        parts.append("\n".join(f"- {label}: {value}" for label, value in tables.facts()))
-        parts += tables.board.notes
+        parts.append(f"## {for_markdown(tables.title)}")
+        parts.append("\n".join(f"- {label}: {for_markdown(value)}" for label, value in tables.facts()))
+        parts += map(with_code, tables.board.notes)
         for table in tables.targets:
-            parts += [f"### {table.target.name}", markdown(target_cells(table), left=3)]
-            parts += filter(None, [limits_note(table)])
-            step_title = target_step_title(table)
+            parts += [f"### {for_markdown(table.target.name)}", markdown(target_cells(table), left=3)]
+            parts += map(with_code, filter(None, [limits_note(table)]))
+            step_title = for_markdown(target_step_title(table))
             parts += [f"{step_title[0].upper()}{step_title[1:]}:", markdown(target_step_cells(table), left=2)]
         if tables.emulations:
-            parts += filter(None, ["### Emulation", f"{LOSS_NOTE} {EMULATION_NOTE}", tables.emulation.note])
+            note = tables.emulation.note
+            parts += [
+                "### Emulation",
+                f"{LOSS_NOTE} {EMULATION_NOTE}",
+                *([] if note is None else [with_code(note)]),
+            ]
             parts.append(markdown(emulation_cells(tables.emulations, own_accuracy(tables.board.rows)), left=1))
             for split, cells in _by_step(tables):
-                parts += [f"Emulation loss by the checkpoint's step, {split}:", markdown(cells, left=1)]
+                title = for_markdown(f"Emulation loss by the checkpoint's step, {split}:")
+                parts += [title, markdown(cells, left=1)]
         if len(checks := check_cells(tables.board)) > 1:
             parts += ["### Checks", CHECKS_NOTE, markdown(checks, left=3)]
         if leakage := tables.board.leakage:
-            title = f"### Leakage: {_leakage_title(leakage)}"
+            title = f"### Leakage: {for_markdown(_leakage_title(leakage))}"
             parts += [title, markdown(leakage_cells(tables.board), left=1)]
     return "\n\n".join(parts) + "\n"
 

@@ -20,6 +20,7 @@ from rnnzoo.loaders.benchmark.results.files import ROWS, read_rows, write_leakag
 from rnnzoo.loaders.benchmark.results.leaderboard import Leaderboard, read_results
 from rnnzoo.loaders.benchmark.results.same_zoo import describe_digest
 from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.escaping import for_markdown, with_code
 from rnnzoo.zoo_builder.storage.shards import write_file
 
 FILE = "baselines.md"
@@ -29,13 +30,13 @@ def baselines_markdown(board: Leaderboard) -> str:
     """A sentence on what was measured, and a line for every encoder and track: main scores on test / ood."""
     tables, emulations = target_tables(board, None), emulation_table(board).lines
     config = board.rows.zoo_config
-    rnns = f" ({rnns_of(config)})" if "cell" in config else ""
+    rnns = f" ({for_markdown(rnns_of(config))})" if "cell" in config else ""
     parts = [
         f"Scores of `zoo-bench` on a zoo of {config['runs']} runs of {config['steps']} steps{rnns}, "
         f"protocol `{board.rows.protocol}`, means over seeds: unseen tasks of `test` / `ood`. The zoo that "
         f"was measured: {describe_digest(board.rows)}.",
         markdown(_cells(tables, emulations), left=2),
-        *board.notes,
+        *map(with_code, board.notes),
     ]
     parts += notes_on(line for table in tables for line in table.lines)
     return "\n\n".join(parts) + "\n"

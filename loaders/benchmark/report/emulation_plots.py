@@ -22,6 +22,7 @@ from rnnzoo.loaders.benchmark.report.plots import (
     svg,
 )
 from rnnzoo.loaders.benchmark.results.content import Emulation, Rows, Sequence
+from rnnzoo.zoo_builder.escaping import for_figure
 from rnnzoo.zoo_builder.tasks.drawing import draw_heat_maps
 
 RETURNS_ACROSS = 4
@@ -80,7 +81,7 @@ def draw_returns(emulations: Several[Emulation], marks: Marks) -> Markup | None:
                     markersize=4, alpha=0.6, markeredgewidth=0, label=split,
                 )  # fmt: skip
             axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
-            axes.set_title(emulation.encoder, fontsize=8, parse_math=False)
+            axes.set_title(for_figure(emulation.encoder), fontsize=8)
             axes.grid()
         for axes in panels[len(shown) :]:
             axes.set_axis_off()

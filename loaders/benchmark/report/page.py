@@ -42,6 +42,7 @@ from rnnzoo.loaders.benchmark.report.text import (
 from rnnzoo.loaders.benchmark.results.content import Emulation, Result
 from rnnzoo.loaders.benchmark.results.leaderboard import Leaderboard
 from rnnzoo.loaders.benchmark.results.same_zoo import describe_digest
+from rnnzoo.zoo_builder.escaping import for_html
 
 TEMPLATE = "page.html.jinja"
 GROUPS = {
@@ -163,6 +164,7 @@ def render_page(boards: Sequence[LeaderboardTables]) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
+        finalize=lambda shown: for_html(shown) if isinstance(shown, str) else shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -193,7 +195,7 @@ def _encoders(tables: LeaderboardTables) -> list[str]:
 
 def coded(text: str) -> Markup:
     """A sentence in which `names` stand as code."""
-    plain, *rest = Markup.escape(text).split("`")
+    plain, *rest = for_html(text).split("`")
     for place, part in enumerate(rest):
         plain += Markup("</code>" if place % 2 else "<code>") + part
     return plain

@@ -23,6 +23,7 @@ from rnnzoo.loaders.benchmark.report.marks import Marks
 from rnnzoo.loaders.benchmark.report.tables import Line, TargetTable
 from rnnzoo.loaders.benchmark.report.text import ARROWS, marked
 from rnnzoo.loaders.benchmark.results.content import CurvePoint, Emulation, Result, Rows
+from rnnzoo.zoo_builder.escaping import for_figure, for_html, one_line
 from rnnzoo.zoo_builder.tasks import family_names, find_family
 from rnnzoo.zoo_builder.tasks.drawing import draw_heat_maps
 from rnnzoo.zoo_builder.tasks.family import HEAT_MAP_CAPTION, TaskFamily
@@ -92,8 +93,8 @@ def _draw_split(axes: Axes, table: TargetTable, split: str, marks: Marks) -> Non
     axes.grid(axis="x")
     axes.tick_params(axis="y", length=0)
     _show_whole_share(axes, table.main)
-    axes.set_title(split, fontsize=10, loc="left", fontweight="bold")
-    axes.set_xlabel(f"{table.main} {ARROWS[table.better]}")
+    axes.set_title(for_figure(split), fontsize=10, loc="left", fontweight="bold")
+    axes.set_xlabel(for_figure(f"{table.main} {ARROWS[table.better]}"))
 
 
 def _show_whole_share(axes: Axes, score: str) -> None:
@@ -105,7 +106,7 @@ def _show_whole_share(axes: Axes, score: str) -> None:
 def _label(line: Line, lines: Sequence[Line]) -> str:
     """An encoder's name, with its track where it stands here under several."""
     several = sum(other.encoder == line.encoder for other in lines) > 1
-    return f"{marked(line)}, {line.track}" if several else marked(line)
+    return for_figure(f"{marked(line)}, {line.track}" if several else marked(line))
 
 
 def draw_curves(trained: Sequence[Emulation] | Sequence[Result], loss: str, marks: Marks) -> Markup | None:
@@ -122,9 +123,9 @@ def draw_curves(trained: Sequence[Emulation] | Sequence[Result], loss: str, mark
         for encoder in encoders:
             steps, losses = _curves([one.curve for one in trained if one.encoder == encoder])
             if len(steps):
-                colour = marks[encoder].colour
+                colour, label = marks[encoder].colour, for_figure(encoder)
                 mean = np.nanmean(losses, axis=0)
-                axes.plot(steps, mean, marks[encoder].dashes, color=colour, linewidth=1.8, label=encoder)
+                axes.plot(steps, mean, marks[encoder].dashes, color=colour, linewidth=1.8, label=label)
                 low, high = np.nanmin(losses, axis=0), np.nanmax(losses, axis=0)
                 axes.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
         low, high = axes.get_ylim()
@@ -135,7 +136,7 @@ def draw_curves(trained: Sequence[Emulation] | Sequence[Result], loss: str, mark
             axes.yaxis.set_minor_formatter(NullFormatter())
         axes.grid()
         axes.set_xlabel("training step")
-        axes.set_ylabel(f"validation {loss}")
+        axes.set_ylabel(for_figure(f"validation {loss}"))
         figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
         return svg(figure, f"learning curves: validation {loss} by training step")
 
@@ -157,13 +158,13 @@ def draw_leakage(scores: dict[str, float | None], name: str) -> Markup:
         figure = Figure(figsize=(6, 1.9), layout="constrained")
         axes = figure.subplots()
         values = [np.nan if value is None else value for value in scores.values()]
-        axes.barh([f"split by {unit}" for unit in scores], values, color="#808080", height=0.55)
+        axes.barh([for_figure(f"split by {unit}") for unit in scores], values, color="#808080", height=0.55)
         axes.invert_yaxis()
         _show_whole_share(axes, name)
         axes.axvline(0, color=INK, linewidth=0.8)
         axes.grid(axis="x")
         axes.set_axisbelow(True)
-        axes.set_xlabel(name)
+        axes.set_xlabel(for_figure(name))
         return svg(figure, f"{name} by the kind of split")
 
 
@@ -284,7 +285,7 @@ def svg(figure: Figure, title: str) -> Markup:
     text = re.sub(r'<svg ([^>]*?)height="[\d.]+pt"', r"<svg \1", text, count=1)
     text = re.sub(r'width="([\d.]+)pt"', r'style="width:100%;max-width:\1pt"', text, count=1)
     text = re.sub(r"'DejaVu Sans'.*?sans-serif", "system-ui, sans-serif", text)
-    label = Markup.escape(title)
+    label = for_html(one_line(title))
     return Markup(text.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1))
 
 

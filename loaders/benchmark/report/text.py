@@ -12,6 +12,7 @@ from rnnzoo.loaders.benchmark.report.statistics import Estimate
 from rnnzoo.loaders.benchmark.report.tables import EmulationLine, Line, TargetTable
 from rnnzoo.loaders.benchmark.results.content import Result, Scores
 from rnnzoo.loaders.benchmark.results.leaderboard import Leaderboard
+from rnnzoo.zoo_builder.escaping import for_markdown, table_row
 
 ARROWS = {"higher": "↑", "lower": "↓"}
 DATA_MARK = "†"
@@ -239,6 +240,6 @@ def aligned(cells: Cells, left: int) -> str:
 
 def markdown(cells: Cells, left: int) -> str:
     """A table of Markdown; the first `left` columns flush left, the others right."""
-    rows = [[cell.replace("|", "\\|") for cell in row] for row in cells]
-    rule = ["---" if place < left else "--:" for place in range(len(cells[0]))]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (rows[0], rule, *rows[1:]))
+    header, *rows = ([for_markdown(cell) for cell in row] for row in cells)
+    rule = ["---" if place < left else "--:" for place in range(len(header))]
+    return "\n".join(map(table_row, (header, rule, *rows)))
