@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from rnnzoo.command_line import say
 from rnnzoo.zoo_builder.cli.app import app, draw_without_a_screen
 
 
