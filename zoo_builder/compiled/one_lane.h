@@ -14,11 +14,13 @@ using ::memset;
 }
 #define NAN __int_as_float(0x7fc00000)
 #define INLINE static __forceinline__
+#define ONCE static __noinline__
 #else
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 #define INLINE static inline
+#define ONCE static
 #endif
 
 constexpr int kLanes = 1;

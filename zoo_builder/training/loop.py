@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -151,22 +152,28 @@ def train_runs(
     scales = torch.tensor([run.learning_rate_scale for run in runs], dtype=torch.float32)
     decays = torch.tensor([run.weight_decay for run in runs], dtype=torch.float32)
 
-    ahead = iter(FIRST_STEPS)
-    while state.step < schedule.steps:
-        first = state.step
-        block, offset = divmod(first, STEPS_PER_BLOCK)
-        checkpoint = next(step for step in schedule.checkpoints if step > first)
-        last = min((block + 1) * STEPS_PER_BLOCK, checkpoint, first + next(ahead, STEPS_PER_BLOCK))
-        drawn = [
-            draw_items(run.seed, pool, block, size)[offset : offset + last - first]
-            for run, pool, size in zip(runs, pools, sizes, strict=True)
+    def draw(block: int) -> list[NDArray[np.int32]]:
+        return [
+            draw_items(run.seed, pool, block, size) for run, pool, size in zip(runs, pools, sizes, strict=True)
         ]
-        rates = scales.unsqueeze(1) * schedule.rates(first, last)
-        _train_by_size(kernel, state, data, drawn, rates, decays)
-        if last == checkpoint:
-            yield Checkpoint(last, state.weights.clone())
-        if on_progress is not None:
-            on_progress(state)
+
+    ahead = iter(FIRST_STEPS)
+    with ThreadPoolExecutor(1) as drawer:  # the next block is drawn while this one is trained on
+        drawing = drawer.submit(draw, state.step // STEPS_PER_BLOCK)
+        while state.step < schedule.steps:
+            first = state.step
+            block, offset = divmod(first, STEPS_PER_BLOCK)
+            checkpoint = next(step for step in schedule.checkpoints if step > first)
+            last = min((block + 1) * STEPS_PER_BLOCK, checkpoint, first + next(ahead, STEPS_PER_BLOCK))
+            drawn = drawing.result()
+            if last < schedule.steps and last == (block + 1) * STEPS_PER_BLOCK:
+                drawing = drawer.submit(draw, block + 1)
+            rates = scales.unsqueeze(1) * schedule.rates(first, last)
+            _train_by_size(kernel, state, data, [ids[offset : offset + last - first] for ids in drawn], rates, decays)
+            if last == checkpoint:
+                yield Checkpoint(last, state.weights.clone())
+            if on_progress is not None:
+                on_progress(state)
 
 
 def _train_by_size(

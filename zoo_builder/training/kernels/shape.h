@@ -51,8 +51,11 @@ template <class Visit>
 void for_each_parameter(Visit visit) {
     int flat = 0;
     const auto gated_matrix = [&](int packed, int width, auto place_of) {
+#pragma unroll 1
         for (int gate = 0; gate < Cell::kGates; gate++)
+#pragma unroll 1
             for (int unit = 0; unit < kHidden; unit++)
+#pragma unroll 1
                 for (int k = 0; k < width; k++) visit(flat++, packed + k * kGateRow + place_of(gate) * kUnits + unit);
     };
     const auto of_input = [](int gate) { return Cell::input_place(gate); };

@@ -36,22 +36,19 @@ struct Phase {
 // Of how many rows a thread keeps the sums, at most: in a phase of one step, where few rows are there, and of all nodes.
 constexpr int kRowsOfStep = 4, kRowsOfAll = 8;
 
-// Calls body(Constant<size>): size is the least power of two that is at least `least`, or else Most, one itself.
-template <int Most, class Body>
-INLINE void with_size(int least, Body body) {
-    if constexpr (Most > 1)
-        if (least <= Most / 2) return with_size<Most / 2>(least, body);
-    body(Constant<Most>{});
-}
-
 // All units of some rows: body(first row, Constant<rows>, unit), where one thread keeps the sums of a tile of rows in
-// registers. Tiles are as small as keep all threads busy; the last one may reach beyond the rows (see `tile_row`).
+// registers: of one row where that keeps all threads busy, else of Most. The last tile may reach beyond the rows (see
+// `tile_row`).
 template <int Most, class Body>
 INLINE void share_tiles(Phase& phase, int rows, Body body) {
-    with_size<Most>((rows * kUnits + phase.block.threads - 1) / phase.block.threads, [&](auto size) {
+    const auto share = [&](auto size) {
         constexpr int tile = decltype(size)::value;
         phase.share((rows + tile - 1) / tile * kUnits, [&](int i) { body(i / kUnits * tile, size, i % kUnits); });
-    });
+    };
+    if (rows * kUnits <= phase.block.threads)
+        share(Constant<1>{});
+    else
+        share(Constant<Most>{});
 }
 
 // The same as a phase of its own.

@@ -211,14 +211,13 @@ def _load(device: torch.device, spec: RNNSpec, tokens: bool) -> Program:
 
 @cache
 def _program(device: torch.device, spec: RNNSpec, tokens: bool) -> Program:
-    """The program for one shape, on a GPU that passed the self-test of the cell."""
-    _check_gpu(device, spec.cell)
+    """The program for one shape, on a GPU that passed the self-test of the cell, and of tokens or pixels."""
+    _check_gpu(device, spec.cell, tokens)
     return _load(device, spec, tokens)
 
 
 @cache
-def _check_gpu(device: torch.device, cell: str) -> None:
+def _check_gpu(device: torch.device, cell: str, tokens: bool) -> None:
     """Raise KernelUnavailable where a GPU has other bits than those of the arithmetic."""
-    for tokens in (True, False):
-        problem = problem_of(self_test_spec(cell).cell, tokens)
-        check_problem(_UntestedKernel(device), problem, torch.cuda.get_device_name(device))
+    problem = problem_of(self_test_spec(cell).cell, tokens)
+    check_problem(_UntestedKernel(device), problem, torch.cuda.get_device_name(device))

@@ -32,7 +32,7 @@ constexpr int64_t model_bytes(bool backward) {
 }
 
 // What follows from the weights. bad: counts those that are not finite, from 0.
-INLINE void derive(const Block& block, const Model& model, int* bad, bool backward) {
+ONCE void derive(const Block& block, const Model& model, int* bad, bool backward) {
     const float* weights = model.weights;
     each(block, kPackedSize, [&](int p) {
         if (!(weights[p] * 0.0f == 0.0f)) add_one(bad);

@@ -49,7 +49,7 @@ INLINE void pass_on(const Tree& tree, const LayerTrace& trace, int t, int row, i
 }
 
 template <int Layer>
-INLINE void forward_layer(const Trainer& trainer) {
+ONCE void forward_layer(const Trainer& trainer) {
     const Tree& tree = trainer.tree;
     const LayerTrace& trace = trainer.space.trace[Layer];
     add_up_inputs<Layer>(trainer);
@@ -88,7 +88,7 @@ INLINE void forward_layer(const Trainer& trainer) {
 // --------------------------------------------------------------------------------------------------------------- head
 
 // Losses of all nodes, and the gradients of their logits. share: what a position of a sequence weighs in the loss.
-INLINE void head(const Trainer& trainer, float share) {
+ONCE void head(const Trainer& trainer, float share) {
     const float* weights = trainer.model.weights;
     each(trainer.block, trainer.tree.nodes(), [&](int place) {
         const int node = trainer.tree.order[place];
@@ -150,7 +150,7 @@ INLINE float gathered(const Tree& tree, int t, int row, int unit, const float* g
 }
 
 template <int Layer>
-INLINE void backward_layer(const Trainer& trainer) {
+ONCE void backward_layer(const Trainer& trainer) {
     const Tree& tree = trainer.tree;
     const Space& space = trainer.space;
     const LayerTrace& trace = space.trace[Layer];
@@ -265,7 +265,7 @@ struct Update {
     }
 };
 
-INLINE void update(const Trainer& trainer, Rates rates, float& loss) {
+ONCE void update(const Trainer& trainer, Rates rates, float& loss) {
     const Tree& tree = trainer.tree;
     const Space& space = trainer.space;
     Update update{trainer, rates, {trainer.block}};

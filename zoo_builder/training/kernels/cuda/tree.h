@@ -176,7 +176,7 @@ INLINE void fill_nodes(const Block& block, const Tree& tree, const Seen& seen) {
     });
 }
 
-INLINE void grow(const Block& block, const Tree& tree, const Seen& seen) {
+ONCE void grow(const Block& block, const Tree& tree, const Seen& seen) {
     sort_sequences(block, tree, seen);
     each(block, 1, [&](int) { find_rows(tree); });
     number_rows(block, tree);
