@@ -88,12 +88,13 @@ const drawMap = drawing(find("map"), (pen, width, height, colour) => {
   const x = value => margin + (value - left) / (right - left || 1) * (width - 2 * margin);
   const y = value => height - margin - (value - bottom) / (top - bottom || 1) * (height - 2 * margin);
   mapPlaces = zoo.checkpoints.map.map(point => point && [x(point[0]), y(point[1])]);
-  const ring = (checkpoint, radius) => { pen.beginPath(); pen.arc(...mapPlaces[checkpoint], radius, 0, 7); };
+  const ring = (checkpoint, size) => { pen.beginPath(); pen.arc(...mapPlaces[checkpoint], size, 0, 7); };
   pen.strokeStyle = "#808080";
   pen.lineWidth = 0.6;
+  const radius = Math.max(1.8, Math.min(3.5, 120 / Math.sqrt(count)));
   for (let checkpoint = 0; checkpoint < count; checkpoint++) {
     if (!mapPlaces[checkpoint]) continue;
-    ring(checkpoint, 3.5);
+    ring(checkpoint, radius);
     pen.fillStyle = colourOf(checkpoint);
     pen.fill();
     pen.stroke();
