@@ -169,7 +169,9 @@ def train_runs(
             if last < schedule.steps and last == (block + 1) * STEPS_PER_BLOCK:
                 drawing = drawer.submit(draw, block + 1)
             rates = scales.unsqueeze(1) * schedule.rates(first, last)
-            _train_by_size(kernel, state, data, [ids[offset : offset + last - first] for ids in drawn], rates, decays)
+            _train_by_size(
+                kernel, state, data, [ids[offset : offset + last - first] for ids in drawn], rates, decays
+            )
             if last == checkpoint:
                 yield Checkpoint(last, state.weights.clone())
             if on_progress is not None:
