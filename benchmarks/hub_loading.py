@@ -23,9 +23,9 @@ from typing import Annotated
 import typer
 from huggingface_hub import constants, hf_hub_download
 
+from rnnzoo.loaders.loading import load_zoo
 from rnnzoo.loaders.reading.selection import Filters
 from rnnzoo.loaders.source.hub import DOWNLOADS, HubSource
-from rnnzoo.loaders.zoo import load_zoo
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.storage.schema import weights_file
 

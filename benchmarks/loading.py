@@ -24,8 +24,9 @@ import typer
 from datasets import Dataset, IterableDataset
 from numpy.typing import NDArray
 
+from rnnzoo.loaders.loading import load_zoo
 from rnnzoo.loaders.reading.selection import Filters
-from rnnzoo.loaders.zoo import Zoo, load_zoo
+from rnnzoo.loaders.zoo import Zoo
 from rnnzoo.zoo_builder.errors import RnnzooError
 
 GENERATOR_ROWS = 512

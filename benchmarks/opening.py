@@ -15,8 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rnnzoo.loaders.loading import load_zoo
 from rnnzoo.loaders.reading.selection import Filters
-from rnnzoo.loaders.zoo import Zoo, load_zoo
+from rnnzoo.loaders.zoo import Zoo
 from rnnzoo.zoo_builder.errors import RnnzooError
 
 HALF: Filters = [("accuracy", ">=", 0.5)]

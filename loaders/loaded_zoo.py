@@ -17,7 +17,6 @@ from rnnzoo.loaders.population import Population
 from rnnzoo.loaders.zoo import Zoo
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import unflatten_weights
-from rnnzoo.zoo_builder.tasks import family_names, find_family
 from rnnzoo.zoo_builder.tasks.data import LabelledItems
 from rnnzoo.zoo_builder.tasks.family import TaskFamily
 
@@ -101,20 +100,10 @@ class LoadedZoo:
         places = rows.cpu().numpy()
         return {name: torch.from_numpy(self.column(name)[places]).to(self.device) for name in names}
 
-    @cached_property
+    @property
     def family(self) -> type[TaskFamily[Any]]:
-        """The family of the zoo's tasks.
-
-        Raises:
-            RnnzooError: The family is not installed.
-        """
-        name = self.zoo.manifest.config["family"]
-        if name not in family_names():
-            raise RnnzooError(
-                f"zoo {self.zoo.manifest.zoo}: found the family {name!r}, which is not installed; expected "
-                f"one of {', '.join(family_names())} (`load_zoo` and `Zoo` need none)"
-            )
-        return find_family(name)
+        """The family of the zoo's tasks; errors as in `Zoo.family`."""
+        return self.zoo.family
 
     @cached_property
     def rollout_group(self) -> Tensor:
@@ -162,12 +151,9 @@ class LoadedZoo:
             N tasks of `family`.
 
         Raises:
-            RnnzooError: The metadata lack a column that says the task, or the family is not installed.
+            RnnzooError: As in `Zoo.tasks`.
         """
-        for name in self.family.task_columns.names:
-            if name not in self.metadata.column_names:
-                raise RnnzooError(f"zoo {self.zoo.manifest.zoo}: found no column {name!r}, which says the task")
-        return [self.family.task_of(row) for row in self.metadata.take(pa.array(rows)).to_pylist()]
+        return self.zoo.tasks([self._ids[row] for row in rows])
 
     @cached_property
     def _group_heads(self) -> Sequence[int]:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rnnzoo.loaders.benchmark.evaluation import evaluate
-    from rnnzoo.loaders.zoo import Zoo, load_zoo
+    from rnnzoo.loaders.loading import load_zoo
+    from rnnzoo.loaders.zoo import Zoo
     from rnnzoo.zoo_builder import rnn
 
 __version__ = "0.1.0"
@@ -20,7 +21,7 @@ __all__ = ["Zoo", "__version__", "evaluate", "load_zoo", "rnn"]
 _HOME = {
     "Zoo": "rnnzoo.loaders.zoo",
     "evaluate": "rnnzoo.loaders.benchmark.evaluation",
-    "load_zoo": "rnnzoo.loaders.zoo",
+    "load_zoo": "rnnzoo.loaders.loading",
     "rnn": "rnnzoo.zoo_builder",
 }
 """Public name -> the module or package that has it."""

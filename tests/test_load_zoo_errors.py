@@ -169,9 +169,9 @@ def test_bad_ids(language_zoo):
     for ids, message in [
         ([36], "checkpoint: found row 36, expected 0 to 35"),
         ([-1], "checkpoint: found row -1, expected 0 to 35"),
-        (["run-99"], "checkpoint: found 'run-99', expected a row number or a checkpoint_id such as 'run-"),
+        (["run-99"], "checkpoint: found 'run-99', expected a row number, a checkpoint_id such as 'run-"),
         ([], "ids: found none"),
-        ("run-000000-step-000000", "ids: found the text"),
+        ("run-000000-step-000000", "ids: found 'run-"),
     ]:
         with pytest.raises(RnnzooError, match=message):
             zoo.batch(ids)

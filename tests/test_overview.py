@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from rnnzoo.zoo_builder.overview import draw_overview
 from rnnzoo.zoo_builder.tasks.drawing import draw_sequences
-from rnnzoo.zoo_builder.tasks.family import Example
+from rnnzoo.zoo_builder.tasks.pictures import Example
 
 
 def sticks_out(figure: Figure) -> float:

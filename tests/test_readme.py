@@ -22,8 +22,8 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 def test_the_snippets_run_one_after_the_other(language_zoo, capsys):
     shard = sorted((language_zoo / "weights").glob("train-*"))[0].name
     names: dict = {}
-    snippets = [block for block in BLOCKS if "demo/" in block]
-    assert len(snippets) == 4
+    snippets = [block for block in BLOCKS if "demo/" in block or "zoo." in block]
+    assert len(snippets) == 5
     for block in snippets:
         block = block.replace("train-00000-of-00001.safetensors", shard).replace(
             "demo/formal_languages", str(language_zoo)
@@ -32,6 +32,7 @@ def test_the_snippets_run_one_after_the_other(language_zoo, capsys):
     assert "torch.Size([128, 32])" in capsys.readouterr().out
     assert names["inputs"].shape[0] == names["log_probabilities"].shape[0] == 8
     assert names["logits"].shape[1:] == (1, 6, 6)
+    assert len(names["path"]["head.bias"]) == 11
 
 
 def test_the_encoder_of_the_readme_can_be_benchmarked(language_zoo, tmp_path, monkeypatch):

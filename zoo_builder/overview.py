@@ -27,7 +27,7 @@ from rnnzoo.zoo_builder.tasks import find_family
 from rnnzoo.zoo_builder.tasks.data import Bytes
 from rnnzoo.zoo_builder.tasks.drawing import INK
 from rnnzoo.zoo_builder.tasks.encodings import Encoding, encoding_of
-from rnnzoo.zoo_builder.tasks.family import Example
+from rnnzoo.zoo_builder.tasks.pictures import Example
 
 MOST_RUNS = 1000
 """Runs in the figure: more lines show no more, and take their time."""

@@ -18,8 +18,9 @@ from rnnzoo.zoo_builder.identity.differences import check_same_zoo
 from rnnzoo.zoo_builder.identity.reference import Reference
 from rnnzoo.zoo_builder.pipeline.plan.stored import check_stored
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ZooPlan
+from rnnzoo.zoo_builder.rescoring import rescore
 from rnnzoo.zoo_builder.rnn import RNNSpec, flatten_weights
-from rnnzoo.zoo_builder.rollouts import EvaluatedRuns, evaluate, rollout_losses
+from rnnzoo.zoo_builder.rollouts import rollout_losses
 from rnnzoo.zoo_builder.splits import SPLITS
 from rnnzoo.zoo_builder.storage import schema
 from rnnzoo.zoo_builder.storage.contents import (
@@ -312,14 +313,7 @@ def _check_metrics(
         return f"left out, for want of the zoo's items: {error}"
     plan = ZooPlan(config, family)
     chosen = sorted(_sampled(everything, sample), key=lambda row: row["step"])
-    scores = []
-    for row in chosen:
-        run = plan.runs.find(row["run_id"])
-        if run is None or run.seed != row["seed"]:
-            raise RnnzooError(f"metadata: {row['run_id']} with seed {row['seed']} is no run of this config")
-        evaluated = EvaluatedRuns(family, [run], config.evaluation)
-        result = evaluate(kernel, plan.spec, evaluated, _weights(reader, [row]), row["step"])
-        scores.append({name: values[0] for name, values in result.columns.items()})
+    scores = rescore(kernel, plan, chosen, _weights(reader, chosen))
     exact = _is_exact(reader, kernel)
     messages = [
         _compare(everything.schema.field(name), chosen, [score[name] for score in scores], exact)

@@ -17,8 +17,9 @@ from rnnzoo.zoo_builder.columns import column
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.tasks.data import Bytes
 from rnnzoo.zoo_builder.tasks.encodings import Encoding
-from rnnzoo.zoo_builder.tasks.family import Colouring, NamedZoo, TaskFamily
+from rnnzoo.zoo_builder.tasks.family import NamedZoo, TaskFamily
 from rnnzoo.zoo_builder.tasks.input_ranges import InputRange, Simplex
+from rnnzoo.zoo_builder.tasks.pictures import Colouring
 from rnnzoo.zoo_builder.tasks.target import Target
 
 if TYPE_CHECKING:

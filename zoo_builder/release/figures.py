@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rnnzoo.zoo_builder.overview import RELEASED_FIGURE, draw_overview
 from rnnzoo.zoo_builder.release.parquet import ZooTables
 from rnnzoo.zoo_builder.storage.manifest import Manifest
-from rnnzoo.zoo_builder.tasks.family import Colouring
+from rnnzoo.zoo_builder.tasks.pictures import Colouring
 from rnnzoo.zoo_builder.weight_map import weight_map
 
 BY_STEP = Colouring("training step", "step_index", "viridis")

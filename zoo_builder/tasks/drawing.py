@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from rnnzoo.zoo_builder.escaping import LONGEST_LABEL, one_line
 from rnnzoo.zoo_builder.tasks.data import Bytes
-from rnnzoo.zoo_builder.tasks.family import Example
+from rnnzoo.zoo_builder.tasks.pictures import Example
 
 INK, GOOD, BAD = "#1f4e79", "#2e7d32", "#c62828"
 SEQUENCES = 4

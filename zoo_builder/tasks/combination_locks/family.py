@@ -20,12 +20,21 @@ from rnnzoo.zoo_builder.columns import column
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.random_streams import Stream, permutation
 from rnnzoo.zoo_builder.tasks.combination_locks.encoding import AnsweredTokens
-from rnnzoo.zoo_builder.tasks.combination_locks.lock import BEGIN, Lock, all_locks, all_sequences, answers
+from rnnzoo.zoo_builder.tasks.combination_locks.lock import (
+    BEGIN,
+    Lock,
+    all_locks,
+    all_sequences,
+    answers,
+    encode_text,
+)
 from rnnzoo.zoo_builder.tasks.data import Bytes, LabelledItems
-from rnnzoo.zoo_builder.tasks.family import Colouring, Example, NamedZoo, TaskFamily
+from rnnzoo.zoo_builder.tasks.family import NamedZoo, TaskFamily
 from rnnzoo.zoo_builder.tasks.hyperparameters import HYPERPARAMETERS
 from rnnzoo.zoo_builder.tasks.levels import highest_levels
+from rnnzoo.zoo_builder.tasks.pictures import Colouring, Example
 from rnnzoo.zoo_builder.tasks.target import Target
+from rnnzoo.zoo_builder.tasks.texts import encode_texts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -138,6 +147,11 @@ class CombinationLocks(TaskFamily[Lock]):
     def explorer_data(cls, tasks: Sequence[Lock], examples: LabelledItems) -> dict[str, Any]:
         """The secrets, and the token that opens a sequence."""
         return {"secrets": [list(map(int, task.secret)) for task in tasks], "begin": BEGIN}
+
+    @classmethod
+    def encode(cls, sequences: Any) -> Bytes:
+        """Texts such as "01100" or "01100: 01xxxx", all of one length: see `encode_text`."""
+        return encode_texts(encode_text, sequences)
 
     @classmethod
     def describe(cls, sequence: Bytes) -> str:

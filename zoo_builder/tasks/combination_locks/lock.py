@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.tasks.data import Bytes
 
 BEGIN = 2
@@ -61,6 +62,26 @@ class Lock:
         left = [bits - 1 - k for k in range(bits)]  # bits after the first wrong one
         wrong = [((followed >> more ^ 1) << more) + rest % 2**more for more in left]
         return np.stack([*wrong, np.full(len(rest), followed)], axis=1).reshape(-1)
+
+
+def encode_text(text: str) -> Bytes:
+    """BEGIN, some bits and answers to them as one sequence, from a text such as "011: 01xx".
+
+    Answers may be left out: they are then all x.
+
+    Raises:
+        RnnzooError: The text has another form.
+
+    >>> encode_text("011: 01xx").tolist(), encode_text("011").tolist()
+    ([2, 0, 1, 1, 0, 1, 2, 2], [2, 0, 1, 1, 2, 2, 2, 2])
+    """
+    bits, _, answered = text.partition(": ")
+    answered = answered or "x" * (len(bits) + 1)
+    if not set(bits) <= set("01") or not set(answered) <= set("01x") or len(answered) != len(bits) + 1:
+        raise RnnzooError(
+            f'sequences: found {text!r:.100}, expected bits, or bits and answers such as "011: 01xx"'
+        )
+    return np.array([BEGIN, *map(int, bits), *map("01x".index, answered)], np.uint8)
 
 
 def all_locks(depth: int) -> list[Lock]:

@@ -16,7 +16,7 @@ from rnnzoo.zoo_builder.random_streams import Stream, permutation
 from rnnzoo.zoo_builder.tasks.data import Bytes, LabelledItems
 from rnnzoo.zoo_builder.tasks.encodings import TokenEncoding
 from rnnzoo.zoo_builder.tasks.exact import exact_mean
-from rnnzoo.zoo_builder.tasks.family import Colouring, Example, NamedZoo, TaskFamily
+from rnnzoo.zoo_builder.tasks.family import NamedZoo, TaskFamily
 from rnnzoo.zoo_builder.tasks.formal_languages.language import (
     BEGIN,
     END,
@@ -28,6 +28,7 @@ from rnnzoo.zoo_builder.tasks.formal_languages.language import (
     FormalLanguage,
     counts_match,
     decode_sequence,
+    encode_text,
     encode_word,
     is_member,
     written_words,
@@ -37,7 +38,9 @@ from rnnzoo.zoo_builder.tasks.formal_languages.probabilities import score_writte
 from rnnzoo.zoo_builder.tasks.formal_languages.published import PublishedLanguages
 from rnnzoo.zoo_builder.tasks.hyperparameters import HYPERPARAMETERS
 from rnnzoo.zoo_builder.tasks.levels import highest_levels
+from rnnzoo.zoo_builder.tasks.pictures import Colouring, Example
 from rnnzoo.zoo_builder.tasks.target import Target
+from rnnzoo.zoo_builder.tasks.texts import encode_texts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -181,6 +184,15 @@ class FormalLanguages(TaskFamily[FormalLanguage]):
         """The signs of the tokens, and the words of each language as strings of them."""
         words = [[decode_sequence(word) for word in cls.words(task)] for task in tasks]
         return {"signs": SIGNS, "begin": BEGIN, "end": END, "places": PLACES, "words": words}
+
+    @classmethod
+    def encode(cls, sequences: Any) -> Bytes:
+        """Texts such as "aabb$": see `encode_text`.
+
+        >>> FormalLanguages.decode(FormalLanguages.encode(["aabb", "abc$"]))
+        ['aabb$', 'abc$']
+        """
+        return encode_texts(encode_text, sequences)
 
     @classmethod
     def describe(cls, sequence: Bytes) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.tasks.data import Bytes
 
 LETTERS = "abcd"
@@ -86,6 +87,26 @@ def encode_word(word: str) -> Bytes:
     sequence = np.full(SEQUENCE_BYTES, END, dtype=np.uint8)
     tokens = [BEGIN, *(LETTERS.index(letter) for letter in word)][:SEQUENCE_BYTES]
     sequence[: len(tokens)] = tokens
+    return sequence
+
+
+def encode_text(text: str) -> Bytes:
+    """The sequence of a text: the inverse of `decode_sequence`, END from the end of the text on.
+
+    Raises:
+        RnnzooError: A sign is none of a, b, c, d, ^ and, at the end, $; or the text is too long.
+
+    >>> decode_sequence(encode_text("aab$")), decode_sequence(encode_text("a^b"))
+    ('aab$', 'a^b$')
+    """
+    tokens = [SIGNS.find(sign) for sign in text.removesuffix(SIGNS[END])]
+    if not set(tokens) <= {*range(len(LETTERS)), BEGIN} or len(tokens) > PLACES:
+        raise RnnzooError(
+            f"sequences: found {text!r:.100}, expected at most {PLACES} of the letters {LETTERS} and "
+            f"{SIGNS[BEGIN]}, and perhaps {SIGNS[END]} at the end"
+        )
+    sequence = np.full(SEQUENCE_BYTES, END, dtype=np.uint8)
+    sequence[: 1 + len(tokens)] = [BEGIN, *tokens]
     return sequence
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from rnnzoo.zoo_builder.tasks.data import Bytes
 from rnnzoo.zoo_builder.tasks.drawing import BAD, GOOD, INK, draw_heat_maps
-from rnnzoo.zoo_builder.tasks.family import Example
+from rnnzoo.zoo_builder.tasks.pictures import Example
 from rnnzoo.zoo_builder.tasks.sequential_images.rotation import untile
 
 IMAGES = 6

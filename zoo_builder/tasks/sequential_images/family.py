@@ -23,11 +23,21 @@ from rnnzoo.zoo_builder.random_streams import Stream, bits
 from rnnzoo.zoo_builder.tasks.data import Bytes, LabelledItems
 from rnnzoo.zoo_builder.tasks.encodings import TileEncoding
 from rnnzoo.zoo_builder.tasks.exact import Estimate
-from rnnzoo.zoo_builder.tasks.family import Colouring, Example, NamedZoo, TaskFamily
+from rnnzoo.zoo_builder.tasks.family import NamedZoo, TaskFamily
 from rnnzoo.zoo_builder.tasks.hyperparameters import HYPERPARAMETERS
+from rnnzoo.zoo_builder.tasks.pictures import Colouring, Example
 from rnnzoo.zoo_builder.tasks.sequential_images.images import MEAN, SIDE, STD, Images, load_images
 from rnnzoo.zoo_builder.tasks.sequential_images.published import PublishedImages
-from rnnzoo.zoo_builder.tasks.sequential_images.rotation import TILE, TURN, Rotation, rotation_map, tiles, turned
+from rnnzoo.zoo_builder.tasks.sequential_images.rotation import (
+    TILE,
+    TURN,
+    Rotation,
+    rotation_map,
+    tiled,
+    tiles,
+    turned,
+    untile,
+)
 from rnnzoo.zoo_builder.tasks.target import Target
 
 if TYPE_CHECKING:
@@ -174,6 +184,21 @@ class SequentialImages(TaskFamily[Rotation]):
         from rnnzoo.zoo_builder.tasks.sequential_images.behaviour import TurnedImages
 
         return TurnedImages(cls.encoding, reference)
+
+    @classmethod
+    def encode(cls, sequences: Any) -> Bytes:
+        """Images of whole numbers from 0 to 255, [M, 28, 28]."""
+        return tiled(sequences)
+
+    @classmethod
+    def decode(cls, sequences: Any) -> Bytes:
+        """Images uint8 [..., 28, 28]; rollouts are turned by the angle of their run."""
+        return untile(np.asarray(sequences))
+
+    @classmethod
+    def seen(cls, task: Rotation, sequences: Bytes) -> Bytes:
+        """Images turned by the angle."""
+        return turned(sequences, task.degrees)
 
     @classmethod
     def show(cls, sequences: Bytes) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.tasks.data import Bytes
 from rnnzoo.zoo_builder.tasks.sequential_images.images import SIDE
 
 TILE = 4
@@ -78,6 +80,29 @@ def tiles(image: NDArray[Any]) -> NDArray[Any]:
     count = SIDE // TILE
     split = image.reshape(*image.shape[:-2], count, TILE, count, TILE)
     return np.ascontiguousarray(split.swapaxes(-3, -2)).reshape(*image.shape[:-2], SIDE * SIDE)
+
+
+def tiled(images: Any) -> Bytes:
+    """Images as RNNs read them.
+
+    Args:
+        images: Whole numbers from 0 to 255, [..., 28, 28].
+
+    Returns:
+        uint8 [..., 784], see `tiles`.
+
+    Raises:
+        RnnzooError: They are no such images.
+    """
+    given = np.asarray(images)
+    if given.shape[-2:] != (SIDE, SIDE) or given.dtype.kind not in "ui":
+        raise RnnzooError(
+            f"sequences: found {given.dtype} of shape {list(given.shape)}, expected images of whole numbers, "
+            f"[..., {SIDE}, {SIDE}]"
+        )
+    if given.size and (given.min() < 0 or given.max() > 255):
+        raise RnnzooError(f"sequences: found pixels from {given.min()} to {given.max()}, expected 0 to 255")
+    return tiles(given.astype(np.uint8))
 
 
 def untile(flat: NDArray[Any]) -> NDArray[Any]:

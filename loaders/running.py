@@ -1,0 +1,79 @@
+"""What the RNNs of a zoo do: what they answer to sequences, and what they write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from rnnzoo.zoo_builder.rnn import State, Weights, rnn_forward
+from rnnzoo.zoo_builder.rnn.sampling import write_tokens
+from rnnzoo.zoo_builder.tasks.encodings import Encoding
+
+SEQUENCES_AT_ONCE = 8192
+"""Sequences, of all models together, whose outputs are computed at once: more would only take more memory."""
+
+
+def log_probabilities(encoding: Encoding, weights: Weights, items: Tensor) -> Tensor:
+    """Log-probabilities of N models, in nats, on sequences of their own.
+
+    Args:
+        encoding: What turns bytes into inputs.
+        weights: Name -> [N, *shape].
+        items: uint8 [N, B, F].
+
+    Returns:
+        float32 [N, B, T, O].
+    """
+    return _in_blocks(lambda logits: logits.log_softmax(dim=-1), encoding, weights, items)
+
+
+def answers(encoding: Encoding, weights: Weights, items: Tensor) -> Tensor:
+    """The likeliest answers of N models; for the arguments see `log_probabilities`.
+
+    Returns:
+        int64 [N, B], of the last step; [N, B, T] where sequences are answered at every step.
+    """
+    chosen = slice(None) if encoding.every_answer else -1
+    return _in_blocks(lambda logits: logits.argmax(dim=-1)[..., chosen], encoding, weights, items)
+
+
+@torch.no_grad()
+def _in_blocks(
+    function: Callable[[Tensor], Tensor], encoding: Encoding, weights: Weights, items: Tensor
+) -> Tensor:
+    """`function` of logits [N, B, T, O], of some models and sequences at a time."""
+    models, sequences = items.shape[:2]
+    found = []
+    for some in torch.arange(models).split(max(1, SEQUENCES_AT_ONCE // max(1, sequences))):
+        chosen = slice(int(some[0]), int(some[-1]) + 1)
+        of_some = {name: tensor[chosen] for name, tensor in weights.items()}
+        blocks = items[chosen].split(SEQUENCES_AT_ONCE, dim=1)
+        found.append(
+            torch.cat([function(rnn_forward(of_some, encoding.inputs(each))[0]) for each in blocks], dim=1)
+        )
+    return torch.cat(found)
+
+
+@torch.no_grad()
+def written_strings(weights: Weights, opening: int, uniforms: Tensor) -> Tensor:
+    """What N models write at temperature 1, see `write_tokens`.
+
+    Args:
+        weights: Name -> [N, *shape].
+        opening: The byte that opens every string.
+        uniforms: float32 [N, M, T] in [0, 1), which decide the draws.
+
+    Returns:
+        uint8 [N, M, T + 1], `opening` first.
+    """
+    inputs = weights["head.weight"].shape[1]
+
+    def step(token: Tensor, state: State | None) -> tuple[Tensor, State]:
+        logits, state = rnn_forward(weights, token.unsqueeze(2), state)
+        return logits.squeeze(2), state
+
+    tokens = [token for token, _ in write_tokens(step, opening, inputs, uniforms)]
+    first = torch.full_like(tokens[0], opening)
+    return torch.stack([first, *tokens], dim=-1).to(torch.uint8)

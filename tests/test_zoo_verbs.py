@@ -1,0 +1,228 @@
+"""What an analyst asks of a `Zoo`: rows of every kind, strings, answers, scores anew."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from rnnzoo import Zoo, load_zoo, rnn
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.tasks import FAMILIES, find_family
+from rnnzoo.zoo_builder.tasks.sequential_images.images import SIDE
+
+
+@pytest.fixture(scope="module")
+def zoo(language_zoo):
+    return Zoo(language_zoo)
+
+
+@pytest.fixture(scope="module")
+def digits(digits_zoo):
+    return Zoo(digits_zoo)
+
+
+def test_one_checkpoint_is_its_metadata_and_its_weights(zoo, language_zoo):
+    row = zoo[3]
+    assert row["checkpoint_id"] == zoo.metadata["checkpoint_id"][3].as_py()
+    assert torch.equal(row["head.bias"], zoo.batch([3])["head.bias"][0])
+    assert zoo[row["checkpoint_id"]]["sha256"] == zoo[row]["sha256"] == row["sha256"]
+    stored = load_zoo(language_zoo, "train")[3]
+    assert row.keys() == stored.keys()
+    assert all(torch.equal(row[p.name], stored[p.name]) for p in zoo.spec.parameters)
+    assert [each["row"] for each in zoo] == zoo.metadata["row"].to_pylist()
+    with pytest.raises(LookupError, match="checkpoint: found row 36, expected 0 to 35"):
+        zoo[36]
+
+
+def test_checkpoints_are_named_in_every_way(zoo, language_zoo):
+    table = zoo.metadata.to_pandas()
+    chosen = [30, 2, 2]
+    some = table.iloc[chosen]
+    expected = zoo.flat(chosen)
+    ways = {
+        "ids": some["checkpoint_id"],
+        "list of ids": some["checkpoint_id"].tolist(),
+        "data frame": some,
+        "its index": some.index,
+        "rows of pandas": [row for _, row in some.iterrows()],
+        "named tuples": list(some.itertuples()),
+        "pyarrow": zoo.metadata.take(chosen),
+        "column of pyarrow": zoo.metadata.take(chosen)["checkpoint_id"],
+        "array": np.array(chosen),
+        "dicts": zoo.metadata.take(chosen).to_pylist(),
+        "rows of the zoo": [zoo[row] for row in chosen],
+        "generator": (row for row in chosen),
+    }
+    for way, ids in ways.items():
+        assert torch.equal(zoo.flat(ids), expected), way
+    ood = load_zoo(language_zoo, "ood", tensors=[])
+    assert torch.equal(zoo.flat(ood), zoo.flat(range(30, 36)))
+    good = table["accuracy"] > table["accuracy"].median()
+    for mask in (good, good.to_numpy(), good.tolist()):
+        assert torch.equal(zoo.flat(mask), zoo.flat(np.flatnonzero(good)))
+    for checkpoint in (30, some.iloc[0], next(some.itertuples()), zoo[30]):
+        assert torch.equal(zoo.model(checkpoint).head.bias, zoo.batch([30])["head.bias"][0])
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        ("run", "ids: found 'run', expected a list of checkpoints, or a table of them"),
+        ({"checkpoint_id": "x"}, "ids: found .* expected a list of checkpoints"),
+        (pd.DataFrame({"step": [1]}), r"ids: found a table with the columns \['step'\], expected 'checkpoint_id'"),
+        ([True, False], "ids: found 2 truth values, expected one for each of 36"),
+        ([False] * 36, "ids: found none, expected at least one"),
+        ([], "ids: found none, expected at least one"),
+        ([0, True], "checkpoint: found True, expected a row number"),
+        ([0.5], r"checkpoint: found 0.5, expected a row number, a checkpoint_id such as 'run-"),
+        (["no"], "checkpoint: found 'no'"),
+        ([{"step": 3}], r"row: found no 'checkpoint_id' among its columns \['step'\]"),
+        ([-1], "checkpoint: found row -1, expected 0 to 35"),
+        ([SimpleNamespace(checkpoint_id="no")], "checkpoint: found 'no'"),
+    ],
+)
+def test_what_names_no_checkpoints_is_an_error(ids, message, zoo):
+    with pytest.raises(RnnzooError, match=message):
+        zoo.batch(ids)
+
+
+@pytest.mark.parametrize("verb", ["model", "batch", "flat", "rollouts", "generate"])
+def test_verbs_go_to_a_device(verb, zoo):
+    given = 0 if verb == "model" else [0, 1]
+    found = getattr(zoo, verb)(given, device="meta" if verb in ("model", "batch", "flat") else "cpu")
+    tensors = {
+        "model": lambda: list(found.parameters()),
+        "batch": lambda: list(found.values()),
+        "rollouts": lambda: list(found),
+    }.get(verb, lambda: [found])()
+    assert {each.device.type for each in tensors} == {"meta" if verb in ("model", "batch", "flat") else "cpu"}
+    with pytest.raises(RnnzooError, match="device: found 'gpu', expected one of torch"):
+        getattr(zoo, verb)(given, device="gpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(RnnzooError, match="device: found 'cuda', but torch sees no GPU"):
+            getattr(zoo, verb)(given, device="cuda")
+
+
+def test_strings_are_drawn_from_what_the_rnn_gives(zoo):
+    """First letters come as often as the checkpoint says; the draws of one checkpoint depend on no other."""
+    ids = zoo.metadata.to_pandas().query("step == 100").head(4)
+    written = zoo.generate(ids, strings=200, seed=1)
+    assert written.dtype == torch.uint8
+    assert written.shape == (4, 200, zoo.rollouts([0])[0].shape[-1])
+    assert torch.equal(zoo.generate(ids.iloc[[2]], strings=200, seed=1)[0], written[2])
+    assert not torch.equal(zoo.generate(ids, strings=200, seed=2), written)
+    assert (written[..., 0] == zoo.encoding.opening).all()
+    first = torch.nn.functional.one_hot(written[:, :, 1].long(), 6).double().mean(dim=1)
+    inputs = zoo.encoding.inputs(written[:, :1])
+    expected = rnn.rnn_forward(zoo.batch(ids), inputs)[0][:, 0, 0].softmax(dim=-1)
+    assert (first - expected).abs().max() < 5 * (0.25 / 200) ** 0.5
+    texts = zoo.family.decode(written)
+    assert len(texts) == 4
+    assert set("".join(texts[0])) <= set("abcd^$")
+
+
+def test_strings_that_were_decoded_are_encoded_again(zoo):
+    stored = zoo.rollouts(range(36))[0]
+    texts = zoo.family.decode(stored)
+    assert zoo.family.decode(zoo.family.encode(texts[7])) == texts[7]
+    with_end = stored[7][(stored[7] == 5).any(dim=1)]
+    for sequence, again in zip(with_end, zoo.family.encode(zoo.family.decode(with_end)), strict=True):
+        end = int((sequence == 5).int().argmax())
+        assert sequence[: end + 1].tolist() == again[: end + 1].tolist()
+
+
+def test_images_and_locks_are_encoded_and_decoded():
+    images = np.random.default_rng(0).integers(0, 256, (3, SIDE, SIDE), dtype=np.uint8)
+    family = find_family("sequential_images")
+    assert np.array_equal(family.decode(family.encode(images)), images)
+    assert np.array_equal(family.decode(torch.from_numpy(family.encode(images[0]))), images[0])
+    locks = find_family("combination_locks")
+    texts = ["011: 01xx", "000: 0xxx"]
+    assert locks.decode(locks.encode(texts)) == texts
+    assert locks.decode(locks.encode("010")) == "010: xxxx"
+
+
+@pytest.mark.parametrize(
+    ("family", "sequences", "message"),
+    [
+        ("formal_languages", "abe", "sequences: found 'abe', expected at most 41 of the letters abcd"),
+        ("formal_languages", ["a$b"], r"sequences: found 'a\$b'"),
+        ("formal_languages", "a" * 42, "expected at most 41"),
+        ("formal_languages", [], "sequences: found 0 texts"),
+        ("combination_locks", "012", "sequences: found '012', expected bits"),
+        ("combination_locks", "011: 01x", "sequences: found '011: 01x'"),
+        ("combination_locks", ["01", "011"], r"sequences: found 2 texts of the lengths \[6, 8\]"),
+        ("sequential_images", np.zeros((2, 784), np.uint8), r"found uint8 of shape \[2, 784\], expected images"),
+        ("sequential_images", np.zeros((28, 28)), r"found float64 of shape \[28, 28\]"),
+        ("sequential_images", np.full((28, 28), 256), "found pixels from 256 to 256"),
+    ],
+)
+def test_sequences_that_a_family_cannot_read(family, sequences, message):
+    with pytest.raises(RnnzooError, match=message):
+        find_family(family).encode(sequences)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_what_an_rnn_sees_is_the_view_of_its_task(name):
+    made = find_family(name)
+    zoo = next(zoo for zoo in made.zoos.values() if zoo.source != "mnist")
+    family = made.load(zoo.source)
+    task = family.tasks(1, 0)[0]
+    items = family.items[:5]
+    raw = made.encode(items.reshape(-1, SIDE, SIDE)) if name == "sequential_images" else items
+    view = family.view(task)
+    expected = items if view is None else np.where(view < 0, 0, items[:, np.maximum(view, 0)])
+    assert np.array_equal(made.seen(task, raw), expected)
+
+
+def test_rnns_answer_to_upright_images_as_to_their_own(digits):
+    """Rollouts are turned images; what was stored of them is what turning them anew gives."""
+    ids = digits.metadata.to_pandas().query("step == 100").head(3)
+    family = digits.family.load("digits")
+    images = family.items[:6].reshape(-1, SIDE, SIDE)
+    found = digits.classify(ids, images)
+    assert found.shape == (3, 6)
+    for place, (checkpoint, task) in enumerate(zip(ids["checkpoint_id"], digits.tasks(ids), strict=True)):
+        seen = torch.from_numpy(np.where(family.view(task) < 0, 0, family.items[:6][:, family.view(task)]))
+        logits = digits.model(checkpoint)(digits.encoding.inputs(seen.to(torch.uint8)))[0]
+        assert torch.equal(found[place], logits[:, -1].argmax(dim=-1))
+    assert torch.equal(digits.classify(ids, images[0])[:, 0], found[:, 0])
+
+
+def test_who_writes_does_not_answer(zoo, digits):
+    with pytest.raises(RnnzooError, match="its RNNs write strings; expected `generate`"):
+        zoo.classify([0], ["ab"])
+    with pytest.raises(RnnzooError, match="its RNNs answer and write nothing; expected `classify`"):
+        digits.generate([0])
+    with pytest.raises(RnnzooError, match="strings: found 0, expected at least 1"):
+        zoo.generate([0], strings=0)
+
+
+@pytest.mark.parametrize("name", ["zoo", "digits"])
+def test_scores_are_made_anew_from_the_weights(name, request):
+    zoo = request.getfixturevalue(name)
+    ids = zoo.metadata.to_pandas().iloc[[0, 8, 1, 35]]
+    scores = zoo.evaluate(ids, kernel="torch")
+    assert scores.index.tolist() == ids["checkpoint_id"].tolist()
+    for column in ("accuracy", "eval_loss", "train_loss", "rollout_loss"):
+        assert np.allclose(scores[column], ids[column], atol=1e-3), column
+    others = zoo.evaluate(ids, weights=zoo.batch([8, 8, 8, 8]), kernel="torch")
+    assert np.allclose(others["eval_loss"].iloc[1], scores["eval_loss"].iloc[1])
+    assert not np.allclose(others["eval_loss"].iloc[0], scores["eval_loss"].iloc[0])
+    with pytest.raises(RnnzooError, match="weights: found 2 models, expected one for each of 4 ids"):
+        zoo.evaluate(ids, weights=zoo.batch([0, 1]))
+
+
+def test_symmetries_change_no_score_and_a_line_begins_and_ends_at_its_models(zoo):
+    first, second = zoo.batch([2]), zoo.batch([5])
+    order = torch.randperm(zoo.spec.hidden_size, generator=torch.Generator().manual_seed(0)).unsqueeze(0)
+    same = rnn.flip_signs(zoo.spec, rnn.permute_units(zoo.spec, first, 0, order), 1, 1 - 2 * (order % 2))
+    path = rnn.interpolate(first, rnn.align(zoo.spec, same, first), torch.linspace(0, 1, 3))
+    losses = zoo.evaluate([2, 2, 2], weights=path, kernel="torch")["eval_loss"]
+    assert np.allclose(losses, losses.iloc[0])
+    path = rnn.interpolate(first, rnn.align(zoo.spec, second, first), torch.linspace(0, 1, 3))
+    ends = zoo.evaluate([2, 2, 2], weights=path, kernel="torch")["eval_loss"]
+    alone = zoo.evaluate([2, 2], weights={n: torch.cat([first[n], second[n]]) for n in first}, kernel="torch")
+    assert np.allclose(ends.iloc[[0, 2]], alone["eval_loss"], rtol=1e-4)
