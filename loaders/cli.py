@@ -147,6 +147,43 @@ def report(
 
 
 @app.command()
+def push(
+    results: Annotated[Path, typer.Argument(metavar="RESULTS", help="Folder that `zoo-bench run` wrote.")],
+    repository: Annotated[str, typer.Argument(metavar="ORG/MODEL", help="Model repository; made if needed.")],
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ORG/NAME[@REVISION]",
+            help="The zoo's data set on the hub; default: the one that was benchmarked.",
+        ),
+    ] = None,
+    encoder: Annotated[str | None, typer.Option(help="Which encoder, where RESULTS has several.")] = None,
+    track: Annotated[str | None, typer.Option(help="Which track, where it was run on several.")] = None,
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Delete or overwrite what is there and no encoder of zoo-bench.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be uploaded.")] = False,
+) -> None:
+    """Publish an encoder and its scores on the hub.
+
+    They become a model repository, and the leaderboard of the zoo's data set shows the scores. The token is that
+    of `hf auth login` or HF_TOKEN.
+    """
+    from rnnzoo.loaders.model_repository import push_results
+
+    plan = push_results(results, repository, dataset, encoder, track, private, replace, dry_run, say)
+    if not dry_run:
+        say(f"finished: https://huggingface.co/{repository}")
+        return
+    for name, size in plan.upload.items():
+        say(f"{size:>14,}  {name}")
+    for name in plan.delete:
+        say(f"{'delete':>14}  {name}")
+    say(f"{sum(plan.upload.values()):>14,}  bytes in {len(plan.upload)} files to {repository}")
+
+
+@app.command()
 def commit(
     results: Annotated[
         Path | None, typer.Argument(metavar="RESULTS", help="Folder that `zoo-bench run` wrote; default: none.")

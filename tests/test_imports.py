@@ -12,7 +12,7 @@ from rnnzoo.zoo_builder.tasks import FAMILIES, find_family
 from rnnzoo.zoo_builder.tasks.encodings import ENCODINGS
 
 ROOT = Path(__file__).parent.parent
-BASIC = {"errors", "columns", "escaping", "random_streams"}
+BASIC = {"errors", "columns", "escaping", "hub", "random_streams"}
 """Small modules that everybody may use."""
 MAY_IMPORT = {
     "cluster": set(),
@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "compiled": {"rnn"},
     "errors": set(),
     "escaping": set(),
+    "hub": set(),
     "random_streams": set(),
     "rnn": set(),
     "tasks": {"rnn"},
@@ -92,7 +93,8 @@ LOADERS_MAY_IMPORT = {
     "training": {"training_config", "result_key"},
     "emulation": {"loaded_zoo", "encoders", "training", "training_config", "result_key"},
     "benchmark": {"zoo", "loaded_zoo", "encoders", "emulation", "training", "training_config", "result_key"},
-    "cli": {"encoders", "emulation", "benchmark", "training_config"},
+    "model_repository": {"source", "result_key", "benchmark"},
+    "cli": {"encoders", "emulation", "benchmark", "training_config", "model_repository"},
 }
 """The rooms of `loaders`: data know nothing of encoders, and who reads a zoo not where it lies."""
 

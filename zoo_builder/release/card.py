@@ -101,7 +101,7 @@ def render_card(
     _add_dataset_info(data, tables, configs, release)
     facts = _facts(tables, repo_id or default_repo(manifest.zoo), configs)
     facts["citation"] = data_citation(facts, published or today())
-    for section in ("loading", "numbers", "uses", "citing"):
+    for section in ("loading", "numbers", "leaderboard", "uses", "citing"):
         facts[section] = render_template(f"{section}.md", facts)
     facts["baselines"] = _baselines(manifest, facts)
     own = tables.family.card()

@@ -28,6 +28,7 @@ from rnnzoo.zoo_builder.release.card import (
 )
 from rnnzoo.zoo_builder.release.croissant import croissant
 from rnnzoo.zoo_builder.release.figures import draw_figures
+from rnnzoo.zoo_builder.release.leaderboard import EVAL_FILE, eval_yaml
 from rnnzoo.zoo_builder.release.parquet import FOLDERS, ZooTables, check_weights, write_config
 from rnnzoo.zoo_builder.storage import schema
 from rnnzoo.zoo_builder.storage.files import file_in, read_json
@@ -121,6 +122,7 @@ def _write_texts(tables: ZooTables, folder: Path, repo_id: str, published: str) 
     citation = render_template("CITATION.cff.jinja", {name: for_yaml(text) for name, text in cited.items()})
     write_file(folder / "LICENSE", f"{licence}\n".encode())
     write_file(folder / "CITATION.cff", f"{citation}\n".encode())
+    write_file(folder / EVAL_FILE, eval_yaml(tables, named.title).encode())
     write_json(folder / "croissant.json", croissant(tables, repo_id, card, published))
 
 

@@ -9,23 +9,20 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
+from rnnzoo.zoo_builder.hub import HUB_FILES, check_repository, hub_errors
 from rnnzoo.zoo_builder.release.folder import RELEASE, address_release, check_release, files_of
 from rnnzoo.zoo_builder.storage.files import read_json
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 TAG = re.compile(r"v(\d+)\.(\d+)\.(\d+)")
-HUB_FILES = {".gitattributes"}
-"""What the hub itself puts into a repository."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +87,7 @@ def push_release(
     _check_names(repo_id, tag, release["format_version"])
     tag = tag or f"v{release['format_version']}.0.0"
     api = HfApi(library_name="rnnzoo", library_version=release["rnnzoo"])
-    with _hub_errors(repo_id):
+    with hub_errors(repo_id):
         remote = _look(api, repo_id, tag)
         if not dry_run:
             release = address_release(folder, release, repo_id)
@@ -115,8 +112,7 @@ def push_release(
 
 
 def _check_names(repo_id: str, tag: str | None, format_version: int) -> None:
-    if not REPOSITORY.fullmatch(repo_id):
-        raise RnnzooError(f"repository: found {repo_id!r}, expected the form 'org/name'")
+    check_repository(repo_id)
     match = TAG.fullmatch(tag) if tag is not None else None
     if tag is not None and (match is None or int(match[1]) != format_version):
         raise ParameterError("tag", f"found {tag!r}, expected the form 'v{format_version}.<minor>.<patch>'")
@@ -190,30 +186,3 @@ def _same_content(path: Path, found: str) -> bool:
         return hashlib.sha256(content).hexdigest() == found
     git = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False)
     return git.hexdigest() == found
-
-
-@contextmanager
-def _hub_errors(repo_id: str) -> Iterator[None]:
-    """Turn what the hub and the network say into RnnzooError. None of these messages holds a token."""
-    from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalEntryNotFoundError, LocalTokenNotFoundError
-
-    try:
-        yield
-    except LocalTokenNotFoundError as error:
-        raise RnnzooError(f"{repo_id}: no token found; run `hf auth login`, or set HF_TOKEN") from error
-    except HfHubHTTPError as error:
-        status = error.response.status_code if error.response is not None else None
-        reasons = {
-            401: "there is no valid token: run `hf auth login`, or set HF_TOKEN to one that may write",
-            403: "the token has no right to write there",
-            404: "there is no such repository, or the token may not see it",
-        }
-        reason = reasons.get(status or 0, "try again: what was uploaded is kept")
-        detail = error.server_message or "no further message"
-        raise RnnzooError(f"{repo_id}: the hub answered {status} ({detail}): {reason}") from error
-    except (HTTPError, ConnectionError, TimeoutError, LocalEntryNotFoundError, RuntimeError) as error:
-        # RuntimeError: what the client makes of an upload that failed, whatever the reason.
-        raise RnnzooError(
-            f"{repo_id}: the hub could not be reached, or the connection was cut ({type(error).__name__}); the "
-            "same command goes on from here"
-        ) from error

@@ -48,6 +48,11 @@ class Target:
         return step > UNTRAINED_UPDATES if self.trained_only else np.ones(len(step), bool)
 
 
+def task_id(target: str, split: str) -> str:
+    """What the hub's leaderboards call the prediction of a target on a split."""
+    return f"{target}_{split}"
+
+
 COMMON_TARGETS = (
     Target("accuracy", "accuracy", "number", error="accuracy_error"),
     Target("step", "step", "class"),

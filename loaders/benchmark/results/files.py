@@ -5,6 +5,7 @@
     results/<zoo>/<protocol>/rows.json                                    checkpoints that were reported on
     results/<zoo>/<protocol>/<encoder>/<track>/<target>-seed<k>.json      one result
     results/<zoo>/<protocol>/<encoder>/emulation/seed<k>.json             one training by emulation
+    <as one result or one training>.safetensors                           what was trained: see kept.py
     results/<zoo>/<protocol>/leakage.json                                 one readout under three splits
     results/<zoo>/<protocol>/<encoder>-<track>.json                       many results: see baseline.py
 

@@ -1,4 +1,7 @@
-"""An encoder and emulator trained by emulation, kept for more targets: one safetensors file, writer beside reader.
+"""What was trained for results, kept beside them: one safetensors file, writer beside reader.
+
+An encoder and emulator trained by emulation are kept for more targets; these, and an encoder and readout trained
+on a target, are kept to be published.
 
 Its header has the key of the training, and a SHA-256 of the tensors, which safetensors does not check.
 """
@@ -18,9 +21,11 @@ from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.storage.files import file_in
 from rnnzoo.zoo_builder.storage.shards import write_file
 
+KEPT = ".safetensors"
+
 
 def write_kept(path: Path, tensors: Mapping[str, Tensor], key: ResultKey) -> None:
-    """Write a trained encoder and emulator, whole or not at all.
+    """Write what was trained, whole or not at all.
 
     Args:
         path: The file.
@@ -32,7 +37,7 @@ def write_kept(path: Path, tensors: Mapping[str, Tensor], key: ResultKey) -> Non
 
 
 def read_kept(path: Path, key: ResultKey) -> dict[str, Tensor]:
-    """Read a trained encoder and emulator.
+    """Read what was trained.
 
     Args:
         path: The file.

@@ -12,6 +12,7 @@ from rnnzoo.loaders.benchmark.results.files import (
     read_result,
     result_path,
 )
+from rnnzoo.loaders.benchmark.results.kept import KEPT
 from rnnzoo.loaders.result_key import ResultKey
 from rnnzoo.loaders.training import STATE, read_state_key
 from rnnzoo.zoo_builder.errors import ParameterError
@@ -45,7 +46,7 @@ def check_keys(board: Path, encoder: str, track: str, key: ResultKey, overwrite:
                 f"{path} was made otherwise: {difference}. Set it to make the results of this encoder and track "
                 "anew, or choose another folder",
             )
-        path.with_suffix(".safetensors").unlink(missing_ok=True)
+        path.with_suffix(KEPT).unlink(missing_ok=True)
         path.unlink()
         removed += 1
     return removed

@@ -13,7 +13,7 @@ from torch import nn
 from rnnzoo.loaders.benchmark.request import Setting
 from rnnzoo.loaders.benchmark.results.content import CurvePoint, Emulation, Sequence
 from rnnzoo.loaders.benchmark.results.files import emulation_path, write_emulation
-from rnnzoo.loaders.benchmark.results.kept import read_kept, write_kept
+from rnnzoo.loaders.benchmark.results.kept import KEPT, read_kept, write_kept
 from rnnzoo.loaders.benchmark.tracks.embedding import embed
 from rnnzoo.loaders.benchmark.tracks.training_bar import TrainingBar
 from rnnzoo.loaders.emulation import (
@@ -37,7 +37,7 @@ def emulated_encoder(loaded: LoadedZoo, setting: Setting, seed: int, quiet: bool
     """The encoder of a finished training by emulation: read from its files, or trained now."""
     training = setting.known_training
     path = emulation_path(setting.board, setting.encoder, seed)
-    state, kept = path.with_suffix(STATE), path.with_suffix(".safetensors")
+    state, kept = path.with_suffix(STATE), path.with_suffix(KEPT)
     encoder = make_learned(setting.recipe, loaded.population, seed)
     if path.exists() and kept.exists():
         emulator = make_emulator(loaded.zoo.spec, training, setting.embedding_size)

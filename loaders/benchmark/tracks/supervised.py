@@ -16,6 +16,7 @@ from rnnzoo.loaders.benchmark.prediction.targets import truth_of, used_rows
 from rnnzoo.loaders.benchmark.protocol import Partition
 from rnnzoo.loaders.benchmark.request import Setting
 from rnnzoo.loaders.benchmark.results.content import CurvePoint, Readout
+from rnnzoo.loaders.benchmark.results.kept import KEPT, write_kept
 from rnnzoo.loaders.benchmark.tracks.embedding import score_predictions
 from rnnzoo.loaders.benchmark.tracks.fresh_rows import score_fresh
 from rnnzoo.loaders.benchmark.tracks.soundness import compute_soundly
@@ -52,7 +53,10 @@ def predict_end_to_end(
     quiet: bool,
     fresh: LoadedZoo | None,
 ) -> dict[str, Any]:
-    """The fields of a `Result` that a training on one target gives. state: where it is saved while under way."""
+    """The fields of a `Result` that a training on one target gives.
+
+    state: where it is saved while under way; what was trained is kept beside it.
+    """
     encoder, training = make_learned(setting.recipe, loaded.population, seed), setting.known_training
     with TrainingBar(f"{target.name}, seed {seed}", training.steps, quiet) as bar:
         found = train_supervised(
@@ -67,6 +71,7 @@ def predict_end_to_end(
             bar,
             setting.key,
         )
+    write_kept(state.with_suffix(KEPT), found.predictor.state_dict(), setting.key)
     scores = score_predictions(loaded, setting, target, found.predictions)
     on_fresh = None
     if fresh is not None:

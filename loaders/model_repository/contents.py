@@ -1,0 +1,234 @@
+"""What a model repository holds: trained encoders, the results they had, scores for the leaderboard, and a card.
+
+README.md                            the card
+config.json                          encoder, code, versions, zoo: what made it
+encoder/seed<k>.safetensors          the encoder trained from a seed; <target>-seed<k> on the track supervised
+results/<zoo>/strict/...             as zoo-bench wrote them
+.eval_results/<target>.yaml          scores, as the hub's leaderboards gather them
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from safetensors.torch import save
+
+from rnnzoo.loaders.benchmark.prediction.scores import better
+from rnnzoo.loaders.benchmark.report.statistics import Estimate
+from rnnzoo.loaders.benchmark.report.tables import TargetTable, target_tables
+from rnnzoo.loaders.benchmark.report.text import markdown, number, with_interval
+from rnnzoo.loaders.benchmark.results.content import Result
+from rnnzoo.loaders.benchmark.results.files import ROWS, emulation_path, result_path
+from rnnzoo.loaders.benchmark.results.kept import KEPT, read_kept
+from rnnzoo.loaders.model_repository.subject import Subject
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.escaping import for_code, for_code_block, for_markdown
+from rnnzoo.zoo_builder.storage.files import read_bytes
+from rnnzoo.zoo_builder.tasks.target import task_id
+
+FRAMEWORK = "rnnzoo"
+CONFIG = "config.json"
+SCORES_FOLDER, WEIGHTS_FOLDER, RESULTS_FOLDER = ".eval_results", "encoder", "results"
+ENCODER_PART = "encoder."
+"""Tensors of a kept training whose names begin so are the encoder's; others are its emulator's or readout's."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A score of the leaderboard.
+
+    Attributes:
+        target: What was predicted.
+        split: On which tasks.
+        score: What is measured; higher is better.
+        estimate: Its mean over seeds, with its interval.
+    """
+
+    target: str
+    split: str
+    score: str
+    estimate: Estimate
+
+
+def repository_files(subject: Subject, repo_id: str) -> dict[str, bytes]:
+    """Name -> content of all files of the repository.
+
+    Raises:
+        RnnzooError: What was trained is not there, or nothing was measured that the leaderboard has.
+    """
+    entries = leaderboard_entries(subject)
+    files = _results(subject)
+    made = _day(subject)
+    for target in dict.fromkeys(entry.target for entry in entries):
+        own = [_eval_result(subject, entry, repo_id, made) for entry in entries if entry.target == target]
+        files[f"{SCORES_FOLDER}/{target}.yaml"] = yaml.safe_dump(own, sort_keys=False).encode()
+    files |= _weights(subject)
+    files[CONFIG] = (json.dumps(_config(subject), indent=1) + "\n").encode()
+    files["README.md"] = _card(subject, repo_id, entries, files).encode()
+    return files
+
+
+def leaderboard_entries(subject: Subject) -> list[Entry]:
+    """The scores that the data set's leaderboard has tasks for: of every target the first of which more is better.
+
+    Raises:
+        RnnzooError: There are none.
+    """
+    entries = []
+    for table in target_tables(subject.board, None):
+        (line,) = table.lines
+        score = _rising_score(table)
+        for split in table.splits:
+            estimate = line.scores[split][score] if score else None
+            if score and estimate is not None and task_id(table.target.name, split) in subject.dataset.tasks:
+                entries.append(Entry(table.target.name, split, score, estimate))
+    if not entries:
+        known = ", ".join(sorted(subject.dataset.tasks))
+        raise RnnzooError(
+            f"{subject.folder}: found no score of a task of {subject.dataset.name}, which has {known}"
+        )
+    return entries
+
+
+def _rising_score(table: TargetTable) -> str | None:
+    return next((score for score in table.scores if better(score) == "higher"), None)
+
+
+def _eval_result(subject: Subject, entry: Entry, repo_id: str, made: str) -> dict[str, Any]:
+    """An entry in the form of https://huggingface.co/docs/hub/eval-results."""
+    seeds = len({result.seed for result in subject.board.results if result.target == entry.target})
+    interval = with_interval(entry.estimate)
+    counted = f"{seeds} {'seed' if seeds == 1 else 'seeds'}"
+    return {
+        "dataset": {
+            "id": subject.dataset.name,
+            "task_id": task_id(entry.target, entry.split),
+            "revision": subject.dataset.commit,
+        },
+        "value": float(f"{entry.estimate.mean:.6g}"),
+        "date": made,
+        "source": {
+            "url": f"https://huggingface.co/{repo_id}/tree/main/{RESULTS_FOLDER}",
+            "name": "results of zoo-bench",
+        },
+        "evaluation_framework": FRAMEWORK,
+        "notes": f"{entry.score}, track {subject.track}, {counted}, 95 % interval: {interval}",
+    }
+
+
+def _day(subject: Subject) -> str:
+    """The day on which the last of the results was written."""
+    latest = max(_result_path(subject, result).stat().st_mtime for result in subject.board.results)
+    return datetime.datetime.fromtimestamp(latest, datetime.UTC).date().isoformat()
+
+
+def _result_path(subject: Subject, result: Result) -> Path:
+    return result_path(subject.folder, result.encoder, result.track, result.target, result.seed)
+
+
+def _results(subject: Subject) -> dict[str, bytes]:
+    """The results, in places from which `zoo-bench report` reads them."""
+    paths = [subject.folder / ROWS, *(_result_path(subject, result) for result in subject.board.results)]
+    if subject.track == "frozen":
+        seeds = sorted({result.seed for result in subject.board.results})
+        paths += [emulation_path(subject.folder, subject.encoder, seed) for seed in seeds]
+    rows = subject.board.rows
+    home = f"{RESULTS_FOLDER}/{rows.zoo}/{rows.protocol}"
+    return {f"{home}/{path.relative_to(subject.folder).as_posix()}": read_bytes(path) for path in paths}
+
+
+def _weights(subject: Subject) -> dict[str, bytes]:
+    """The trained encoders; none where nothing was trained."""
+    if subject.track == "features":
+        return {}
+    files = {}
+    for result in subject.board.results:
+        path = _result_path(subject, result)
+        if subject.track == "frozen":
+            path = emulation_path(subject.folder, subject.encoder, result.seed)
+        name = f"{WEIGHTS_FOLDER}/{path.stem}{KEPT}"
+        if name in files:
+            continue
+        if not (kept := path.with_suffix(KEPT)).is_file():
+            raise RnnzooError(
+                f"{kept}: what was trained is missing; delete {path.name} and run the same command again"
+            )
+        state = {
+            key.removeprefix(ENCODER_PART): tensor
+            for key, tensor in read_kept(kept, result.key).items()
+            if key.startswith(ENCODER_PART)
+        }
+        files[name] = save(state, metadata={"format": "pt"})
+    return files
+
+
+def _config(subject: Subject) -> dict[str, Any]:
+    """What made the encoder, for programs."""
+    first = subject.board.results[0]
+    rows = subject.board.rows
+    return {
+        "library_name": FRAMEWORK,
+        "encoder": subject.encoder,
+        "track": subject.track,
+        "protocol": rows.protocol,
+        "dataset": subject.dataset.name,
+        "dataset_revision": subject.dataset.commit,
+        "zoo": rows.zoo,
+        "zoo_digest": rows.zoo_digest,
+        "preset": first.preset,
+        "training": first.training,
+        "parameters": first.parameters,
+        "embedding_size": first.embedding_size,
+        "code": first.key.code,
+        "versions": first.key.versions,
+        "commands": list(dict.fromkeys(result.command for result in subject.board.results)),
+    }
+
+
+def _card(subject: Subject, repo_id: str, entries: list[Entry], files: dict[str, bytes]) -> str:
+    first, dataset = subject.board.results[0], subject.dataset
+    header = {
+        "library_name": FRAMEWORK,
+        "tags": ["weight-space-learning", "rnnzoo", "recurrent-neural-networks"],
+        "datasets": [dataset.name],
+    }
+    commands = list(dict.fromkeys(result.command for result in subject.board.results))
+    weights = [name for name in files if name.startswith(f"{WEIGHTS_FOLDER}/")]
+    parts = [
+        f"---\n{yaml.safe_dump(header, sort_keys=False)}---",
+        f"# {for_markdown(subject.encoder)} on {for_markdown(dataset.name)}",
+        f"An encoder of the weights of recurrent networks, benchmarked by `zoo-bench` on the zoo "
+        f"[{for_markdown(dataset.name)}](https://huggingface.co/datasets/{dataset.name}/tree/{dataset.commit}) "
+        f"(digest `{for_code(dataset.zoo_digest)}`), protocol `{subject.board.rows.protocol}`, track "
+        f"`{subject.track}`: {first.parameters:,} parameters, embeddings of {first.embedding_size} numbers.",
+        "## Scores",
+        "On unseen tasks, means over seeds with 95 % intervals; higher is better.",
+        _table(entries),
+        f"## Code\n\nMade with {_versions(first)}, by these source files (first 16 digits of their SHA-256):\n\n"
+        + "\n".join(f"- `{for_code(name)}`: {digest}" for name, digest in first.key.code.items()),
+        "The commands that made the results:\n\n```sh\n" + for_code_block("\n".join(commands)) + "\n```",
+    ]
+    if weights:
+        parts.append(
+            "## Weights\n\nThe state of the encoder (`torch.nn.Module.state_dict`), a file for each training:\n\n"
+            "```python\nfrom huggingface_hub import hf_hub_download\nfrom safetensors.torch import load_file\n\n"
+            f'state = load_file(hf_hub_download("{repo_id}", "{weights[0]}"))\n```'
+        )
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(entries: list[Entry]) -> str:
+    cells = [["target", "score", "split", "value", "95 % interval"]]
+    for entry in entries:
+        mean, whole = number(entry.estimate.mean), with_interval(entry.estimate)
+        cells.append([entry.target, entry.score, entry.split, mean, whole.partition(" ")[2].strip("()")])
+    return markdown(cells, left=3)
+
+
+def _versions(result: Result) -> str:
+    return for_markdown(", ".join(f"{name} {version}" for name, version in result.key.versions.items()))

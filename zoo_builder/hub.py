@@ -1,0 +1,50 @@
+"""What every upload to the hub shares: names of repositories, and errors that say what to do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rnnzoo.zoo_builder.errors import RnnzooError
+
+REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+HUB_FILES = frozenset({".gitattributes"})
+"""What the hub itself puts into a repository."""
+
+
+def check_repository(repo_id: str) -> None:
+    """Raise RnnzooError unless a repository has a name of the form "org/name"."""
+    if not REPOSITORY.fullmatch(repo_id):
+        raise RnnzooError(f"repository: found {repo_id!r}, expected the form 'org/name'")
+
+
+@contextmanager
+def hub_errors(repo_id: str) -> Iterator[None]:
+    """Turn what the hub and the network say into RnnzooError. None of these messages holds a token.
+
+    Args:
+        repo_id: The repository that it is about.
+    """
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalEntryNotFoundError, LocalTokenNotFoundError
+
+    try:
+        yield
+    except LocalTokenNotFoundError as error:
+        raise RnnzooError(f"{repo_id}: no token found; run `hf auth login`, or set HF_TOKEN") from error
+    except HfHubHTTPError as error:
+        status = error.response.status_code if error.response is not None else None
+        reasons = {
+            401: "there is no valid token: run `hf auth login`, or set HF_TOKEN to one that may write",
+            403: "the token has no right to write there",
+            404: "there is no such repository, or the token may not see it",
+        }
+        reason = reasons.get(status or 0, "try again: what was uploaded is kept")
+        detail = error.server_message or "no further message"
+        raise RnnzooError(f"{repo_id}: the hub answered {status} ({detail}): {reason}") from error
+    except (HTTPError, ConnectionError, TimeoutError, LocalEntryNotFoundError, RuntimeError) as error:
+        # RuntimeError: what the client makes of an upload that failed, whatever the reason.
+        raise RnnzooError(
+            f"{repo_id}: the hub could not be reached, or the connection was cut ({type(error).__name__}); the "
+            "same command goes on from here"
+        ) from error
