@@ -23,6 +23,9 @@ from rnnzoo.zoo_builder import cli as builder_cli
 from rnnzoo.zoo_builder.explorer import ExplorerServer, find_zoo, write_site
 from rnnzoo.zoo_builder.explorer.page import BROWSER
 from rnnzoo.zoo_builder.rnn import CELLS, RNNModule, RNNSpec
+from rnnzoo.zoo_builder.storage.shards import read_shard
+from rnnzoo.zoo_builder.tasks.data import LabelledItems
+from rnnzoo.zoo_builder.tasks.sequential_images.family import SequentialImages
 from rnnzoo.zoo_builder.tasks.sequential_images.rotation import turned
 from rnnzoo.zoo_builder.zoos import resolve_config
 
@@ -216,6 +219,36 @@ def test_weights_that_cannot_be_read_are_told(page, languages):
     page.run("shards.forEach(shard => { shard.url += '.gone'; shard.headerRead = null; }); choose(0)")
     page.wait("find('state').textContent.includes('could not be read')")
     assert "the server answered 404" in page.run("find('state').textContent")
+    assert page.run("find('panel').hidden")
+
+
+def test_a_run_that_diverged_is_told(page, languages):
+    page.size(800)
+    page.open(languages)
+    page.wait(READY)
+    page.run("row = Shard.prototype.row; Shard.prototype.row = async function (number) {"
+             "const weights = await row.call(this, number); weights['head.bias'][0] = NaN; return weights; };"
+             "choose(0)")  # fmt: skip
+    page.wait("find('state').textContent.includes('diverged')")
+    assert page.run("find('panel').hidden")
+    page.run("Shard.prototype.row = row; choose(1)")
+    page.wait("find('state').textContent === ''")
+    assert not page.run("find('panel').hidden")
+
+
+def test_images_of_which_nobody_knows_the_label(page, digits, digits_zoo):
+    """As in the rollouts of imported zoos."""
+    inputs = read_shard(next((digits_zoo / "rollouts").iterdir())).tensors["inputs"]
+    items = torch.from_numpy(inputs.reshape(-1, inputs.shape[-1])[:20].copy())
+    images = SequentialImages.explorer_data([], LabelledItems(items))["images"]
+    assert [image["label"] for image in images] == [None] * 10
+    page.size(800)
+    page.open(digits)
+    page.wait(READY)
+    page.run("zoo.family.images.forEach(image => { image.label = null; });"
+             "document.querySelector('#panel select').dispatchEvent(new Event('change'))")  # fmt: skip
+    assert page.run("document.querySelector('.words').textContent").startswith("after 49 tiles it answers")
+    assert "image 1, turned" in page.run("document.querySelector('.digit').getAttribute('aria-label')")
 
 
 def test_a_static_folder_is_a_space_and_needs_no_server_of_its_own(page, digits_zoo, tmp_path):

@@ -176,15 +176,21 @@ async function choose(checkpoint) {
   drawMap();
   drawCurves();
   drawRuns();
-  find("state").textContent = "reading weights …";
+  const tell = text => { find("state").textContent = text; };
+  tell("reading weights …");
   try {
-    const model = new RNN(zoo.spec, await shards[shard[checkpoint]].row(row[checkpoint]));
+    const weights = await shards[shard[checkpoint]].row(row[checkpoint]);
     if (turn !== chosen.turn) return;  // another one was chosen meanwhile
-    chosen.model = model;
-    show(model, run, task);
-    find("state").textContent = "";
+    const runs = Object.values(weights).every(tensor => tensor.every(Number.isFinite));
+    find("panel").hidden = !runs;
+    if (!runs) { tell("Some weights are not finite: the training of this run diverged."); return; }
+    chosen.model = new RNN(zoo.spec, weights);
+    show(chosen.model, run, task);
+    tell("");
   } catch (error) {
+    if (turn !== chosen.turn) return;
+    find("panel").hidden = true;
     const local = location.protocol === "file:";
-    find("state").textContent = local ? "Browsers read weights over HTTP only: serve this folder, as by `python -m http.server`." : `The weights could not be read. ${error.message}`;
+    tell(local ? "Browsers read weights over HTTP only: serve this folder, as by `python -m http.server`." : `The weights could not be read. ${error.message}`);
   }
 }

@@ -2,8 +2,8 @@
 family.panel = (root, zoo) => {
   const {degrees, side, images} = zoo.family;
   const tile = Math.round(Math.sqrt(zoo.encoding.tile)), across = side / tile;
-  if (!images.length) { root.textContent = "The zoo has no labelled images."; return () => {}; }
-  const digit = make("select", {}, ...images.map((image, place) => make("option", {value: place, textContent: `a ${image.label}`})));
+  const nameOf = ({label}, place) => label === null ? `image ${Number(place) + 1}` : `a ${label}`;
+  const digit = make("select", {}, ...images.map((image, place) => make("option", {value: place, textContent: nameOf(image, place)})));
   const angle = make("input", {type: "range", min: 0, max: 360, step: 1, value: 0}), angleText = make("output");
   const place = make("input", {type: "range", min: 0, max: across * across, value: across * across}), placeText = make("output");
   const own = make("button", {textContent: "the RNN's own angle"});
@@ -53,11 +53,11 @@ family.panel = (root, zoo) => {
   }
   function update() {
     if (!columns.length) return;
-    const read = Number(place.value), now = columns[read], named = now.indexOf(Math.max(...now)), {label} = images[digit.value];
+    const read = Number(place.value), now = columns[read], named = now.indexOf(Math.max(...now)), image = images[digit.value];
     angleText.textContent = `${Number(angle.value).toFixed(0)}°`;
     placeText.textContent = `${read} of ${across * across}`;
-    canvas.setAttribute("aria-label", `a ${label}, turned by ${angle.value} degrees, ${read} tiles read`);
-    verdict.textContent = `${named === label ? "✓" : "✗"} after ${read} tiles it answers ${zoo.outputs[named]}, with probability ${Math.exp(now[named]).toFixed(3)}`;
+    canvas.setAttribute("aria-label", `${nameOf(image, digit.value)}, turned by ${angle.value} degrees, ${read} tiles read`);
+    verdict.textContent = `${image.label === null ? "" : named === image.label ? "✓ " : "✗ "}after ${read} tiles it answers ${zoo.outputs[named]}, with probability ${Math.exp(now[named]).toFixed(3)}`;
     draw(pixels, read);
     const names = columns.map((_, t) => t % across === 0 ? t : "");
     picture.replaceChildren(heatMap(zoo.outputs, columns, names, columns.map((_, t) => t === read ? named : null)));

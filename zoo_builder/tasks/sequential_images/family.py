@@ -209,10 +209,16 @@ class SequentialImages(TaskFamily[Rotation]):
 
     @classmethod
     def explorer_data(cls, tasks: Sequence[Rotation], examples: LabelledItems) -> dict[str, Any]:
-        """The angle of each task, and an upright image of each digit: its pixels tile by tile, its label."""
-        labels = [] if examples.labels is None else examples.labels.tolist()
-        first = [labels.index(label) for label in sorted(set(labels))]
-        images = [{"pixels": examples.items[place].tolist(), "label": labels[place]} for place in first]
+        """The angle of each task, and some upright images: their pixels tile by tile, and labels.
+
+        They are one of each digit, or ten of which nobody knows the label.
+        """
+        if examples.labels is None:
+            labels, shown = [None] * len(examples.items), list(range(len(examples.items)))[:10]
+        else:
+            labels = examples.labels.tolist()
+            shown = [labels.index(label) for label in sorted(set(labels))]
+        images = [{"pixels": examples.items[place].tolist(), "label": labels[place]} for place in shown]
         return {"degrees": [task.degrees for task in tasks], "side": SIDE, "images": images}
 
     @classmethod
