@@ -214,11 +214,11 @@ class SequentialImages(TaskFamily[Rotation]):
         They are one of each digit, or ten of which nobody knows the label.
         """
         if examples.labels is None:
-            labels, shown = [None] * len(examples.items), list(range(len(examples.items)))[:10]
+            chosen = dict.fromkeys(range(len(examples.items))[:10])
         else:
             labels = examples.labels.tolist()
-            shown = [labels.index(label) for label in sorted(set(labels))]
-        images = [{"pixels": examples.items[place].tolist(), "label": labels[place]} for place in shown]
+            chosen = {labels.index(label): label for label in sorted(set(labels))}
+        images = [{"pixels": examples.items[place].tolist(), "label": label} for place, label in chosen.items()]
         return {"degrees": [task.degrees for task in tasks], "side": SIDE, "images": images}
 
     @classmethod
