@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from rnnzoo import command_line
-from rnnzoo.command_line import SettingsOption, VersionOption, make_app, say
+from rnnzoo.command_line import MOST_PROCESSES, SettingsOption, VersionOption, make_app, say
 from rnnzoo.ray_options import ClusterCommand, GpusOption, RayOption
 
 if TYPE_CHECKING:
@@ -85,8 +85,10 @@ def run(
     preset: PresetOption = "quick",
     settings: SettingsOption = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the results.")] = Path("results"),
-    workers: Annotated[int, typer.Option(min=1, help="Processes that share the seeds.")] = 1,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of each; default: all cores.")] = None,
+    workers: Annotated[int, typer.Option(min=1, max=MOST_PROCESSES, help="Processes that share the seeds.")] = 1,
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=MOST_PROCESSES, help="CPU threads of each; default: all cores.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     ray: RayOption = None,
     gpus_per_task: GpusOption = None,

@@ -27,6 +27,18 @@ WORDS: dict[str, tuple[str, ...]] = {
 }
 """Field of a `TrainingConfig` -> the words that it may be."""
 
+BOUNDS: dict[str, tuple[type, float, float]] = {
+    **dict.fromkeys(("steps", "validate_every"), (int, 1, 10**9)),
+    **dict.fromkeys(("warmup", "patience"), (int, 0, 10**9)),
+    **dict.fromkeys(("models", "rollouts", "validation_rollouts"), (int, 1, 10**6)),
+    "emulator_hidden": (int, 1, 2**15 - 1),
+    "emulator_layers": (int, 1, 1000),
+    "learning_rate": (float, 1e-30, 1e6),
+    "weight_decay": (float, 0, 1e6),
+    "clip": (float, 1e-30, 1e30),
+}
+"""Field of a `TrainingConfig` that is a number -> its type, and the least and the largest that it may be."""
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
@@ -57,7 +69,7 @@ class TrainingConfig:
         patience: The training ends when a validation comes more than so many steps after the best one; 0: never.
 
     Raises:
-        ParameterError: A number is too small, or a word is unknown.
+        ParameterError: A number is out of its bounds, or a word is unknown.
     """
 
     steps: int
@@ -81,14 +93,12 @@ class TrainingConfig:
     patience: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "models", "rollouts", "emulator_hidden", "emulator_layers", "validate_every"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise ParameterError(name, f"found {getattr(self, name)!r}, expected a whole number of at least 1")
-        for name in ("learning_rate", "clip"):
-            if not getattr(self, name) > 0:
-                raise ParameterError(name, f"found {getattr(self, name)!r}, expected a number above 0")
-        if not isinstance(self.patience, int) or self.patience < 0:
-            raise ParameterError("patience", f"found {self.patience!r}, expected a whole number of at least 0")
+        for name, (kind, least, most) in BOUNDS.items():
+            value = getattr(self, name)
+            is_number = isinstance(value, kind) or (kind is float and isinstance(value, int))
+            if isinstance(value, bool) or not is_number or not least <= value <= most:
+                what = "a whole number" if kind is int else "a number"
+                raise ParameterError(name, f"found {value!r}, expected {what} from {least:g} to {most:g}")
         for name, words in WORDS.items():
             if getattr(self, name) not in words:
                 raise ParameterError(name, f"found {getattr(self, name)!r}, expected {' or '.join(words)}")

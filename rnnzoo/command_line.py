@@ -18,6 +18,9 @@ from rnnzoo.zoo_builder.escaping import for_terminal
 DAILY_FIELDS = ("runs", "steps", "seed", "cell", "hidden_size", "num_layers")
 """Fields of a zoo's config with an option of their own; `--set` changes the others."""
 
+MOST_PROCESSES = 1024
+"""On one machine, and threads of each."""
+
 
 class Interrupted(Exception):
     """The user stopped the command; the message says what is saved."""

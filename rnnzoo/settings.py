@@ -48,7 +48,7 @@ def _read(parameter: str, name: str, text: str, hint: Any) -> Any:
         return TypeAdapter(hint).validate_python(_split(text, hint))
     except ValidationError as error:
         message = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise ParameterError(parameter, f"{name}: found {text!r}: {message}") from error
+        raise ParameterError(parameter, f"{name}: found {text!r:.80}: {message}") from error
 
 
 def _split(text: str, hint: Any) -> Any:

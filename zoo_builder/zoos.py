@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import pyarrow as pa
-from annotated_types import Ge, Gt, Le, Lt
-from pydantic import BeforeValidator, ConfigDict, ValidationError, model_validator
+from annotated_types import Ge, Le, Lt, MaxLen
+from pydantic import AllowInfNan, BeforeValidator, ConfigDict, StringConstraints, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
 from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
-from rnnzoo.zoo_builder.storage.schema import metadata_schema
+from rnnzoo.zoo_builder.storage.schema import MOST_CHECKPOINTS, NAME, metadata_schema
 from rnnzoo.zoo_builder.tasks import ZOOS, find_family
 from rnnzoo.zoo_builder.tasks.encodings import Encoding
 from rnnzoo.zoo_builder.tasks.family import TaskFamily
@@ -35,8 +35,21 @@ DRAWN_FIELDS = (
     *("batch_size_scales", "initial_scales", "data_fractions"),
 )
 """Fields of which a run draws one value. A field's place here decides by which random number: never change it."""
-Count = Annotated[int, Ge(1)]
+MOST = 1_000_000
+"""Sequences, and what rates, decays and factors may come to."""
+MOST_VALUES = 1000
+"""In a list that runs draw from, and knots of a learning rate."""
+Name = Annotated[str, StringConstraints(pattern=NAME)]
+Count = Annotated[int, Ge(1), Le(MOST)]
+Runs = Annotated[int, Ge(1), Le(10_000_000)]
+Step = Annotated[int, Ge(0), Lt(2**31)]
+Size = Annotated[int, Ge(1), Le(2**15 - 1)]
+Rollouts = Annotated[int, Ge(1), Le(10_000)]
 Seed = Annotated[int, Ge(0), Lt(2**63)]
+Rate = Annotated[float, Ge(0), Le(MOST), AllowInfNan(False)]
+Factor = Annotated[float, Ge(1e-6), Le(MOST), AllowInfNan(False)]
+Share = Annotated[float, Ge(1e-6), Le(1), AllowInfNan(False)]
+Values = MaxLen(MOST_VALUES)
 
 
 def _constant_rate(value: Any) -> Any:
@@ -44,7 +57,7 @@ def _constant_rate(value: Any) -> Any:
     return ((0, value), (1, value)) if isinstance(value, int | float | str) else value
 
 
-Knots = Annotated[tuple[tuple[float, Annotated[float, Ge(0)]], ...], BeforeValidator(_constant_rate)]
+Knots = Annotated[tuple[tuple[Annotated[float, Ge(0), Le(1)], Rate], ...], BeforeValidator(_constant_rate), Values]
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -78,27 +91,27 @@ class ZooConfig:
         runs_per_shard: How many runs of a split share a file. A shard has one row for each of their checkpoints.
     """
 
-    zoo: str
-    preset: str
+    zoo: Name
+    preset: Name
     family: str
     source: str | None
-    runs: Count
-    steps: Count
-    checkpoints: tuple[Annotated[int, Ge(0)], ...]
-    weight_decays: tuple[Annotated[float, Ge(0)], ...] = (1e-4,)
+    runs: Runs
+    steps: Annotated[Step, Ge(1)]
+    checkpoints: Annotated[tuple[Step, ...], MaxLen(MOST_CHECKPOINTS)]
+    weight_decays: Annotated[tuple[Rate, ...], Values] = (1e-4,)
     learning_rate: Knots = ((0, 0.01), (0.5, 0.003), (1, 0.0003))
-    learning_rate_scales: tuple[Annotated[float, Gt(0)], ...] = (1.0,)
+    learning_rate_scales: Annotated[tuple[Factor, ...], Values] = (1.0,)
     batch_size: Count = 32
-    batch_size_scales: tuple[Count, ...] = (1,)
-    initial_scales: tuple[Annotated[float, Gt(0)], ...] = (1.0,)
-    data_fractions: tuple[Annotated[float, Gt(0), Le(1)], ...] = (1.0,)
+    batch_size_scales: Annotated[tuple[Count, ...], Values] = (1,)
+    initial_scales: Annotated[tuple[Factor, ...], Values] = (1.0,)
+    data_fractions: Annotated[tuple[Share, ...], Values] = (1.0,)
     seed: Seed = 0
     cell: str = "lstm"
-    num_layers: Count = 2
-    hidden_size: Count = 32
+    num_layers: Size = 2
+    hidden_size: Size = 32
     evaluation_items: Count = 1000
     sampled_strings: Count = 1000
-    rollouts: Count = 100
+    rollouts: Rollouts = 100
     runs_per_shard: Count = 64
 
     @model_validator(mode="after")
@@ -115,6 +128,13 @@ class ZooConfig:
         for name in DRAWN_FIELDS:
             if not getattr(self, name):
                 raise ValueError(f"{name}: found none, expected at least one value")
+        if self.preset == IMPORTED:
+            raise ValueError(f"preset: found {IMPORTED!r}, which zoos have that were not built")
+        if self.batch_size * max(self.batch_size_scales) > MOST:
+            raise ValueError(
+                f"batch_size: found {self.batch_size}, of which runs take {max(self.batch_size_scales)} times, "
+                f"expected at most {MOST} sequences of a step"
+            )
         if self.rollouts > max(self.sampled_strings, self.evaluation_items):
             raise ValueError(f"rollouts: found {self.rollouts}, expected at most the sequences evaluated")
         return self
@@ -200,11 +220,13 @@ def resolve_config(zoo: str, preset: str, overrides: Mapping[str, Any] | None = 
     values: dict[str, Any] = {"zoo": zoo, "preset": preset, "family": family.name, "source": named.source}
     values |= {**named.defaults, **PRESETS[preset], **(overrides or {})}
     steps = values["steps"]
-    if "checkpoints" not in values and isinstance(steps, int):
-        values["checkpoints"] = (*(step for step in PAPER_CHECKPOINTS if step < steps), steps)
+    if "checkpoints" not in values:
+        before = [step for step in PAPER_CHECKPOINTS if step < steps] if isinstance(steps, int) else []
+        values["checkpoints"] = (*before, steps)
     if "rollouts" not in values:
         evaluated = "sampled_strings" if family.generates else "evaluation_items"
-        values["rollouts"] = min(100, values.get(evaluated, 100))
+        count = values.get(evaluated, 100)
+        values["rollouts"] = min(100, count) if isinstance(count, int) else 1
     _check_names(values, "config")
     try:
         return ZooConfig(**values)
@@ -243,7 +265,7 @@ def _first_mistake(error: ValidationError) -> tuple[str, str]:
     if not first["loc"]:  # of the whole config: the message begins with a field
         field, _, problem = message.partition(": ")
         return field, problem
-    return ".".join(map(str, first["loc"])), f"found {first['input']!r}: {message}"
+    return ".".join(map(str, first["loc"])), f"found {first['input']!r:.80}: {message}"
 
 
 def metadata_columns(config: Mapping[str, Any]) -> pa.Schema:

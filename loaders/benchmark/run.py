@@ -24,6 +24,10 @@ from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.zoo_builder.errors import ParameterError
 from rnnzoo.zoo_builder.tasks.target import Target
 
+MOST_SEEDS = 10_000
+
+MOST_SEEDS = 10_000
+
 
 def run_benchmark(request: Request) -> list[Path]:
     """Benchmark one encoder. Results that are in the folder already are kept, and only the others are made.
@@ -40,8 +44,8 @@ def run_benchmark(request: Request) -> list[Path]:
             on, a training fails.
     """
     resources = cluster_resources(request)
-    if request.seeds < 1:
-        raise ParameterError("seeds", f"found {request.seeds}, expected at least 1")
+    if not 1 <= request.seeds <= MOST_SEEDS:
+        raise ParameterError("seeds", f"found {request.seeds}, expected from 1 to {MOST_SEEDS}")
     device = choose_device("cpu" if resources else request.device)
     loaded = LoadedZoo(request.zoo, device, request.revision)
     settings, targets = resolve(request, loaded)

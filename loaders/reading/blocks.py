@@ -84,6 +84,12 @@ def files_of(shard: str, selection: Selection) -> list[str]:
     return rollouts + ([shard] if selection.tensors else [])
 
 
+def hashes_of(selection: Selection) -> list[str]:
+    """The metadata columns that the rows of a selection are compared with."""
+    rollouts = ["rollout_sha256"] if selection.rollouts else []
+    return rollouts + (["sha256", "tensors_sha256"] if selection.tensors else [])
+
+
 @dataclass(frozen=True)
 class FileColumns:
     """The columns that an open file of a shard has for a dataset.

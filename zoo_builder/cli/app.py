@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from rnnzoo.command_line import VersionOption, VisibleFormatter, make_app
+from rnnzoo.command_line import MOST_PROCESSES, VersionOption, VisibleFormatter, make_app
 
 app = make_app("Build model zoos of recurrent networks, verify them, look at them, and publish them.")
 
@@ -20,7 +20,9 @@ MnistOption = Annotated[
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 KernelOption = Annotated[str, typer.Option(help="auto, fused (compiled for this CPU, or GPU) or torch.")]
-ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all cores.")]
+ThreadsOption = Annotated[
+    int | None, typer.Option(min=1, max=MOST_PROCESSES, help="CPU threads; default: all cores.")
+]
 
 
 @app.callback()

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rnnzoo.command_line import DAILY_FIELDS, SettingsOption, say
+from rnnzoo.command_line import DAILY_FIELDS, MOST_PROCESSES, SettingsOption, say
 from rnnzoo.ray_options import ClusterCommand, GpusOption, RayOption
 from rnnzoo.zoo_builder.cli.app import (
     DeviceOption,
@@ -59,7 +59,10 @@ def build(
     kernel: KernelOption = "auto",
     threads: ThreadsOption = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes on this machine, each with its GPU or share of the cores.")
+        int | None,
+        typer.Option(
+            min=1, max=MOST_PROCESSES, help="Processes on this machine, each with its GPU or share of the cores."
+        ),
     ] = None,
     save_every: Annotated[float, typer.Option(min=0, help="Seconds between saves of runs in training.")] = 120,
     part: Annotated[

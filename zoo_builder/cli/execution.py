@@ -29,6 +29,10 @@ class ExecutionOptions:
     gpus_per_task: float | None
     store: str | None
 
+    def __post_init__(self) -> None:
+        if not self.save_every >= 0:
+            raise ParameterError("save_every", f"found {self.save_every}, expected a number of seconds from 0 on")
+
     @contextmanager
     def executor(self, config: ZooConfig) -> Iterator[tuple[Executor, str]]:
         """The executor, and words for it. Raises RnnzooError for options that do not go together."""

@@ -16,6 +16,8 @@ from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
 from rnnzoo.zoo_builder.rnn.cells import CELLS
 
 AxisKind = Literal["hidden", "input", "output"]
+MOST_PARAMETERS = 2**31 - 1
+"""Of a model: what the metadata's int32 column holds."""
 LARGEST_SIZE = 2**15 - 1
 """Of layers, units, inputs and outputs: what the metadata's int16 columns hold."""
 
@@ -74,7 +76,8 @@ class RNNSpec:
         cell: A name in `CELLS`.
 
     Raises:
-        RnnzooError: The cell is unknown, or a size is no whole number from 1 to `LARGEST_SIZE`.
+        RnnzooError: The cell is unknown, a size is no whole number from 1 to `LARGEST_SIZE`, or the parameters are
+            more than `MOST_PARAMETERS`.
     """
 
     input_size: int
@@ -90,6 +93,11 @@ class RNNSpec:
             value = getattr(self, name)
             if type(value) is not int or not 1 <= value <= LARGEST_SIZE:
                 raise RnnzooError(f"{name}: found {value!r}, expected a whole number from 1 to {LARGEST_SIZE}")
+        if self.num_parameters > MOST_PARAMETERS:
+            raise RnnzooError(
+                f"hidden_size: found {self.hidden_size} with {self.num_layers} layers, which make "
+                f"{self.num_parameters} parameters, expected at most {MOST_PARAMETERS}"
+            )
 
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:

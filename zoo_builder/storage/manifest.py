@@ -24,6 +24,8 @@ from rnnzoo.zoo_builder.storage.schema import (
     FILE_NAME,
     FORMAT_VERSION,
     MANIFEST,
+    MOST_CHECKPOINTS,
+    NAME,
     SPLITS_FILE,
     check_columns,
     current_names,
@@ -41,8 +43,6 @@ CONFIG_KINDS = {
     **{"runs": int, "steps": int, "checkpoints": list | tuple},
 }
 """What the config of any zoo says, also of one that was imported."""
-MOST_CHECKPOINTS = 127
-"""Of a run: the column step_index counts them in int8."""
 OWN_HASH = "sha256"
 """The entry of zoo.json that vouches for all others."""
 _OWN_KEY = f'"{OWN_HASH}"'.encode()
@@ -94,7 +94,7 @@ class Manifest(_Strict):
 
     format: str
     format_version: int
-    zoo: Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,79}$")]
+    zoo: Annotated[str, Field(pattern=NAME)]
     config: dict[str, Any]
     spec: dict[str, Any]
     layout: list[dict[str, Any]]

@@ -22,6 +22,10 @@ from rnnzoo.zoo_builder.columns import column
 from rnnzoo.zoo_builder.errors import RnnzooError
 
 FORMAT_VERSION = 1
+NAME = "^[a-z][a-z0-9_]{0,79}$"
+"""The form of the names of zoos and presets."""
+MOST_CHECKPOINTS = 127
+"""Of a run: the column step_index counts them in int8."""
 MANIFEST = "zoo.json"
 SPLITS_FILE = "splits.json"
 BUILD_FOLDER = ".build"

@@ -18,6 +18,8 @@ from rnnzoo.zoo_builder.tasks.family import TaskFamily
 from rnnzoo.zoo_builder.training.loop import Run
 from rnnzoo.zoo_builder.zoos import ZooConfig
 
+LARGEST_SHARD = 2**36
+"""Bytes of weights: a shard is held in memory while it is built."""
 MOST_SHARDS = 65_536
 """In a zoo: its manifest is then some 22 MB, and its folders have no more files than file systems bear well."""
 
@@ -56,6 +58,7 @@ class ZooPlan:
 
         Runs of one task stand together, so that whoever asks for a task, from afar, reads few ranges.
         """
+        self._check_shards(-(-self.config.runs // self.config.runs_per_shard))  # at least so many
         ids = [task.task_id for task in self.runs.tasks]
         order = np.array(sorted(range(len(ids)), key=ids.__getitem__))  # stable: runs of a task by their number
         splits = np.array([SPLITS.index(self.splits.split[task_id]) for task_id in ids], np.int8)[order]
@@ -67,13 +70,25 @@ class ZooPlan:
             for index in range(count):
                 group = runs[index * size : (index + 1) * size]
                 plans.append(ShardPlan(shard_name(split, index, count), split, group))
-        if len(plans) > MOST_SHARDS:
+        self._check_shards(len(plans))
+        return plans
+
+    def _check_shards(self, count: int) -> None:
+        """Raise ParameterError for so many shards, or for shards so large, that nobody can handle them."""
+        config = self.config
+        if count > MOST_SHARDS:
             raise ParameterError(
                 "runs_per_shard",
-                f"found {size}, which makes {len(plans)} shards, expected at most {MOST_SHARDS}: "
+                f"found {config.runs_per_shard}, which makes {count} shards, expected at most {MOST_SHARDS}: "
                 "more runs in a shard make fewer",
             )
-        return plans
+        runs = min(config.runs, config.runs_per_shard)
+        if (size := 4 * self.spec.num_parameters * runs * len(config.checkpoints)) > LARGEST_SHARD:
+            raise ParameterError(
+                "runs_per_shard",
+                f"found {config.runs_per_shard}, which makes shards of {size} bytes, expected at most "
+                f"{LARGEST_SHARD}: fewer runs in a shard make smaller ones",
+            )
 
     def shards_of(self, split: str) -> list[ShardPlan]:
         return [shard for shard in self.shards if shard.split == split]
