@@ -38,7 +38,7 @@ def test_build_verify_and_info(builder, tmp_path):
     assert "step" in err  # progress
     code, out, err = builder("verify", zoo, "--kernel", "torch")
     assert code == 0, err
-    assert out.count("ok  ") == 7
+    assert out.count("ok  ") == 8
     code, out, err = builder("info", zoo)
     assert code == 0, err
     assert "L(" not in out
