@@ -144,7 +144,7 @@ def test_an_encoding_of_its_own_comes_back_from_a_manifest():
 def test_build_and_verify(toy_zoos, name, capsys):
     assert run("verify", toy_zoos[name], "--kernel", "torch") == 0
     out = capsys.readouterr().out
-    assert out.count("ok  ") == 7
+    assert out.count("ok  ") == 8
     assert "left out" not in out
     table = pq.read_table(toy_zoos[name] / "metadata" / "train.parquet")
     assert set(table.column_names) >= COLUMNS[name] | {"accuracy"}
