@@ -39,6 +39,22 @@ def test_list_names_everything(bench):
 
 
 @pytest.mark.usefixtures("short_readouts")
+def test_an_encoder_in_a_file_on_two_tracks(bench, language_zoo, tmp_path):
+    (tmp_path / "file_encoder.py").write_text(
+        "from rnnzoo.loaders.encoders.flat_mlp import FlatMLP\nclass Own(FlatMLP):\n    pass\n"
+    )
+    encoder = f"{tmp_path / 'file_encoder.py'}:Own(hidden=(4,))"
+    tracks = ["--track", "supervised", "--track", "frozen", "--target", "step", "--seeds", 1]
+    out = tmp_path / "results"
+    code, shown, _ = bench("run", "--zoo", language_zoo, "--encoder", encoder, *tracks, *SHORT, "--out", out)
+    assert code == 0
+    assert [track for track in ("supervised", "frozen", "features") if track in shown] == ["supervised", "frozen"]
+    code, _, err = bench("run", "--zoo", language_zoo, "--encoder", encoder, "--track", "fast", "--out", out)
+    assert code == 2
+    assert err.startswith("zoo-bench: --track: found 'fast'")
+
+
+@pytest.mark.usefixtures("short_readouts")
 def test_run_then_report(bench, language_zoo, tmp_path):
     results = tmp_path / "results"
     code, out, _ = bench("run", "--zoo", language_zoo, "--encoder", "greedy_decode", "--out", results)

@@ -205,6 +205,16 @@ class TestLearnedLocks:
 
 
 class TestZoos:
+    def test_its_rnns_answer_to_bits(self, lock_zoo):
+        zoo = Zoo(lock_zoo)
+        trained = [row for row in zoo if row["step"] == STEPS and row["accuracy"] == 1]
+        assert len(trained) > 5
+        found = zoo.classify(trained, ["000", "011"])
+        for row, of_row in zip(trained, found.tolist(), strict=True):
+            assert ["".join("01x"[answer] for answer in said) for said in of_row] == [
+                Lock(tuple(row["secret"])).answer(bits) for bits in ("000", "011")
+            ]
+
     def test_verified_and_drawn(self, lock_zoo):
         assert all(check.passed for check in verify_zoo(lock_zoo, TorchKernel(), sample=5))
         assert not any("left out" in check.found for check in verify_zoo(lock_zoo, TorchKernel(), sample=5))

@@ -150,6 +150,9 @@ def test_the_table_has_the_scores_with_their_intervals(language_zoo):
                 assert value is None or rows.loc[name, "mean"] == pytest.approx(
                     value, rel=1e-4
                 )  # files have 7 digits
+    assert {result.command for result in found.results} == {
+        f"rnnzoo.evaluate(test_evaluate:head_bias, {str(language_zoo)!r}, targets=('step', 'accuracy'), seeds=1)"
+    }
     assert "head_bias" in found._repr_html_()
     assert "head_bias" in repr(found)
 

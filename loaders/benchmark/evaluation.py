@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,12 +24,15 @@ from rnnzoo.loaders.benchmark.results.files import read_result, read_rows
 from rnnzoo.loaders.benchmark.results.leaderboard import Leaderboard
 from rnnzoo.loaders.benchmark.run import run_benchmark
 from rnnzoo.loaders.encoders.base import Encoder
+from rnnzoo.loaders.encoders.recipe import recipe_of
 from rnnzoo.loaders.zoo import Zoo
 from rnnzoo.zoo_builder.rnn import Weights
 from rnnzoo.zoo_builder.tasks.target import Target
 
 NUMBERS = ("mean", "low", "high", "untrained", "chance", "ceiling")
 """Columns of a table where a number may be missing."""
+CALLED = ("tracks", "targets", "seeds", "protocol", "preset", "fresh_seed", "revision")
+"""Fields of a request that the text of a call has."""
 AnyEncoder = str | Encoder | Callable[..., Encoder] | Callable[[Weights], Any]
 
 
@@ -85,7 +88,21 @@ def evaluate(
         revision=revision,
         **options,
     )
+    request = replace(request, command=request.command or _call(request))
     return Evaluation(request.out, run_benchmark(request), temporary)
+
+
+def _call(request: Request) -> str:
+    """The call of `evaluate` that a request comes from, with what decides scores, for the results."""
+    encoder = recipe_of(request.encoder, request.name)
+    given = [repr(encoder.name) if isinstance(request.encoder, str) else encoder.name, repr(request.zoo)]
+    for one in fields(Request):
+        value = getattr(request, one.name)
+        if one.name in CALLED and value != one.default:
+            given.append(f"{one.name}={value!r}")
+    if request.overrides:
+        given.append(f"settings={dict(request.overrides)}")
+    return f"rnnzoo.evaluate({', '.join(given)})"
 
 
 @dataclass(frozen=True)

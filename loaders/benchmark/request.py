@@ -72,7 +72,7 @@ class Request:
     device: str = "auto"
     ray: str | None = None
     gpus_per_task: float | None = None
-    command: str = "rnnzoo.evaluate"
+    command: str = ""
     overwrite: bool = False
     fresh_seed: int | None = None
     name: str | None = None
