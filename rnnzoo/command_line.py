@@ -66,6 +66,8 @@ class VisibleFormatter(logging.Formatter):
 
 def run(app: typer.Typer, name: str) -> None:
     """Run an app of `Commands`; bad input exits with 2, an interruption with 130."""
+    if logging.lastResort is not None:  # what prints warnings where nothing was set up
+        logging.lastResort.setFormatter(VisibleFormatter())
     try:
         app(prog_name=name)
     except RnnzooError as error:

@@ -115,9 +115,9 @@ def test_every_zoo_has_a_card(zoo_name):
 
 def test_the_card_says_where_the_code_is(language_zoo, monkeypatch):
     entry = ["Homepage, https://a.example", "Source, https://b.example/rnnzoo"]
-    monkeypatch.setattr("rnnzoo.zoo_builder.release.card.metadata", lambda name: Message(entry))
+    monkeypatch.setattr("rnnzoo.zoo_builder.hub.metadata", lambda name: Message(entry))
     assert 'pip install "rnnzoo @ git+https://b.example/rnnzoo"' in render_card(language_zoo)
-    monkeypatch.setattr("rnnzoo.zoo_builder.release.card.metadata", lambda name: Message(None))
+    monkeypatch.setattr("rnnzoo.zoo_builder.hub.metadata", lambda name: Message(None))
     assert f"the Python package rnnzoo {__version__}" in render_card(language_zoo)
 
 

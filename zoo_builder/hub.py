@@ -1,16 +1,30 @@
-"""What every upload to the hub shares: names of repositories, and errors that say what to do."""
+"""What all that goes to the hub shares: names, where the code is, and errors that say what to do."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import metadata
 
 from rnnzoo.zoo_builder.errors import RnnzooError
 
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+EVAL_FILE = "eval.yaml"
+"""In a data set: the tasks of its leaderboard."""
+FRAMEWORK = "rnnzoo"
+"""What the hub is told that scores and models are made with."""
 HUB_FILES = frozenset({".gitattributes"})
 """What the hub itself puts into a repository."""
+
+
+def code_url() -> str | None:
+    """Where the code is: what the package's metadata call its "Source" (`[project.urls]`), if they do."""
+    for entry in metadata("rnnzoo").get_all("Project-URL") or []:
+        label, _, address = entry.partition(", ")
+        if label.lower() == "source":
+            return str(address)
+    return None
 
 
 def check_repository(repo_id: str) -> None:

@@ -23,15 +23,15 @@ from rnnzoo.loaders.benchmark.report.statistics import Estimate
 from rnnzoo.loaders.benchmark.report.tables import TargetTable, target_tables
 from rnnzoo.loaders.benchmark.report.text import markdown, number, with_interval
 from rnnzoo.loaders.benchmark.results.content import Result
-from rnnzoo.loaders.benchmark.results.files import ROWS, emulation_path, result_path
+from rnnzoo.loaders.benchmark.results.files import ROWS, emulation_path, encoder_folder, result_path
 from rnnzoo.loaders.benchmark.results.kept import KEPT, read_kept
 from rnnzoo.loaders.model_repository.subject import Subject
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.escaping import for_code, for_code_block, for_markdown
+from rnnzoo.zoo_builder.hub import FRAMEWORK, code_url
 from rnnzoo.zoo_builder.storage.files import read_bytes
 from rnnzoo.zoo_builder.tasks.target import task_id
 
-FRAMEWORK = "rnnzoo"
 CONFIG = "config.json"
 SCORES_FOLDER, WEIGHTS_FOLDER, RESULTS_FOLDER = ".eval_results", "encoder", "results"
 ENCODER_PART = "encoder."
@@ -66,7 +66,8 @@ def repository_files(subject: Subject, repo_id: str) -> dict[str, bytes]:
     made = _day(subject)
     for target in dict.fromkeys(entry.target for entry in entries):
         own = [_eval_result(subject, entry, repo_id, made) for entry in entries if entry.target == target]
-        files[f"{SCORES_FOLDER}/{target}.yaml"] = yaml.safe_dump(own, sort_keys=False).encode()
+        text = yaml.safe_dump(own, sort_keys=False, allow_unicode=True)
+        files[f"{SCORES_FOLDER}/{encoder_folder(target)}.yaml"] = text.encode()
     files |= _weights(subject)
     files[CONFIG] = (json.dumps(_config(subject), indent=1) + "\n").encode()
     files["README.md"] = _card(subject, repo_id, entries, files).encode()
@@ -209,8 +210,7 @@ def _card(subject: Subject, repo_id: str, entries: list[Entry], files: dict[str,
         "## Scores",
         "On unseen tasks, means over seeds with 95 % intervals; higher is better.",
         _table(entries),
-        f"## Code\n\nMade with {_versions(first)}, by these source files (first 16 digits of their SHA-256):\n\n"
-        + "\n".join(f"- `{for_code(name)}`: {digest}" for name, digest in first.key.code.items()),
+        f"## Code\n\n{_code(first)}",
         "The commands that made the results:\n\n```sh\n" + for_code_block("\n".join(commands)) + "\n```",
     ]
     if weights:
@@ -230,5 +230,16 @@ def _table(entries: list[Entry]) -> str:
     return markdown(cells, left=3)
 
 
-def _versions(result: Result) -> str:
-    return for_markdown(", ".join(f"{name} {version}" for name, version in result.key.versions.items()))
+def _code(result: Result) -> str:
+    """Where the code is, its versions, and the files of the encoder itself."""
+    versions = for_markdown(", ".join(f"{name} {version}" for name, version in result.key.versions.items()))
+    address = code_url()
+    where = "" if address is None else f" ({address})"
+    files = list(result.key.code)
+    own = [*files[:1], *(name for name in files[1:] if not name.startswith("rnnzoo/"))]
+    lines = [f"- `{for_code(name)}`: {result.key.code[name]}" for name in own]
+    said = (
+        f"Made with {versions}{where}. The encoder's own source, with the first 16 digits of the SHA-256 of each "
+        f"file (`{CONFIG}` has those of all {len(files)} files that decide the results):"
+    )
+    return "\n".join([said, "", *lines])

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rnnzoo.loaders.model_repository.contents import CONFIG, FRAMEWORK, repository_files
+from rnnzoo.loaders.model_repository.contents import CONFIG, repository_files
 from rnnzoo.loaders.model_repository.subject import find_subject
 from rnnzoo.zoo_builder.errors import RnnzooError
-from rnnzoo.zoo_builder.hub import HUB_FILES, check_repository, hub_errors
+from rnnzoo.zoo_builder.hub import FRAMEWORK, HUB_FILES, check_repository, hub_errors
 from rnnzoo.zoo_builder.storage.files import read_json
 
 if TYPE_CHECKING:

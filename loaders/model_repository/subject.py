@@ -18,10 +18,9 @@ from rnnzoo.loaders.source.hub import HubSource
 from rnnzoo.loaders.source.opening import open_source
 from rnnzoo.loaders.source.requests import download
 from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
-from rnnzoo.zoo_builder.hub import REPOSITORY
+from rnnzoo.zoo_builder.hub import EVAL_FILE, REPOSITORY
 from rnnzoo.zoo_builder.storage.files import read_bytes
 
-EVAL_FILE = "eval.yaml"
 LONGEST_EVAL_FILE = 1_000_000
 
 

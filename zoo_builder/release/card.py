@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import json
 from collections.abc import Mapping
-from importlib.metadata import metadata
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from rnnzoo import command_line
 from rnnzoo.zoo_builder.columns import PICTURE, description
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.escaping import for_code, for_code_block, for_markdown, table_row
+from rnnzoo.zoo_builder.hub import code_url
 from rnnzoo.zoo_builder.identity.reference import CARD_ENTRY
 from rnnzoo.zoo_builder.release.parquet import FOLDERS, ZooTables, features_of
 from rnnzoo.zoo_builder.release.statistics import Statistics, column_statistics
@@ -125,15 +125,6 @@ def data_citation(facts: dict[str, Any], published: str) -> str:
     }
     lines = ",\n".join(f"  {name:6} = {value}" for name, value in fields.items())
     return f"@misc{{rnnzoo_{facts['zoo']},\n{lines}\n}}"
-
-
-def code_url() -> str | None:
-    """Where the code is: what the package's metadata call its "Source" (`[project.urls]`), if they do."""
-    for entry in metadata("rnnzoo").get_all("Project-URL") or []:
-        label, _, address = entry.partition(", ")
-        if label.lower() == "source":
-            return str(address)
-    return None
 
 
 def render_template(name: str, facts: dict[str, Any]) -> str:

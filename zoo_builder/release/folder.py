@@ -19,6 +19,7 @@ from typing import Any
 import rnnzoo
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.escaping import for_yaml
+from rnnzoo.zoo_builder.hub import EVAL_FILE
 from rnnzoo.zoo_builder.release.card import (
     default_repo,
     named_zoo,
@@ -28,7 +29,7 @@ from rnnzoo.zoo_builder.release.card import (
 )
 from rnnzoo.zoo_builder.release.croissant import croissant
 from rnnzoo.zoo_builder.release.figures import draw_figures
-from rnnzoo.zoo_builder.release.leaderboard import EVAL_FILE, eval_yaml
+from rnnzoo.zoo_builder.release.leaderboard import eval_yaml
 from rnnzoo.zoo_builder.release.parquet import FOLDERS, ZooTables, check_weights, write_config
 from rnnzoo.zoo_builder.storage import schema
 from rnnzoo.zoo_builder.storage.files import file_in, read_json

@@ -9,11 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rnnzoo.zoo_builder.escaping import for_yaml
+from rnnzoo.zoo_builder.hub import FRAMEWORK
 from rnnzoo.zoo_builder.release.parquet import ZooTables
 from rnnzoo.zoo_builder.tasks.target import COMMON_TARGETS, task_id
 
-EVAL_FILE = "eval.yaml"
-FRAMEWORK = "rnnzoo"
 SPLITS = ("test", "ood")
 DESCRIPTION = (
     "What encoders of weights tell of recurrent networks on tasks that no training has seen: a task of this "
