@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from rnnzoo import rnn
 from rnnzoo.loaders import Zoo
 from rnnzoo.loaders.benchmark.report import make_report
 from rnnzoo.loaders.benchmark.request import Request
@@ -205,6 +206,18 @@ class TestLearnedLocks:
 
 
 class TestZoos:
+    def test_rnns_of_one_lock_are_connected_once_they_are_aligned(self, lock_zoo):
+        """Halfway between the two RNNs of each lock."""
+        zoo = Zoo(lock_zoo)
+        trained = zoo.metadata.to_pandas().query(f"step == {STEPS}").sort_values(["task_id", "run_id"])
+        first, second = zoo.batch(trained[::2]), zoo.batch(trained[1::2])
+        halfway = torch.full((16,), 0.5)
+        losses = [
+            zoo.evaluate(trained[::2], weights=rnn.interpolate(first, end, halfway), kernel="torch")["eval_loss"]
+            for end in (second, rnn.align(zoo.spec, second, first))
+        ]
+        assert losses[1].mean() < 0.25 * losses[0].mean()
+
     def test_its_rnns_answer_to_bits(self, lock_zoo):
         zoo = Zoo(lock_zoo)
         trained = [row for row in zoo if row["step"] == STEPS and row["accuracy"] == 1]
