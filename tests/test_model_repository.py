@@ -143,6 +143,18 @@ def test_the_command(hub, results, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
+    "command", [f"rnnzoo.evaluate(mine, '{DATASET}', seeds=2)", f"zoo-bench run --zoo {DATASET}"]
+)
+def test_the_data_set_is_the_one_that_was_benchmarked(hub, results, command):
+    shutil.rmtree(results / "sequential_digits")
+    for path in results.rglob("*-seed*.json"):
+        values = json.loads(path.read_bytes())
+        path.write_text(json.dumps(values | {"command": command}))
+    push_results(results, MODEL, encoder="weight_norm")
+    assert scores_of(hub)["step_ood"].dataset_id == DATASET
+
+
+@pytest.mark.parametrize(
     ("words", "message"),
     [
         ({"encoder": "nobody"}, "encoder: found nobody, expected one of flat_mlp, weight_norm"),

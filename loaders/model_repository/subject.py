@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -133,6 +134,9 @@ def _named_dataset(boards: Sequence[Leaderboard]) -> str:
 
 
 def _zoo_of(result: Result) -> str | None:
+    """The zoo that a result's command line, or its call of `evaluate`, names."""
+    if called := re.search(rf", '({REPOSITORY.pattern})'[,)]", result.command):
+        return called[1]
     try:
         words = shlex.split(result.command)
     except ValueError:
