@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -57,13 +57,14 @@ def _in_blocks(
 
 
 @torch.no_grad()
-def written_strings(weights: Weights, opening: int, uniforms: Tensor) -> Tensor:
+def written_strings(weights: Weights, opening: int, uniforms: Tensor, given: Sequence[int] = ()) -> Tensor:
     """What N models write at temperature 1, see `write_tokens`.
 
     Args:
         weights: Name -> [N, *shape].
         opening: The byte that opens every string.
         uniforms: float32 [N, M, T] in [0, 1), which decide the draws.
+        given: The bytes that follow it in all strings.
 
     Returns:
         uint8 [N, M, T + 1], `opening` first.
@@ -74,6 +75,6 @@ def written_strings(weights: Weights, opening: int, uniforms: Tensor) -> Tensor:
         logits, state = rnn_forward(weights, token.unsqueeze(2), state)
         return logits.squeeze(2), state
 
-    tokens = [token for token, _ in write_tokens(step, opening, inputs, uniforms)]
+    tokens = [token for token, _ in write_tokens(step, opening, inputs, uniforms, given)]
     first = torch.full_like(tokens[0], opening)
     return torch.stack([first, *tokens], dim=-1).to(torch.uint8)

@@ -248,12 +248,15 @@ class Zoo:
         """
         return self._files.have_rollouts("labels", self._index.rows(ids))
 
-    def generate(self, ids: Checkpoints, strings: int = 10, seed: int = 0, device: Device = None) -> Tensor:
+    def generate(
+        self, ids: Checkpoints, strings: int = 10, beginning: str = "", seed: int = 0, device: Device = None
+    ) -> Tensor:
         """What RNNs write at temperature 1, in a zoo whose RNNs write.
 
         Args:
             ids: The N checkpoints, as for `batch`.
             strings: How many strings each writes, M.
+            beginning: What all strings begin with, as `family.encode` takes it, such as "aab".
             seed: For the draws of tokens; those of a checkpoint do not depend on the others.
             device: Where the RNNs run, and the tensor stands; None for the CPU.
 
@@ -261,7 +264,7 @@ class Zoo:
             uint8 [N, M, F], as rollouts are stored; `family.decode` makes texts of them.
 
         Raises:
-            RnnzooError: As for `batch`, or the RNNs of the zoo write nothing.
+            RnnzooError: As for `batch`, the RNNs of the zoo write nothing, or they cannot read the beginning.
         """
         if self.encoding.opening is None or not self.family.generates:
             raise RnnzooError(f"zoo {self.manifest.zoo}: its RNNs answer and write nothing; expected `classify`")
@@ -272,7 +275,7 @@ class Zoo:
         steps = self.encoding.steps(self._files.rollouts("inputs", rows[:1]).shape[-1])
         draws = [uniform(seed, Stream.STRINGS, int(row), strings * steps).reshape(strings, steps) for row in rows]
         uniforms = torch.from_numpy(np.stack(draws)).to(weights["head.bias"].device)
-        return written_strings(weights, self.encoding.opening, uniforms)
+        return written_strings(weights, self.encoding.opening, uniforms, self._tokens(beginning))
 
     def classify(self, ids: Checkpoints, sequences: Any, device: Device = None) -> Tensor:
         """The likeliest answers of RNNs, in a zoo whose RNNs answer.
@@ -329,6 +332,13 @@ class Zoo:
         folder = None if items_folder is None else Path(items_folder)
         scores = rescore_stored(self.manifest, chosen, flat, folder, device, kernel)
         return pd.DataFrame(scores, index=pd.Index([row[ID] for row in chosen], name=ID))
+
+    def _tokens(self, beginning: str) -> list[int]:
+        """The bytes of a beginning after the opening one: those by which it differs from an empty text."""
+        if not beginning:
+            return []
+        begun, empty = self.family.encode(beginning), self.family.encode("")
+        return begun[1 : 1 + np.flatnonzero(begun != empty).max(initial=0)].tolist()
 
     @cached_property
     def _index(self) -> Index:

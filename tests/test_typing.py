@@ -33,6 +33,16 @@ reveal_type(path)
 def norms(weights: rnn.Weights) -> torch.Tensor:
     return weights["head.weight"].flatten(1)
 
+class Mine(torch.nn.Module):
+    def __init__(self, population: object = None) -> None:
+        super().__init__()
+
+    def forward(self, weights: rnn.Weights) -> torch.Tensor:
+        return norms(weights)
+
+evaluate(Mine, zoo)
+evaluate(Mine(), zoo)
+evaluate(lambda population: Mine(), zoo, seeds=1)
 found = evaluate(norms, zoo, targets="accuracy", workers=2)
 reveal_type(found.table)
 reveal_type(found.report())

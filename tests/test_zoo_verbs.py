@@ -118,6 +118,9 @@ def test_strings_are_drawn_from_what_the_rnn_gives(zoo):
     inputs = zoo.encoding.inputs(written[:, :1])
     expected = rnn.rnn_forward(zoo.batch(ids), inputs)[0][:, 0, 0].softmax(dim=-1)
     assert (first - expected).abs().max() < 5 * (0.25 / 200) ** 0.5
+    begun = zoo.generate(ids, strings=3, beginning="aab", seed=1)
+    assert all(text.startswith("aab") for of_rnn in zoo.family.decode(begun) for text in of_rnn)
+    assert len(set(zoo.family.decode(zoo.generate(ids, 200, "aab"))[0])) > 3
     texts = zoo.family.decode(written)
     assert len(texts) == 4
     assert set("".join(texts[0])) <= set("abcd^$")
@@ -198,6 +201,8 @@ def test_who_writes_does_not_answer(zoo, digits):
         digits.generate([0])
     with pytest.raises(RnnzooError, match="strings: found 0, expected at least 1"):
         zoo.generate([0], strings=0)
+    with pytest.raises(RnnzooError, match="sequences: found 'xy', expected at most 41 of the letters"):
+        zoo.generate([0], beginning="xy")
 
 
 @pytest.mark.parametrize("name", ["zoo", "digits"])

@@ -79,7 +79,7 @@ def evaluate(
     request = Request(
         zoo=str(place),
         encoder=encoder,
-        out=Path(temporary.name if temporary is not None else str(out)),
+        out=Path(temporary.name, "results") if temporary is not None else Path(str(out)),
         tracks=(tracks,) if isinstance(tracks, str) else tuple(tracks),
         targets=(targets,) if isinstance(targets, str | Target) else tuple(targets),
         seeds=seeds,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +13,9 @@ Step = Callable[[Tensor, Any], tuple[Tensor, Any]]
 """One-hot inputs [..., D] and a state, None at the first step -> logits [..., O] and the next state."""
 
 
-def write_tokens(step: Step, begin: int, inputs: int, uniforms: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+def write_tokens(
+    step: Step, begin: int, inputs: int, uniforms: Tensor, given: Sequence[int] = ()
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Sequences that RNNs write at temperature 1: the first input is `begin`, each later one the token before it.
 
     Args:
@@ -21,15 +23,17 @@ def write_tokens(step: Step, begin: int, inputs: int, uniforms: Tensor) -> Itera
         begin: The token that opens a sequence.
         inputs: D, inputs at each step.
         uniforms: [..., T] in [0, 1), which decide the draws. Inputs get their dtype and their device.
+        given: The first tokens of all sequences, which are not drawn.
 
     Yields:
-        For each of T steps the tokens drawn, int64 [...], and the logits [..., O] that they were drawn from.
+        For each of T steps the tokens, int64 [...], and the logits [..., O] that they were drawn from.
     """
     token = torch.full(uniforms.shape[:-1], begin, device=uniforms.device)
     state = None
-    for draws in uniforms.unbind(dim=-1):
+    for place, draws in enumerate(uniforms.unbind(dim=-1)):
         logits, state = step(one_hot(token, inputs).to(uniforms), state)
-        token = draw_tokens(logits, draws, begin)
+        is_given = place < len(given)
+        token = torch.full_like(token, given[place]) if is_given else draw_tokens(logits, draws, begin)
         yield token, logits
 
 
