@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -178,3 +180,20 @@ def test_a_name_that_leads_elsewhere_is_not_followed(parts, tmp_path):
     weights.symlink_to(secret)
     with pytest.raises(RnnzooError, match="leads out of its folder"):
         merge(parts, tmp_path / "zoo")
+
+
+def test_merges_at_the_same_time_do_no_harm(parts, plain, tmp_path):
+    """In one process, so with one host name and process id, as containers have them."""
+    before = [contents(part) for part in parts]
+    for number in range(3):
+        out, start = tmp_path / f"out-{number}", threading.Barrier(4)
+
+        def merge_at_once(_, out=out, start=start):
+            start.wait()
+            return merge(parts, out)
+
+        with ThreadPoolExecutor(4) as pool:
+            manifests = list(pool.map(merge_at_once, range(4)))
+        assert len({manifest.digest for manifest in manifests}) == 1
+        assert contents(out) == contents(plain)
+    assert [contents(part) for part in parts] == before

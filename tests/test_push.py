@@ -13,6 +13,7 @@ from loopback_hub import READ_TOKEN, WRITE_TOKEN, LoopbackHub
 
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.release import check_release, push_release
+from rnnzoo.zoo_builder.release import folder as addressing
 
 NAME = "org/zoo"
 
@@ -217,3 +218,33 @@ def test_what_is_no_sound_release_stays_here(language_zoo, release, tmp_path):
     (release / "README.md").write_text("by hand")
     with pytest.raises(RnnzooError, match=r"README\.md: not the file that release\.json lists"):
         push_release(release, NAME)
+
+
+@pytest.mark.parametrize("stop", [1, 2, 4, 6])
+def test_a_release_that_was_addressed_in_part_is_addressed_again(release, monkeypatch, stop):
+    """Whatever file was the last that a stopped push wrote, and whichever repository it is to be next."""
+    left = stop
+
+    def stopping(write):
+        def wrapped(*arguments):
+            nonlocal left
+            if left == 0:
+                raise KeyboardInterrupt
+            left -= 1
+            return write(*arguments)
+
+        return wrapped
+
+    for name in ("write_file", "write_json"):
+        monkeypatch.setattr(addressing, name, stopping(getattr(addressing, name)))
+    with pytest.raises(KeyboardInterrupt):
+        addressing.address_release(release, check_release(release), "org/first")
+    left = stop
+    with pytest.raises(KeyboardInterrupt):
+        addressing.address_release(release, check_release(release), "org/second")
+    left = 100
+    contents = addressing.address_release(release, check_release(release), "org/second")
+    assert check_release(release) == contents
+    assert contents["repo_id"] == "org/second"
+    texts = [(release / name).read_text() for name in ("README.md", "CITATION.cff", "croissant.json")]
+    assert all("org/second" in text and "org/first" not in text for text in texts)

@@ -21,7 +21,9 @@ from rnnzoo.loaders.benchmark.request import Request, Setting, resolve
 from rnnzoo.loaders.benchmark.results.other_keys import check_keys
 from rnnzoo.loaders.benchmark.rows import describe_rows
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
+from rnnzoo.loaders.training import STATE
 from rnnzoo.zoo_builder.errors import ParameterError
+from rnnzoo.zoo_builder.storage.writing import clear_abandoned
 from rnnzoo.zoo_builder.tasks.target import Target
 
 MOST_SEEDS = 10_000
@@ -50,6 +52,7 @@ def run_benchmark(request: Request) -> list[Path]:
     loaded = LoadedZoo(request.zoo, device, request.revision)
     settings, targets = resolve(request, loaded)
     describe_rows(loaded, settings[0], targets)
+    clear_abandoned(request.out)
     removed = sum(
         check_keys(setting.board, setting.encoder, setting.track, setting.key, request.overwrite)
         for setting in settings
@@ -66,6 +69,9 @@ def run_benchmark(request: Request) -> list[Path]:
     done = len(wanted) - sum(len(job.targets) for _, job in missing)
     if done:
         _tell(request, f"{done} of {len(wanted)} results are there already")
+    for path in wanted:
+        if path.exists():  # whoever was killed before it removed the state of the training has left it
+            path.with_suffix(STATE).unlink(missing_ok=True)
     run_jobs(request, resources, loaded, missing)
     return wanted
 

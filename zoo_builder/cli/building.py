@@ -175,16 +175,21 @@ def info(
     The figure shows accuracies, weight norms and examples.
     """
     draw_without_a_screen()
+    from io import BytesIO
+
     from rnnzoo.zoo_builder.overview import RELEASED_FIGURE, draw_overview, summarize
+    from rnnzoo.zoo_builder.storage.shards import write_file
 
     say(summarize(zoo))
     own = zoo / RELEASED_FIGURE
     path = figure or (own if own.is_file() else zoo / "overview.png")
     if path != own:
+        content = BytesIO()
         try:
-            draw_overview(zoo).savefig(path, dpi=120)
-        except (OSError, ValueError) as error:
+            draw_overview(zoo).savefig(content, dpi=120, format=path.suffix.removeprefix(".") or "png")
+        except ValueError as error:
             raise RnnzooError(f"{path}: the figure could not be written: {error}") from error
+        write_file(path, content.getbuffer())
     say(f"\nfigure: {path}")
 
 

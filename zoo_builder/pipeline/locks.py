@@ -63,7 +63,7 @@ def locked(folder: Path, name: str) -> Iterator[None]:
 def _lock(folder: Path, name: str, how: int) -> Lock | None:
     path = folder / BUILD_FOLDER / f"{name}.lock"
     try:
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     except FileNotFoundError as error:
         raise RnnzooError(f"{path.parent}: there is no build here any more: another one finished it") from error
     except OSError as error:

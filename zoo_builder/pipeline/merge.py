@@ -17,12 +17,14 @@ from rnnzoo.zoo_builder.pipeline.folder.arithmetic import describe_arithmetics
 from rnnzoo.zoo_builder.pipeline.folder.finish import finish_folder
 from rnnzoo.zoo_builder.pipeline.folder.opening import (
     check_same_config,
+    finished_zoo,
     is_finished,
     open_folder,
     plan_path,
     read_config,
 )
 from rnnzoo.zoo_builder.pipeline.folder.unbuilt import find_unbuilt
+from rnnzoo.zoo_builder.pipeline.locks import locked
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ShardPlan, ZooPlan
 from rnnzoo.zoo_builder.pipeline.shard.record import check_shard, read_record, record_path, shard_files
 from rnnzoo.zoo_builder.storage.manifest import Manifest
@@ -72,17 +74,32 @@ def merge_parts(plan: ZooPlan, folders: Sequence[Path], out: Path, placed: Calla
     problems: dict[str, list[str]] = {}
     if finished is None:
         _check_arithmetics(plan, [*folders, out])
-        unplaced = {shard.name for shard in find_unbuilt(out, plan.shards)}
-        for shard in plan.shards:
-            if shard.name in unplaced:
-                found = _fetch(shard, folders, out)
-                if not record_path(out, shard).exists():
-                    problems[shard.name] = found
-            placed()
-        finished = finish_folder(plan, out)
+        try:
+            problems = _place_shards(plan, folders, out, placed)
+            finished = finish_folder(plan, out)
+        except RnnzooError:
+            if not is_finished(out):  # else another merge has finished it meanwhile, and taken the locks away
+                raise
+            finished = finished_zoo(plan.config, out)
     if finished is None:
         raise RnnzooError(_describe(problems, out))
     return finished
+
+
+def _place_shards(
+    plan: ZooPlan, folders: Sequence[Path], out: Path, placed: Callable[[], None]
+) -> dict[str, list[str]]:
+    """Place the shards that are missing; returns what is wrong with those that could not be placed."""
+    problems = {}
+    unplaced = {shard.name for shard in find_unbuilt(out, plan.shards)}
+    for shard in plan.shards:
+        if shard.name in unplaced:
+            with locked(out, shard.name):
+                found = [] if record_path(out, shard).exists() else _fetch(shard, folders, out)
+                if not record_path(out, shard).exists():
+                    problems[shard.name] = found
+        placed()
+    return problems
 
 
 def _check_arithmetics(plan: ZooPlan, folders: Sequence[Path]) -> None:
@@ -119,7 +136,7 @@ def _fetch(shard: ShardPlan, folders: Sequence[Path], out: Path) -> list[str]:
 
 def _place(source: Path, target: Path) -> None:
     """Link a file, or copy it where that cannot be done; whole or not at all."""
-    link = temporary_for(target)
+    link = temporary_for(target)  # a new name: what is opened under it is never the source
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source, link)

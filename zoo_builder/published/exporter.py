@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from rnnzoo.zoo_builder.storage.files import file_in
 from rnnzoo.zoo_builder.storage.manifest import Manifest, read_manifest, read_metadata, write_json
 from rnnzoo.zoo_builder.storage.schema import rollouts_of
 from rnnzoo.zoo_builder.storage.shards import read_shard
+from rnnzoo.zoo_builder.storage.writing import new_folder
 from rnnzoo.zoo_builder.tasks import find_family
 from rnnzoo.zoo_builder.tasks.encodings import encoding_of
 from rnnzoo.zoo_builder.tasks.published import PublishedForm
@@ -56,17 +57,13 @@ def export_zoo(zoo: Path, out: Path, progress: Callable[[int], None] = lambda ro
             f"{zoo}: cell: found {cell!r}, expected {PUBLISHED_CELL.name!r}: the published arrays hold "
             f"{PUBLISHED_CELL.title}s alone"
         )
-    if out.exists():
+    if os.path.lexists(out):
         raise RnnzooError(f"{out}: exists; expected the name of a new folder")
     table = read_metadata(zoo, manifest).sort_by([("run_id", "ascending"), ("step", "ascending")])
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as workspace:
-            folder = Path(workspace) / "arrays"
-            folder.mkdir()
+        with new_folder(out) as folder:
             _write_tables(folder, form, manifest, table)
             _write_shards(zoo, folder, form, manifest, table, progress)
-            folder.rename(out)
     except OSError as error:
         raise RnnzooError(f"{out}: the arrays could not be written: {error.strerror or error}") from error
     return len(table)

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
-import tempfile
+import os
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -43,6 +42,7 @@ from rnnzoo.zoo_builder.storage.digest import (
 )
 from rnnzoo.zoo_builder.storage.manifest import FileEntry, Manifest, SplitEntry, write_json, write_manifest
 from rnnzoo.zoo_builder.storage.shards import file_sha256, row_sha256, tensors_sha256, write_file, write_shard
+from rnnzoo.zoo_builder.storage.writing import new_folder
 from rnnzoo.zoo_builder.tasks.exact import estimate
 from rnnzoo.zoo_builder.tasks.family import Task
 from rnnzoo.zoo_builder.training.kernels import Kernel
@@ -103,15 +103,12 @@ def import_published(
     """
     from rnnzoo.zoo_builder.training.kernels import TorchKernel
 
-    if out.exists():
+    if os.path.lexists(out):
         raise RnnzooError(f"{out}: exists; expected the name of a new folder")
     arrays = open_published(published)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as workspace:
-            folder = Path(workspace) / "zoo"
+        with new_folder(out) as folder:
             imported = _Import(arrays, folder, kernel or TorchKernel(), progress).write()
-            shutil.move(folder, out)
     except OSError as error:
         raise RnnzooError(f"{out}: the zoo could not be written: {error.strerror or error}") from error
     return imported

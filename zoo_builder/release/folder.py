@@ -7,10 +7,11 @@ its name only when all of it is there.
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
+import os
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -35,11 +36,14 @@ from rnnzoo.zoo_builder.storage import schema
 from rnnzoo.zoo_builder.storage.files import file_in, read_json
 from rnnzoo.zoo_builder.storage.manifest import Manifest, read_manifest, write_json
 from rnnzoo.zoo_builder.storage.shards import file_sha256, write_file
+from rnnzoo.zoo_builder.storage.writing import new_folder
 from rnnzoo.zoo_builder.training.kernels import Kernel
 from rnnzoo.zoo_builder.verify import verify_zoo
 from rnnzoo.zoo_builder.zoos import IMPORTED
 
 RELEASE = "release.json"
+COMING = "coming"
+"""Entry of a release.json while texts are replaced: text -> the hashes that it may have besides."""
 FILE_NAME = re.compile(
     rf"{schema.FILE_NAME.pattern}|({'|'.join(FOLDERS.values())})/[a-z]+-[0-9]{{5,9}}-of-[0-9]{{5,9}}\.parquet"
 )
@@ -77,18 +81,15 @@ def release_zoo(
     named_zoo(manifest)
     if manifest.config.get("preset") == IMPORTED:
         raise RnnzooError(f"{zoo}: was imported from a published zoo; only a zoo that was built can be released")
-    if out.exists():
+    if os.path.lexists(out):
         raise RnnzooError(f"{out}: exists; expected the name of a new folder")
     progress("verifying", 0)
     failed = [check for check in verify_zoo(zoo, kernel, items_folder) if not check.passed]
     if failed:
         raise RnnzooError(f"{zoo}: not a sound zoo: {failed[0].name}: {failed[0].found}")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as workspace:
-            folder = Path(workspace) / "release"
+        with new_folder(out) as folder:
             _write_release(zoo, manifest, folder, outputs, progress)
-            folder.rename(out)
     except OSError as error:
         raise RnnzooError(f"{out}: the release could not be written: {error.strerror or error}") from error
     return json.loads((out / RELEASE).read_bytes())
@@ -106,25 +107,29 @@ def _write_release(zoo: Path, manifest: Manifest, folder: Path, outputs: bool, p
     draw_figures(tables, folder)
     repo_id = default_repo(manifest.zoo)
     published = today()
-    _write_texts(tables, folder, repo_id, published)
+    for name, content in _texts(tables, folder, repo_id, published).items():
+        write_file(folder / name, content)
     names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
     write_json(folder / RELEASE, _contents(folder, repo_id, published, sorted(names)))
 
 
-def _write_texts(tables: ZooTables, folder: Path, repo_id: str, published: str) -> None:
-    """Everything that is written for people, and for catalogues."""
+def _texts(tables: ZooTables, folder: Path, repo_id: str, published: str) -> dict[str, bytes]:
+    """Everything that is written for people, and for catalogues: file -> content."""
     named = named_zoo(tables.manifest)
     url = f"https://huggingface.co/datasets/{repo_id}"
     facts = {"title": named.title, "notice": named.notice}
     cited = {"title": named.title, "version": rnnzoo.__version__, "url": url}
     card = render_card(folder, repo_id, folder, published)
-    write_file(folder / "README.md", card.encode())
     licence = render_template("LICENSE.jinja", facts)
     citation = render_template("CITATION.cff.jinja", {name: for_yaml(text) for name, text in cited.items()})
-    write_file(folder / "LICENSE", f"{licence}\n".encode())
-    write_file(folder / "CITATION.cff", f"{citation}\n".encode())
-    write_file(folder / EVAL_FILE, eval_yaml(tables, named.title).encode())
-    write_json(folder / "croissant.json", croissant(tables, repo_id, card, published))
+    texts = {
+        "README.md": card,
+        "LICENSE": f"{licence}\n",
+        "CITATION.cff": f"{citation}\n",
+        EVAL_FILE: eval_yaml(tables, named.title),
+        "croissant.json": json.dumps(croissant(tables, repo_id, card, published), indent=1) + "\n",
+    }
+    return {name: text.encode() for name, text in texts.items()}
 
 
 def _contents(folder: Path, repo_id: str, published: str, names: Iterable[str]) -> dict[str, Any]:
@@ -157,8 +162,9 @@ def check_release(folder: Path) -> dict[str, Any]:
     try:
         files, repo_id, name = dict(values["files"]), str(values["repo_id"]), values["zoo"]
         expected = {name: (entry["bytes"], entry["sha256"]) for name, entry in files.items()}
+        coming = {name: list(hashes) for name, hashes in values.get(COMING, {}).items()}
         datetime.date.fromisoformat(values["published"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RnnzooError(f"{path}: not what `zoo-builder release` writes: {error!r}") from error
     if values.get("format") != "rnnzoo-release" or name != manifest.zoo or "/" not in repo_id:
         raise RnnzooError(f"{path}: not what `zoo-builder release` writes for the zoo {manifest.zoo}")
@@ -168,17 +174,31 @@ def check_release(folder: Path) -> dict[str, Any]:
         found = "is missing, but listed in" if odd in missing else "is there, but not listed in"
         raise RnnzooError(f"{folder / odd}: {found} {RELEASE}; the release was changed, make it anew")
     for file, (size, sha256) in expected.items():
-        if (path := file_in(folder, file)).stat().st_size != size or file_sha256(path) != sha256:
+        path = file_in(folder, file)
+        found = file_sha256(path)
+        if (path.stat().st_size, found) != (size, sha256) and found not in coming.get(file, []):
             raise RnnzooError(f"{folder / file}: not the file that {RELEASE} lists; make the release anew")
     return values
 
 
 def address_release(folder: Path, release: dict[str, Any], repo_id: str) -> dict[str, Any]:
-    """Write the texts of a checked release anew for the repository's name, and return the new release.json."""
-    if release["repo_id"] == repo_id:
+    """Write the texts of a checked release anew for the repository's name, and return the new release.json.
+
+    While they are replaced, release.json accepts the old ones and the new: whoever is stopped in the midst has a
+    release still.
+    """
+    if release["repo_id"] == repo_id and COMING not in release:
         return release
-    _write_texts(ZooTables(folder, read_manifest(folder)), folder, repo_id, release["published"])
-    contents = _contents(folder, repo_id, release["published"], release["files"])
+    texts = _texts(ZooTables(folder, read_manifest(folder)), folder, repo_id, release["published"])
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in texts.items()}
+    accepted = release.get(COMING, {})
+    coming = {name: [*accepted.get(name, []), sha256] for name, sha256 in hashes.items()}
+    write_json(folder / RELEASE, release | {COMING: coming})
+    for name, content in texts.items():
+        write_file(folder / name, content)
+    entries = {name: {"bytes": len(texts[name]), "sha256": sha256} for name, sha256 in hashes.items()}
+    contents = {name: value for name, value in release.items() if name != COMING}
+    contents |= {"rnnzoo": rnnzoo.__version__, "repo_id": repo_id, "files": release["files"] | entries}
     write_json(folder / RELEASE, contents)
     return contents
 

@@ -1,10 +1,18 @@
-"""How files come to be: whole or not at all, under their own name only when every byte is on the disk."""
+"""How files and folders come to be: whole or not at all, under their own name only when every byte is on the disk.
+
+Until then they have a name that nobody can guess, are made anew, never through a link, and are locked (`flock`) by
+whoever fills them: what is not locked was left behind by a process that was killed, and the next run removes it.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import glob
 import os
-import platform
+import secrets
+import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -13,28 +21,32 @@ from rnnzoo.zoo_builder.errors import RnnzooError
 
 TEMPORARY_FILES = ".*.tmp"
 """Pattern of the names that `temporary_for` makes."""
+LOCK = "lock"
+"""The file that whoever fills a new folder keeps locked, beside it."""
 
 
 def temporary_for(path: Path) -> Path:
-    """The name under which this process, of all that share the disk, writes a file before it gets its own."""
-    return path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.tmp")
+    """A name, never used before, for a file until it gets its own."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A temporary file beside `path` to write to; at the end of the block fsync, then rename.
 
-    The file at `path` is the old one, or none, until the block ends without an error. Raises RnnzooError when
-    the disk is full or refuses.
+    The file at `path` is the old one, or none, until the block ends without an error; a link there is replaced,
+    and not followed. Raises RnnzooError when something else than a file is there, or the disk is full or refuses.
     """
-    temporary = temporary_for(path)
+    temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
+        _check_place(path)
+        temporary, descriptor = _new_file(path)
+        with os.fdopen(descriptor, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+            os.replace(temporary, path)
         sync_folder(path.parent)
     except OSError as error:
         raise RnnzooError(
@@ -42,8 +54,113 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             "or choose another folder, and run the same command again."
         ) from error
     finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def _check_place(path: Path) -> None:
+    """Raise RnnzooError for the name of what is neither a file nor a link, such as a device."""
+    with contextlib.suppress(FileNotFoundError):
+        mode = path.lstat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+            found = "a folder" if stat.S_ISDIR(mode) else "a pipe, socket or device"
+            raise RnnzooError(f"{path}: found {found}, expected a file or none")
+
+
+def _new_file(path: Path) -> tuple[Path, int]:
+    """A temporary file for a path, which is locked, and its descriptor."""
+    while True:
+        temporary = temporary_for(path)
+        file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
+        try_to_lock(file)
+        if os.fstat(file).st_nlink:  # else taken for one that was left behind, before it was locked
+            return temporary, file
+        os.close(file)
+
+
+def try_to_lock(file: int) -> bool:
+    """Lock an open file; False where somebody else has locked it, or where there are no locks."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def clear_abandoned(folder: Path) -> None:
+    """Remove the temporary files below a folder that nobody writes to."""
+    for path in folder.rglob(TEMPORARY_FILES):
         with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+            file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                if stat.S_ISREG(os.fstat(file).st_mode) and try_to_lock(file):
+                    path.unlink()
+            finally:
+                os.close(file)
+
+
+@contextlib.contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A folder to fill, which gets the name `out`, synced to the disk, when the block ends without an error.
+
+    Until then it stands beside it, hidden. What earlier processes that were killed have left there is removed
+    first. Raises RnnzooError when there is something of that name, and OSError when the disk refuses.
+    """
+    if os.path.lexists(out):
+        raise RnnzooError(f"{out}: exists; expected the name of a new folder")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    _clear_workspaces(out)
+    workspace, lock = _new_workspace(out)
+    try:
+        folder = workspace / "folder"
+        folder.mkdir()
+        yield folder
+        _sync_below(folder)
+        folder.rename(out)
+        sync_folder(out.parent)
+    finally:
+        shutil.rmtree(workspace, ignore_errors=True)
+        os.close(lock)
+
+
+def _new_workspace(out: Path) -> tuple[Path, int]:
+    """A new folder beside `out`, and its lock."""
+    while True:
+        workspace = out.with_name(f".{out.name}.{secrets.token_hex(8)}.new")
+        workspace.mkdir()
+        with contextlib.suppress(FileNotFoundError):  # taken for one that was left behind, before it was locked
+            lock = os.open(workspace / LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            try_to_lock(lock)
+            if os.fstat(lock).st_nlink:
+                return workspace, lock
+            os.close(lock)
+
+
+def _clear_workspaces(out: Path) -> None:
+    """Remove what processes left behind that were killed while they filled a folder for `out`."""
+    for workspace in out.parent.glob(f".{glob.escape(out.name)}.*.new"):
+        with contextlib.suppress(OSError):
+            workspace.rmdir()  # if it is empty
+        with contextlib.suppress(OSError):
+            lock = os.open(workspace / LOCK, os.O_RDWR | os.O_NOFOLLOW)
+            try:
+                if try_to_lock(lock):
+                    shutil.rmtree(workspace)
+            finally:
+                os.close(lock)
+
+
+def _sync_below(folder: Path) -> None:
+    """See that all files and names below a folder are on the disk."""
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            file = os.open(os.path.join(parent, name), os.O_RDONLY)
+            try:
+                os.fsync(file)
+            finally:
+                os.close(file)
+        sync_folder(Path(parent))
 
 
 def sync_folder(folder: Path) -> None:

@@ -42,6 +42,7 @@ def emulated_encoder(loaded: LoadedZoo, setting: Setting, seed: int, quiet: bool
     if path.exists() and kept.exists():
         emulator = make_emulator(loaded.zoo.spec, training, setting.embedding_size)
         EncoderEmulator(encoder, emulator).load_state_dict(read_kept(kept, setting.key))
+        state.unlink(missing_ok=True)  # left by whoever was killed before it removed it
         return encoder
     began = time.perf_counter()
     rows = {"train": setting.parts.train, "validation": setting.parts.validation}

@@ -31,6 +31,9 @@ def open_folder(config: ZooConfig, folder: Path) -> Manifest | None:
         return finished
     if folder.exists() and not folder.is_dir():
         raise RnnzooError(f"{folder}: a file, expected a folder to build in")
+    for room in schema.ROOMS:
+        if (folder / room).is_symlink():
+            raise RnnzooError(f"{folder / room}: a link, expected a folder or none: builds write through no links")
     plan_file = plan_path(folder)
     if not plan_file.exists():
         _check_empty(folder)
