@@ -12,8 +12,9 @@ from huggingface_hub import constants
 from loopback_hub import READ_TOKEN, WRITE_TOKEN, LoopbackHub
 
 from rnnzoo.zoo_builder.errors import RnnzooError
-from rnnzoo.zoo_builder.release import check_release, push_release
+from rnnzoo.zoo_builder.release import check_release, push_release, release_zoo
 from rnnzoo.zoo_builder.release import folder as addressing
+from rnnzoo.zoo_builder.training.kernels import TorchKernel
 
 NAME = "org/zoo"
 
@@ -186,6 +187,17 @@ def test_a_push_cut_off_between_commit_and_tag_goes_on(hub, release, no_waiting)
     hub.faults.clear()
     push_release(release, NAME)
     assert hub.files(NAME, "v1.0.0") == contents(release)
+
+
+def test_a_hub_that_refuses_the_leaderboard_takes_a_release_without(hub, language_zoo, release, tmp_path):
+    hub.fault("POST .*/commit/", times=None, status=400)
+    with pytest.raises(RnnzooError, match=r"the hub answered 400 .*a release can be made without a leaderboard"):
+        push_release(release, NAME)
+    hub.faults.clear()
+    release_zoo(language_zoo, tmp_path / "without", TorchKernel(), leaderboard=False)
+    push_release(tmp_path / "without", NAME)
+    assert "eval.yaml" not in hub.files(NAME)
+    assert b"## Leaderboard" not in hub.files(NAME)["README.md"]
 
 
 def test_a_hub_out_of_reach(release, no_waiting, monkeypatch):

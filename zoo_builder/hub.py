@@ -49,6 +49,7 @@ def hub_errors(repo_id: str) -> Iterator[None]:
     except HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else None
         reasons = {
+            400: "it refuses what was sent; if that is eval.yaml, a release can be made without a leaderboard",
             401: "there is no valid token: run `hf auth login`, or set HF_TOKEN to one that may write",
             403: "the token has no right to write there",
             404: "there is no such repository, or the token may not see it",

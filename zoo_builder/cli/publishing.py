@@ -26,6 +26,12 @@ def release(
     zoo: ZooArgument,
     out: Annotated[Path, typer.Option(help="New folder for the release.")],
     outputs: Annotated[bool, typer.Option("--outputs", help="Also write the outputs along the rollouts.")] = False,
+    leaderboard: Annotated[
+        bool,
+        typer.Option(
+            "--leaderboard/--no-leaderboard", help="Write eval.yaml, which makes it a benchmark of the hub."
+        ),
+    ] = True,
     mnist: MnistOption = None,
     device: DeviceOption = "auto",
     kernel: KernelOption = "auto",
@@ -52,7 +58,7 @@ def release(
             bar.set_description(what, refresh=rows == 0)
             bar.update(rows)
 
-        contents = release_zoo(zoo, out, worker, outputs, mnist, progress)
+        contents = release_zoo(zoo, out, worker, outputs, mnist, progress, leaderboard)
     size = sum(entry["bytes"] for entry in contents["files"].values())
     say(f"finished: {out}, {len(contents['files'])} files, {size / 1e6:.1f} MB in ", nl=False)
     say(f"{time.monotonic() - began:.0f} s; `zoo-builder push {out} org/name` uploads it")

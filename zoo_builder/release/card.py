@@ -20,7 +20,7 @@ from rnnzoo import command_line
 from rnnzoo.zoo_builder.columns import PICTURE, description
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.escaping import for_code, for_code_block, for_markdown, table_row
-from rnnzoo.zoo_builder.hub import code_url
+from rnnzoo.zoo_builder.hub import EVAL_FILE, code_url
 from rnnzoo.zoo_builder.identity.reference import CARD_ENTRY
 from rnnzoo.zoo_builder.release.parquet import FOLDERS, ZooTables, features_of
 from rnnzoo.zoo_builder.release.statistics import Statistics, column_statistics
@@ -101,8 +101,10 @@ def render_card(
     _add_dataset_info(data, tables, configs, release)
     facts = _facts(tables, repo_id or default_repo(manifest.zoo), configs)
     facts["citation"] = data_citation(facts, published or today())
-    for section in ("loading", "numbers", "leaderboard", "uses", "citing"):
+    for section in ("loading", "numbers", "uses", "citing"):
         facts[section] = render_template(f"{section}.md", facts)
+    has_leaderboard = release is None or (release / EVAL_FILE).is_file()
+    facts["leaderboard"] = render_template("leaderboard.md", facts) if has_leaderboard else ""
     facts["baselines"] = _baselines(manifest, facts)
     own = tables.family.card()
     body = render_template("card.md", facts) if own is None else render(own, facts)

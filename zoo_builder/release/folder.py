@@ -59,6 +59,7 @@ def release_zoo(
     outputs: bool = False,
     items_folder: Path | None = None,
     progress: Progress = lambda what, rows: None,
+    leaderboard: bool = True,
 ) -> dict[str, Any]:
     """Verify a zoo and write its release.
 
@@ -69,6 +70,7 @@ def release_zoo(
         outputs: Whether to write also the log-probabilities along the rollouts.
         items_folder: Where the user has the items, for a family whose items are read from files.
         progress: See `Progress`.
+        leaderboard: Whether to write eval.yaml, which makes the release a benchmark of the hub.
 
     Returns:
         The content of release.json.
@@ -89,13 +91,15 @@ def release_zoo(
         raise RnnzooError(f"{zoo}: not a sound zoo: {failed[0].name}: {failed[0].found}")
     try:
         with new_folder(out) as folder:
-            _write_release(zoo, manifest, folder, outputs, progress)
+            _write_release(zoo, manifest, folder, outputs, leaderboard, progress)
     except OSError as error:
         raise RnnzooError(f"{out}: the release could not be written: {error.strerror or error}") from error
     return json.loads((out / RELEASE).read_bytes())
 
 
-def _write_release(zoo: Path, manifest: Manifest, folder: Path, outputs: bool, progress: Progress) -> None:
+def _write_release(
+    zoo: Path, manifest: Manifest, folder: Path, outputs: bool, leaderboard: bool, progress: Progress
+) -> None:
     for name in (schema.MANIFEST, *manifest.files):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(zoo / name, folder / name)
@@ -107,6 +111,8 @@ def _write_release(zoo: Path, manifest: Manifest, folder: Path, outputs: bool, p
     draw_figures(tables, folder)
     repo_id = default_repo(manifest.zoo)
     published = today()
+    if leaderboard:
+        write_file(folder / EVAL_FILE, eval_yaml(tables, named_zoo(manifest).title).encode())
     for name, content in _texts(tables, folder, repo_id, published).items():
         write_file(folder / name, content)
     names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
@@ -126,7 +132,6 @@ def _texts(tables: ZooTables, folder: Path, repo_id: str, published: str) -> dic
         "README.md": card,
         "LICENSE": f"{licence}\n",
         "CITATION.cff": f"{citation}\n",
-        EVAL_FILE: eval_yaml(tables, named.title),
         "croissant.json": json.dumps(croissant(tables, repo_id, card, published), indent=1) + "\n",
     }
     return {name: text.encode() for name, text in texts.items()}
