@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 
 import yaml
@@ -125,7 +123,7 @@ def find_dataset(text: str) -> Dataset:
 def _named_dataset(boards: Sequence[Leaderboard]) -> str:
     """The repository that the commands of all results name."""
     named = {_zoo_of(result) for board in boards for result in board.results}
-    known = sorted(name for name in named if name is not None and REPOSITORY.fullmatch(name))
+    known = sorted(name for name in named if name is not None)
     if len(known) != 1 or Path(known[0]).exists():
         raise ParameterError(
             "dataset", "found none, expected 'org/name': the results were made of a folder, or of several zoos"
@@ -134,14 +132,9 @@ def _named_dataset(boards: Sequence[Leaderboard]) -> str:
 
 
 def _zoo_of(result: Result) -> str | None:
-    """The zoo that a result's command line, or its call of `evaluate`, names."""
-    if called := re.search(rf", '({REPOSITORY.pattern})'[,)]", result.command):
-        return called[1]
-    try:
-        words = shlex.split(result.command)
-    except ValueError:
-        return None
-    return next((after for word, after in pairwise(words) if word == "--zoo"), None)
+    """The repository that a result's command line, or its call of `evaluate`, names as the zoo."""
+    found = re.search(rf"(?:\bzoo[ =]|, ')({REPOSITORY.pattern})(?=[ ',)]|$)", result.command)
+    return found[1] if found else None
 
 
 def _only(parameter: str, asked: str | None, found: Sequence[str]) -> str:
