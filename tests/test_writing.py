@@ -9,7 +9,7 @@ from rnnzoo.zoo_builder.cli import app
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.storage.schema import ROOMS
 from rnnzoo.zoo_builder.storage.shards import write_file
-from rnnzoo.zoo_builder.storage.writing import clear_abandoned, new_folder, replacing
+from rnnzoo.zoo_builder.storage.writing import check_new, clear_abandoned, new_folder, replacing
 
 
 def killed_within(context):
@@ -81,6 +81,16 @@ def test_folders_that_nobody_fills_are_removed(tmp_path):
     assert left == {"out", "out [1]*"}
     with pytest.raises(RnnzooError, match="exists"), new_folder(out):
         pass
+
+
+def test_a_folder_whose_maker_was_killed_at_the_very_end_is_whole(tmp_path):
+    out = tmp_path / "out"
+    killed_within(new_folder(out))
+    (workspace,) = tmp_path.iterdir()
+    (workspace / "folder").rename(out)
+    with pytest.raises(RnnzooError, match="exists"):
+        check_new(out)
+    assert names(tmp_path) == ["out"]
 
 
 def test_a_folder_is_there_whole_or_not_at_all(tmp_path):

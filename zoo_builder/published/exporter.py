@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from rnnzoo.zoo_builder.storage.files import file_in
 from rnnzoo.zoo_builder.storage.manifest import Manifest, read_manifest, read_metadata, write_json
 from rnnzoo.zoo_builder.storage.schema import rollouts_of
 from rnnzoo.zoo_builder.storage.shards import read_shard
-from rnnzoo.zoo_builder.storage.writing import new_folder
+from rnnzoo.zoo_builder.storage.writing import check_new, new_folder
 from rnnzoo.zoo_builder.tasks import find_family
 from rnnzoo.zoo_builder.tasks.encodings import encoding_of
 from rnnzoo.zoo_builder.tasks.published import PublishedForm
@@ -57,8 +56,7 @@ def export_zoo(zoo: Path, out: Path, progress: Callable[[int], None] = lambda ro
             f"{zoo}: cell: found {cell!r}, expected {PUBLISHED_CELL.name!r}: the published arrays hold "
             f"{PUBLISHED_CELL.title}s alone"
         )
-    if os.path.lexists(out):
-        raise RnnzooError(f"{out}: exists; expected the name of a new folder")
+    check_new(out)
     table = read_metadata(zoo, manifest).sort_by([("run_id", "ascending"), ("step", "ascending")])
     try:
         with new_folder(out) as folder:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -42,7 +41,7 @@ from rnnzoo.zoo_builder.storage.digest import (
 )
 from rnnzoo.zoo_builder.storage.manifest import FileEntry, Manifest, SplitEntry, write_json, write_manifest
 from rnnzoo.zoo_builder.storage.shards import file_sha256, row_sha256, tensors_sha256, write_file, write_shard
-from rnnzoo.zoo_builder.storage.writing import new_folder
+from rnnzoo.zoo_builder.storage.writing import check_new, new_folder
 from rnnzoo.zoo_builder.tasks.exact import estimate
 from rnnzoo.zoo_builder.tasks.family import Task
 from rnnzoo.zoo_builder.training.kernels import Kernel
@@ -103,8 +102,7 @@ def import_published(
     """
     from rnnzoo.zoo_builder.training.kernels import TorchKernel
 
-    if os.path.lexists(out):
-        raise RnnzooError(f"{out}: exists; expected the name of a new folder")
+    check_new(out)
     arrays = open_published(published)
     try:
         with new_folder(out) as folder:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterable
@@ -36,7 +35,7 @@ from rnnzoo.zoo_builder.storage import schema
 from rnnzoo.zoo_builder.storage.files import file_in, read_json
 from rnnzoo.zoo_builder.storage.manifest import Manifest, read_manifest, write_json
 from rnnzoo.zoo_builder.storage.shards import file_sha256, write_file
-from rnnzoo.zoo_builder.storage.writing import new_folder
+from rnnzoo.zoo_builder.storage.writing import check_new, new_folder
 from rnnzoo.zoo_builder.training.kernels import Kernel
 from rnnzoo.zoo_builder.verify import verify_zoo
 from rnnzoo.zoo_builder.zoos import IMPORTED
@@ -83,8 +82,7 @@ def release_zoo(
     named_zoo(manifest)
     if manifest.config.get("preset") == IMPORTED:
         raise RnnzooError(f"{zoo}: was imported from a published zoo; only a zoo that was built can be released")
-    if os.path.lexists(out):
-        raise RnnzooError(f"{out}: exists; expected the name of a new folder")
+    check_new(out)
     progress("verifying", 0)
     failed = [check for check in verify_zoo(zoo, kernel, items_folder) if not check.passed]
     if failed:

@@ -188,7 +188,9 @@ def read_manifest(folder: Path) -> Manifest:
     """
     if not (folder / MANIFEST).exists():
         if (folder / BUILD_FOLDER).is_dir():
-            raise RnnzooError(f"{folder}: an unfinished zoo; run the same `zoo-builder build` command to continue")
+            raise RnnzooError(
+                f"{folder}: an unfinished zoo; run the same `zoo-builder build` or `merge` command to continue"
+            )
         raise RnnzooError(f"{folder}: not a zoo: there is no {MANIFEST} in it")
     path = file_in(folder, MANIFEST)
     return parse_manifest(read_bytes(path), str(path))

@@ -104,13 +104,11 @@ def clear_abandoned(folder: Path) -> None:
 def new_folder(out: Path) -> Iterator[Path]:
     """A folder to fill, which gets the name `out`, synced to the disk, when the block ends without an error.
 
-    Until then it stands beside it, hidden. What earlier processes that were killed have left there is removed
-    first. Raises RnnzooError when there is something of that name, and OSError when the disk refuses.
+    Until then it stands beside it, hidden. Raises RnnzooError when there is something of that name, and OSError
+    when the disk refuses.
     """
-    if os.path.lexists(out):
-        raise RnnzooError(f"{out}: exists; expected the name of a new folder")
+    check_new(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    _clear_workspaces(out)
     workspace, lock = _new_workspace(out)
     try:
         folder = workspace / "folder"
@@ -122,6 +120,16 @@ def new_folder(out: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(workspace, ignore_errors=True)
         os.close(lock)
+
+
+def check_new(out: Path) -> None:
+    """Raise RnnzooError when there is something of that name.
+
+    What processes left beside it that were killed while they filled a folder of the name is removed.
+    """
+    _clear_workspaces(out)
+    if os.path.lexists(out):
+        raise RnnzooError(f"{out}: exists; expected the name of a new folder")
 
 
 def _new_workspace(out: Path) -> tuple[Path, int]:
