@@ -1,6 +1,7 @@
 """`load_zoo` and `Zoo` from the hub: the same rows as from the folder, whatever goes wrong on the way."""
 
 import json
+from pathlib import Path
 
 import httpx2
 import numpy as np
@@ -387,6 +388,18 @@ def test_wrong_bytes_do_not_stay_in_the_cache(zoo_hub, language_zoo):
     ):
         load_zoo("org/zoo", "train")
     assert_same(load_zoo("org/zoo", "train"), load_zoo(language_zoo, "train"))
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_what_was_damaged_in_the_cache_is_read_again(zoo_hub, language_zoo, streaming, caplog):
+    expected = load_zoo(language_zoo, "train")
+    load_zoo("org/zoo", "train")
+    for name in (SHARD, "metadata/train.parquet"):
+        (cached,) = Path(constants.HF_HUB_CACHE).glob(f"*/snapshots/*/{name}")
+        content = cached.read_bytes()
+        cached.resolve().write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert_same(load_zoo("org/zoo", "train", streaming=streaming), expected)
+    assert caplog.text.count("is read from the hub again") == 2
 
 
 @pytest.mark.parametrize("streaming", [False, True])

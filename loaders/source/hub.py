@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ from rnnzoo.zoo_builder.storage import schema
 from rnnzoo.zoo_builder.storage.files import file_in, read_bytes
 from rnnzoo.zoo_builder.storage.manifest import Manifest
 from rnnzoo.zoo_builder.storage.shards import file_sha256
+
+log = logging.getLogger(__name__)
 
 DOWNLOADS = 8
 """Files downloaded at the same time."""
@@ -103,12 +106,21 @@ class HubSource:
         return RemoteFile(self.repository, name, entry_of(self.manifest, name, self.snapshot.path))
 
     def _is_cached(self, name: str) -> bool:
-        return (self.snapshot.path / name).is_file()
+        """Whether a file is in the cache. One that was damaged there is taken out, if files are checked."""
+        path = self.snapshot.path / name
+        if path.is_file() and self.check == "files":
+            try:
+                self.snapshot.compare([name])
+            except RnnzooError as error:
+                log.warning("%s; it is read from the hub again", error)
+                self._discard(path)
+        return path.is_file()
 
     def _download(self, names: Sequence[str]) -> None:
         """Download what the cache lacks of these files."""
-        missing = [name for name in names if not self._is_cached(name)]
         with ThreadPoolExecutor(DOWNLOADS) as pool:
+            cached = list(pool.map(self._is_cached, names))
+            missing = [name for name, is_there in zip(names, cached, strict=True) if not is_there]
             for _ in pool.map(self._download_file, missing):
                 pass
 
@@ -119,14 +131,17 @@ class HubSource:
         if found == expected and (sha256 := file_sha256(path)) == entry.sha256:
             checked_files(self.snapshot.path).trust(path, entry)
             return
-        # Out of the cache, where the next run would take it for a file that has been compared.
-        content = path.resolve()
-        if content.is_relative_to(self.snapshot.path.parent.parent.resolve()):
-            content.unlink()
-        path.unlink(missing_ok=True)
+        self._discard(path)
         if found != expected:
             raise RnnzooError(f"{self.repository}: {name}: found {found} bytes, expected {expected} by zoo.json")
         raise RnnzooError(f"{self.repository}: {name}: found sha256 {sha256}, expected {entry.sha256} by zoo.json")
+
+    def _discard(self, path: Path) -> None:
+        """Take a file out of the cache, where the next run would take it for one that is whole."""
+        content = path.resolve()
+        if content.is_relative_to(self.snapshot.path.parent.parent.resolve()):
+            content.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
 
 
 def _reopen(path: Path, sha256: str, repository: Repository, check: str) -> HubSource:
