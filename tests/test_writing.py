@@ -9,7 +9,14 @@ from rnnzoo.zoo_builder.cli import app
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.storage.schema import ROOMS
 from rnnzoo.zoo_builder.storage.shards import write_file
-from rnnzoo.zoo_builder.storage.writing import check_new, clear_abandoned, new_folder, replacing
+from rnnzoo.zoo_builder.storage.writing import (
+    TEMPORARY_FILES,
+    check_new,
+    clear_abandoned,
+    new_folder,
+    replacing,
+    write_single,
+)
 
 
 def killed_within(context):
@@ -59,9 +66,16 @@ def test_temporary_files_that_nobody_writes_to_are_removed(tmp_path):
     assert len(names(tmp_path / "a")) == 2
     with replacing(tmp_path / "a" / "other") as file:
         file.write(b"being written")
-        clear_abandoned(tmp_path)
+        clear_abandoned(tmp_path.rglob(TEMPORARY_FILES))
     assert names(tmp_path / "a") == ["file", "other"]
     assert (tmp_path / "a" / "file").read_bytes() == b"whole"
+
+
+def test_a_file_by_itself_leaves_nothing_beside_it(tmp_path):
+    for name in ("a [1]*", "a"):
+        killed_within(replacing(tmp_path / name))
+    write_single(tmp_path / "a [1]*", b"whole")
+    assert [name[:3] for name in names(tmp_path)] == [".a.", "a ["]
 
 
 def test_folders_that_nobody_fills_are_removed(tmp_path):

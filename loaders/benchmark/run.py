@@ -23,7 +23,7 @@ from rnnzoo.loaders.benchmark.rows import describe_rows
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.loaders.training import STATE
 from rnnzoo.zoo_builder.errors import ParameterError
-from rnnzoo.zoo_builder.storage.writing import clear_abandoned
+from rnnzoo.zoo_builder.storage.writing import TEMPORARY_FILES, clear_abandoned
 from rnnzoo.zoo_builder.tasks.target import Target
 
 MOST_SEEDS = 10_000
@@ -52,7 +52,7 @@ def run_benchmark(request: Request) -> list[Path]:
     loaded = LoadedZoo(request.zoo, device, request.revision)
     settings, targets = resolve(request, loaded)
     describe_rows(loaded, settings[0], targets)
-    clear_abandoned(request.out)
+    clear_abandoned(request.out.rglob(TEMPORARY_FILES))
     removed = sum(
         check_keys(setting.board, setting.encoder, setting.track, setting.key, request.overwrite)
         for setting in settings

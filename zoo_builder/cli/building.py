@@ -178,7 +178,7 @@ def info(
     from io import BytesIO
 
     from rnnzoo.zoo_builder.overview import RELEASED_FIGURE, draw_overview, summarize
-    from rnnzoo.zoo_builder.storage.shards import write_file
+    from rnnzoo.zoo_builder.storage.writing import write_single
 
     say(summarize(zoo))
     own = zoo / RELEASED_FIGURE
@@ -189,7 +189,7 @@ def info(
             draw_overview(zoo).savefig(content, dpi=120, format=path.suffix.removeprefix(".") or "png")
         except ValueError as error:
             raise RnnzooError(f"{path}: the figure could not be written: {error}") from error
-        write_file(path, content.getbuffer())
+        write_single(path, content.getbuffer())
     say(f"\nfigure: {path}")
 
 

@@ -72,13 +72,13 @@ def card(
     """Render the card of a zoo from its own numbers."""
     draw_without_a_screen()
     from rnnzoo.zoo_builder.release import render_card
-    from rnnzoo.zoo_builder.storage.shards import write_file
+    from rnnzoo.zoo_builder.storage.writing import write_single
 
     text = render_card(zoo)
     if out is None:
         say(text, nl=False)
         return
-    write_file(out, text.encode())
+    write_single(out, text.encode())
     say(f"card: {out}")
 
 

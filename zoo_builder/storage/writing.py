@@ -13,7 +13,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -88,9 +88,19 @@ def try_to_lock(file: int) -> bool:
     return True
 
 
-def clear_abandoned(folder: Path) -> None:
-    """Remove the temporary files below a folder that nobody writes to."""
-    for path in folder.rglob(TEMPORARY_FILES):
+def write_single(path: Path, content: bytes | memoryview) -> None:
+    """Write a file by itself, and remove what was left beside it when somebody was killed who wrote it.
+
+    For files that a user names: where there are many in a folder, looking for leftovers each time would be slow.
+    """
+    clear_abandoned(path.parent.glob(f".{glob.escape(path.name)}.*.tmp"))
+    with replacing(path) as file:
+        file.write(content)
+
+
+def clear_abandoned(paths: Iterable[Path]) -> None:
+    """Remove those of some temporary files that nobody writes to."""
+    for path in paths:
         with contextlib.suppress(OSError):
             file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
             try:

@@ -27,7 +27,7 @@ from rnnzoo.loaders.benchmark.report.text import (
 from rnnzoo.loaders.benchmark.results.content import Leakage
 from rnnzoo.loaders.benchmark.results.leaderboard import Leaderboard, merge_committed, read_results
 from rnnzoo.zoo_builder.escaping import for_markdown, with_code
-from rnnzoo.zoo_builder.storage.shards import write_file
+from rnnzoo.zoo_builder.storage.writing import write_single
 
 __all__ = ["format_table", "make_report"]
 
@@ -67,8 +67,8 @@ def make_report(
     if baselines:
         boards = [joined for board in boards for joined in _joined(board, committed)]
     tables = [LeaderboardTables.of(board, against) for board in boards]
-    write_file(out / "report.md", _markdown(tables).encode())
-    write_file(out / "report.html", render_page(tables).encode())
+    write_single(out / "report.md", _markdown(tables).encode())
+    write_single(out / "report.html", render_page(tables).encode())
     return _text(tables)
 
 
