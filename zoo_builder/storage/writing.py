@@ -21,7 +21,7 @@ from rnnzoo.zoo_builder.errors import RnnzooError
 
 TEMPORARY_FILES = ".*.tmp"
 """Pattern of the names that `temporary_for` makes."""
-LOCK = "lock"
+LOCK = "in-use"
 """The file that whoever fills a new folder keeps locked, beside it."""
 
 
