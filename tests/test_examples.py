@@ -1,16 +1,30 @@
-"""The notebooks in examples/: their cells run, and what they print stands on their pages."""
+"""The notebooks in examples/: their cells run, and what the one of locks prints stands on its page."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
+
+from rnnzoo.zoo_builder.zoos import resolve_config
 
 ROOT = Path(__file__).parent.parent
+TINY = {
+    "open_and_look": 'ZOO = Path("{languages}")',
+    "accuracy_and_pca": 'ZOO = Path("{languages}")',
+    "your_own_encoder": 'ZOO = Path("{languages}")\nTRAINING_STEPS, SEEDS = 2, 1',
+    "symmetries_and_mode_connectivity": 'ZOO = Path("{locks}")',
+    "streaming_from_the_hub": 'ZOO, RELEASE = Path("{languages}"), Path("{release}")',
+    "build_your_own_zoo": 'ZOO, RUNS, STEPS = Path("mine"), 9, 4',
+}
+"""Notebook -> what stands for its cell that is tagged "parameters"."""
 NOTEBOOK = ROOT / "examples" / "combination_locks.ipynb"
 PAGE = ROOT / "docs" / "combination_locks.md"
 SMALL = """
@@ -23,8 +37,8 @@ SETTINGS, RANDOM_SETS = (("steps", 2), ("validate_every", 1)), 2
 """Stands for the cell that is tagged "parameters"."""
 
 
-def code_cells() -> list[dict[str, Any]]:
-    return [cell for cell in json.loads(NOTEBOOK.read_text())["cells"] if cell["cell_type"] == "code"]
+def code_cells(path: Path = NOTEBOOK) -> list[dict[str, Any]]:
+    return [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
 
 
 def printed() -> list[str]:
@@ -59,3 +73,41 @@ def test_its_cells_run(tmp_path, monkeypatch, capsys):
     plt.close("all")
     assert capsys.readouterr().out.count("\n| --- |") == 4
     assert len(list((tmp_path / "figures").iterdir())) == 3
+
+
+def test_every_notebook_is_listed():
+    names = {path.stem for path in (ROOT / "examples").glob("*.ipynb")}
+    assert names == {*TINY, NOTEBOOK.stem}
+    readme = (ROOT / "README.md").read_text()
+    assert all(f"examples/{name}.ipynb" in readme for name in names)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_what_is_committed_ran_from_top_to_bottom(name):
+    cells = code_cells(ROOT / "examples" / f"{name}.ipynb")
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    shown = json.dumps([cell["outputs"] for cell in cells])
+    assert '"output_type": "error"' not in shown
+    assert str(ROOT) not in shown
+    assert "/tmp/" not in shown
+
+
+@pytest.fixture(scope="module")
+def locks_zoo(undisturbed):
+    """Two RNNs a lock."""
+    small = {"runs": 32, "steps": 4, "checkpoints": (0, 4), "rollouts": 4}
+    return undisturbed(resolve_config("combination_locks_4", "smoke", small))
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_notebook_runs(name, language_zoo, language_release, locks_zoo, short_readouts, tmp_path, monkeypatch):
+    """In a shell of this process: a kernel of its own would take seconds to start."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    shell = InteractiveShell()
+    parameters = TINY[name].format(languages=language_zoo, release=language_release, locks=locks_zoo)
+    for cell in code_cells(ROOT / "examples" / f"{name}.ipynb"):
+        is_set = "parameters" in cell["metadata"].get("tags", [])
+        source = f"from pathlib import Path\n{parameters}" if is_set else "".join(cell["source"])
+        shell.run_cell(source).raise_error()
+    plt.close("all")

@@ -1,6 +1,7 @@
 """What `load_zoo` and `Zoo` say of bad arguments, and of zoos that are not whole."""
 
 import json
+from hashlib import sha256
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -63,6 +64,17 @@ def edit_manifest(folder, change):
     (folder / "zoo.json").write_bytes(encode_manifest(manifest))
 
 
+def seal(folder):
+    """Let the manifest vouch for the files as they are now: what is wrong with them is then for others to see."""
+
+    def vouch(manifest):
+        for name, entry in manifest["files"].items():
+            content = (folder / name).read_bytes()
+            entry.update(bytes=len(content), sha256=sha256(content).hexdigest())
+
+    edit_manifest(folder, vouch)
+
+
 def test_other_format_version(copied):
     edit_manifest(copied, lambda manifest: manifest.update(format_version=2))
     with pytest.raises(RnnzooError, match=r"zoo\.json: format_version: found 2, expected 1"):
@@ -76,6 +88,7 @@ def test_empty_split(copied):
     edit_manifest(copied, empty)
     table = pq.read_table(copied / "metadata" / "validation.parquet")
     pq.write_table(table.slice(0, 0), copied / "metadata" / "validation.parquet")
+    seal(copied)
     assert list(load_zoo(copied)) == ["train", "test", "ood"]
     assert len(Zoo(copied)) == len(Zoo(copied).metadata) == 33
     with pytest.raises(RnnzooError, match="split: 'validation' is empty: this zoo has 11 tasks, too few"):
@@ -105,9 +118,11 @@ def test_shard_that_does_not_fit_the_spec(copied):
     shard = copied / "weights" / "train-00001-of-00004.safetensors"
     content = shard.read_bytes()
     shard.write_bytes(content.replace(b'"shape":[6,6,32]', b'"shape":[6,32,6]'))
+    seal(copied)
     with pytest.raises(RnnzooError, match=r"00001-of-00004.safetensors: head.weight: found float32 \[6, 32, 6\]"):
         load_zoo(copied, "train")
     shard.write_bytes(content.replace(b'"head.bias"', b'"head.boas"'))
+    seal(copied)
     with pytest.raises(RnnzooError, match=r"its tensors are not the spec's parameters, see 'head\.bias'"):
         load_zoo(copied, "train")
 
@@ -115,6 +130,7 @@ def test_shard_that_does_not_fit_the_spec(copied):
 def rewrite_metadata(folder, change):
     path = folder / "metadata" / "train.parquet"
     pq.write_table(change(pq.read_table(path)), path)
+    seal(folder)
 
 
 @pytest.mark.parametrize(
@@ -157,6 +173,7 @@ def test_metadata_that_name_missing_rollouts(copied):
 def test_broken_metadata(copied):
     path = copied / "metadata" / "train.parquet"
     path.write_bytes(path.read_bytes()[:-9])
+    seal(copied)
     with pytest.raises(RnnzooError, match=r"train\.parquet: not a whole Parquet file"):
         load_zoo(copied)
     path.unlink()

@@ -1,0 +1,28 @@
+"""`python -m benchmarks.paper_zoos`, at a smaller preset."""
+
+import json
+
+import pyarrow.parquet as pq
+
+from benchmarks import paper_zoos
+from rnnzoo.zoo_builder.storage.manifest import read_manifest
+
+
+def test_a_zoo_is_built_and_leaves_a_record(tmp_path, monkeypatch):
+    monkeypatch.setattr(paper_zoos, "PRESET", "smoke")
+    command = ["--out", str(tmp_path), "--cards", str(tmp_path / "cards"), "--zoo", "formal_languages"]
+    paper_zoos.main([*command, "--runs", "8", "--steps", "4", "--threads", "1"])
+    zoo, record = tmp_path / "formal_languages-smoke", tmp_path / "cards" / "formal_languages" / "smoke"
+    assert {path.name for path in record.iterdir()} == {
+        "build.json",
+        "metadata.parquet",
+        "overview.png",
+        "splits.json",
+        "zoo.json",
+    }
+    assert read_manifest(record) == read_manifest(zoo)
+    assert pq.read_table(record / "metadata.parquet").num_rows == 2 * 8
+    sittings = json.loads((record / "build.json").read_text())
+    assert [sitting["exit_code"] for sitting in sittings] == [0]
+    assert sittings[0]["cores"] > 0
+    assert str(tmp_path) not in str(sittings)
