@@ -16,7 +16,7 @@ from loopback_hub import LoopbackHub
 from rnnzoo.zoo_builder.rnn import RNNSpec
 from rnnzoo.zoo_builder.storage import schema
 from rnnzoo.zoo_builder.storage.manifest import FileEntry, Manifest, SplitEntry, write_manifest
-from rnnzoo.zoo_builder.storage.shards import file_sha256, row_sha256, write_shard
+from rnnzoo.zoo_builder.storage.shards import file_sha256, row_sha256, tensors_sha256, write_shard
 from rnnzoo.zoo_builder.zoos import resolve_config
 
 SPEC = RNNSpec(input_size=6, output_size=6, hidden_size=32)
@@ -64,6 +64,7 @@ def write_runs(folder: Path, name: str, runs: range) -> list[dict]:
     tensors = {p.name: weights[:, p.offset : p.offset + math.prod(p.shape)] for p in SPEC.parameters}
     shaped = {p.name: tensors[p.name].reshape(-1, *p.shape) for p in SPEC.parameters}
     write_shard(folder / schema.weights_file(name), shaped, {"split": "train"})
+    hashes = tensors_sha256(list(shaped.values()))
     return [
         {
             "checkpoint_id": f"run-{run:06d}-step-{step:06d}",
@@ -72,6 +73,7 @@ def write_runs(folder: Path, name: str, runs: range) -> list[dict]:
             "row": row,
             "rollout_row": row,
             "sha256": row_sha256(weights[row]),
+            "tensors_sha256": hashes[row],
         }
         for row, (step, run) in enumerate((step, run) for step in range(STEPS) for run in runs)
     ]
