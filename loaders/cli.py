@@ -7,6 +7,7 @@ word should not.
 from __future__ import annotations
 
 import shlex
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -136,6 +137,9 @@ def report(
     baselines: Annotated[
         bool, typer.Option("--baselines/--no-baselines", help="Add the committed results on the same zoo.")
     ] = True,
+    form: Annotated[
+        str, typer.Option("--format", help="Of what is printed: table, csv, latex (booktabs) or json.")
+    ] = "table",
 ) -> None:
     """Print results in tables with intervals.
 
@@ -144,8 +148,9 @@ def report(
     from rnnzoo.loaders.benchmark.report import make_report
 
     folder = out or results
-    say(make_report(results, folder, against, baselines))
-    say(f"\nreport: {folder / 'report.html'} and {folder / 'report.md'}")
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    say(make_report(results, folder, against, baselines, form=form, width=width))
+    say(f"\nreport: {folder / 'report.html'} and {folder / 'report.md'}", err=form != "table")
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from collections.abc import Mapping
@@ -46,7 +47,6 @@ def make_app(help: str) -> typer.Typer:
         cls=Commands,
         help=help,
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )
@@ -55,6 +55,11 @@ def make_app(help: str) -> typer.Typer:
 def say(text: object = "", err: bool = False, nl: bool = True) -> None:
     """Print a text; what a terminal would take for a command in it is shown instead."""
     typer.echo(for_terminal(str(text)), err=err, nl=nl)
+
+
+def say_json(value: Any) -> None:
+    """Print a value as JSON, for programs."""
+    typer.echo(json.dumps(value, indent=2, allow_nan=False))
 
 
 class VisibleFormatter(logging.Formatter):
@@ -106,3 +111,5 @@ SettingsOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="FIELD=VALUE", help="Set a field of the config; again for more."),
 ]
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]

@@ -1,11 +1,17 @@
 """The command `zoo-builder` as a user meets it: exit codes, messages, files."""
 
+import json
 import sys
 
 import pytest
 
 from rnnzoo.zoo_builder import cli as builder_cli
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.pipeline import ZooPlan
+from rnnzoo.zoo_builder.pipeline.estimate import estimate_build
+from rnnzoo.zoo_builder.storage.manifest import read_manifest
 from rnnzoo.zoo_builder.tasks import ZOOS
+from rnnzoo.zoo_builder.training.kernels import TorchKernel
 from rnnzoo.zoo_builder.zoos import PRESETS, config_of, resolve_config
 
 LANGUAGES = ["build", "formal_languages", "--out", "x"]
@@ -33,7 +39,8 @@ def test_build_verify_and_info(builder, tmp_path):
     command = ["build", "formal_languages", "--out", zoo, *QUICK, "--cell", "gru", "--num-layers", "1"]
     code, out, err = builder(*command)
     assert code == 0, err
-    assert "4 runs of 3 steps with kernel torch-cpu" in out
+    assert "4 runs of 3 steps, into" in out
+    assert "with kernel torch-cpu" in out
     assert "finished" in out
     assert "step" in err  # progress
     code, out, err = builder("verify", zoo, "--kernel", "torch")
@@ -59,6 +66,7 @@ def test_parts_are_merged(builder, tmp_path):
     code, _, err = builder("verify", parts[0])
     assert code == 2
     assert "an unfinished zoo" in err
+    assert "zoo-builder merge" in err
     code, _, err = builder("merge", parts[0], "--out", tmp_path / "zoo")
     assert code == 2
     assert "missing or broken in all parts; missing: " in err
@@ -134,6 +142,64 @@ def test_another_config_in_the_folder_exits_with_2(builder, language_zoo):
     code, _, err = builder("build", "formal_languages", "--out", language_zoo, *QUICK)
     assert code == 2
     assert "holds a zoo of another config" in err
+    assert "runs is 12 there, 4 was asked for; steps is 100 there, 3 was asked for; " in err
+
+
+def test_a_dry_run_says_what_a_build_comes_to_and_writes_nothing(builder, tmp_path, monkeypatch):
+    zoo = tmp_path / "zoo"
+    command = ["build", "formal_languages", "--out", zoo, *QUICK, "--set", "runs_per_shard=1"]
+    code, out, err = builder(*command, "--dry-run")
+    assert code == 0, err
+    assert "4 runs, 8 checkpoints in 4 shards, 0.0 MB" in out
+    assert "with kernel torch-cpu, at " in out
+    assert not zoo.exists()
+    builder(*command, "--part", "1/2")
+    code, out, err = builder(*command, "--dry-run")
+    assert code == 0, err
+    assert "2 of 4 shards are built; to build:\n2 runs, 4 checkpoints in 2 shards" in out
+    code, _, err = builder(*command, "--dry-run", "--seed", "3")
+    assert code == 2
+    assert "seed is 0 there, 3 was asked for" in err
+
+
+def test_a_dry_run_needs_no_network(builder, tmp_path, monkeypatch):
+    def no_network():
+        raise RnnzooError("MNIST is out of reach")
+
+    monkeypatch.delenv("RNNZOO_MNIST_DIR", raising=False)
+    monkeypatch.setattr("rnnzoo.zoo_builder.tasks.sequential_images.images.mnist_from_hub", no_network)
+    few = ["--set", "evaluation_items=20", "--set", "batch_size=2"]
+    code, out, err = builder("build", "sequential_mnist", "--out", tmp_path / "zoo", *QUICK, *few, "--dry-run")
+    assert code == 0, err
+    assert "4 runs, 8 checkpoints" in out
+    assert "the time is that of digits" in out
+
+
+def test_size_and_time_of_a_dry_run_are_those_of_the_build(language_zoo):
+    manifest = read_manifest(language_zoo)
+    config = config_of(manifest.config, "test")
+    plan = ZooPlan(config, config.make_family())
+    estimate = estimate_build(plan, plan.shards, TorchKernel())
+    assert estimate.bytes == pytest.approx(sum(entry.bytes for entry in manifest.files.values()), rel=0.1)
+    assert estimate.seconds > config.runs * config.steps / estimate.model_steps_a_second > 0
+
+
+def test_facts_for_programs(builder, language_zoo, copied):
+    code, out, _ = builder("info", language_zoo, "--json")
+    facts = json.loads(out)
+    assert code == 0
+    assert (facts["zoo"], facts["config"]["runs"], facts["checkpoints"]) == ("formal_languages", 12, 36)
+    assert [row["step"] for row in facts["steps"]] == [0, 40, 100]
+    (copied / "splits.json").write_text("{}")
+    code, out, _ = builder("verify", copied, "--json")
+    found = json.loads(out)
+    assert code == 2
+    assert not found["sound"]
+    assert [check["name"] for check in found["checks"] if not check["passed"]][:1] == ["files"]
+    code, out, _ = builder("available", "--json")
+    zoos = {each["zoo"]: each for each in json.loads(out)}
+    assert code == 0
+    assert zoos["formal_languages"] == {"zoo": "formal_languages", "available": True, "why_not": None}
 
 
 @pytest.mark.parametrize("zoo", ZOOS)

@@ -18,6 +18,11 @@ LONGEST_LABEL = 60
 """In figures."""
 _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 """Categories of Unicode without a shape: control, direction, halves of letters, private, unknown, line ends."""
+_LATEX = {letter: f"\\{letter}" for letter in "&%$#_{}"} | {
+    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}"},
+    **{">": r"\textgreater{}", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "†": r"\dag{}", "‡": r"\ddag{}"},
+    **{"−": "$-$", "–": "--", "…": r"\dots{}"},
+}
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
@@ -103,3 +108,12 @@ def for_yaml(text: str) -> str:
 def for_figure(text: str, most: int = LONGEST_LABEL) -> str:
     """For a label of matplotlib, in which two dollars enclose a formula."""
     return one_line(text, most).replace("$", "\\$")
+
+
+def for_latex(text: str) -> str:
+    """For LaTeX, in a line of text.
+
+    >>> print(for_latex("flat_mlp ↑ 95 %"))
+    flat\\_mlp $\\uparrow$ 95 \\%
+    """
+    return "".join(_LATEX.get(letter, letter) for letter in one_line(text))

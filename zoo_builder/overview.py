@@ -40,48 +40,86 @@ RELEASED_FIGURE = "figures/overview.png"
 """Where a release has its overview."""
 
 
-def summarize(folder: Path) -> str:
-    """The zoo in `folder` in some 20 lines: what it is, its splits, its accuracy by step.
+def facts_of(folder: Path) -> dict[str, Any]:
+    """What the zoo in `folder` is, its splits, and its accuracy by step, as plain values of JSON.
 
     Raises:
         RnnzooError: There is no finished zoo, or it has no checkpoint of a step that its config names.
     """
     manifest = read_manifest(folder)
     table = read_metadata(folder, manifest, SUMMARY_COLUMNS)
-    config, spec = manifest.config, manifest.rnn_spec()
-    size = sum(entry.bytes for entry in manifest.files.values())
-    diverged = table.filter(table["diverged"])
-    items = config["source"] or "generated"
+    return {
+        "folder": str(folder),
+        "zoo": manifest.zoo,
+        "format_version": manifest.format_version,
+        "config": manifest.config,
+        "spec": {**manifest.spec, "num_parameters": manifest.rnn_spec().num_parameters},
+        "bytes": sum(entry.bytes for entry in manifest.files.values()),
+        "checkpoints": len(table),
+        "arithmetic": manifest.arithmetic,
+        "digest": manifest.digest,
+        "named": None if manifest.digest is None else name_of_zoo(manifest.digest),
+        "built_with": manifest.built_with,
+        "diverged_runs": pc.count_distinct(table.filter(table["diverged"])["run_id"]).as_py(),
+        "splits": {
+            name: {**entry.model_dump(exclude={"shards"}), "shards": len(entry.shards)}
+            for name, entry in manifest.splits.items()
+        },
+        "steps": [_facts_of_step(folder, table, step) for step in manifest.config["checkpoints"]],
+    }
+
+
+def _facts_of_step(folder: Path, table: pa.Table, step: int) -> dict[str, Any]:
+    rows = table.filter(pc.equal(table["step"], step))
+    if not len(rows):
+        raise RnnzooError(f"{folder}: found no checkpoint of step {step}, which the config names")
+    low, middle, high = np.quantile(rows["accuracy"].to_numpy(), [0.1, 0.5, 0.9]).tolist()
+    losses = rows["eval_loss"].to_numpy()
+    finite = losses[np.isfinite(losses)]
+    return {
+        "step": step,
+        "accuracy": {"median": middle, "10 %": low, "90 %": high},
+        "eval_loss": float(np.median(finite)) if len(finite) else None,
+    }
+
+
+def summarize(folder: Path) -> str:
+    """The zoo in `folder` in some 20 lines: what it is, its splits, its accuracy by step.
+
+    Raises:
+        RnnzooError: There is no finished zoo, or it has no checkpoint of a step that its config names.
+    """
+    facts = facts_of(folder)
+    config, spec = facts["config"], facts["spec"]
     lines = [
-        f"{folder}: zoo {manifest.zoo} (preset {config['preset']}, seed {config['seed']}, items: {items})",
-        f"  {config['runs']} runs of {config['steps']} steps, {len(table)} checkpoints, {size / 1e6:.1f} MB, "
-        f"format version {manifest.format_version}",
-        f"  {spec.num_layers}-layer {spec.cell} with {spec.hidden_size} units, {spec.input_size} inputs, "
-        f"{spec.output_size} outputs, {spec.num_parameters} parameters",
-        f"  {_arithmetic(manifest)}",
-        "  built with " + ", ".join(_flat_items(manifest.built_with)),
-        f"  diverged runs: {pc.count_distinct(diverged['run_id']).as_py()}",
+        f"{folder}: zoo {facts['zoo']} (preset {config['preset']}, seed {config['seed']}, "
+        f"items: {config['source'] or 'generated'})",
+        f"  {config['runs']} runs of {config['steps']} steps, {facts['checkpoints']} checkpoints, "
+        f"{facts['bytes'] / 1e6:.1f} MB, format version {facts['format_version']}",
+        f"  {spec['num_layers']}-layer {spec['cell']} with {spec['hidden_size']} units, "
+        f"{spec['input_size']} inputs, {spec['output_size']} outputs, {spec['num_parameters']} parameters",
+        f"  {_arithmetic(facts)}",
+        "  built with " + ", ".join(_flat_items(facts["built_with"])),
+        f"  diverged runs: {facts['diverged_runs']}",
         "",
         f"  {'split':12}{'tasks':>7}{'runs':>7}{'checkpoints':>13}{'shards':>8}",
     ]
-    for name, entry in manifest.splits.items():
-        lines.append(f"  {name:12}{entry.tasks:>7}{entry.runs:>7}{entry.checkpoints:>13}{len(entry.shards):>8}")
+    for name, split in facts["splits"].items():
+        counts = (split["tasks"], split["runs"], split["checkpoints"], split["shards"])
+        lines.append("  {:12}{:>7}{:>7}{:>13}{:>8}".format(name, *counts))
     lines += ["", f"  {'step':>8}{'accuracy: median':>18}{'10 %':>8}{'90 %':>8}{'eval loss':>11}"]
-    for step in config["checkpoints"]:
-        rows = table.filter(pc.equal(table["step"], step))
-        if not len(rows):
-            raise RnnzooError(f"{folder}: found no checkpoint of step {step}, which the config names")
-        low, middle, high = np.quantile(rows["accuracy"].to_numpy(), [0.1, 0.5, 0.9])
-        loss = np.nanmedian(rows["eval_loss"].to_numpy())
-        lines.append(f"  {step:>8}{middle:>18.3f}{low:>8.3f}{high:>8.3f}{loss:>11.4f}")
+    for row in facts["steps"]:
+        shares = "{median:>18.3f}{10 %:>8.3f}{90 %:>8.3f}".format_map(row["accuracy"])
+        loss = "nan" if row["eval_loss"] is None else f"{row['eval_loss']:.4f}"
+        lines.append(f"  {row['step']:>8}{shares}{loss:>11}")
     return "\n".join(lines)
 
 
-def _arithmetic(manifest: Manifest) -> str:
-    if manifest.digest is None:
+def _arithmetic(facts: dict[str, Any]) -> str:
+    if facts["digest"] is None:
         return UNRECORDED
-    name = name_of_zoo(manifest.digest)
-    return f"arithmetic {manifest.arithmetic}, digest {manifest.digest}{'' if name is None else f' ({name})'}"
+    named = "" if facts["named"] is None else f" ({facts['named']})"
+    return f"arithmetic {facts['arithmetic']}, digest {facts['digest']}{named}"
 
 
 def _flat_items(values: dict[str, Any]) -> list[str]:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,9 +15,9 @@ from typing import Any, Unpack
 
 import pandas as pd
 
-from rnnzoo.loaders.benchmark.prediction.scores import better
 from rnnzoo.loaders.benchmark.report import format_table, make_report
-from rnnzoo.loaders.benchmark.report.tables import Line, TargetTable, target_tables
+from rnnzoo.loaders.benchmark.report.formats import score_rows
+from rnnzoo.loaders.benchmark.report.tables import target_tables
 from rnnzoo.loaders.benchmark.request import Options, Request
 from rnnzoo.loaders.benchmark.results.content import Result
 from rnnzoo.loaders.benchmark.results.files import read_result, read_rows
@@ -153,7 +153,7 @@ class Evaluation:
         """
         board = Leaderboard(read_rows(self.paths[0].parents[2]), tuple(self.results), ())
         tables = target_tables(board, None)
-        rows = [row for table in tables for line in table.lines for row in _rows(table, line)]
+        rows = [row for table in tables for line in table.lines for row in score_rows(table, line)]
         return pd.DataFrame(rows).astype(dict.fromkeys(NUMBERS, float))
 
     def report(self, against: str | None = None, baselines: bool = True) -> Report:
@@ -177,29 +177,3 @@ class Evaluation:
 
     def _repr_html_(self) -> str:
         return self.table.to_html(index=False, float_format="{:.3f}".format, na_rep="–", border=0)
-
-
-def _rows(table: TargetTable, line: Line) -> Iterator[dict[str, Any]]:
-    for split in table.splits:
-        limits = table.limits[split]
-        for score in table.scores:
-            found = line.scores[split][score]
-            before = line.untrained.get(split) if score == table.main else None
-            yield {
-                "encoder": line.encoder,
-                "track": line.track,
-                "target": table.target.name,
-                "split": split,
-                "score": score,
-                "better": better(score),
-                "mean": None if found is None else found.mean,
-                "low": None if found is None else found.low,
-                "high": None if found is None else found.high,
-                "untrained": None if before is None else before.mean,
-                "chance": limits.chance.get(score),
-                "ceiling": limits.ceiling.get(score),
-                "readout": line.readout,
-                "seeds": line.seeds,
-                "tasks": limits.tasks,
-                "checkpoints": limits.rows,
-            }

@@ -6,13 +6,15 @@ should not.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from textwrap import fill
 from typing import Annotated, Any
 
 import typer
 
-from rnnzoo.command_line import DAILY_FIELDS, MOST_PROCESSES, SettingsOption, say
+from rnnzoo.command_line import DAILY_FIELDS, MOST_PROCESSES, JsonOption, SettingsOption, say, say_json
 from rnnzoo.ray_options import ClusterCommand, GpusOption, RayOption
 from rnnzoo.zoo_builder.cli.app import (
     DeviceOption,
@@ -42,11 +44,25 @@ class BuildCommand(ClusterCommand):
         formatter.write(f"Fields for --set, and their values in the presets of {zoo}:\n{fields}\n")
 
 
+def _zoo_names(incomplete: str) -> list[str]:
+    from rnnzoo.zoo_builder.tasks import ZOOS
+
+    return [name for name in ZOOS if name.startswith(incomplete)]
+
+
+def _preset_names(incomplete: str) -> list[str]:
+    from rnnzoo.zoo_builder.zoos import PRESETS
+
+    return [name for name in PRESETS if name.startswith(incomplete)]
+
+
 @app.command(cls=BuildCommand, context_settings={"allow_interspersed_args": True})
 def build(
-    zoo: Annotated[str, typer.Argument(metavar="ZOO", help="Name of the zoo, see below.")],
+    zoo: Annotated[
+        str, typer.Argument(metavar="ZOO", help="Name of the zoo, see below.", autocompletion=_zoo_names)
+    ],
     out: Annotated[Path, typer.Option(help="Folder of the zoo; continues a build begun there.")],
-    preset: Annotated[str, typer.Option(help="Its size, see below.")] = "smoke",
+    preset: Annotated[str, typer.Option(help="Its size, see below.", autocompletion=_preset_names)] = "smoke",
     runs: Annotated[int | None, typer.Option(help="Training runs.")] = None,
     steps: Annotated[int | None, typer.Option(help="Training steps a run.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the zoo.")] = None,
@@ -76,6 +92,12 @@ def build(
             metavar="URL", help="With --ray where nodes do not share OUT: s3://..., gs://..., file://..."
         ),
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Only say how large the zoo is, and how long it takes: a probe of seconds."
+        ),
+    ] = False,
 ) -> None:
     """Build a zoo, or go on with one.
 
@@ -85,13 +107,18 @@ def build(
 
     given = dict(zip(DAILY_FIELDS, (runs, steps, seed, cell, hidden_size, num_layers), strict=True))
     config = resolve_config(zoo, preset, _overrides(given, settings or []))
+    say(f"{zoo}: {config.runs} runs of {config.steps} steps, into {out}")  # at once: torch takes seconds
 
     from rnnzoo.zoo_builder.cli.execution import ExecutionOptions
-    from rnnzoo.zoo_builder.cli.running import build_or_continue
+    from rnnzoo.zoo_builder.cli.running import build_or_continue, estimate
     from rnnzoo.zoo_builder.pipeline.plan.part import WHOLE, Part
 
     execution = ExecutionOptions(save_every, device, kernel, threads, workers, ray, gpus_per_task, store)
-    build_or_continue(config, out, mnist, execution, WHOLE if part is None else Part.parse(part))
+    chosen = WHOLE if part is None else Part.parse(part)
+    if dry_run:
+        estimate(config, out, mnist, execution, chosen)
+    else:
+        build_or_continue(config, out, mnist, execution, chosen)
 
 
 def _overrides(given: dict[str, Any], settings: list[str]) -> dict[str, Any]:
@@ -138,6 +165,7 @@ def verify(
             help="Say whether it is this zoo: a digest, a folder, org/name[@revision] or a card's file.",
         ),
     ] = None,
+    json: JsonOption = False,
 ) -> None:
     """Check the files and metrics of a zoo.
 
@@ -154,7 +182,11 @@ def verify(
     wanted = None if against is None else find_reference(against)
     worker = choose_kernel(manifest.rnn_spec(), encoding_of(manifest.encoding), device, kernel, threads)
     checks = verify_zoo(zoo, worker, mnist, sample, wanted)
-    for check in checks:
+    if json:
+        say_json(
+            {"zoo": str(zoo), "sound": all(check.passed for check in checks), "checks": list(map(asdict, checks))}
+        )
+    for check in checks if not json else ():
         say(f"{'ok  ' if check.passed else 'FAIL'}  {check.name:15} {check.found}", err=not check.passed)
     failed = [check.name for check in checks if not check.passed]
     if failed:
@@ -169,17 +201,21 @@ def info(
     figure: Annotated[
         Path | None, typer.Option(help="Where the figure goes; default ZOO/overview.png; a release has one.")
     ] = None,
+    json: JsonOption = False,
 ) -> None:
     """Print a summary of a zoo, and draw a figure.
 
-    The figure shows accuracies, weight norms and examples.
+    The figure shows accuracies, weight norms and examples. With --json none is drawn.
     """
     draw_without_a_screen()
     from io import BytesIO
 
-    from rnnzoo.zoo_builder.overview import RELEASED_FIGURE, draw_overview, summarize
+    from rnnzoo.zoo_builder.overview import RELEASED_FIGURE, draw_overview, facts_of, summarize
     from rnnzoo.zoo_builder.storage.writing import write_single
 
+    if json:
+        say_json(facts_of(zoo))
+        return
     say(summarize(zoo))
     own = zoo / RELEASED_FIGURE
     path = figure or (own if own.is_file() else zoo / "overview.png")
@@ -197,11 +233,24 @@ def info(
 def available(
     mnist: MnistOption = None,
     one_each: Annotated[bool, typer.Option("--one-each", help="Only the first of every family of tasks.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """List the zoos that can be built here.
 
     Of each other one it says why not.
     """
+    found = dict(_available(mnist, one_each))
+    if json:
+        say_json(
+            [{"zoo": zoo, "available": why_not is None, "why_not": why_not} for zoo, why_not in found.items()]
+        )
+        return
+    for zoo, why_not in found.items():
+        say(zoo if why_not is None else f"{zoo}: {why_not}", err=why_not is not None)
+
+
+def _available(mnist: Path | None, one_each: bool) -> Iterator[tuple[str, str | None]]:
+    """Zoos, each with why it cannot be built, or None."""
     from rnnzoo.zoo_builder.tasks import installed_families
 
     for family in installed_families():
@@ -211,8 +260,8 @@ def available(
             except RnnzooError as error:
                 if mnist is not None:  # who names a folder means its items
                     raise
-                say(f"{zoo}: {error}", err=True)
+                yield zoo, str(error)
                 continue
-            say(zoo)
+            yield zoo, None
             if one_each:
                 break

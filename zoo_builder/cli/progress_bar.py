@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
-from types import FrameType
 
 from tqdm import tqdm
 
+from rnnzoo.zoo_builder.cli.stopping import StopRequests
 from rnnzoo.zoo_builder.pipeline.progress import ProgressTracker, ShardProgress
 
 FORMAT = "{l_bar}{bar}| {n_fmt}/{total_fmt} model-steps [{elapsed}{postfix}]"
@@ -19,7 +18,7 @@ TERMINAL_SECONDS, LOG_SECONDS = 0.2, 10.0
 class ProgressBar:
     """An observer that shows the progress of so many runs of so many steps.
 
-    The first Ctrl-C becomes a request to save and stop. The first training step is shown at once.
+    The first Ctrl-C or SIGTERM becomes a request to save and stop. The first training step is shown at once.
     """
 
     def __init__(self, runs: int, steps: int, label: str | None = None) -> None:
@@ -28,7 +27,8 @@ class ProgressBar:
         self._every = TERMINAL_SECONDS if sys.stderr.isatty() else LOG_SECONDS
         self._runs = runs
         self._due = 0.0
-        self._stop = self._moved = False
+        self._moved = False
+        self._stop = StopRequests(lambda line: self._bar.write(line, file=sys.stderr))
 
     def report(self, progress: ShardProgress) -> None:
         self._tracker.report(progress)
@@ -37,7 +37,7 @@ class ProgressBar:
             self._show()
 
     def stop_requested(self) -> bool:
-        return self._stop
+        return self._stop.requested()
 
     def _show(self) -> None:
         self._due = time.monotonic() + self._every
@@ -57,18 +57,11 @@ class ProgressBar:
             words += [f"step {tracker.last.step}", f"accuracy {tracker.last.accuracy:.3f}"]
         return words
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self._stop = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        self._bar.write("stopping at the next block of steps; press Ctrl-C again to stop at once", file=sys.stderr)
-
     def __enter__(self) -> ProgressBar:
-        signal.signal(signal.SIGINT, self._on_signal)
-        signal.signal(signal.SIGTERM, self._on_signal)
+        self._stop.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        self._stop.__exit__()
         self._show()
         self._bar.close()

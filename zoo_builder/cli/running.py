@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -11,14 +13,26 @@ from rnnzoo import command_line
 from rnnzoo.command_line import say
 from rnnzoo.zoo_builder.cli.execution import ExecutionOptions
 from rnnzoo.zoo_builder.cli.progress_bar import ProgressBar
+from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.pipeline import Interrupted, ZooPlan
 from rnnzoo.zoo_builder.pipeline.build import build_plan, count_runs
-from rnnzoo.zoo_builder.pipeline.folder.opening import finished_zoo
+from rnnzoo.zoo_builder.pipeline.estimate import estimate_build
+from rnnzoo.zoo_builder.pipeline.folder.opening import (
+    check_same_config,
+    finished_zoo,
+    is_finished,
+    plan_path,
+    read_config,
+)
+from rnnzoo.zoo_builder.pipeline.folder.unbuilt import is_built
 from rnnzoo.zoo_builder.pipeline.merge import config_of_parts, merge_parts
 from rnnzoo.zoo_builder.pipeline.plan.part import WHOLE, Part
-from rnnzoo.zoo_builder.storage.manifest import Manifest
+from rnnzoo.zoo_builder.storage.manifest import Manifest, read_manifest
 from rnnzoo.zoo_builder.storage.schema import MANIFEST
-from rnnzoo.zoo_builder.zoos import ZooConfig
+from rnnzoo.zoo_builder.tasks import find_family
+from rnnzoo.zoo_builder.tasks.family import TaskFamily
+from rnnzoo.zoo_builder.training.kernels import choose_kernel
+from rnnzoo.zoo_builder.zoos import ZooConfig, config_of
 
 
 def build_or_continue(
@@ -46,13 +60,56 @@ def _build(
     runs = count_runs(part.choose(plan.shards))
     of_all = "" if part == WHOLE else f" (part {part}: {runs} runs)"
     with execution.executor(config) as (executor, words):
-        say(f"{config.zoo}: {config.runs} runs of {config.steps} steps {words}, into {out}{of_all}")
+        say(f"{words}{of_all}")
         try:
             with logging_redirect_tqdm(), ProgressBar(runs, config.steps) as bar:
                 return build_plan(plan, out, executor, bar, part)
         except Interrupted:
             saved = "stopped; everything is saved, and the same command goes on from here"
             raise command_line.Interrupted(saved) from None
+
+
+def estimate(config: ZooConfig, out: Path, mnist: Path | None, execution: ExecutionOptions, part: Part) -> None:
+    """Say what a build would come to. Nothing is written."""
+    if is_finished(out):
+        check_same_config(config, config_of(read_manifest(out).config, str(out / MANIFEST)), out)
+        say(f"{out} holds the finished zoo")
+        return
+    if plan_path(out).exists():
+        check_same_config(config, read_config(out), out)
+    family, source = _items_at_hand(config, mnist)
+    plan = ZooPlan(config, family)
+    shards = part.choose(plan.shards)
+    unbuilt = [shard for shard in shards if not is_built(out, shard)]
+    kernel = choose_kernel(config.spec, config.encoding, execution.device, execution.kernel, execution.threads)
+    found = estimate_build(plan, unbuilt, kernel)
+    if len(unbuilt) < len(shards):
+        say(f"{len(shards) - len(unbuilt)} of {len(shards)} shards are built; to build:")
+    say(f"{found.runs} runs, {found.checkpoints} checkpoints in {found.shards} shards, {found.bytes / 1e6:.1f} MB")
+    rate = tqdm.format_sizeof(found.model_steps_a_second)
+    say(f"about {_duration(found.seconds)} with kernel {kernel.name}, at {rate} model-steps a second")
+    if source != config.source:
+        say(f"its items are out of reach here: the time is that of {source}")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def _items_at_hand(config: ZooConfig, mnist: Path | None) -> tuple[TaskFamily[Any], str | None]:
+    """The family with the items of a config, or with those of another source where they are out of reach."""
+    try:
+        return config.make_family(mnist), config.source
+    except RnnzooError:
+        if mnist is not None:  # who names a folder means its items
+            raise
+        family = find_family(config.family)
+        for source in {zoo.source: None for zoo in family.zoos.values()}:
+            with contextlib.suppress(RnnzooError):
+                return family.load(source, None), source
+        raise
 
 
 def merge_and_finish(parts: list[Path], out: Path, mnist: Path | None) -> None:

@@ -189,7 +189,8 @@ def read_manifest(folder: Path) -> Manifest:
     if not (folder / MANIFEST).exists():
         if (folder / BUILD_FOLDER).is_dir():
             raise RnnzooError(
-                f"{folder}: an unfinished zoo; run the same `zoo-builder build` or `merge` command to continue"
+                f"{folder}: an unfinished zoo; run the same `zoo-builder build` or `merge` command to continue; "
+                "if other folders hold its other parts, `zoo-builder merge` joins them"
             )
         raise RnnzooError(f"{folder}: not a zoo: there is no {MANIFEST} in it")
     path = file_in(folder, MANIFEST)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,7 +22,9 @@ from rnnzoo.zoo_builder.training.kernels.base import Kernel, TrainState
 STEPS_PER_BLOCK = 100
 """Training items are drawn in blocks of this many steps. Part of what defines a run: never change it."""
 FIRST_STEPS = (1, 10)
-"""Steps of the first calls of a kernel, so that progress shows at once; later calls finish their block."""
+"""Steps of the first calls of a kernel at most, so that progress shows at once."""
+CALL_SECONDS = 2.0
+"""Of a later call, about: between two calls a training can be saved and stopped."""
 
 
 @dataclass(frozen=True)
@@ -135,8 +138,8 @@ def train_runs(
         schedule: Steps, checkpoints, batch size and learning rates.
         state: The state of an earlier call, left at any step: training goes on from there, without the checkpoints
             up to and including that step. None starts from the initialisation.
-        on_progress: Called with the state after at most 100 steps (at first after fewer, see `FIRST_STEPS`), and
-            after the checkpoint of that step where there is one.
+        on_progress: Called with the state after at most 100 steps, or fewer where they take long (`CALL_SECONDS`;
+            at first see `FIRST_STEPS`), and after the checkpoint of that step where there is one.
 
     Yields:
         The flat weights of all runs [N, P] at every step of `schedule.checkpoints`.
@@ -157,25 +160,43 @@ def train_runs(
             draw_items(run.seed, pool, block, size) for run, pool, size in zip(runs, pools, sizes, strict=True)
         ]
 
-    ahead = iter(FIRST_STEPS)
+    pace = _Pace()
     with ThreadPoolExecutor(1) as drawer:  # the next block is drawn while this one is trained on
         drawing = drawer.submit(draw, state.step // STEPS_PER_BLOCK)
         while state.step < schedule.steps:
             first = state.step
             block, offset = divmod(first, STEPS_PER_BLOCK)
             checkpoint = next(step for step in schedule.checkpoints if step > first)
-            last = min((block + 1) * STEPS_PER_BLOCK, checkpoint, first + next(ahead, STEPS_PER_BLOCK))
+            last = min((block + 1) * STEPS_PER_BLOCK, checkpoint, first + pace.steps())
             drawn = drawing.result()
             if last < schedule.steps and last == (block + 1) * STEPS_PER_BLOCK:
                 drawing = drawer.submit(draw, block + 1)
             rates = scales.unsqueeze(1) * schedule.rates(first, last)
-            _train_by_size(
-                kernel, state, data, [ids[offset : offset + last - first] for ids in drawn], rates, decays
-            )
+            ids = [of_run[offset : offset + last - first] for of_run in drawn]
+            _train_by_size(kernel, state, data, ids, rates, decays)
+            pace.took(last - first)
             if last == checkpoint:
                 yield Checkpoint(last, state.weights.clone())
             if on_progress is not None:
                 on_progress(state)
+
+
+class _Pace:
+    """How many steps a call of a kernel takes: few at first, and later as many as make `CALL_SECONDS`."""
+
+    def __init__(self) -> None:
+        self._first, self._most = iter(FIRST_STEPS), STEPS_PER_BLOCK
+        self._began = 0.0
+
+    def steps(self) -> int:
+        """At most so many in the call that begins now."""
+        self._began = time.monotonic()
+        return min(next(self._first, STEPS_PER_BLOCK), self._most)
+
+    def took(self, steps: int) -> None:
+        """The call has taken so many steps."""
+        a_step = (time.monotonic() - self._began) / steps
+        self._most = max(1, int(CALL_SECONDS / a_step)) if a_step > 0 else STEPS_PER_BLOCK
 
 
 def _train_by_size(

@@ -6,6 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from rnnzoo.loaders.benchmark.report.checks import CHECKS_NOTE, check_cells
+from rnnzoo.loaders.benchmark.report.formats import FORMATS, as_csv, as_json, as_latex
 from rnnzoo.loaders.benchmark.report.page import LeaderboardTables, render_page
 from rnnzoo.loaders.benchmark.report.score_limits import own_accuracy
 from rnnzoo.loaders.benchmark.report.tables import Line
@@ -26,6 +27,7 @@ from rnnzoo.loaders.benchmark.report.text import (
 )
 from rnnzoo.loaders.benchmark.results.content import Leakage
 from rnnzoo.loaders.benchmark.results.leaderboard import Leaderboard, merge_committed, read_results
+from rnnzoo.zoo_builder.errors import ParameterError
 from rnnzoo.zoo_builder.escaping import for_markdown, with_code
 from rnnzoo.zoo_builder.storage.writing import write_single
 
@@ -46,7 +48,13 @@ EMULATION_NOTE = (
 
 
 def make_report(
-    folder: Path, out: Path, against: str | None = None, baselines: bool = True, committed: Path = COMMITTED
+    folder: Path,
+    out: Path,
+    against: str | None = None,
+    baselines: bool = True,
+    committed: Path = COMMITTED,
+    form: str = "table",
+    width: int | None = None,
 ) -> str:
     """Write the report of a folder of results as report.md and report.html.
 
@@ -56,20 +64,26 @@ def make_report(
         against: The encoder that others are compared with; None for a baseline that is there.
         baselines: Whether committed results of the same zoos are shown beside them.
         committed: The cards of the zoos, with the results of the baselines.
+        form: Of the text that is returned, one of `FORMATS`.
+        width: Of the lines of a table; None for any width.
 
     Returns:
         The tables as text.
 
     Raises:
-        RnnzooError: The results do not fit together.
+        RnnzooError: The results do not fit together, or the form is unknown.
     """
+    if form not in FORMATS:
+        raise ParameterError("form", f"found {form!r}, expected one of {', '.join(FORMATS)}")
     boards = read_results(folder)
     if baselines:
         boards = [joined for board in boards for joined in _joined(board, committed)]
     tables = [LeaderboardTables.of(board, against) for board in boards]
     write_single(out / "report.md", _markdown(tables).encode())
     write_single(out / "report.html", render_page(tables).encode())
-    return _text(tables)
+    if form == "table":
+        return _text(tables, width)
+    return {"csv": as_csv, "latex": as_latex, "json": as_json}[form](tables)
 
 
 def _joined(board: Leaderboard, committed: Path) -> list[Leaderboard]:
@@ -77,26 +91,29 @@ def _joined(board: Leaderboard, committed: Path) -> list[Leaderboard]:
     return merge_committed(board, baselines)
 
 
-def _text(boards: list[LeaderboardTables]) -> str:
+def _text(boards: list[LeaderboardTables], width: int | None) -> str:
     """All tables for a terminal."""
     parts = []
     for tables in boards:
         parts += [tables.title.upper(), *tables.board.notes]
         for table in tables.targets:
-            parts.append(f"{table.target.name}\n{aligned(target_cells(table), left=3)}")
+            parts.append(f"{table.target.name}\n{aligned(target_cells(table), left=3, width=width)}")
             parts += filter(None, [limits_note(table)])
-            parts.append(f"{target_step_title(table)}\n{aligned(target_step_cells(table), left=2)}")
+            parts.append(f"{target_step_title(table)}\n{aligned(target_step_cells(table), left=2, width=width)}")
         if tables.emulations:
             parts += filter(None, [tables.emulation.note])
             cells = emulation_cells(tables.emulations, own_accuracy(tables.board.rows))
-            parts.append(f"emulation\n{aligned(cells, left=1)}")
+            parts.append(f"emulation\n{aligned(cells, left=1, width=width)}")
             parts += [
-                f"emulation loss by step, {split}\n{aligned(cells, left=1)}" for split, cells in _by_step(tables)
+                f"emulation loss by step, {split}\n{aligned(cells, left=1, width=width)}"
+                for split, cells in _by_step(tables)
             ]
         if len(checks := check_cells(tables.board)) > 1:
-            parts.append(f"checks\n{aligned(checks, left=3)}")
+            parts.append(f"checks\n{aligned(checks, left=3, width=width)}")
         if leakage := tables.board.leakage:
-            parts.append(f"leakage: {_leakage_title(leakage)}\n{aligned(leakage_cells(tables.board), left=1)}")
+            parts.append(
+                f"leakage: {_leakage_title(leakage)}\n{aligned(leakage_cells(tables.board), left=1, width=width)}"
+            )
     parts += notes_on(_lines(boards))
     return "\n\n".join(parts)
 

@@ -224,9 +224,32 @@ def leakage_cells(board: Leaderboard) -> Cells:
     return [["split", *scores], *rows]
 
 
-def aligned(cells: Cells, left: int) -> str:
-    """Columns of even width; the first `left` of them flush left, the others right."""
-    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+def aligned(cells: Cells, left: int, width: int | None = None) -> str:
+    """Columns of even width; the first `left` of them flush left, the others right.
+
+    width: of a line. What is wider goes on below, with the first columns again. None for any width.
+    """
+    widths = _widths(cells)
+    names = [0, 1][: min(left, len(widths))]
+    parts, chosen = [], names
+    for column in range(len(names), len(widths)):
+        used = sum(widths[one] + 2 for one in chosen) + widths[column]
+        if width is not None and used > width and len(chosen) > len(names):
+            parts.append(chosen)
+            chosen = names
+        chosen = [*chosen, column]
+    return "\n\n".join(
+        _block([[row[column] for column in columns] for row in cells], sum(column < left for column in columns))
+        for columns in [*parts, chosen]
+    )
+
+
+def _widths(cells: Cells) -> list[int]:
+    return [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+
+
+def _block(cells: Cells, left: int) -> str:
+    widths = _widths(cells)
     lines = []
     for row in cells:
         padded = [

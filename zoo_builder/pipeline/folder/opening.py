@@ -83,14 +83,18 @@ def is_finished(folder: Path) -> bool:
 
 
 def check_same_config(wanted: ZooConfig, found: ZooConfig, where: Path | str) -> None:
-    """Raise RnnzooError, naming the first difference, unless the config found in a place is the one wanted."""
+    """Raise RnnzooError, naming all differences, unless the config found in a place is the one wanted."""
     there = found.to_dict()
-    for name, value in wanted.to_dict().items():
-        if name != "preset" and there[name] != value:
-            raise RnnzooError(
-                f"{where}: holds a zoo of another config: {name} is {there[name]!r} there, {value!r} was asked "
-                "for; choose another folder, or remove that one"
-            )
+    changed = [
+        f"{name} is {there[name]!r} there, {value!r} was asked for"
+        for name, value in wanted.to_dict().items()
+        if name != "preset" and there[name] != value
+    ]
+    if changed:
+        raise RnnzooError(
+            f"{where}: holds a zoo of another config: {'; '.join(changed)}; choose another folder, "
+            "or remove that one"
+        )
 
 
 def _check_empty(folder: Path) -> None:
