@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from rnnzoo import command_line
-from rnnzoo.command_line import MOST_PROCESSES, SettingsOption, VersionOption, make_app, say
+from rnnzoo.command_line import MOST_PROCESSES, SettingsOption, VersionOption, draw_without_a_screen, make_app, say
 from rnnzoo.ray_options import ClusterCommand, GpusOption, RayOption
 
 if TYPE_CHECKING:
@@ -145,6 +145,7 @@ def report(
 
     They are also written as Markdown and as one self-contained page.
     """
+    draw_without_a_screen()
     from rnnzoo.loaders.benchmark.report import make_report
 
     folder = out or results

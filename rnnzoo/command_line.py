@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Mapping
+from io import TextIOWrapper
 from typing import Annotated, Any
 
 import typer
@@ -54,12 +56,12 @@ def make_app(help: str) -> typer.Typer:
 
 def say(text: object = "", err: bool = False, nl: bool = True) -> None:
     """Print a text; what a terminal would take for a command in it is shown instead."""
-    typer.echo(for_terminal(str(text)), err=err, nl=nl)
+    print(for_terminal(str(text)), end="\n" if nl else "", file=sys.stderr if err else sys.stdout, flush=True)
 
 
 def say_json(value: Any) -> None:
     """Print a value as JSON, for programs."""
-    typer.echo(json.dumps(value, indent=2, allow_nan=False))
+    print(json.dumps(value, indent=2, allow_nan=False), flush=True)
 
 
 class VisibleFormatter(logging.Formatter):
@@ -71,6 +73,7 @@ class VisibleFormatter(logging.Formatter):
 
 def run(app: typer.Typer, name: str) -> None:
     """Run an app of `Commands`; bad input exits with 2, an interruption with 130."""
+    _print_anywhere()
     if logging.lastResort is not None:  # what prints warnings where nothing was set up
         logging.lastResort.setFormatter(VisibleFormatter())
     try:
@@ -81,6 +84,25 @@ def run(app: typer.Typer, name: str) -> None:
     except Interrupted as stop:
         typer.echo(f"{name}: {stop}", err=True)
         sys.exit(130)
+
+
+def draw_without_a_screen() -> None:
+    """Let matplotlib draw into files only, whatever its settings are here; before anything imports pyplot."""
+    os.environ["MPLBACKEND"] = "Agg"
+    import matplotlib as mpl
+
+    mpl.rcdefaults()
+    mpl.use("Agg")
+
+
+def _print_anywhere() -> None:
+    """Let what a stream cannot show be an escape, such as an arrow in ASCII; and let there be streams."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by whoever began the command
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def build_command(zoo: str, preset: str, changes: Mapping[str, Any]) -> str:

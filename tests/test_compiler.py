@@ -75,3 +75,62 @@ def test_a_compiler_that_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     with pytest.raises(KernelUnavailable, match="error: no such machine"):
         compiler.load_library(SOURCE, SMALL)
     assert not list((tmp_path / "cache").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"CXX": "g++ 'unfinished"}, "found CXX=g.. 'unfinished, which is no command: No closing quotation"),
+        ({"RNNZOO_CACHE_DIR": "~nosuch/cache"}, "found no home"),
+    ],
+)
+def test_a_machine_that_is_not_set_up(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], message: str
+) -> None:
+    """The torch kernel can serve then: what is wrong is an error that it stands in for."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(compiler.shutil, "which", lambda command: command)
+    monkeypatch.setattr(compiler, "_compiler_version", lambda command: "1")
+    with pytest.raises(KernelUnavailable, match=message):
+        compiler.load_library(SOURCE, SMALL)
+
+
+def test_no_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("RNNZOO_CACHE_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    with pytest.raises(KernelUnavailable, match="found no home"):
+        compiler.cache_folder()
+
+
+@needs_compiler
+def test_a_compiler_whose_version_is_not_utf8(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    talking = tmp_path / "c++"
+    talking.write_text("#!/bin/sh\nprintf 'G\\374nther 1.0'\nexit 1\n")
+    talking.chmod(0o755)
+    monkeypatch.setenv("CXX", str(talking))
+    monkeypatch.setenv("RNNZOO_CACHE_DIR", str(tmp_path / "cache"))
+    with pytest.raises(KernelUnavailable, match=r"failed on fused\.cpp"):
+        compiler.load_library(SOURCE, SMALL)
+
+
+@needs_compiler
+def test_a_cache_that_others_may_write_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What lies in it is run."""
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("RNNZOO_CACHE_DIR", str(cache))
+    compiler.load_library(SOURCE, SMALL)
+    assert stat.S_IMODE(cache.stat().st_mode) == 0o700
+    for mode in (0o770, 0o702):
+        cache.chmod(mode)
+        with pytest.raises(KernelUnavailable, match=f"found mode {mode:04o}"):
+            compiler.load_library(SOURCE, SMALL)
+    cache.chmod(0o755)
+    compiler.load_library(SOURCE, SMALL)
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    with pytest.raises(KernelUnavailable, match="found that of user"):
+        compiler.load_library(SOURCE, SMALL)

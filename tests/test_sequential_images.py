@@ -130,6 +130,22 @@ def test_a_folder_of_idx_files_is_read_plain_or_compressed(small_mnist):
         assert np.array_equal(read.labels, DIGITS.labels[:12])
 
 
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_files_of_other_names_are_found_by_their_content(small_mnist, ending):
+    """As MNIST goes round: `train-images.idx3-ubyte`, beside the test set and notes."""
+    expected = images.mnist_from_folder(small_mnist)
+    for name in list(images.MNIST_FILES):
+        path = next(path for path in (small_mnist / name, small_mnist / f"{name}.gz") if path.exists())
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        path.unlink()
+        renamed = small_mnist / (name.replace("-idx", ".idx") + ending)
+        renamed.write_bytes(gzip.compress(content) if ending else content)
+    (small_mnist / "t10k-labels.idx1-ubyte").write_bytes(b"others")
+    found = images.mnist_from_folder(small_mnist)
+    assert (found.pixels == expected.pixels).all()
+    assert (found.labels == expected.labels).all()
+
+
 def test_the_environment_variable_names_the_folder(small_mnist, monkeypatch):
     monkeypatch.setenv(images.MNIST_VARIABLE, str(small_mnist))
     assert len(load_images("mnist").pixels) == 12

@@ -156,7 +156,11 @@ def describe_encoder(location: str) -> Description:
     """The description of the encoder at a "module:class", read from its source."""
     module, _, name = location.partition(":")
     spec = importlib.util.find_spec(module)
-    tree = ast.parse(Path(spec.origin).read_text()) if spec is not None and spec.origin else ast.Module([], [])
+    tree = (
+        ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+        if spec is not None and spec.origin
+        else ast.Module([], [])
+    )
     found = next((node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name), None)
     if found is None:
         return Description("user", False, f"of {location}")

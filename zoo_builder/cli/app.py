@@ -31,10 +31,3 @@ def _main(version: VersionOption = False) -> None:
     handler.setFormatter(VisibleFormatter("%(message)s"))
     logging.basicConfig(handlers=[handler])
     logging.getLogger("rnnzoo").setLevel(logging.INFO)  # the hub's client would tell of every request
-
-
-def draw_without_a_screen() -> None:
-    """Let matplotlib draw into files only; before anything imports pyplot."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")

@@ -14,7 +14,15 @@ from typing import Annotated, Any
 
 import typer
 
-from rnnzoo.command_line import DAILY_FIELDS, MOST_PROCESSES, JsonOption, SettingsOption, say, say_json
+from rnnzoo.command_line import (
+    DAILY_FIELDS,
+    MOST_PROCESSES,
+    JsonOption,
+    SettingsOption,
+    draw_without_a_screen,
+    say,
+    say_json,
+)
 from rnnzoo.ray_options import ClusterCommand, GpusOption, RayOption
 from rnnzoo.zoo_builder.cli.app import (
     DeviceOption,
@@ -23,7 +31,6 @@ from rnnzoo.zoo_builder.cli.app import (
     ThreadsOption,
     ZooArgument,
     app,
-    draw_without_a_screen,
 )
 from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
 

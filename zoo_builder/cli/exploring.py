@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from rnnzoo.command_line import say
-from rnnzoo.zoo_builder.cli.app import app, draw_without_a_screen
+from rnnzoo.command_line import draw_without_a_screen, say
+from rnnzoo.zoo_builder.cli.app import app
 
 
 @app.command()

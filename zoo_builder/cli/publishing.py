@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from rnnzoo.command_line import say
+from rnnzoo.command_line import draw_without_a_screen, say
 from rnnzoo.zoo_builder.cli.app import (
     DeviceOption,
     KernelOption,
@@ -16,7 +16,6 @@ from rnnzoo.zoo_builder.cli.app import (
     ThreadsOption,
     ZooArgument,
     app,
-    draw_without_a_screen,
 )
 from rnnzoo.zoo_builder.errors import ParameterError
 

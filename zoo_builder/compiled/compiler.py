@@ -3,7 +3,8 @@
 The cache folder is `RNNZOO_CACHE_DIR`, or `rnnzoo` in `XDG_CACHE_HOME` or `~/.cache`. A library's file name
 is a hash of everything that decides its machine code (sources, flags, compiler, CPU), so a stale one is never
 found, and one home directory can serve machines with different CPUs. Beside it stands the library's own
-sha256: loading half a library would end the process, so one that does not match is compiled anew.
+sha256: loading half a library would end the process, so one that does not match is compiled anew. A folder that
+others may write in is refused, because what lies there is run.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import platform
 import shlex
 import shutil
+import stat
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -54,6 +56,10 @@ def load_library(source: Path, definitions: Mapping[str, str]) -> ctypes.CDLL:
     Raises KernelUnavailable where there is no compiler, or where it fails.
     """
     library = library_file(source, definitions)
+    try:
+        _check_private(library.parent)
+    except OSError as error:
+        raise KernelUnavailable(f"cache folder {library.parent}: cannot be used: {error}") from error
     if not _is_whole(library):
         _compile(find_compiler(), [*_flags(definitions), f"-I{HEADERS}"], source, library)
     try:
@@ -88,7 +94,10 @@ def cell_definition(cell: str) -> dict[str, str]:
 def find_compiler() -> tuple[str, ...]:
     """The command of the C++ compiler: `CXX`, which may hold options, or the first of `COMPILERS` there is."""
     chosen = os.environ.get("CXX")
-    candidates = [tuple(shlex.split(chosen))] if chosen else [(name,) for name in COMPILERS]
+    try:
+        candidates = [tuple(shlex.split(chosen))] if chosen else [(name,) for name in COMPILERS]
+    except ValueError as error:
+        raise KernelUnavailable(f"C++ compiler: found CXX={chosen}, which is no command: {error}") from error
     for command in candidates:
         if command and shutil.which(command[0]):
             return command
@@ -105,11 +114,33 @@ def machine_flags() -> list[str]:
 
 
 def cache_folder() -> Path:
+    """Where libraries are kept. Raises KernelUnavailable where the user has no home, or none of that name."""
     chosen = os.environ.get("RNNZOO_CACHE_DIR")
-    if chosen:
-        return Path(chosen).expanduser()
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "rnnzoo"
+    try:
+        if chosen:
+            return Path(chosen).expanduser()
+        return (Path(base) if base else Path.home() / ".cache") / "rnnzoo"
+    except RuntimeError as error:
+        raise KernelUnavailable(
+            f"cache folder: found no home ({error}), expected one, or a folder in RNNZOO_CACHE_DIR"
+        ) from error
+
+
+def _check_private(folder: Path) -> None:
+    """Make the cache folder if there is none. Raises KernelUnavailable for one that others own or may write in.
+
+    What lies there is run: others could put a library of their own there.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.stat()
+    if found.st_uid != os.geteuid():
+        raise KernelUnavailable(f"cache folder {folder}: found that of user {found.st_uid}, expected your own")
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise KernelUnavailable(
+            f"cache folder {folder}: found mode {stat.S_IMODE(found.st_mode):04o}, expected one where nobody else "
+            "may write: chmod go-w"
+        )
 
 
 def _flags(definitions: Mapping[str, str]) -> list[str]:
@@ -133,7 +164,7 @@ def _compiler_version(compiler: tuple[str, ...]) -> str:
 def _cpu() -> str:
     """Model and features of the CPU."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return f"{platform.machine()} {platform.processor()}"
     # The first of each: model, and features by their names on x86 and on ARM.
@@ -143,15 +174,14 @@ def _cpu() -> str:
 
 def _is_whole(library: Path) -> bool:
     try:
-        return _checksum_file(library).read_text() == _sha256(library)
-    except OSError:
+        return _checksum_file(library).read_text(encoding="utf-8") == _sha256(library)
+    except (OSError, UnicodeDecodeError):
         return False
 
 
 def _compile(compiler: tuple[str, ...], flags: list[str], source: Path, library: Path) -> None:
     """Compile in a folder of our own and rename, so that processes that race never see half a library."""
     try:
-        library.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".compiling-", dir=library.parent) as folder:
             made = Path(folder) / library.name
             result = _run([*compiler, *flags, str(source), "-o", str(made)])
@@ -159,7 +189,7 @@ def _compile(compiler: tuple[str, ...], flags: list[str], source: Path, library:
                 raise KernelUnavailable(
                     f"{shlex.join(compiler)} failed on {source.name}:\n{_first_errors(result)}"
                 )
-            _checksum_file(made).write_text(_sha256(made))
+            _checksum_file(made).write_text(_sha256(made), encoding="utf-8")
             made.replace(library)
             _checksum_file(made).replace(_checksum_file(library))
     except OSError as error:
@@ -182,6 +212,8 @@ def _first_errors(result: subprocess.CompletedProcess[str]) -> str:
 
 def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=COMPILE_SECONDS, check=False)
+        return subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=COMPILE_SECONDS, check=False
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise KernelUnavailable(f"{command[0]}: cannot be run: {error}") from error

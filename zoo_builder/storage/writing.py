@@ -7,6 +7,7 @@ whoever fills them: what is not locked was left behind by a process that was kil
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import glob
 import os
@@ -19,6 +20,8 @@ from typing import BinaryIO
 
 from rnnzoo.zoo_builder.errors import RnnzooError
 
+NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+"""What file systems without `fsync` of folders answer, such as CIFS and some of FUSE."""
 TEMPORARY_FILES = ".*.tmp"
 """Pattern of the names that `temporary_for` makes."""
 LOCK = "in-use"
@@ -182,9 +185,12 @@ def _sync_below(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """See that a folder's names are on the disk."""
+    """See that a folder's names are on the disk, where the file system does that for folders: some refuse."""
     file = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(file)
+    except OSError as error:
+        if error.errno not in NO_FOLDER_SYNC:
+            raise
     finally:
         os.close(file)

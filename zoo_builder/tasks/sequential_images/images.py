@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import io
 import os
+import re
 import struct
 import zlib
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ MNIST_FILES = {
     "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
 }
 """md5 of the decompressed bytes. Only the training set is used: the zoo splits it 80/20 itself."""
+MNIST_NAMES = re.compile(r".*ubyte(\.gz)?", re.IGNORECASE)
+"""Files of a folder that may be MNIST's: it goes round under several names, as `train-images.idx3-ubyte`."""
 
 
 @dataclass(frozen=True)
@@ -143,14 +146,8 @@ def _idx_header(array: Bytes) -> bytes:
 def _read_idx(folder: Path, name: str) -> Bytes:
     if not folder.is_dir():
         raise RnnzooError(f"MNIST folder: {folder} is not a folder")
-    candidates = [folder / name, folder / f"{name}.gz"]
-    path = next((path for path in candidates if path.is_file()), None)
-    if path is None:
-        raise RnnzooError(f"MNIST folder: {folder} holds neither {name} nor {name}.gz")
-    try:
-        content = _read_content(path)
-    except (OSError, EOFError, zlib.error) as error:
-        raise RnnzooError(f"{path}: cannot be read or decompressed: {error}") from error
+    path = next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
+    content = _find_by_content(folder, name) if path is None else _read_content(path)
     _check_md5(str(path), content, MNIST_FILES[name])
     dimensions = content[3]
     shape = struct.unpack(f">{dimensions}I", content[4 : 4 + 4 * dimensions])
@@ -159,8 +156,23 @@ def _read_idx(folder: Path, name: str) -> Bytes:
 
 def _read_content(path: Path, most: int = 60_000 * SIDE * SIDE + 16) -> bytes:
     """The bytes of a file, decompressed: at most one more than the right file has, whatever is in this one."""
-    with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
-        return file.read(most + 1)
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+            return file.read(most + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise RnnzooError(f"{path}: cannot be read or decompressed: {error}") from error
+
+
+def _find_by_content(folder: Path, name: str) -> bytes:
+    """The content of the file that is MNIST's `name`, whatever its own name is."""
+    for path in sorted(folder.iterdir()):
+        if MNIST_NAMES.fullmatch(path.name) and path.is_file():
+            content = _read_content(path)
+            if hashlib.md5(content, usedforsecurity=False).hexdigest() == MNIST_FILES[name]:
+                return content
+    raise RnnzooError(
+        f"MNIST folder: {folder} holds neither {name} nor {name}.gz, nor its content by another name"
+    )
 
 
 def _check_md5(what: str, content: bytes, expected: str) -> None:

@@ -111,7 +111,7 @@ def digest_of(results: bytes) -> str:
 
 def stored_digests() -> dict[str, str]:
     """The digest of each problem's results in this arithmetic, by the problem's name."""
-    digests: dict[str, str] = json.loads(STORED.read_text())[EXACT_ARITHMETIC]
+    digests: dict[str, str] = json.loads(STORED.read_text(encoding="utf-8"))[EXACT_ARITHMETIC]
     return digests
 
 
@@ -155,7 +155,7 @@ def check_bits(spec: RNNSpec, kernel: Kernel, library: Path) -> None:
     )
     check_problem(kernel, problem_of(spec.cell, tokens=False), shlex.join(find_compiler()), advice)
     with contextlib.suppress(OSError):  # a cache that is only read is tested each time
-        passed.write_text(expected)
+        passed.write_text(expected, encoding="utf-8")
 
 
 def _name(cell: str, tokens: bool) -> str:

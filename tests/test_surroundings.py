@@ -1,0 +1,64 @@
+"""Commands on machines less kind: narrow encodings, odd settings of matplotlib, no streams, odd file systems."""
+
+import errno
+import os
+import subprocess
+import sys
+
+import pytest
+
+from rnnzoo.zoo_builder.storage import writing
+
+REPORT = "from rnnzoo.command_line import draw_without_a_screen as d; d()\nimport matplotlib.pyplot as plt"
+SAY = (
+    "import typer\nfrom rnnzoo.command_line import make_app, run, say\napp = make_app('x')\n"
+    "@app.callback()\ndef main(): pass\n"
+    "@app.command()\ndef arrow(): say('exact task ↑ 0.5–0.6')\n"
+    "run(app, 'x')"
+)
+
+
+def start(program, *words, **environment):
+    return subprocess.run(
+        [sys.executable, "-c", program, *words],
+        env={**os.environ, **environment},
+        capture_output=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_printing_degrades_to_what_a_terminal_can_show(encoding):
+    done = start(SAY, "arrow", PYTHONIOENCODING=encoding)
+    assert done.returncode == 0, done.stderr
+    shown = done.stdout.decode(encoding)
+    assert shown.strip() == "exact task ↑ 0.5–0.6".encode(encoding, "backslashreplace").decode(encoding)
+
+
+def test_without_streams_a_command_does_its_work():
+    closing = "import sys\nsys.stdout = sys.stderr = None\n"
+    assert start(closing + SAY, "arrow").returncode == 0
+    assert start(closing + SAY, "nosuch").returncode == 2
+
+
+@pytest.mark.parametrize("backend", ["nosuch", "TkAgg", "module://matplotlib_inline.nosuch"])
+def test_figures_are_drawn_whatever_the_settings_of_matplotlib(backend, tmp_path):
+    (tmp_path / "matplotlibrc").write_text("text.usetex: true\nfont.size: 77\n")
+    program = f"{REPORT}\nplt.figure().text(0, 0, '50 % of_all')\nplt.savefig(r'{tmp_path / 'figure.png'}')"
+    done = start(program, MPLBACKEND=backend, MATPLOTLIBRC=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "figure.png").exists()
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.EOPNOTSUPP])
+def test_folders_that_cannot_be_synced(tmp_path, monkeypatch, code):
+    real = os.fsync
+
+    def fsync(file):
+        if os.path.isdir(f"/proc/self/fd/{file}"):
+            raise OSError(code, os.strerror(code))
+        real(file)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    writing.write_single(tmp_path / "file", b"content")
+    assert (tmp_path / "file").read_bytes() == b"content"
