@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import RNNSpec, init_parameters
 from rnnzoo.zoo_builder.tasks.data import Data
 
@@ -121,3 +122,9 @@ class Kernel(Protocol):
             uint8 [N, M, T + 1], `begin` first.
         """
         ...
+
+
+def check_batches(item_ids: Tensor) -> None:
+    """Raise RnnzooError for batches without a sequence [N, S, 0]: they have no loss."""
+    if item_ids.shape[2] == 0:
+        raise RnnzooError("item_ids: found batches of 0 items, expected at least 1")

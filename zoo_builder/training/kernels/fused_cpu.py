@@ -24,7 +24,7 @@ from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import RNNSpec
 from rnnzoo.zoo_builder.tasks.data import Data
 from rnnzoo.zoo_builder.tasks.encodings import CompiledForm, Encoding
-from rnnzoo.zoo_builder.training.kernels.base import EXACT_ARITHMETIC, TrainState
+from rnnzoo.zoo_builder.training.kernels.base import EXACT_ARITHMETIC, TrainState, check_batches
 from rnnzoo.zoo_builder.training.kernels.self_test import check_bits, self_test_spec
 
 SOURCE = Path(__file__).with_name("fused.cpp")
@@ -211,8 +211,7 @@ def check_training(
     check_tensor("weight_decays", weight_decays, torch.float32, (models,))
     for name in ("weights", "first_moment", "second_moment"):
         check_tensor(name, getattr(state, name), torch.float32, (models, state.spec.num_parameters))
-    if sequences == 0:
-        raise RnnzooError("item_ids: found batches of 0 items, expected at least 1")
+    check_batches(item_ids)
     return models, train_steps, sequences
 
 

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 from rnnzoo.zoo_builder.rnn import RNNModule, RNNSpec, State, Weights, rnn_forward, unflatten_weights
 from rnnzoo.zoo_builder.rnn.sampling import write_tokens
 from rnnzoo.zoo_builder.tasks.data import Batch, Data
-from rnnzoo.zoo_builder.training.kernels.base import BETA1, BETA2, EPSILON, TrainState
+from rnnzoo.zoo_builder.training.kernels.base import BETA1, BETA2, EPSILON, TrainState, check_batches
 
 CPU_MODELS_AT_ONCE = 16
 """Models whose data are prepared together on a CPU; the models themselves run one after the other."""
@@ -35,6 +35,7 @@ class TorchKernel:
         self, state: TrainState, data: Data, item_ids: Tensor, learning_rates: Tensor, weight_decays: Tensor
     ) -> Tensor:
         """See `Kernel.train_steps`; state, ids and rates are on the CPU, the work is on `device`."""
+        check_batches(item_ids)
         losses = torch.empty(learning_rates.shape)
         for first, last in self._chunks(len(state.weights)):
             part = TrainState(
