@@ -44,7 +44,7 @@ export OPEN_ZOO
 	mkdir -p $@/rnnzoo
 	ln -s ../../rnnzoo/__init__.py ../../rnnzoo/py.typed ../../zoo_builder ../../loaders ../../dataset_cards $@/rnnzoo
 
-.PHONY: demo lint test test-fast test-slow test-lowest test-cuda test-qemu clean
+.PHONY: demo docs lint test test-fast test-slow test-lowest test-cuda test-qemu clean
 
 $(INSTALLED): pyproject.toml setup.py
 	$(PYTHON) -m venv $(VENV)
@@ -82,7 +82,7 @@ lint: $(INSTALLED) .typing
 test-fast: $(INSTALLED)
 	$(BIN)/python -m pytest -m "not slow and not cuda and not qemu" --numprocesses $(JOBS) --dist loadgroup $(COVERAGE)
 
-test-slow: $(INSTALLED)
+test-slow: $(INSTALLED) .typing
 	$(BIN)/python -m pytest -m "slow and not cuda and not qemu"
 
 # In an environment of its own, with the lowest versions that pyproject.toml allows.
@@ -100,5 +100,10 @@ test-cuda: $(INSTALLED)
 test-qemu: $(INSTALLED)
 	$(BIN)/python -m pytest -m qemu -rs
 
+# The documentation site, in site/.
+docs: $(INSTALLED) .typing
+	$(BIN)/python -m pip install -qq --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
 clean:
-	rm -rf $(VENV) $(LOWEST) $(DEMO) .typing build *.egg-info
+	rm -rf $(VENV) $(LOWEST) $(DEMO) .typing build site *.egg-info
