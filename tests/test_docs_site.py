@@ -82,18 +82,6 @@ def test_a_chart_becomes_boxes_in_its_order():
     assert re.sub(r"<.*?>", "", site_hook.chain("a[x & y] --> b\nb --> a\n")) == "x &amp; y → b\nb → x &amp; y"
 
 
-@pytest.mark.usefixtures("short_readouts")
-def test_the_tutorial_runs(language_zoo, capsys):
-    blocks = re.findall(
-        r"```python\n(.*?)```", (DOCS / "tutorial.md").read_text(encoding="utf-8"), flags=re.DOTALL
-    )
-    names: dict = {}
-    for block in blocks:
-        exec(block.replace("demo/formal_languages", str(language_zoo)), names)
-    assert {"test", "ood"} <= set(names["found"].table["split"])
-    assert "RNNModule" in capsys.readouterr().out
-
-
 @pytest.mark.skipif(find_spec("mkdocstrings") is None, reason="needs the extra docs")
 @pytest.mark.slow
 def test_the_site_builds_without_a_warning_and_asks_for_nothing_from_elsewhere(tmp_path):
