@@ -17,7 +17,16 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from rnnzoo import command_line
-from rnnzoo.command_line import MOST_PROCESSES, SettingsOption, VersionOption, draw_without_a_screen, make_app, say
+from rnnzoo.command_line import (
+    MOST_PROCESSES,
+    JsonOption,
+    SettingsOption,
+    VersionOption,
+    draw_without_a_screen,
+    make_app,
+    say,
+    say_json,
+)
 from rnnzoo.ray_options import ClusterCommand, GpusOption, RayOption
 
 if TYPE_CHECKING:
@@ -215,7 +224,7 @@ def commit(
 
 
 @app.command("list")
-def list_names() -> None:
+def list_names(json: JsonOption = False) -> None:
     """List encoders, targets, tracks and presets."""
     from rnnzoo.loaders.encoders import PUBLISHED_FORMS
     from rnnzoo.loaders.encoders.names import describe_encoder, encoder_names
@@ -223,8 +232,32 @@ def list_names() -> None:
     from rnnzoo.zoo_builder.tasks import family_names, find_family
     from rnnzoo.zoo_builder.tasks.target import COMMON_TARGETS, TargetKind
 
-    for name, location in encoder_names().items():
-        said = describe_encoder(location)
+    encoders = {name: describe_encoder(location) for name, location in encoder_names().items()}
+    if json:
+        say_json(
+            {
+                "encoders": {
+                    name: {
+                        "group": said.group,
+                        "of_the_paper": said.published,
+                        "published_form": name in PUBLISHED_FORMS,
+                        "summary": said.summary,
+                    }
+                    for name, said in encoders.items()
+                },
+                "targets": {
+                    "every zoo": [target.name for target in COMMON_TARGETS],
+                    **{name: [target.name for target in find_family(name).targets] for name in family_names()},
+                },
+                "tracks": list(TRACKS),
+                "presets": {
+                    track: {name: config.to_dict() for name, config in presets.items()}
+                    for track, presets in PRESETS.items()
+                },
+            }
+        )
+        return
+    for name, said in encoders.items():
         forms = ', also with form="published"' if name in PUBLISHED_FORMS else ""
         say(f"{name:24}{said.group}{', of the paper' if said.published else ''}{forms}")
         say(fill(said.summary, 80, initial_indent="    ", subsequent_indent="    "))

@@ -1,5 +1,6 @@
 """The command `zoo-bench` as a person types it: run, stop, go on, report, and what it says to bad input."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -36,6 +37,11 @@ def test_list_names_everything(bench):
     assert "supervised" in out
     assert "steps=100000" in out
     assert max(map(len, out.splitlines())) <= 80
+    listed = json.loads(bench("list", "--json")[1])
+    assert set(listed["encoders"]) == set(ENCODERS)
+    assert listed["encoders"]["flat_mlp"]["of_the_paper"]
+    assert "offsets" in listed["targets"]["formal_languages"]
+    assert listed["presets"]["frozen"]["paper"]["steps"] == 100_000
 
 
 @pytest.mark.usefixtures("short_readouts")

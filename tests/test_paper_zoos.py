@@ -3,11 +3,13 @@
 import json
 
 import pyarrow.parquet as pq
+import pytest
 
 from benchmarks import paper_zoos
 from rnnzoo.zoo_builder.storage.manifest import read_manifest
 
 
+@pytest.mark.slow
 def test_a_zoo_is_built_and_leaves_a_record(tmp_path, monkeypatch):
     monkeypatch.setattr(paper_zoos, "PRESET", "smoke")
     command = ["--out", str(tmp_path), "--cards", str(tmp_path / "cards"), "--zoo", "formal_languages"]

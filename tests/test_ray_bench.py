@@ -21,6 +21,7 @@ def request(zoo, out, **fields):
     return Request(str(zoo), "flat_mlp", out, **given | fields)
 
 
+@pytest.mark.slow
 def test_a_cluster_gives_the_same_results(language_zoo, tmp_path, monkeypatch, ray_cluster):
     """Relative paths too, and an encoder of the user's own in the folder they stand in."""
     (tmp_path / "own.py").write_text(

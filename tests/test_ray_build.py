@@ -25,7 +25,7 @@ def spread(cluster, config, folder, watcher, store=None, save_every=120, resourc
     return build_plan(ZooPlan(config, config.make_family()), folder, executor, watcher)
 
 
-@pytest.mark.parametrize("zoo", ["formal_languages", "sequential_digits"])
+@pytest.mark.parametrize("zoo", ["formal_languages", pytest.param("sequential_digits", marks=pytest.mark.slow)])
 def test_a_cluster_gives_the_same_bytes(zoo, ray_cluster, undisturbed, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     watcher = Watcher()
@@ -34,6 +34,7 @@ def test_a_cluster_gives_the_same_bytes(zoo, ray_cluster, undisturbed, tmp_path,
     assert contents(tmp_path / "zoo") == contents(undisturbed(tiny_config(zoo)))
 
 
+@pytest.mark.slow
 def test_a_store_gives_the_same_bytes(ray_cluster, undisturbed, tmp_path):
     store = tmp_path / "store"
     watcher = Watcher()
@@ -79,6 +80,7 @@ def test_a_stopped_build_goes_on_from_saved_states(through_store, ray_cluster, u
     assert watcher.resumed > 0
 
 
+@pytest.mark.slow
 def test_what_tasks_warn_of_is_said_once(ray_cluster, tmp_path, caplog):
     """A saved state that is broken is one such thing."""
     config, folder = tiny_config(), tmp_path / "zoo"

@@ -152,6 +152,7 @@ def test_the_rows_of_another_plan_are_named(tmp_path):
         write_zoo(ZooPlan(more, plan.family), tmp_path)
 
 
+@pytest.mark.slow
 def test_memory_of_finishing_does_not_grow_with_the_rows(tmp_path, monkeypatch):
     monkeypatch.setattr(joining, "ROWS_PER_GROUP", 64)
 

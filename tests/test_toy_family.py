@@ -291,7 +291,7 @@ TRACKS = {
 }
 
 
-@both
+@pytest.mark.parametrize("name", ["counting_words", pytest.param("shifted_letters", marks=pytest.mark.slow)])
 def test_every_track_and_the_report(toy_zoos, name, tmp_path):
     family, out = FAMILY_OF[name], tmp_path / "results"
     for track, (encoder, *settings) in TRACKS.items():

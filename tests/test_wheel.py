@@ -132,6 +132,7 @@ def test_the_source_distribution_has_the_tests_and_the_programs_beside_them(sour
         assert files_in(sources / folder, sources) <= names
 
 
+@pytest.mark.slow
 def test_an_installed_package_works_beside_folders_of_its_rooms_names(installed, tmp_path):
     for name in (*ROOMS, "benchmarks", "tests"):
         (tmp_path / name).mkdir()
