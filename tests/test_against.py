@@ -258,6 +258,7 @@ def test_hostile_references_exit_with_2(language_zoo, copied, verify, hub, tmp_p
     assert out == ""  # said before anything is verified
 
 
+@pytest.mark.slow
 def test_a_hub_that_cannot_be_reached(language_zoo, verify, hub, monkeypatch):
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr(

@@ -273,6 +273,7 @@ def test_the_same_request_does_nothing_twice_and_the_same_again_elsewhere(langua
     assert first["predictions"] == second["predictions"]
 
 
+@pytest.mark.slow
 def test_processes_give_the_same_results(language_zoo, tmp_path):
     asked = request(language_zoo, tmp_path, encoder="flat_mlp", tracks=("supervised",), targets=("accuracy",))
     asked = dataclasses.replace(asked, seeds=2, overrides=SHORT, threads=1)

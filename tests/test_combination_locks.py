@@ -244,6 +244,7 @@ class TestZoos:
         assert "has to have all 8:" in card
         assert "| `secret` | list<int8, 4> |" in card
 
+    @pytest.mark.slow
     def test_every_track(self, lock_zoo, tmp_path):
         short = (("steps", 4), ("validate_every", 2), ("models", 4), ("emulator_hidden", 4))
         for encoder, track, settings in (

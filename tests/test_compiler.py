@@ -38,6 +38,7 @@ def load_elsewhere(cache: Path) -> subprocess.Popen[str]:
 
 
 @needs_compiler
+@pytest.mark.slow
 def test_processes_that_race_and_a_damaged_library(tmp_path: Path) -> None:
     """Two processes compile at the same time; later the library they left is damaged."""
     expected = f"{RNNSpec(2, 2, 2, num_layers=1).num_parameters}\n"

@@ -99,6 +99,7 @@ assert logits.shape == (1, 5, 6)
 """
 
 
+@pytest.mark.slow
 def test_stock_clients_read_what_was_pushed(hub, release, tmp_path):
     push_release(release, NAME)
     command, environment = [sys.executable, "-c", STOCK], hub.environment(tmp_path / "home")

@@ -54,6 +54,7 @@ def test_a_store_gives_the_same_bytes(ray_cluster, undisturbed, tmp_path):
 
 
 @pytest.mark.parametrize("through_store", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_a_stopped_build_goes_on_from_saved_states(through_store, ray_cluster, undisturbed, tmp_path):
     """Stopped as soon as a task says that it has begun, long before its end."""
     folder, store = tmp_path / "zoo", tmp_path / "store"

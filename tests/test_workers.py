@@ -95,6 +95,7 @@ def test_a_worker_that_ends_early_is_replaced_and_nothing_counts_twice(what, wor
     assert contents(tmp_path / "zoo") == contents(plain)
 
 
+@pytest.mark.slow
 def test_a_shard_that_kills_its_workers_is_named_and_the_rest_is_saved(plain, tmp_path):
     with pytest.raises(RnnzooError, match=r"workers died 3 times at train-00000-of-0000\d, .*step 100, .*SIGKILL"):
         build(tmp_path / "zoo", Watcher(), Trap("death", step=100), count=1)
