@@ -13,7 +13,7 @@ from zlib import crc32
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -172,6 +172,7 @@ class TestMeans:
         assert repr(exact_mean(values)) == repr(exact_mean(np.array(shuffled, np.float32)))
 
     @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1))
+    @example([-3.624497087992098e-30])
     def test_finite_numbers(self, values: list[float]) -> None:
         assert exact_mean(values) == float(sum(map(Fraction, values))) / len(values)
 

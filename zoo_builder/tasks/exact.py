@@ -52,9 +52,9 @@ def _exact_sum(numbers: NDArray[np.float64]) -> float:
     """What `math.fsum` gives: of whole multiples of 2^-60 that are not large, as losses are, by whole numbers."""
     with np.errstate(over="ignore", invalid="ignore"):  # of numbers so large that they are added one by one
         high = numbers * FIRST
-        whole = np.floor(high)
+        whole = np.trunc(high)
         rest = (high - whole) * SECOND
-    if len(numbers) > MOST_ADDED or not (np.abs(high) < MOST_HIGH).all() or (rest != np.floor(rest)).any():
+    if len(numbers) > MOST_ADDED or not (np.abs(high) < MOST_HIGH).all() or (rest != np.trunc(rest)).any():
         return math.fsum(numbers.tolist())
     total = int(whole.astype(np.int64).sum()) * int(SECOND) + int(rest.astype(np.int64).sum())
     return total / int(FIRST * SECOND)  # Python rounds the quotient of two whole numbers once
