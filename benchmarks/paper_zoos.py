@@ -12,37 +12,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-import torch
 
-import rnnzoo
+from benchmarks.baselines import ZOOS, command
+from benchmarks.machine import machine
 from rnnzoo.zoo_builder.storage.manifest import read_manifest, read_metadata, write_json
 
-ZOOS = ("formal_languages", "sequential_mnist")
 PRESET = "paper"
 CARDS = Path(__file__).parents[1] / "dataset_cards"
-
-
-def machine() -> dict[str, Any]:
-    """What it is built on."""
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        named = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
-        cpu = named[0] if named else cpu
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    versions = {"python": platform.python_version(), "torch": torch.__version__, "rnnzoo": rnnzoo.__version__}
-    return {"cpu": cpu, "cores": os.cpu_count(), "gpu": gpu, **versions}
 
 
 def build(zoo: str, folder: Path, items: Sequence[str], options: Sequence[str]) -> None:
@@ -51,15 +34,16 @@ def build(zoo: str, folder: Path, items: Sequence[str], options: Sequence[str]) 
     sittings = json.loads(log.read_text()) if log.exists() else []
     sitting = {"began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **machine(), "options": list(options)}
     began = time.monotonic()
-    command = [str(Path(sys.executable).with_name("zoo-builder")), "build", zoo, "--preset", PRESET]
-    code: int | str = "killed"
+    code: Any = "killed"
     try:
-        code = subprocess.run([*command, "--out", str(folder), *items, *options], check=False).returncode
+        command("zoo-builder", "build", zoo, "--preset", PRESET, "--out", str(folder), *items, *options)
+        code = 0
+    except SystemExit as ended:
+        code = ended.code
+        raise
     finally:
         sittings.append(sitting | {"seconds": round(time.monotonic() - began), "exit_code": code})
         write_json(log, sittings)
-    if code:
-        sys.exit(code)
 
 
 def record(folder: Path, to: Path) -> None:
@@ -83,13 +67,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--cards", type=Path, default=CARDS, help="where the records go")
     chosen, of_build = parser.parse_known_args(arguments)
     chosen.out.mkdir(parents=True, exist_ok=True)
-    program = str(Path(sys.executable).with_name("zoo-builder"))
     mnist = ["--mnist", str(chosen.mnist)] if chosen.mnist else []
     for zoo in chosen.zoo or ZOOS:
         folder = chosen.out / f"{zoo}-{PRESET}"
         build(zoo, folder, mnist, of_build)
-        subprocess.run([program, "verify", str(folder), *mnist], check=True)
-        subprocess.run([program, "info", str(folder)], check=True)
+        command("zoo-builder", "verify", str(folder), *mnist)
+        command("zoo-builder", "info", str(folder))
         record(folder, chosen.cards / zoo / PRESET)
         print(f"{chosen.cards / zoo / PRESET}: the record of {read_manifest(folder).digest}")
 

@@ -1,4 +1,5 @@
-"""How fast this machine trains: the published way, our torch path, our fused kernel, and the machine's peaks.
+"""How fast this machine trains: the published way, our torch path, our fused kernels, and the machine's peaks; and
+how fast the fused kernels score.
 
     python -m benchmarks.training                      # train steps, both kinds of task
     python -m benchmarks.training --json speed.json --repeats 9
@@ -13,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +25,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from benchmarks.machine import machine
 from rnnzoo.zoo_builder.rnn import CELLS, RNNModule, RNNSpec, unflatten_weights
 from rnnzoo.zoo_builder.tasks.data import Data
 from rnnzoo.zoo_builder.tasks.family import TaskFamily
@@ -39,6 +40,7 @@ from rnnzoo.zoo_builder.training.loop import draw_items, run_data
 
 BATCH_SIZE = 32
 PAPER_MODEL_STEPS = 1000 * 20_000
+SCORED_MODELS, SCORED_ITEMS = 32, 2000
 GEMM_SIZE = 2048
 COPY_BYTES = 1 << 28
 TURNS_OF_TWO_PROCESSES = 3
@@ -136,6 +138,15 @@ class Bench:
         kernel.train_steps(state, data, ids, rates, decays)
         return (time.perf_counter() - began) * 1e3 / (models * steps)
 
+    def score_microseconds(self, kernel: Kernel) -> float:
+        """Time in which an item is scored."""
+        weights = TrainState.initial(self.spec, list(range(SCORED_MODELS))).weights
+        data, _ = self.batches(SCORED_MODELS, 1)
+        ids = torch.arange(SCORED_ITEMS, dtype=torch.int32).remainder(len(data.items)).repeat(SCORED_MODELS, 1)
+        began = time.perf_counter()
+        kernel.score_items(self.spec, weights, data, ids)
+        return (time.perf_counter() - began) * 1e6 / ids.numel()
+
 
 def count_nodes(items: NDArray[np.uint8], steps: int, inputs: int, next_token: bool) -> int:
     """Nodes of one batch: its distinct rows, sorted, in groups of 16, each from where it splits off."""
@@ -209,9 +220,13 @@ def two_processes_milliseconds(name: str, cell: str, steps: int) -> float:
 def run_family(name: str, bench: Bench, repeats: int, steps: int, cores: int) -> dict[str, Any]:
     """Time all contestants on one kind of task; every value is a list with one entry a turn."""
     turns: dict[str, list[float]] = {}
+    scoring: dict[str, list[float]] = {}
 
     def note(contestant: str, milliseconds: float) -> None:
         turns.setdefault(contestant, []).append(milliseconds)
+
+    def note_scoring(kernel: Kernel) -> None:
+        scoring.setdefault(kernel.name, []).append(bench.score_microseconds(kernel))
 
     for turn in range(repeats + 1):  # the first turn warms up and is dropped
         for threads in sorted({1, cores}):
@@ -226,8 +241,10 @@ def run_family(name: str, bench: Bench, repeats: int, steps: int, cores: int) ->
             fused = FusedCudaKernel()
             fused.prepare(bench.spec, bench.family.encoding)
             note("cuda fused, 1000 models", bench.milliseconds(fused, 1000, steps))
-    turns = {key: values[1:] for key, values in turns.items()}
-    return {"flops": bench.flops, "share": bench.share_of_nodes(), "turns": turns}
+            note_scoring(fused)
+        note_scoring(FusedCpuKernel(cores))
+    turns, scoring = ({key: values[1:] for key, values in each.items()} for each in (turns, scoring))
+    return {"flops": bench.flops, "share": bench.share_of_nodes(), "turns": turns, "scoring": scoring}
 
 
 def print_family(name: str, result: dict[str, Any], cores: int) -> None:
@@ -250,6 +267,8 @@ def print_family(name: str, result: dict[str, Any], cores: int) -> None:
         hours = f"{PAPER_MODEL_STEPS * milliseconds / 3.6e6:.1f} h"
         print(f"  {key:24}{milliseconds:>9.3f}{1e3 / milliseconds:>10.0f}{ratio:>7.1f}x{share:>10}{hours:>15}")
     print(f"  ratio: to '{published}', turn by turn")
+    for kernel, microseconds in result["scoring"].items():
+        print(f"  {kernel} scores an item in {median(microseconds):.3f} us")
 
 
 def main() -> None:
@@ -265,11 +284,8 @@ def main() -> None:
         parser.error("--steps: expected 1 to 100; --repeats: expected at least 1")
 
     cores = available_cores()
-    machine = {"cpu": platform.processor() or platform.machine(), "cores": cores, "torch": torch.__version__}
-    machine["copy GB/s"] = round(copy_gigabytes(cores), 1)
-    if torch.cuda.is_available():
-        machine["gpu"] = torch.cuda.get_device_name()
-    print(", ".join(f"{key} {value}" for key, value in machine.items()))
+    used = machine() | {"copy GB/s": round(copy_gigabytes(cores), 1)}
+    print(", ".join(f"{key} {value}" for key, value in used.items()))
     results = {}
     for name, family in families().items():
         if arguments.family in (None, name):
@@ -277,7 +293,7 @@ def main() -> None:
             results[name] = run_family(name, bench, arguments.repeats, arguments.steps, cores)
             print_family(name, results[name], cores)
     if arguments.json:
-        arguments.json.write_text(json.dumps({"machine": machine, "results": results}, indent=1) + "\n")
+        arguments.json.write_text(json.dumps({"machine": used, "results": results}, indent=1) + "\n")
         print(f"\ntimes: {arguments.json}")
 
 
