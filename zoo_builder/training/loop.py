@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -160,25 +161,37 @@ def train_runs(
             draw_items(run.seed, pool, block, size) for run, pool, size in zip(runs, pools, sizes, strict=True)
         ]
 
-    pace = _Pace()
-    with ThreadPoolExecutor(1) as drawer:  # the next block is drawn while this one is trained on
-        drawing = drawer.submit(draw, state.step // STEPS_PER_BLOCK)
-        while state.step < schedule.steps:
+    pace, steps = _Pace(), schedule.steps
+    blocks = range(state.step // STEPS_PER_BLOCK, math.ceil(steps / STEPS_PER_BLOCK))
+    for block, drawn in _drawn_ahead(draw, blocks):
+        begin = block * STEPS_PER_BLOCK
+        while state.step < min(begin + STEPS_PER_BLOCK, steps):
             first = state.step
-            block, offset = divmod(first, STEPS_PER_BLOCK)
             checkpoint = next(step for step in schedule.checkpoints if step > first)
-            last = min((block + 1) * STEPS_PER_BLOCK, checkpoint, first + pace.steps())
-            drawn = drawing.result()
-            if last < schedule.steps and last == (block + 1) * STEPS_PER_BLOCK:
-                drawing = drawer.submit(draw, block + 1)
+            last = min(begin + STEPS_PER_BLOCK, checkpoint, first + pace.steps())
             rates = scales.unsqueeze(1) * schedule.rates(first, last)
-            ids = [of_run[offset : offset + last - first] for of_run in drawn]
+            ids = [of_run[first - begin : last - begin] for of_run in drawn]
             _train_by_size(kernel, state, data, ids, rates, decays)
             pace.took(last - first)
             if last == checkpoint:
                 yield Checkpoint(last, state.weights.clone())
             if on_progress is not None:
                 on_progress(state)
+
+
+def _drawn_ahead(
+    draw: Callable[[int], list[NDArray[np.int32]]], blocks: range
+) -> Iterator[tuple[int, list[NDArray[np.int32]]]]:
+    """Each block and the items drawn for it; those of the next one are drawn while these are trained on."""
+    if not blocks:
+        return
+    with ThreadPoolExecutor(1) as drawer:
+        drawing = drawer.submit(draw, blocks[0])
+        for block in blocks:
+            drawn = drawing.result()
+            if block + 1 in blocks:
+                drawing = drawer.submit(draw, block + 1)
+            yield block, drawn
 
 
 class _Pace:

@@ -41,9 +41,9 @@ def build_shards(
     shards = [shard for shard, _ in group]
     runs = [run for shard in shards for run in shard.runs]
     training = join_states(plan.spec, [state for _, state in group])
-    evaluated = EvaluatedRuns(plan.family, runs, plan.config.evaluation)
     evaluations: dict[int, Evaluation] = {}
     reports = _Reports(observer, shards, training.step)
+    evaluated = EvaluatedRuns(plan.family, runs, plan.config.evaluation)
     saved_at = time.monotonic()
 
     def on_progress(state: TrainState) -> None:
