@@ -36,27 +36,19 @@ struct Phase {
 // Of how many rows a thread keeps the sums, at most: in a phase of one step, where few rows are there, and of all nodes.
 constexpr int kRowsOfStep = 4, kRowsOfAll = 8;
 
-// All units of some rows: body(first row, Constant<rows>, unit), where one thread keeps the sums of a tile of rows in
-// registers: of one row where that keeps all threads busy, else of Most. The last tile may reach beyond the rows (see
-// `tile_row`).
+// A phase of all units of some rows: body(first row, Constant<rows>, unit), where one thread keeps the sums of a tile of
+// rows in registers: of one row where that keeps all threads busy, else of Most. The last tile may reach beyond the rows
+// (see `tile_row`).
 template <int Most, class Body>
-INLINE void share_tiles(Phase& phase, int rows, Body body) {
+INLINE void each_tile(const Block& block, int rows, Body body) {
     const auto share = [&](auto size) {
         constexpr int tile = decltype(size)::value;
-        phase.share((rows + tile - 1) / tile * kUnits, [&](int i) { body(i / kUnits * tile, size, i % kUnits); });
+        each(block, (rows + tile - 1) / tile * kUnits, [&](int i) { body(i / kUnits * tile, size, i % kUnits); });
     };
-    if (rows * kUnits <= phase.block.threads)
+    if (rows * kUnits <= block.threads)
         share(Constant<1>{});
     else
         share(Constant<Most>{});
-}
-
-// The same as a phase of its own.
-template <int Most, class Body>
-INLINE void each_tile(const Block& block, int rows, Body body) {
-    Phase phase{block};
-    share_tiles<Most>(phase, rows, body);
-    block.wait();
 }
 
 // Row r of a tile; beyond the rows it is the last one once more, which its thread then computes twice.

@@ -73,6 +73,22 @@ INLINE void each_parameter(const Block& block, Visit visit) {
     block.wait();
 }
 
+// Reads a model's weights from flat ones; `bad` is counted from 0 then.
+INLINE void read_weights(const Block& block, const Model& model, const float* flat, int* bad) {
+    each(block, kPackedSize, [&](int p) {
+        model.weights[p] = 0.0f;
+        if (p == 0) *bad = 0;
+    });
+    each_parameter(block, [&](int from, int to) { model.weights[to] = flat[from]; });
+}
+
+// The sums of one unit of a layer begin so; token: the input of the first layer, where it reads tokens.
+template <int Layer>
+INLINE void start_sums(const Model& model, float (&sums)[Cell::kSums], int token, int unit) {
+    const float* start = model.start[Layer] + unit + (kTokens && Layer == 0 ? token * kSumRow : 0);
+    for (int s = 0; s < Cell::kSums; s++) sums[s] = start[s * kUnits];
+}
+
 // Calls body(Constant<layer>) for all layers.
 template <int Layer = 0, class Body>
 INLINE void for_layers(Body body) {

@@ -56,6 +56,21 @@ INLINE void add_up_logits(float (&logits)[Count], const float* hidden, const flo
         for (int o = 0; o < Count; o++) logits[o] = fused(hidden[unit], heads[o * kUnits + unit], logits[o]);
 }
 
+// Of the logits of one step: the largest, the exponentials of how far they are below it, and their total.
+struct Softmax {
+    float most, exponentials[kOutputs], total = 0.0f;
+
+    explicit Softmax(const float* logits) : most(logits[0]) {
+        for (int o = 1; o < kOutputs; o++) most = logits[o] > most ? logits[o] : most;
+        for (int o = 0; o < kOutputs; o++) {
+            exponentials[o] = exp_of(logits[o] - most);
+            total = o == 0 ? exponentials[o] : total + exponentials[o];
+        }
+    }
+    // -log of the probability of an output, of log_of(total).
+    double loss(double log_total, float logit) const { return log_total - static_cast<double>(logit - most); }
+};
+
 // Numbers k, ..., k + Count - 1 of a row of Width; beyond it, some of the row. Aligned: all three are whole fours.
 template <int Count, int Width, bool Aligned>
 INLINE void read_some(float (&read)[Count], const float* row, int k) {

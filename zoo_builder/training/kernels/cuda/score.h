@@ -53,8 +53,8 @@ constexpr int64_t scoring_bytes() {
 }
 
 template <int Layer>
-INLINE void share_layer(const Scorer& scorer, Phase& phase, const Seen& seen, int rows, int t) {
-    share_tiles<kRowsOfAll>(phase, rows, [&](int first, auto count, int unit) {
+INLINE void score_layer(const Scorer& scorer, const Seen& seen, int rows, int t) {
+    each_tile<kRowsOfAll>(scorer.block, rows, [&](int first, auto count, int unit) {
         constexpr int tile = decltype(count)::value;
         const auto row = [&](int r) { return tile_row(first, r, rows); };
         const float* from = Layer == 0 ? scorer.inputs : scorer.after[Layer == 0 ? 0 : Layer - 1];
@@ -63,8 +63,7 @@ INLINE void share_layer(const Scorer& scorer, Phase& phase, const Seen& seen, in
         Sums<tile, Cell::kSums> sums;
         State states[tile];
         for (int r = 0; r < tile; r++) {
-            const float* start = scorer.model.start[Layer] + unit + (of_tokens ? seen.byte(row(r), t) * kSumRow : 0);
-            for (int s = 0; s < Cell::kSums; s++) sums[r][s] = start[s * kUnits];
+            start_sums<Layer>(scorer.model, sums[r], of_tokens ? seen.byte(row(r), t) : 0, unit);
             const int place = row(r) * kStateRow + unit;
             states[r] = {t == 0 ? 0.0f : scorer.before[Layer][place],
                          t > 0 && Cell::kHasMemory ? scorer.memory[Layer][place] : 0.0f};
@@ -94,17 +93,12 @@ INLINE bool answer(const Scorer& scorer, const Seen& seen, int row, int t) {
     const int target = seen.target(row, t);
     bool finite = true;
     int best = 0;
-    float most = logits[0], total = 0.0f;
     for (int o = 0; o < kOutputs; o++) {
         finite = finite && logits[o] * 0.0f == 0.0f;
         if (logits[o] > logits[best]) best = o;
-        most = logits[o] > most ? logits[o] : most;
     }
-    for (int o = 0; o < kOutputs; o++) {
-        const float e = exp_of(logits[o] - most);
-        total = o == 0 ? e : total + e;
-    }
-    const double loss = static_cast<double>(log_of(total)) - static_cast<double>(logits[target] - most);
+    const Softmax softmax(logits);
+    const double loss = softmax.loss(log_of(softmax.total), logits[target]);
     scorer.losses[row] = t == 0 ? loss : scorer.losses[row] + loss;
     return finite && best == target;
 }
@@ -116,11 +110,7 @@ INLINE void score_rows(Scorer& scorer, const Seen& seen, int rows, float* losses
     read_inputs(scorer, first, seen, rows, 0);
     block.wait();
     for (int t = 0; t < steps; t++) {
-        for_layers([&](auto constant) {
-            Phase phase{block};
-            share_layer<decltype(constant)::value>(scorer, phase, seen, rows, t);
-            block.wait();
-        });
+        for_layers([&](auto layer) { score_layer<decltype(layer)::value>(scorer, seen, rows, t); });
         for (int layer = 0; layer < kLayers; layer++) {
             float* state = scorer.before[layer];
             scorer.before[layer] = scorer.after[layer];
@@ -151,12 +141,7 @@ INLINE void score_pieces(const Block& block, const Scoring& scoring, int64_t num
     Scorer scorer(block, arena);
     for (int64_t piece = number; piece < scoring.models * pieces; piece += scoring.blocks) {
         const int64_t run = piece / pieces, begin = piece % pieces * kScoredPiece;
-        const float* weights = scoring.weights + run * flat_size();
-        each(block, kPackedSize, [&](int p) {
-            scorer.model.weights[p] = 0.0f;
-            if (p == 0) *scorer.bad = 0;
-        });
-        each_parameter(block, [&](int flat, int packed) { scorer.model.weights[packed] = weights[flat]; });
+        read_weights(block, scorer.model, scoring.weights + run * flat_size(), scorer.bad);
         derive(block, scorer.model, scorer.bad, false);
         const int64_t left = scoring.sequences - begin;
         for (int64_t row = 0; row < (left < kScoredPiece ? left : kScoredPiece); row += kScoredRows) {

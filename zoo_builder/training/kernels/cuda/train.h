@@ -23,10 +23,8 @@ INLINE void add_up_inputs(const Trainer& trainer) {
         constexpr int rows = decltype(count)::value;
         const auto node = [&](int r) { return tile_row(first, r, tree.nodes()); };
         Sums<rows, Cell::kSums> sums;
-        for (int r = 0; r < rows; r++) {
-            const float* start = model.start[Layer] + unit + (of_tokens ? tree.tokens[node(r)] * kSumRow : 0);
-            for (int s = 0; s < Cell::kSums; s++) sums[r][s] = start[s * kUnits];
-        }
+        for (int r = 0; r < rows; r++)
+            start_sums<Layer>(model, sums[r], of_tokens ? tree.tokens[node(r)] : 0, unit);
         if constexpr (!of_tokens)
             add_input_share<Layer>(sums, [&](int r) { return inputs + node(r) * width; }, model.weights, unit);
         float* to = trainer.space.trace[Layer].sums + unit;
@@ -96,21 +94,16 @@ ONCE void head(const Trainer& trainer, float share) {
         const int* targets = trainer.tree.targets + node * kOutputs;
         double* losses = trainer.space.losses + place * kOutputs;
         int kinds = 0;
-        float logits[kOutputs], exponentials[kOutputs];
+        float logits[kOutputs], sequences = 0.0f;
         add_up_logits(logits, hidden, weights, 0);
-        float most = logits[0], total = 0.0f, sequences = 0.0f;
-        for (int o = 1; o < kOutputs; o++) most = logits[o] > most ? logits[o] : most;
-        for (int o = 0; o < kOutputs; o++) {
-            exponentials[o] = exp_of(logits[o] - most);
-            total = o == 0 ? exponentials[o] : total + exponentials[o];
-            sequences += static_cast<float>(targets[o]);
-        }
-        const double log_total = log_of(total);
-        const float scale = sequences * share / total;
+        for (int o = 0; o < kOutputs; o++) sequences += static_cast<float>(targets[o]);
+        const Softmax softmax(logits);
+        const double log_total = log_of(softmax.total);
+        const float scale = sequences * share / softmax.total;
         for (int o = 0; o < kOutputs; o++) {
             const float n = static_cast<float>(targets[o]);
-            trainer.space.logit_gradients[node * kOutputs + o] = fused(exponentials[o], scale, -(n * share));
-            if (targets[o] > 0) losses[kinds++] = n * (log_total - static_cast<double>(logits[o] - most));
+            trainer.space.logit_gradients[node * kOutputs + o] = fused(softmax.exponentials[o], scale, -(n * share));
+            if (targets[o] > 0) losses[kinds++] = n * softmax.loss(log_total, logits[o]);
         }
         trainer.space.targets[place] = kinds;
     });
@@ -328,12 +321,9 @@ INLINE void train_model(const Block& block, const Training& training, int64_t ru
     const Trainer trainer(block, {training.workspace + run * training.workspace_bytes}, {shared},
                           static_cast<int>(data.steps), static_cast<int>(training.sequences), data.view_bytes);
     const Space& space = trainer.space;
-    each(block, kPackedSize, [&](int p) {
-        trainer.model.weights[p] = space.first_moment[p] = space.second_moment[p] = 0.0f;
-        if (p == 0) *space.bad = 0;
-    });
+    read_weights(block, trainer.model, weights, space.bad);
+    each(block, kPackedSize, [&](int p) { space.first_moment[p] = space.second_moment[p] = 0.0f; });
     each_parameter(block, [&](int flat, int packed) {
-        trainer.model.weights[packed] = weights[flat];
         space.first_moment[packed] = first_moments[flat];
         space.second_moment[packed] = second_moments[flat];
     });
