@@ -29,8 +29,9 @@ MOST_CHECKPOINTS = 127
 MANIFEST = "zoo.json"
 SPLITS_FILE = "splits.json"
 BUILD_FOLDER = ".build"
-ROOMS = (BUILD_FOLDER, "metadata", "weights", "rollouts")
 """Plan, records of finished shards and saved states of a build under way; gone once the zoo is finished."""
+ROOMS = (BUILD_FOLDER, "metadata", "weights", "rollouts")
+"""The folders in the folder of a zoo."""
 FILE_NAME = re.compile(
     r"splits\.json|metadata/[a-z]+\.parquet|(weights|rollouts)/[a-z]+-[0-9]{5,9}-of-[0-9]{5,9}\.safetensors"
 )
