@@ -58,12 +58,9 @@ def export_zoo(zoo: Path, out: Path, progress: Callable[[int], None] = lambda ro
         )
     check_new(out)
     table = read_metadata(zoo, manifest).sort_by([("run_id", "ascending"), ("step", "ascending")])
-    try:
-        with new_folder(out) as folder:
-            _write_tables(folder, form, manifest, table)
-            _write_shards(zoo, folder, form, manifest, table, progress)
-    except OSError as error:
-        raise RnnzooError(f"{out}: the arrays could not be written: {error.strerror or error}") from error
+    with new_folder(out) as folder:
+        _write_tables(folder, form, manifest, table)
+        _write_shards(zoo, folder, form, manifest, table, progress)
     return len(table)
 
 

@@ -104,11 +104,8 @@ def import_published(
 
     check_new(out)
     arrays = open_published(published)
-    try:
-        with new_folder(out) as folder:
-            imported = _Import(arrays, folder, kernel or TorchKernel(), progress).write()
-    except OSError as error:
-        raise RnnzooError(f"{out}: the zoo could not be written: {error.strerror or error}") from error
+    with new_folder(out) as folder:
+        imported = _Import(arrays, folder, kernel or TorchKernel(), progress).write()
     return imported
 
 

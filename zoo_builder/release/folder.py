@@ -87,11 +87,8 @@ def release_zoo(
     failed = [check for check in verify_zoo(zoo, kernel, items_folder) if not check.passed]
     if failed:
         raise RnnzooError(f"{zoo}: not a sound zoo: {failed[0].name}: {failed[0].found}")
-    try:
-        with new_folder(out) as folder:
-            _write_release(zoo, manifest, folder, outputs, leaderboard, progress)
-    except OSError as error:
-        raise RnnzooError(f"{out}: the release could not be written: {error.strerror or error}") from error
+    with new_folder(out) as folder:
+        _write_release(zoo, manifest, folder, outputs, leaderboard, progress)
     return json.loads((out / RELEASE).read_bytes())
 
 

@@ -117,22 +117,21 @@ def clear_abandoned(paths: Iterable[Path]) -> None:
 def new_folder(out: Path) -> Iterator[Path]:
     """A folder to fill, which gets the name `out`, synced to the disk, when the block ends without an error.
 
-    Until then it stands beside it, hidden. Raises RnnzooError when there is something of that name, and OSError
-    when the disk refuses.
+    Until then it stands beside it, hidden. Raises RnnzooError when there is something of that name, and when the
+    disk refuses.
     """
     check_new(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    workspace, lock = _new_workspace(out)
     try:
-        folder = workspace / "folder"
-        folder.mkdir()
-        yield folder
-        _sync_below(folder)
-        folder.rename(out)
-        sync_folder(out.parent)
-    finally:
-        shutil.rmtree(workspace, ignore_errors=True)
-        os.close(lock)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with _workspace(out) as workspace:
+            folder = workspace / "folder"
+            folder.mkdir()
+            yield folder
+            _sync_below(folder)
+            folder.rename(out)
+            sync_folder(out.parent)
+    except OSError as error:
+        raise RnnzooError(f"{out}: could not be written: {error.strerror or error}") from error
 
 
 def check_new(out: Path) -> None:
@@ -143,6 +142,17 @@ def check_new(out: Path) -> None:
     _clear_workspaces(out)
     if os.path.lexists(out):
         raise RnnzooError(f"{out}: exists; expected the name of a new folder")
+
+
+@contextlib.contextmanager
+def _workspace(out: Path) -> Iterator[Path]:
+    """A new folder beside `out`, which is gone at the end of the block."""
+    workspace, lock = _new_workspace(out)
+    try:
+        yield workspace
+    finally:
+        shutil.rmtree(workspace, ignore_errors=True)
+        os.close(lock)
 
 
 def _new_workspace(out: Path) -> tuple[Path, int]:
