@@ -84,10 +84,7 @@ def encode_word(word: str) -> Bytes:
     >>> encode_word("ab")[:5].tolist()
     [4, 0, 1, 5, 5]
     """
-    sequence = np.full(SEQUENCE_BYTES, END, dtype=np.uint8)
-    tokens = [BEGIN, *(LETTERS.index(letter) for letter in word)][:SEQUENCE_BYTES]
-    sequence[: len(tokens)] = tokens
-    return sequence
+    return encode_text(word[:PLACES])
 
 
 def encode_text(text: str) -> Bytes:
@@ -117,7 +114,7 @@ def decode_sequence(sequence: Bytes) -> str:
     'aabb$'
     """
     text = "".join(SIGNS[token] for token in sequence[1:])
-    return text.partition("$")[0] + ("$" if "$" in text else "")
+    return text.partition(SIGNS[END])[0] + (SIGNS[END] if SIGNS[END] in text else "")
 
 
 def written_words(language: FormalLanguage) -> tuple[range, Bytes]:
