@@ -24,6 +24,11 @@ DAILY_FIELDS = ("runs", "steps", "seed", "cell", "hidden_size", "num_layers")
 MOST_PROCESSES = 1024
 """On one machine, and threads of each."""
 
+INTERRUPTED = 130
+"""Exit code of a command that the user stopped."""
+STOPPED = "stopped; the same command goes on from the last saved state"
+"""What it says then."""
+
 
 class Interrupted(Exception):
     """The user stopped the command; the message says what is saved."""
@@ -40,7 +45,7 @@ class Commands(TyperGroup):
             name = options.get(error.parameter, error.parameter)
             raise RnnzooError(f"{name}: {error.problem}") from error
         except KeyboardInterrupt:  # Typer would end with a bare "Aborted."
-            raise Interrupted("stopped; the same command goes on from the last saved state") from None
+            raise Interrupted(STOPPED) from None
 
 
 def make_app(help: str) -> typer.Typer:
@@ -83,7 +88,7 @@ def run(app: typer.Typer, name: str) -> None:
         sys.exit(2)
     except Interrupted as stop:
         typer.echo(f"{name}: {stop}", err=True)
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
 
 
 def draw_without_a_screen() -> None:

@@ -13,8 +13,8 @@ import threading
 from collections.abc import Callable
 from types import FrameType
 
-STOPPED = 130
-"""Exit code of a command that was interrupted."""
+from rnnzoo.command_line import INTERRUPTED, STOPPED
+
 PATIENCE_SECONDS = 10.0
 """After the first signal, for the work to come to a point where its state can be saved."""
 SECOND_SECONDS = 2.0
@@ -81,6 +81,6 @@ class StopRequests:
 
     def _end(self, even_if_noticed: bool) -> None:
         if self._thread.is_alive() and (even_if_noticed or not self._noticed.is_set()):
-            self._say("stopped; the same command goes on from the last saved state")
+            self._say(STOPPED)
             sys.stderr.flush()
-            os._exit(STOPPED)
+            os._exit(INTERRUPTED)
