@@ -20,19 +20,19 @@ from rnnzoo.zoo_builder.pipeline.estimate import estimate_build
 from rnnzoo.zoo_builder.pipeline.folder.opening import (
     check_same_config,
     finished_zoo,
-    is_finished,
     plan_path,
     read_config,
+    read_finished,
 )
 from rnnzoo.zoo_builder.pipeline.folder.unbuilt import is_built
 from rnnzoo.zoo_builder.pipeline.merge import config_of_parts, merge_parts
 from rnnzoo.zoo_builder.pipeline.plan.part import WHOLE, Part
-from rnnzoo.zoo_builder.storage.manifest import Manifest, read_manifest
+from rnnzoo.zoo_builder.storage.manifest import Manifest
 from rnnzoo.zoo_builder.storage.schema import MANIFEST
 from rnnzoo.zoo_builder.tasks import find_family
 from rnnzoo.zoo_builder.tasks.family import TaskFamily
 from rnnzoo.zoo_builder.training.kernels import choose_kernel
-from rnnzoo.zoo_builder.zoos import ZooConfig, config_of
+from rnnzoo.zoo_builder.zoos import ZooConfig
 
 
 def build_or_continue(
@@ -71,8 +71,7 @@ def _build(
 
 def estimate(config: ZooConfig, out: Path, mnist: Path | None, execution: ExecutionOptions, part: Part) -> None:
     """Say what a build would come to. Nothing is written."""
-    if is_finished(out):
-        check_same_config(config, config_of(read_manifest(out).config, str(out / MANIFEST)), out)
+    if read_finished(config, out) is not None:
         say(f"{out} holds the finished zoo")
         return
     if plan_path(out).exists():

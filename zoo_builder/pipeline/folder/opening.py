@@ -69,12 +69,19 @@ def parse_config(content: bytes, where: str) -> ZooConfig:
 
 
 def finished_zoo(config: ZooConfig, folder: Path) -> Manifest | None:
-    """The manifest of the zoo in `folder`, if one of this config is finished there."""
+    """The manifest of the zoo in `folder`, if one of this config is finished there; what its build left goes."""
+    manifest = read_finished(config, folder)
+    if manifest is not None:
+        shutil.rmtree(folder / schema.BUILD_FOLDER, ignore_errors=True)
+    return manifest
+
+
+def read_finished(config: ZooConfig, folder: Path) -> Manifest | None:
+    """The same; the folder stays as it is."""
     if not is_finished(folder):
         return None
     manifest = read_manifest(folder)
     check_same_config(config, config_of(manifest.config, str(folder / schema.MANIFEST)), folder)
-    shutil.rmtree(folder / schema.BUILD_FOLDER, ignore_errors=True)
     return manifest
 
 
