@@ -130,7 +130,7 @@ class ZooConfig:
                 raise ValueError(f"{name}: found none, expected at least one value")
         if self.preset == IMPORTED:
             raise ValueError(f"preset: found {IMPORTED!r}, which zoos have that were not built")
-        if self.batch_size * max(self.batch_size_scales) > MOST:
+        if self.largest_batch > MOST:
             raise ValueError(
                 f"batch_size: found {self.batch_size}, of which runs take {max(self.batch_size_scales)} times, "
                 f"expected at most {MOST} sequences of a step"
@@ -138,6 +138,11 @@ class ZooConfig:
         if self.rollouts > max(self.sampled_strings, self.evaluation_items):
             raise ValueError(f"rollouts: found {self.rollouts}, expected at most the sequences evaluated")
         return self
+
+    @property
+    def largest_batch(self) -> int:
+        """The most sequences that a run may take at a step."""
+        return self.batch_size * max(self.batch_size_scales)
 
     @property
     def schedule(self) -> Schedule:

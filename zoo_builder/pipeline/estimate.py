@@ -66,7 +66,7 @@ def estimate_build(plan: ZooPlan, shards: Sequence[ShardPlan], kernel: Kernel) -
             kernel,
             plan.spec,
             run_data(plan.family, []).steps,
-            config.batch_size * max(config.batch_size_scales),
+            config.largest_batch,
         )
         probed = [run for shard in shards for run in shard.runs][:at_once]
         rate, state = _probe_training(plan, probed, kernel)

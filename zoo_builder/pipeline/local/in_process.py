@@ -44,8 +44,7 @@ class InProcess:
         if shards:
             claim_arithmetic(folder, self.kernel.arithmetic)
         steps = run_data(plan.family, []).steps
-        largest = plan.config.batch_size * max(plan.config.batch_size_scales)
-        at_once = runs_that_fit(self.kernel, plan.spec, steps, largest) // self.sharing
+        at_once = runs_that_fit(self.kernel, plan.spec, steps, plan.config.largest_batch) // self.sharing
         unseen, busy = deque(shards), deque[ShardPlan]()
         while unseen:
             share = len(unseen) * plan.config.runs_per_shard // self.groups

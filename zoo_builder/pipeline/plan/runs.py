@@ -63,12 +63,17 @@ class Runs(Sequence[Run]):
 
     def _run(self, number: int) -> Run:
         seed = int(self._seeds[number])
-        return Run(number, f"run-{number:06d}", self._tasks[number], seed, *draw_settings(self._config, seed))
+        return Run(number, run_id(number), self._tasks[number], seed, *draw_settings(self._config, seed))
 
 
 def plan_runs(config: ZooConfig, family: TaskFamily[Any]) -> Runs:
     """The runs of a zoo. Run r is the same in a zoo of 64 runs and in one of 1000."""
     return Runs(config, family.tasks(config.runs, config.seed), run_seeds(config), np.arange(config.runs))
+
+
+def run_id(number: int) -> str:
+    """What the metadata call the run of a number: 'run-000003'."""
+    return f"run-{number:06d}"
 
 
 def run_seeds(config: ZooConfig) -> NDArray[np.integer[Any]]:

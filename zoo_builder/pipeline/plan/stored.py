@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rnnzoo.zoo_builder.errors import RnnzooError
-from rnnzoo.zoo_builder.pipeline.plan.runs import draw_settings, run_seeds
+from rnnzoo.zoo_builder.pipeline.plan.runs import draw_settings, run_id, run_seeds
 from rnnzoo.zoo_builder.storage import schema
 from rnnzoo.zoo_builder.storage.manifest import Manifest
 from rnnzoo.zoo_builder.zoos import DRAWN_FIELDS, IMPORTED, ZooConfig, config_of
@@ -52,7 +52,7 @@ def _compare(name: str, found: Any, expected: Any) -> None:
 
 def _check_settings(config: ZooConfig, run_ids: list[str], metadata: pa.Table) -> None:
     """Seed and settings of every row are those that its run has."""
-    seeds = {f"run-{number:06d}": seed for number, seed in enumerate(run_seeds(config).tolist())}
+    seeds = {run_id(number): seed for number, seed in enumerate(run_seeds(config).tolist())}
     if strangers := [run_id for run_id in run_ids if run_id not in seeds]:
         raise RnnzooError(f"metadata: {strangers[0]!r:.80} is no run of this config")
     columns: dict[str, list[Any]] = {"seed": [seeds[run_id] for run_id in run_ids]}
