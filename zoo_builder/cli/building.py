@@ -63,6 +63,18 @@ def _preset_names(incomplete: str) -> list[str]:
     return [name for name in PRESETS if name.startswith(incomplete)]
 
 
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1, max=MOST_PROCESSES, help="Processes on this machine, each with its GPU or share of the cores."
+    ),
+]
+StoreOption = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="With --ray where nodes do not share OUT: s3://..., gs://..., file://..."),
+]
+
+
 @app.command(cls=BuildCommand, context_settings={"allow_interspersed_args": True})
 def build(
     zoo: Annotated[
@@ -81,24 +93,14 @@ def build(
     device: DeviceOption = "auto",
     kernel: KernelOption = "auto",
     threads: ThreadsOption = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            min=1, max=MOST_PROCESSES, help="Processes on this machine, each with its GPU or share of the cores."
-        ),
-    ] = None,
+    workers: WorkersOption = None,
     save_every: Annotated[float, typer.Option(min=0, help="Seconds between saves of runs in training.")] = 120,
     part: Annotated[
         str | None, typer.Option(metavar="I/N", help="Build the I-th of N parts, as 2/8; others build the rest.")
     ] = None,
     ray: RayOption = None,
     gpus_per_task: GpusOption = None,
-    store: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL", help="With --ray where nodes do not share OUT: s3://..., gs://..., file://..."
-        ),
-    ] = None,
+    store: StoreOption = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -193,8 +195,9 @@ def verify(
         say_json(
             {"zoo": str(zoo), "sound": all(check.passed for check in checks), "checks": list(map(asdict, checks))}
         )
-    for check in checks if not json else ():
-        say(f"{'ok  ' if check.passed else 'FAIL'}  {check.name:15} {check.found}", err=not check.passed)
+    else:
+        for check in checks:
+            say(f"{'ok  ' if check.passed else 'FAIL'}  {check.name:15} {check.found}", err=not check.passed)
     failed = [check.name for check in checks if not check.passed]
     if failed:
         raise RnnzooError(
@@ -246,13 +249,11 @@ def available(
 
     Of each other one it says why not.
     """
-    found = dict(_available(mnist, one_each))
+    found = _available(mnist, one_each)
     if json:
-        say_json(
-            [{"zoo": zoo, "available": why_not is None, "why_not": why_not} for zoo, why_not in found.items()]
-        )
+        say_json([{"zoo": zoo, "available": why_not is None, "why_not": why_not} for zoo, why_not in found])
         return
-    for zoo, why_not in found.items():
+    for zoo, why_not in found:
         say(zoo if why_not is None else f"{zoo}: {why_not}", err=why_not is not None)
 
 
