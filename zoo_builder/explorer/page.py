@@ -25,14 +25,14 @@ def render_page(data: PageData) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    config, manifest = data.manifest.config, data.manifest
+    config, manifest, spec = data.manifest.config, data.manifest, data.manifest.rnn_spec()
     tasks, runs = len(data.values["tasks"]), len(data.values["runs"])
     named = data.family.zoos.get(manifest.zoo)
     return environment.get_template("page.html.jinja").render(
         title=page_title(manifest.zoo),
         summary=f"{runs:,} of {config['runs']:,} runs of {config['steps']:,} steps, on {tasks:,} tasks: "
-        f"{len(data.values['checkpoints']['run']):,} checkpoints of {manifest.rnn_spec().num_layers}-layer "
-        f"{manifest.rnn_spec().cell} networks with {manifest.rnn_spec().hidden_size} units.",
+        f"{len(data.values['checkpoints']['run']):,} checkpoints of {spec.num_layers}-layer {spec.cell} networks "
+        f"with {spec.hidden_size} units.",
         map_caption="A point a checkpoint, by the two main components of its layers' statistics "
         f"({data.shares[0]:.0%} and {data.shares[1]:.0%} of the variance); the line is the chosen run's training.",
         task_title=data.family.task_columns.names[0].replace("_", " "),

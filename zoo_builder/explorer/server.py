@@ -38,8 +38,7 @@ class ExplorerServer(ThreadingHTTPServer):
 
     def __init__(self, zoo: ShownZoo, port: int = 0) -> None:
         data = read_page_data(zoo.folder, WEIGHTS)
-        weights = {f"/{schema.weights_file(name)}": schema.weights_file(name) for name in data.shards}
-        paths = {place: file_in(zoo.folder, name) for place, name in weights.items()}
+        paths = {f"/{file}": file_in(zoo.folder, file) for file in map(schema.weights_file, data.shards)}
         try:
             super().__init__((HOST, port), partial(_Handler, render_page(data).encode(), paths))
         except OSError as error:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
+from rnnzoo.zoo_builder.escaping import for_yaml
 from rnnzoo.zoo_builder.explorer.data import read_page_data
 from rnnzoo.zoo_builder.explorer.page import page_title, render_page
 from rnnzoo.zoo_builder.identity.reference import REPOSITORY, download
@@ -21,7 +22,7 @@ WEIGHTS = "weights/"
 """Where a page finds the weights that stand beside it."""
 CARD = """\
 ---
-title: "{title}"
+title: {title}
 sdk: static
 app_file: index.html
 {datasets}---
@@ -103,7 +104,7 @@ def write_site(zoo: ShownZoo, out: Path) -> int:
     named = data.family.zoos.get(data.manifest.zoo)
     summary = f"A zoo of recurrent networks to look at and to run. {named.notice if named else ''}".strip()
     card = CARD.format(
-        title=page_title(data.manifest.zoo).replace('"', "'"), datasets=datasets, summary=summary, weights=address
+        title=for_yaml(page_title(data.manifest.zoo)), datasets=datasets, summary=summary, weights=address
     )
     write_file(out / "README.md", card.encode())
     write_file(out / "index.html", render_page(data).encode())  # last: a folder with it is whole
