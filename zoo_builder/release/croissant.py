@@ -83,7 +83,7 @@ def croissant(tables: ZooTables, repo_id: str, card: str, published: str) -> dic
         "isLiveDataset": False,
         **_provenance(tables, named.derived_from),
         "rai:hasSyntheticData": True,
-        **{field: _items(card, section) for field, section in RESPONSIBLE_AI.items() if _items(card, section)},
+        **{field: items for field, section in RESPONSIBLE_AI.items() if (items := _items(card, section))},
         "distribution": [_file(tables, config, split) for config, split in sets],
         "recordSet": [_records(tables, config, split) for config, split in sets],
     }
@@ -123,10 +123,8 @@ def _file(tables: ZooTables, config: str, split: str) -> dict[str, Any]:
 def _records(tables: ZooTables, config: str, split: str) -> dict[str, Any]:
     name = f"{config}/{split}"
     if config == "metadata":
-        source, statistics = (
-            {"fileObject": {"@id": metadata_file(split)}},
-            column_statistics(tables.metadata[split]),
-        )
+        source = {"fileObject": {"@id": metadata_file(split)}}
+        statistics = column_statistics(tables.metadata[split])
     else:
         source, statistics = {"fileSet": {"@id": f"{FOLDERS[config]}/{split}"}}, {}
     fields = []
