@@ -1,5 +1,6 @@
 """What is written is written whole, through no link, and what a killed process leaves behind is removed."""
 
+import errno
 import os
 
 import pytest
@@ -110,6 +111,12 @@ def test_a_folder_whose_maker_was_killed_at_the_very_end_is_whole(tmp_path):
 def test_a_folder_is_there_whole_or_not_at_all(tmp_path):
     with pytest.raises(KeyError), new_folder(tmp_path / "out") as folder:
         write_half(folder)
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with (
+        pytest.raises(RnnzooError, match="out: could not be written: No space left on device"),
+        new_folder(tmp_path / "out"),
+    ):
+        raise full
     (tmp_path / "out").symlink_to(tmp_path / "nowhere")
     with pytest.raises(RnnzooError, match="exists"), new_folder(tmp_path / "out"):
         pass
