@@ -28,8 +28,6 @@ from rnnzoo.zoo_builder.tasks.target import Target
 
 MOST_SEEDS = 10_000
 
-MOST_SEEDS = 10_000
-
 
 def run_benchmark(request: Request) -> list[Path]:
     """Benchmark one encoder. Results that are in the folder already are kept, and only the others are made.
