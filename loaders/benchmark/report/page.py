@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -195,10 +196,7 @@ def _encoders(tables: LeaderboardTables) -> list[str]:
 
 def coded(text: str) -> Markup:
     """A sentence in which `names` stand as code."""
-    plain, *rest = for_html(text).split("`")
-    for place, part in enumerate(rest):
-        plain += Markup("</code>" if place % 2 else "<code>") + part
-    return plain
+    return Markup(re.sub("`([^`]*)`", r"<code>\1</code>", for_html(text)))
 
 
 def _view(tables: LeaderboardTables, marks: Marks) -> dict[str, Any]:
@@ -229,10 +227,13 @@ def _view(tables: LeaderboardTables, marks: Marks) -> dict[str, Any]:
         "sequences": [
             (
                 emulation,
-                [(one, emulation_plots.draw_sequence(one, board.rows, colour)) for one in emulation.sequences],
+                [
+                    (one, emulation_plots.draw_sequence(one, board.rows, marks[emulation.encoder].colour))
+                    for one in emulation.sequences
+                ],
             )
             for emulation in firsts
-            if emulation.sequences and (colour := marks[emulation.encoder].colour)
+            if emulation.sequences
         ],
         "inputs_caption": plots.inputs_caption(board.rows),
         "probes": [
