@@ -187,7 +187,7 @@ def _config(subject: Subject) -> dict[str, Any]:
         "embedding_size": first.embedding_size,
         "code": first.key.code,
         "versions": first.key.versions,
-        "commands": list(dict.fromkeys(result.command for result in subject.board.results)),
+        "commands": subject.commands,
     }
 
 
@@ -198,7 +198,6 @@ def _card(subject: Subject, repo_id: str, entries: list[Entry], files: dict[str,
         "tags": ["weight-space-learning", "rnnzoo", "recurrent-neural-networks"],
         "datasets": [dataset.name],
     }
-    commands = list(dict.fromkeys(result.command for result in subject.board.results))
     weights = [name for name in files if name.startswith(f"{WEIGHTS_FOLDER}/")]
     parts = [
         f"---\n{yaml.safe_dump(header, sort_keys=False)}---",
@@ -211,7 +210,7 @@ def _card(subject: Subject, repo_id: str, entries: list[Entry], files: dict[str,
         "On unseen tasks, means over seeds with 95 % intervals; higher is better.",
         _table(entries),
         f"## Code\n\n{_code(first)}",
-        "The commands that made the results:\n\n```sh\n" + for_code_block("\n".join(commands)) + "\n```",
+        "The commands that made the results:\n\n```sh\n" + for_code_block("\n".join(subject.commands)) + "\n```",
     ]
     if weights:
         parts.append(

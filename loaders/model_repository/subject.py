@@ -11,7 +11,7 @@ import yaml
 
 from rnnzoo.loaders.benchmark.protocol import PROTOCOLS
 from rnnzoo.loaders.benchmark.results.content import Result
-from rnnzoo.loaders.benchmark.results.files import encoder_folder, leaderboard_folder
+from rnnzoo.loaders.benchmark.results.files import leaderboard_folder
 from rnnzoo.loaders.benchmark.results.leaderboard import Leaderboard, read_results
 from rnnzoo.loaders.source.hub import HubSource
 from rnnzoo.loaders.source.opening import open_source
@@ -61,9 +61,9 @@ class Subject:
     dataset: Dataset
 
     @property
-    def encoder_folder(self) -> Path:
-        """Where the encoder's own files stand."""
-        return self.folder / encoder_folder(self.encoder)
+    def commands(self) -> list[str]:
+        """What made the results, each once."""
+        return list(dict.fromkeys(result.command for result in self.board.results))
 
 
 def find_subject(results: Path, dataset: str | None, encoder: str | None, track: str | None) -> Subject:
