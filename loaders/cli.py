@@ -190,14 +190,10 @@ def push(
     from rnnzoo.loaders.model_repository import push_results
 
     plan = push_results(results, repository, dataset, encoder, track, private, replace, dry_run, say)
-    if not dry_run:
+    if dry_run:
+        say(f"{plan} to {repository}")
+    else:
         say(f"finished: https://huggingface.co/{repository}")
-        return
-    for name, size in plan.upload.items():
-        say(f"{size:>14,}  {name}")
-    for name in plan.delete:
-        say(f"{'delete':>14}  {name}")
-    say(f"{sum(plan.upload.values()):>14,}  bytes in {len(plan.upload)} files to {repository}")
 
 
 @app.command()

@@ -1,10 +1,11 @@
-"""What all that goes to the hub shares: names, where the code is, and errors that say what to do."""
+"""What all that goes to the hub shares: names, where the code is, uploads, and errors that say what to do."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import metadata
 
 from rnnzoo.zoo_builder.errors import RnnzooError
@@ -16,6 +17,30 @@ FRAMEWORK = "rnnzoo"
 """What the hub is told that scores and models are made with."""
 HUB_FILES = frozenset({".gitattributes"})
 """What the hub itself puts into a repository."""
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What a push does.
+
+    Attributes:
+        upload: Names of files to upload, with their sizes in bytes.
+        delete: Names of files in the repository to delete.
+    """
+
+    upload: dict[str, int]
+    delete: list[str]
+
+    @property
+    def bytes(self) -> int:
+        """Of all files to upload."""
+        return sum(self.upload.values())
+
+    def __str__(self) -> str:
+        """A line a file, and last the sum."""
+        lines = [f"{size:>14,}  {name}" for name, size in self.upload.items()]
+        lines += [f"{'delete':>14}  {name}" for name in self.delete]
+        return "\n".join([*lines, f"{self.bytes:>14,}  bytes in {len(self.upload)} files"])
 
 
 def code_url() -> str | None:

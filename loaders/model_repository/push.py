@@ -6,31 +6,17 @@ A repository that holds something else is left alone, unless it is to be replace
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnnzoo.loaders.model_repository.contents import CONFIG, repository_files
 from rnnzoo.loaders.model_repository.subject import find_subject
 from rnnzoo.zoo_builder.errors import RnnzooError
-from rnnzoo.zoo_builder.hub import FRAMEWORK, HUB_FILES, check_repository, hub_errors
+from rnnzoo.zoo_builder.hub import FRAMEWORK, HUB_FILES, Upload, check_repository, hub_errors
 from rnnzoo.zoo_builder.storage.files import read_json
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
-
-
-@dataclass(frozen=True)
-class Upload:
-    """What a push does.
-
-    Attributes:
-        upload: Names of files to upload, with their sizes in bytes.
-        delete: Names of files in the repository to delete.
-    """
-
-    upload: dict[str, int]
-    delete: list[str]
 
 
 def push_results(
@@ -82,7 +68,7 @@ def push_results(
         if found is None:
             say(f"creating the model repository {repo_id}")
             api.create_repo(repo_id, private=private or None, exist_ok=True)
-        say(f"uploading {len(files)} files, {sum(plan.upload.values()) / 1e6:.1f} MB")
+        say(f"uploading {len(files)} files, {plan.bytes / 1e6:.1f} MB")
         api.create_commit(
             repo_id,
             operations=[

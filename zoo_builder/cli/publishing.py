@@ -100,14 +100,10 @@ def push(
     from rnnzoo.zoo_builder.release import push_release
 
     plan = push_release(folder, repository, tag, private, replace, dry_run, say)
-    if not dry_run:
+    if dry_run:
+        say(f"{plan} to {repository}, tag {plan.tag}")
+    else:
         say(f"finished: {repository} at {plan.tag}")
-        return
-    for name, size in plan.upload.items():
-        say(f"{size:>14,}  {name}")
-    for name in plan.delete:
-        say(f"{'delete':>14}  {name}")
-    say(f"{sum(plan.upload.values()):>14,}  bytes in {len(plan.upload)} files to {repository}, tag {plan.tag}")
 
 
 @app.command("import")

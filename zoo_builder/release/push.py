@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
-from rnnzoo.zoo_builder.hub import HUB_FILES, check_repository, hub_errors
+from rnnzoo.zoo_builder.hub import HUB_FILES, Upload, check_repository, hub_errors
 from rnnzoo.zoo_builder.release.folder import RELEASE, address_release, check_release, files_of
 from rnnzoo.zoo_builder.storage.files import read_json
 
@@ -26,20 +26,16 @@ TAG = re.compile(r"v(\d+)\.(\d+)\.(\d+)")
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What a push does.
+class Plan(Upload):
+    """What a push does, see `Upload`.
 
     Attributes:
         repo_id: The dataset repository, "org/name".
         tag: The tag that it gets.
-        upload: Names of files to upload, with their sizes in bytes.
-        delete: Names of files in the repository to delete.
     """
 
     repo_id: str
     tag: str
-    upload: dict[str, int]
-    delete: list[str]
 
 
 @dataclass(frozen=True)
@@ -97,7 +93,7 @@ def push_release(
         if remote is None:
             say(f"creating the dataset repository {repo_id}")
             api.create_repo(repo_id, repo_type="dataset", private=private or None, exist_ok=True)
-        say(f"uploading {len(plan.upload)} files, {sum(plan.upload.values()) / 1e6:.1f} MB")
+        say(f"uploading {len(plan.upload)} files, {plan.bytes / 1e6:.1f} MB")
         commit = api.upload_folder(
             repo_id=repo_id,
             folder_path=folder,
@@ -156,7 +152,7 @@ def _plan(
 ) -> Plan:
     upload = {name: (folder / name).stat().st_size for name in files_of(release)}
     if remote is None:
-        return Plan(repo_id, tag, upload, [])
+        return Plan(upload, [], repo_id, tag)
     is_release = remote.release.get("format") == release["format"]
     if is_release and remote.release.get("zoo") != release["zoo"] and not replace:
         raise RnnzooError(
@@ -176,7 +172,7 @@ def _plan(
             "choose another repository; with `replace` they are deleted or overwritten"
         )
     gone = (written | (theirs if replace else set())) - upload.keys()
-    return Plan(repo_id, tag, upload, sorted(gone & remote.files.keys()))
+    return Plan(upload, sorted(gone & remote.files.keys()), repo_id, tag)
 
 
 def _same_content(path: Path, found: str) -> bool:
