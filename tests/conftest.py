@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from browser import PROGRAM, Page, browse
+from commands import exit_code
 from filelock import FileLock
 from synthetic_results import write_results
 
@@ -126,6 +127,18 @@ def page(tmp_path_factory) -> Iterator[Page]:
         pytest.skip("no chromium, chromium-browser or google-chrome on PATH")
     with browse(tmp_path_factory.mktemp("profile")) as page:
         yield page
+
+
+@pytest.fixture
+def builder(capsys):
+    """Run `zoo-builder` in this process: -> exit code, output, errors."""
+    return lambda *arguments: (exit_code("zoo-builder", *arguments), *capsys.readouterr())
+
+
+@pytest.fixture
+def bench(capsys):
+    """Likewise `zoo-bench`."""
+    return lambda *arguments: (exit_code("zoo-bench", *arguments), *capsys.readouterr())
 
 
 @pytest.fixture

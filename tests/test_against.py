@@ -10,7 +10,6 @@ import pytest
 from huggingface_hub import constants
 from loopback_hub import LoopbackHub
 
-from rnnzoo.zoo_builder.cli import main
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.identity import named
 from rnnzoo.zoo_builder.identity.differences import check_same_zoo
@@ -57,12 +56,7 @@ def other_contents(zoo):
 def hub(tmp_path, monkeypatch):
     """An empty hub that this process takes for the only one, and an empty cache."""
     with LoopbackHub() as hub:
-        monkeypatch.delenv("HF_TOKEN", raising=False)
-        monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
-        template = hub.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "home" / "hub"))
-        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "home" / "token"))
+        hub.take_over(monkeypatch, tmp_path / "home")
         yield hub
 
 
@@ -175,16 +169,12 @@ def test_an_old_zoo_compared_with_a_digest(copied):
 
 
 @pytest.fixture
-def verify(monkeypatch, capsys):
+def verify(builder):
     """A function: `zoo-builder verify` of a zoo against something; its exit code, and what it printed."""
 
     def run(zoo, against):
-        arguments = ["verify", str(zoo), "--kernel", "torch", "--sample", "3", "--against", str(against)]
-        monkeypatch.setattr("sys.argv", ["zoo-builder", *arguments])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        captured = capsys.readouterr()
-        return stopped.value.code or 0, captured.out, " ".join(captured.err.split())
+        code, out, err = builder("verify", zoo, "--kernel", "torch", "--sample", 3, "--against", against)
+        return code, out, " ".join(err.split())
 
     return run
 

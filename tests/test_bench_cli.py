@@ -8,24 +8,9 @@ import time
 
 import pytest
 
-from rnnzoo.loaders.cli import main
 from rnnzoo.loaders.encoders import ENCODERS
 
 SHORT = ["--set", "steps=6", "--set", "validate_every=3", "--set", "emulator_hidden=8", "--set", "models=8"]
-
-
-@pytest.fixture
-def bench(monkeypatch, capsys):
-    """Run the command in this process: -> exit code, output, errors."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["zoo-bench", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        shown = capsys.readouterr()
-        return stopped.value.code or 0, shown.out, shown.err
-
-    return call
 
 
 def test_list_names_everything(bench):

@@ -1,7 +1,6 @@
 """Cards: complete, from the zoo's own numbers, and their Python runs as it stands there."""
 
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,6 @@ from rnnzoo import __version__
 from rnnzoo.loaders import Zoo
 from rnnzoo.loaders.benchmark.report.baselines import baselines_markdown
 from rnnzoo.loaders.benchmark.results.leaderboard import read_results
-from rnnzoo.zoo_builder.cli import main
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.release import render_card
 from rnnzoo.zoo_builder.release.card import TEMPLATES, build_command, columns_table, default_repo
@@ -197,15 +195,7 @@ def test_the_build_command_is_the_one_that_was_given():
     assert "--set learning_rate_scales=0.5,1.0" in command
 
 
-def test_the_command_lines(language_zoo, tmp_path, monkeypatch, capsys):
-    def builder(*arguments):
-        monkeypatch.setattr(sys, "argv", ["zoo-builder", *map(str, arguments)])
-        try:
-            main()
-        except SystemExit as end:
-            return end.code or 0, *capsys.readouterr()
-        return 0, *capsys.readouterr()
-
+def test_the_command_lines(language_zoo, tmp_path, builder):
     code, out, _ = builder("card", language_zoo)
     assert (code, out) == (0, render_card(language_zoo))
     assert builder("card", language_zoo, "--out", tmp_path / "card.md")[0] == 0

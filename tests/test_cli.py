@@ -1,11 +1,9 @@
 """The command `zoo-builder` as a user meets it: exit codes, messages, files."""
 
 import json
-import sys
 
 import pytest
 
-from rnnzoo.zoo_builder import cli as builder_cli
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.pipeline import ZooPlan
 from rnnzoo.zoo_builder.pipeline.estimate import estimate_build
@@ -16,22 +14,6 @@ from rnnzoo.zoo_builder.zoos import PRESETS, config_of, resolve_config
 
 LANGUAGES = ["build", "formal_languages", "--out", "x"]
 QUICK = ["--runs", "4", "--steps", "3", "--set", "sampled_strings=10", "--hidden-size", "4", "--kernel", "torch"]
-
-
-@pytest.fixture
-def builder(monkeypatch, capsys):
-    """Run the command; returns (exit code, stdout, stderr)."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["zoo-builder", *map(str, arguments)])
-        try:
-            builder_cli.main()
-            code = 0
-        except SystemExit as end:
-            code = end.code or 0
-        return code, *capsys.readouterr()
-
-    return run
 
 
 def test_build_verify_and_info(builder, tmp_path):

@@ -3,7 +3,6 @@
 import html
 import json
 import re
-import sys
 import unicodedata
 from itertools import pairwise
 
@@ -20,7 +19,6 @@ from synthetic_results import write_results
 
 from rnnzoo.loaders.benchmark.report import make_report
 from rnnzoo.zoo_builder import escaping
-from rnnzoo.zoo_builder.cli import main
 from rnnzoo.zoo_builder.release import render_card
 from rnnzoo.zoo_builder.storage.manifest import read_manifest, write_manifest
 
@@ -180,8 +178,6 @@ def test_a_card_shows_rules_descriptions_and_versions(copied, markdown):
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in columns} == {5}
 
 
-def test_a_command_prints_no_control_sequence(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["zoo-builder", "info", str(tmp_path / "\x1b[31mred")])
-    with pytest.raises(SystemExit):
-        main()
-    assert "\\x1b[31mred" in capsys.readouterr().err
+def test_a_command_prints_no_control_sequence(tmp_path, builder):
+    _, _, err = builder("info", tmp_path / "\x1b[31mred")
+    assert "\\x1b[31mred" in err

@@ -4,7 +4,6 @@ import functools
 import http.server
 import json
 import re
-import sys
 import threading
 import urllib.error
 import urllib.request
@@ -15,11 +14,9 @@ import numpy as np
 import pytest
 import torch
 from conftest import build
-from huggingface_hub import constants
 from loopback_hub import LoopbackHub
 
 from rnnzoo.loaders import Zoo
-from rnnzoo.zoo_builder import cli as builder_cli
 from rnnzoo.zoo_builder.explorer import ExplorerServer, find_zoo, write_site
 from rnnzoo.zoo_builder.explorer.page import BROWSER
 from rnnzoo.zoo_builder.rnn import CELLS, RNNModule, RNNSpec
@@ -297,10 +294,7 @@ def test_the_server_gives_ranges_of_weights_and_nothing_else(languages, language
 
 def test_a_repository_is_shown_from_the_hub(language_zoo, tmp_path, monkeypatch):
     with LoopbackHub() as hub:
-        monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
-        template = hub.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "home"))
+        hub.take_over(monkeypatch, tmp_path / "home")
         hub.add_folder("org/zoo", language_zoo, tags=["v1.0.0"])
         found = find_zoo("org/zoo@v1.0.0")
         write_site(found, tmp_path / "site")
@@ -322,22 +316,18 @@ def test_a_repository_is_shown_from_the_hub(language_zoo, tmp_path, monkeypatch)
         (["{zoo}", "--port", "{taken}"], "--port: found {taken}, expected a free port"),
     ],
 )
-def test_what_cannot_be_shown_exits_with_2(language_zoo, languages, monkeypatch, capsys, tmp_path, words, message):
+def test_what_cannot_be_shown_exits_with_2(
+    language_zoo, languages, monkeypatch, builder, tmp_path, words, message
+):
     values = {"zoo": str(language_zoo), "taken": languages.rstrip("/").rpartition(":")[2]}
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["zoo-builder", "explore", *(word.format(**values) for word in words)])
-    with pytest.raises(SystemExit) as end:
-        builder_cli.main()
-    assert end.value.code == 2
-    assert message.format(**values) in capsys.readouterr().err
+    code, _, err = builder("explore", *(word.format(**values) for word in words))
+    assert code == 2
+    assert message.format(**values) in err
 
 
-def test_the_command_writes_a_page(language_zoo, monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(
-        sys, "argv", ["zoo-builder", "explore", str(language_zoo), "--static", str(tmp_path / "site")]
-    )
-    with pytest.raises(SystemExit) as end:
-        builder_cli.main()
-    assert not end.value.code
-    assert "python -m http.server -d" in capsys.readouterr().out
+def test_the_command_writes_a_page(language_zoo, builder, tmp_path):
+    code, out, _ = builder("explore", language_zoo, "--static", tmp_path / "site")
+    assert code == 0
+    assert "python -m http.server -d" in out
     assert Path(tmp_path / "site" / "index.html").is_file()

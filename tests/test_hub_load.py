@@ -28,14 +28,7 @@ SHARD = "weights/train-00001-of-00004.safetensors"
 def hub(tmp_path, monkeypatch):
     """An empty hub that this process, and those that it starts, take for the only one; and an empty cache."""
     with LoopbackHub() as hub:
-        for name, value in hub.environment(tmp_path / "home").items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.delenv("HF_TOKEN", raising=False)
-        monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
-        template = hub.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "home" / "hub"))
-        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "home" / "token"))
+        hub.take_over(monkeypatch, tmp_path / "home")
         monkeypatch.setattr(retries, "FIRST_WAIT", 0.01)
         yield hub
 

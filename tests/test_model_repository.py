@@ -2,12 +2,11 @@
 
 import json
 import shutil
-import sys
 
 import pytest
 import torch
 import yaml
-from huggingface_hub import ModelCard, constants, parse_eval_result_entries
+from huggingface_hub import ModelCard, parse_eval_result_entries
 from loopback_hub import WRITE_TOKEN, LoopbackHub
 from safetensors.torch import load
 
@@ -15,7 +14,6 @@ from rnnzoo.loaders.benchmark.report import make_report
 from rnnzoo.loaders.benchmark.request import Request
 from rnnzoo.loaders.benchmark.results.files import read_result
 from rnnzoo.loaders.benchmark.run import run_benchmark
-from rnnzoo.loaders.cli import main
 from rnnzoo.loaders.encoders.flat_mlp import FlatMLP
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.loaders.model_repository import push_results
@@ -34,13 +32,7 @@ def hub(tmp_path, monkeypatch, language_release, digits_release):
     with LoopbackHub() as hub:
         hub.add_folder(DATASET, language_release, tags=["v1.0.0"])
         hub.add_folder("org/digits", digits_release, tags=["v1.0.0"])
-        monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
-        template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace("https://huggingface.co", hub.endpoint)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        monkeypatch.setenv("HF_TOKEN", WRITE_TOKEN)
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        hub.take_over(monkeypatch, tmp_path / "home", WRITE_TOKEN)
         yield hub
 
 
@@ -123,23 +115,18 @@ def test_a_trained_encoder_is_published_with_its_weights(hub, results, language_
     assert "flat_mlp" in make_report(tmp_path / "copy/results", tmp_path, baselines=False)
 
 
-def test_the_command(hub, results, monkeypatch, capsys):
-    def bench(*words):
-        monkeypatch.setattr(sys, "argv", ["zoo-bench", *map(str, words)])
-        try:
-            main()
-        except SystemExit as end:
-            return end.code or 0
-        return 0
-
+def test_the_command(hub, results, bench):
     push = ("push", results, MODEL, "--encoder", "flat_mlp", "--track", "frozen")
-    assert bench(*push, "--dry-run") == 0
-    assert ".eval_results/offsets.yaml" in capsys.readouterr().out
+    code, listed, _ = bench(*push, "--dry-run")
+    assert code == 0
+    assert ".eval_results/offsets.yaml" in listed
     assert ("models", MODEL) not in hub.repositories
-    assert bench(*push) == 0, capsys.readouterr().err
+    code, _, err = bench(*push)
+    assert code == 0, err
     assert scores_of(hub)["offsets_test"].dataset_id == DATASET
-    assert bench("push", results, MODEL) == 2
-    assert "--encoder: found none, expected one of flat_mlp, weight_norm" in capsys.readouterr().err
+    code, _, err = bench("push", results, MODEL)
+    assert code == 2
+    assert "--encoder: found none, expected one of flat_mlp, weight_norm" in err
 
 
 @pytest.mark.parametrize(

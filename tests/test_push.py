@@ -28,13 +28,7 @@ def release(language_release, tmp_path):
 def hub(tmp_path, monkeypatch):
     """A hub that this process's client talks to, with the right to write."""
     with LoopbackHub() as hub:
-        monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
-        template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace("https://huggingface.co", hub.endpoint)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        monkeypatch.setenv("HF_TOKEN", WRITE_TOKEN)
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        hub.take_over(monkeypatch, tmp_path / "home", WRITE_TOKEN)
         yield hub
 
 
@@ -139,8 +133,8 @@ def test_somebody_elses_files_are_left_alone(hub, release, name, tmp_path):
     assert hub.files(NAME) == contents(release)
 
 
-def test_a_release_of_another_zoo_is_not_overwritten(hub, release, digits_release):
-    push_release(digits_release, NAME)
+def test_a_release_of_another_zoo_is_not_overwritten(hub, release, digits_release, tmp_path):
+    push_release(shutil.copytree(digits_release, tmp_path / "digits"), NAME)
     with pytest.raises(
         RnnzooError, match="holds a release of the zoo sequential_digits, expected formal_languages"
     ):

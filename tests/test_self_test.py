@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +11,6 @@ import torch
 from compilers import needs_compiler
 from remake_self_test import make_digests
 
-from rnnzoo.zoo_builder import cli
 from rnnzoo.zoo_builder.compiled.compiler import KernelUnavailable, find_compiler
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import CELLS
@@ -96,8 +94,7 @@ def test_who_is_told(
     folder: Path,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    builder: Callable[..., tuple[int, str, str]],
 ) -> None:
     """`auto` trains with torch and warns; who asks for the fused kernel gets an error, the command's code is 2."""
     use_compiler(wrapper(folder, "-ffp-contract=fast"))
@@ -109,12 +106,9 @@ def test_who_is_told(
         choose_kernel(problem.state.spec, problem.data.encoding, kernel="fused")
 
     zoo = tmp_path / "zoo"
-    command = ["build", "formal_languages", "--preset", "smoke", "--out", str(zoo), "--kernel", "fused"]
-    monkeypatch.setattr(sys, "argv", ["zoo-builder", *command])
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    assert end.value.code == 2
-    assert "fails the self-test lstm-pixels" in capsys.readouterr().err
+    code, _, err = builder("build", "formal_languages", "--preset", "smoke", "--out", zoo, "--kernel", "fused")
+    assert code == 2
+    assert "fails the self-test lstm-pixels" in err
     assert not zoo.exists()
 
 

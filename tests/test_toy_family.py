@@ -4,21 +4,20 @@ import logging
 import os
 import subprocess
 import sys
+from functools import partial
 
 import pyarrow.parquet as pq
 import pytest
 import torch
 import toy_family
+from commands import exit_code
 from datasets import load_dataset
-from huggingface_hub import constants
 from loopback_hub import WRITE_TOKEN, LoopbackHub
 from toy_family.shifted import ShiftedSymbols
 from toy_family.words import CountingWords
 
 from rnnzoo.loaders import Zoo, load_zoo
-from rnnzoo.loaders import cli as bench_cli
 from rnnzoo.loaders.benchmark.results.leaderboard import read_results
-from rnnzoo.zoo_builder import cli
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.release import push_release
 from rnnzoo.zoo_builder.tasks import FAMILIES, ZOOS, family_names, find_family, installed_families
@@ -45,6 +44,7 @@ BUILD += ["--kernel", "torch"]
 FAMILY_OF = {"counting_words": CountingWords, "shifted_letters": ShiftedSymbols}
 COLUMNS = {"counting_words": {"multiple", "more", "stopped"}, "shifted_letters": {"places", "alphabet"}}
 both = pytest.mark.parametrize("name", FAMILY_OF)
+run, bench = partial(exit_code, "zoo-builder"), partial(exit_code, "zoo-bench")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -56,17 +56,6 @@ def site(tmp_path_factory):
         patch.syspath_prepend(folder)
         patch.setenv("PYTHONPATH", os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]))
         yield folder
-
-
-def run(*arguments):
-    """The command `zoo-builder` in this process; returns the exit code."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["zoo-builder", *map(str, arguments)])
-        try:
-            cli.main()
-        except SystemExit as end:
-            return end.code or 0
-    return 0
 
 
 @pytest.fixture(scope="module")
@@ -235,13 +224,7 @@ def test_zoo_runs_its_models(toy_zoos, name):
 @both
 def test_push_and_load_from_the_hub(toy_releases, name, tmp_path, monkeypatch):
     with LoopbackHub() as hub:
-        for variable, value in hub.environment(tmp_path / "home", WRITE_TOKEN).items():
-            monkeypatch.setenv(variable, value)
-        monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
-        template = hub.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "home" / "hub"))
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        hub.take_over(monkeypatch, tmp_path / "home", WRITE_TOKEN)
         push_release(toy_releases[name], "org/toy")
         found = load_zoo("org/toy", split="ood", streaming=True)
         expected = load_zoo(toy_releases[name], split="ood")
@@ -268,17 +251,6 @@ def test_a_zoo_opens_where_its_family_is_not_installed(toy_zoos, tmp_path):
 
 
 # --- the tracks of zoo-bench
-
-
-def bench(*arguments):
-    """The command `zoo-bench` in this process; returns the exit code."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["zoo-bench", *map(str, arguments)])
-        try:
-            bench_cli.main()
-        except SystemExit as end:
-            return end.code or 0
-    return 0
 
 
 SHORT = [

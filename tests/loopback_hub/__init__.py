@@ -9,7 +9,8 @@
 It speaks the hub's protocol: repositories, revisions and tags, trees, `resolve` with Range, ETag and
 X-Repo-Commit, uploads through preupload, LFS and ndjson commits. Large files (LFS) are answered with a redirect
 to a second port, which stands for the CDN: another origin, to which clients must not send their token.
-Clients read HF_ENDPOINT when they are imported, so they run in processes of their own.
+Clients read HF_ENDPOINT when they are imported, so they run in processes of their own, or the hub takes over those
+of this process.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from collections.abc import Callable, Iterable
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+import pytest
+from huggingface_hub import constants
 
 from loopback_hub.handler import Handler
 from loopback_hub.storage import Fault, Repository, Request, Storage
@@ -77,6 +81,19 @@ class LoopbackHub:
         ours |= {"HF_ENDPOINT": self.endpoint, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1"}
         ours |= {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "NO_PROXY": "127.0.0.1"}
         return ours if token is None else {**ours, "HF_TOKEN": token}
+
+    def take_over(self, patch: pytest.MonkeyPatch, home: Path, token: str | None = None) -> None:
+        """Let this process know this hub only, and those that it starts; the cache is in `home`, and empty."""
+        for name, value in self.environment(home, token).items():
+            patch.setenv(name, value)
+        if token is None:
+            patch.delenv("HF_TOKEN", raising=False)
+        patch.setattr(constants, "ENDPOINT", self.endpoint)
+        template = self.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+        patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        patch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
+        patch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
+        patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
 
     def create(self, name: str, kind: str = "datasets", **options: Any) -> Repository:
         """A repository with one empty commit. options: private, gated. kind: "datasets" or "models"."""
