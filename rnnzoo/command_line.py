@@ -87,7 +87,7 @@ def run(app: typer.Typer, name: str) -> None:
         say(f"{name}: {error}", err=True)
         sys.exit(2)
     except Interrupted as stop:
-        typer.echo(f"{name}: {stop}", err=True)
+        say(f"{name}: {stop}", err=True)
         sys.exit(INTERRUPTED)
 
 
@@ -126,7 +126,7 @@ def _options(command: Any) -> dict[str, str]:
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"rnnzoo {rnnzoo.__version__}")
+        say(f"rnnzoo {rnnzoo.__version__}")
         raise typer.Exit
 
 
