@@ -1,7 +1,7 @@
 """What MkDocs does not know of the pages in docs/: sections from elsewhere, links out of docs/, commands, charts.
 
-On a page, a link to a section of README.md or CONTRIBUTING.md that is a paragraph of its own is a link on GitHub;
-on the site the section itself stands there. So every text is written once.
+On a page, a link to a section of README.md or CONTRIBUTING.md, or to a text beside a card, that is a paragraph of
+its own is a link on GitHub; on the site the section or text itself stands there. So every text is written once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ COMMANDS = {
 }
 """Page -> the command whose help stands on it, and the module that has its `app`."""
 
-SECTION_LINK = re.compile(r"^\[[^\]\n]*\]\(((?:\.\./)+(?:README|CONTRIBUTING)\.md#[\w-]+)\)$", re.MULTILINE)
+TAKEN = r"(?:README|CONTRIBUTING)\.md#[\w-]+|dataset_cards/[\w/]+\.md"
+SECTION_LINK = re.compile(rf"^\[[^\]\n]*\]\(((?:\.\./)+(?:{TAKEN}))\)$", re.MULTILINE)
 LINK = re.compile(r"(?<=\]\()(?!\w+:)([^)\s]+)(?=\))")
 FENCED = re.compile(r"^( *```.*?^ *```\n?)", re.MULTILINE | re.DOTALL)
 DIAGRAM = re.compile(r"^```mermaid\nflowchart LR\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -69,7 +70,8 @@ def with_sections(page: str, markdown: str) -> str:
 
     def section(found: re.Match[str]) -> str:
         name, _, anchor = _from_root(page, found[1]).partition("#")
-        text = sections((ROOT / name).read_text(encoding="utf-8"))[anchor]
+        text = (ROOT / name).read_text(encoding="utf-8")
+        text = sections(text)[anchor] if anchor else text
         level = "# " if found.start() == 0 else "## "  # the first section gives the page its title
         text = re.sub(r"^#+ ", level, text)
         return _outside_fences(text, lambda part: LINK.sub(lambda link: _on_page(name, link[1]), part))

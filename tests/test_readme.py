@@ -1,4 +1,4 @@
-"""The README's Python runs as it stands there."""
+"""The Python of the README, and of the page that goes on with it, runs as it stands there."""
 
 import re
 import sys
@@ -15,8 +15,9 @@ from rnnzoo.loaders.benchmark.run import run_benchmark
 pytestmark = pytest.mark.usefixtures("short_readouts")
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+PAGES = ("README.md", "docs/how_to/open.md")
+TEXT = "".join((ROOT / name).read_text() for name in PAGES)
+BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
 
 
 def test_the_snippets_run_one_after_the_other(language_zoo, capsys):
