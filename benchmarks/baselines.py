@@ -2,8 +2,10 @@
 
     python -m benchmarks.baselines --mnist DIR --out FOLDER
     python -m benchmarks.baselines --mnist DIR --out FOLDER --list        # what is done, and what is left
+    python -m benchmarks.baselines --mnist DIR --out FOLDER --zoo-preset paper --protocol paper --preset paper
 
 It runs `zoo-builder build` and `zoo-bench run`, can be stopped at any moment, and goes on by the same command.
+Options that it does not know, such as `--preset`, `--device` and `--set`, are passed on to `zoo-bench run`.
 Results stand in FOLDER/results; `zoo-bench commit FOLDER/results` puts them beside the cards.
 """
 
@@ -19,13 +21,13 @@ from pathlib import Path
 
 from torch import nn
 
+from rnnzoo.loaders.benchmark.protocol import PROTOCOLS
 from rnnzoo.loaders.encoders import ENCODERS
 from rnnzoo.loaders.encoders.base import declared, is_learned, load_encoder
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.zoo_builder.errors import RnnzooError
 
 ZOOS = ("formal_languages", "sequential_mnist")
-PRESET = "small"
 
 
 @dataclass(frozen=True)
@@ -68,31 +70,34 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--zoo", choices=ZOOS, action="append", help="only this one; again for more")
     parser.add_argument("--track", action="append", help="only this one; again for more")
     parser.add_argument("--encoder", action="append", help="only this one; again for more")
+    parser.add_argument("--zoo-preset", default="small", help="of the zoos (default small)")
+    parser.add_argument("--protocol", default="strict", choices=PROTOCOLS)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=2, help="processes that share the seeds")
     parser.add_argument("--list", action="store_true", help="say what is done, and do nothing")
-    chosen = parser.parse_args(arguments)
+    chosen, of_run = parser.parse_known_args(arguments)
     for zoo in chosen.zoo or ZOOS:
-        folder = chosen.out / f"{zoo}-{PRESET}"
+        folder = chosen.out / f"{zoo}-{chosen.zoo_preset}"
         mnist = ["--mnist", str(chosen.mnist)] if chosen.mnist else []
-        command("zoo-builder", "build", zoo, "--preset", PRESET, "--out", str(folder), *mnist)
+        command("zoo-builder", "build", zoo, "--preset", chosen.zoo_preset, "--out", str(folder), *mnist)
+        board = chosen.out / "results" / zoo / chosen.protocol
         for baseline in baselines(zoo, LoadedZoo(folder)):
             if baseline.track not in (chosen.track or [baseline.track]):
                 continue
             if baseline.encoder not in (chosen.encoder or [baseline.encoder]):
                 continue
             if chosen.list:
-                print(f"{zoo:18} {baseline.track:11} {baseline.encoder:24} {done(chosen.out, baseline)} results")
+                print(f"{zoo:18} {baseline.track:11} {baseline.encoder:24} {done(board, baseline)} results")
                 continue
             named = ["--zoo", str(folder), "--encoder", baseline.encoder, "--track", baseline.track]
             shared = ["--seeds", str(chosen.seeds), "--workers", str(chosen.workers), "--threads", "1"]
-            command("zoo-bench", "run", *named, *shared, "--out", str(chosen.out / "results"))
+            where = ["--protocol", chosen.protocol, "--out", str(chosen.out / "results")]
+            command("zoo-bench", "run", *named, *shared, *where, *of_run)
 
 
-def done(out: Path, baseline: Baseline) -> int:
+def done(board: Path, baseline: Baseline) -> int:
     """How many of its results are there."""
-    folder = out / "results" / baseline.zoo / "strict" / baseline.encoder / baseline.track
-    return len(list(folder.glob("*.json")))
+    return len(list((board / baseline.encoder / baseline.track).glob("*.json")))
 
 
 if __name__ == "__main__":

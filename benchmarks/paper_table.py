@@ -1,0 +1,124 @@
+"""Losses of emulation beside those of the paper: one table a zoo, and every difference in how they were made.
+
+    python -m benchmarks.paper_table FOLDER/results
+
+Reads results of protocol "paper". Losses are total variation on validation, over all checkpoints, as published:
+Herrmann, Faccio & Schmidhuber (ICML 2024).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from rnnzoo.loaders.benchmark.results.content import Emulation, Rows
+from rnnzoo.loaders.benchmark.results.leaderboard import read_results
+from rnnzoo.loaders.training_config import PRESETS
+from rnnzoo.zoo_builder.errors import RnnzooError
+
+PUBLISHED = {
+    "formal_languages": (0.051, 0.045, 0.043, 0.046, 0.023, 0.015),
+    "sequential_mnist": (0.039, 0.024, 0.067, 0.024, 0.017, 0.017),
+}
+ENCODERS = (
+    "layer_statistics",
+    "flat_mlp",
+    "parameter_transformer",
+    "neural_functional",
+    "noninteractive_probing",
+    "interactive_probing",
+)
+ZOO = {"runs": 1000, "steps": 20_000}
+"""Of the zoos of the paper: what a zoo's config has to say to be one."""
+
+
+def table(rows: Rows, emulations: Sequence[Emulation]) -> str:
+    """The table of a zoo in Markdown, and under it what differs from the paper.
+
+    Args:
+        rows: Of the board; they say which zoo it is.
+        emulations: Its trainings by emulation, the paper's encoders in any form, and others.
+
+    Returns:
+        Lines of Markdown. Encoders that the paper does not have stand last.
+    """
+    published = dict(zip(ENCODERS, PUBLISHED.get(rows.zoo, ()), strict=False))
+    found = defaultdict(list)
+    for emulation in emulations:
+        found[emulation.encoder].append(emulation)
+    names = sorted(found, key=lambda name: (_place(name), name))
+    lines = [
+        f"{rows.zoo}, `{rows.zoo_digest}`",
+        "",
+        "| encoder | paper | here: mean | least and most | seeds | steps |",
+        "| --- | --: | --: | --: | --: | --: |",
+    ]
+    for name in names:
+        losses = [emulation.losses["validation"] for emulation in found[name]]
+        theirs = published.get(_plain(name))
+        cells = [
+            f"`{name}`",
+            "" if theirs is None else f"{theirs:.3f}",
+            f"{mean(losses):.4f}",
+            f"{min(losses):.4f} to {max(losses):.4f}",
+            str(len(losses)),
+            str(found[name][0].training["steps"]),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, "", *differences(rows, emulations)])
+
+
+def differences(rows: Rows, emulations: Sequence[Emulation]) -> list[str]:
+    """What was done otherwise than in the paper, a line of Markdown each."""
+    config = {name: rows.zoo_config.get(name) for name in ZOO}
+    found = [
+        f"- zoo: {name} is {config[name]}, in the paper {value}"
+        for name, value in ZOO.items()
+        if config[name] != value
+    ]
+    expected = PRESETS["frozen"]["paper"].to_dict()
+    otherwise: dict[tuple[str, Any], list[str]] = defaultdict(list)
+    for emulation in emulations:
+        for name, value in emulation.training.items():
+            if value != expected[name] and emulation.encoder not in otherwise[name, value]:
+                otherwise[name, value].append(emulation.encoder)
+    found += [
+        f"- training: {name} is {value}, in the paper {expected[name]}: {', '.join(f'`{one}`' for one in names)}"
+        for (name, value), names in otherwise.items()
+    ]
+    own = sorted({e.encoder for e in emulations if _plain(e.encoder) in ENCODERS and "published" not in e.encoder})
+    found += [f"- form: `{name}` is our form" for name in own]
+    missing = [name for name in ENCODERS if name not in {_plain(e.encoder) for e in emulations}]
+    return found + [f"- not trained here: `{name}`" for name in missing]
+
+
+def _plain(name: str) -> str:
+    """The name of an encoder without its options."""
+    return name.partition("(")[0]
+
+
+def _place(name: str) -> int:
+    return ENCODERS.index(_plain(name)) if _plain(name) in ENCODERS else len(ENCODERS)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path, help="what `zoo-bench run --protocol paper` wrote")
+    try:
+        boards = read_results(parser.parse_args(arguments).results)
+    except RnnzooError as error:
+        sys.exit(f"paper_table: {error}")
+    boards = [board for board in boards if board.rows.protocol == "paper" and board.emulations]
+    if not boards:
+        sys.exit("paper_table: found no training by emulation under the protocol paper")
+    print("\n\n".join(table(board.rows, board.emulations) for board in boards))
+
+
+if __name__ == "__main__":
+    main()
