@@ -1,4 +1,4 @@
-"""The Python of the README, and of the page that goes on with it, runs as it stands there."""
+"""The Python of the README, of the page that goes on with it, and of the tutorial runs as it stands there."""
 
 import re
 import sys
@@ -15,15 +15,21 @@ from rnnzoo.loaders.benchmark.run import run_benchmark
 pytestmark = pytest.mark.usefixtures("short_readouts")
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("README.md", "docs/how_to/open.md")
-TEXT = "".join((ROOT / name).read_text() for name in PAGES)
-BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
+
+
+def blocks(*names: str) -> list[str]:
+    """The Python of some pages, in its order."""
+    text = "".join((ROOT / name).read_text() for name in names)
+    return re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+
+
+README = blocks("README.md", "docs/how_to/open.md")
 
 
 def test_the_snippets_run_one_after_the_other(language_zoo, capsys):
     shard = sorted((language_zoo / "weights").glob("train-*"))[0].name
     names: dict = {}
-    snippets = [block for block in BLOCKS if "demo/" in block or "zoo." in block]
+    snippets = [block for block in README if "demo/" in block or "zoo." in block]
     assert len(snippets) == 5
     for block in snippets:
         block = block.replace("train-00000-of-00001.safetensors", shard).replace(
@@ -36,8 +42,17 @@ def test_the_snippets_run_one_after_the_other(language_zoo, capsys):
     assert len(names["path"]["head.bias"]) == 11
 
 
+def test_the_tutorial_runs_to_its_end(language_zoo, capsys):
+    names: dict = {}
+    for block in blocks("docs/tutorial.md"):
+        exec(block.replace("demo/formal_languages", str(language_zoo)), names)
+    assert len(names["best"]) == 1
+    assert "RNNModule" in capsys.readouterr().out
+    assert set(names["found"].table["target"]) == {"step"}
+
+
 def test_the_encoder_of_the_readme_can_be_benchmarked(language_zoo, tmp_path, monkeypatch):
-    block = next(block for block in BLOCKS if "class MyEncoder" in block)
+    block = next(block for block in README if "class MyEncoder" in block)
     (tmp_path / "my_encoder.py").write_text(block)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delitem(sys.modules, "my_encoder", raising=False)  # another test's
