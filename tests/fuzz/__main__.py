@@ -26,8 +26,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from fuzz.targets import Target, make_targets
 
-MOST_MEMORY = 2_000_000_000
-"""Bytes that reading one small file may add to what the process has held at most."""
+MOST_MEMORY = 1_000_000_000
+"""Bytes that reading one file, all of which are small, may add to what the process has held at most."""
 SHOWN = 3
 """Failures of a target that are printed."""
 
