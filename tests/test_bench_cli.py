@@ -1,13 +1,19 @@
 """The command `zoo-bench` as a person types it: run, stop, go on, report, and what it says to bad input."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import pytest
+from tqdm import tqdm
 
+from benchmarks.processes import is_alive, workers_of
+from rnnzoo.loaders.benchmark.executors import _begin_worker
 from rnnzoo.loaders.encoders import ENCODERS
 
 SHORT = ["--set", "steps=6", "--set", "validate_every=3", "--set", "emulator_hidden=8", "--set", "models=8"]
@@ -126,3 +132,50 @@ def test_an_interrupted_training_goes_on(bench, language_zoo, tmp_path):
         assert code == 0, err
         assert expected in out + err
     assert list(tmp_path.rglob("accuracy-seed0.json"))
+
+
+def assert_they_end(processes):
+    deadline = time.monotonic() + 60
+    while any(map(is_alive, processes)):
+        assert time.monotonic() < deadline, "workers outlive the command"
+        time.sleep(0.1)
+
+
+def work_until_killed(pipe):
+    """A process with a worker that has work for long."""
+    context = get_context("fork")
+    pool = ProcessPoolExecutor(1, context, _begin_worker, (1, tqdm.get_lock()))
+    os.write(pipe, b"%d" % pool.submit(os.getpid).result())
+    pool.submit(time.sleep, 600).result()
+
+
+def test_a_worker_ends_with_the_process_that_began_it():
+    reading, writing = os.pipe()
+    parent = os.fork()
+    if parent == 0:
+        try:
+            work_until_killed(writing)
+        finally:
+            os._exit(1)
+    worker = int(os.read(reading, 20))
+    assert is_alive(worker)
+    os.kill(parent, signal.SIGKILL)
+    os.waitpid(parent, 0)
+    assert_they_end([worker])
+
+
+@pytest.mark.slow
+def test_the_workers_of_a_command_that_was_killed_end(language_zoo, tmp_path):
+    words = ["run", "--zoo", language_zoo, "--encoder", "completion_probing(probes=2)", "--track", "supervised"]
+    words += ["--seeds", "2", "--target", "accuracy", "--set", "steps=100000", "--threads", "1", "--workers", "2"]
+    program = "from rnnzoo.loaders.cli import main; main()"
+    running = subprocess.Popen([sys.executable, "-c", program, *map(str, words), "--out", tmp_path / "results"])
+    deadline = time.monotonic() + 120
+    while len(workers := workers_of(running.pid)) < 2:
+        assert time.monotonic() < deadline, "no workers"
+        time.sleep(0.1)
+    time.sleep(15)  # until they train
+    assert all(map(is_alive, workers))
+    running.kill()
+    running.wait()
+    assert_they_end(workers)

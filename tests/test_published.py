@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -90,6 +92,27 @@ def test_there_and_back(both, tmp_path):
     export_zoo(tmp_path / "zoo", again)
     for path in folder.glob("*.npy"):
         assert np.array_equal(np.load(path), np.load(again / path.name)), path.name
+
+
+@pytest.mark.parametrize("kilobytes", [pytest.param(8, marks=pytest.mark.slow), 1000])
+def test_a_full_disk_is_an_error_that_names_the_file(language_zoo, tmp_path, kilobytes):
+    """A write through a memory map would end the process."""
+    unshare = ["unshare", "--user", "--map-root-user", "--mount"]
+    place = tmp_path / "small"
+    place.mkdir()
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run([*unshare, "mount", "-t", "tmpfs", "tmpfs", place], capture_output=True).returncode
+    ):
+        pytest.skip("no file systems can be mounted here")
+    export = [sys.executable, "-m", "rnnzoo.zoo_builder", "export", language_zoo, "--out", place / "arrays"]
+    script = 'mount -t tmpfs -o size="$1"k tmpfs "$2" && shift && shift && "$@"; code=$?; ls -A "$0"; exit $code'
+    found = subprocess.run(
+        [*unshare, "sh", "-c", script, place, str(kilobytes), place, *export], capture_output=True, text=True
+    )
+    assert (found.returncode, found.stdout) == (2, ""), found.stderr
+    assert f"{place}/arrays/" in found.stderr
+    assert "could not be written: No space left on device" in found.stderr
 
 
 def test_an_imported_zoo_is_a_sound_zoo(both, tmp_path):

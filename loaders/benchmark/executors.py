@@ -7,13 +7,15 @@ in memory from one job to the next.
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
+import os
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache, partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +120,7 @@ def _run_in_processes(request: Request, work: Work, bar: tqdm) -> None:
     """Share the jobs among processes."""
     workers = min(request.workers, len(work))
     threads = request.threads or max(1, torch.get_num_threads() // workers)
-    context = get_context("spawn")  # a forked process cannot use CUDA, nor torch's threads
+    context = multiprocessing.get_context("spawn")  # a forked process cannot use CUDA, nor torch's threads
     lock = context.RLock()
     do = partial(_run_in_worker, request.zoo, request.revision, choose_device(request.device))
     with ProcessPoolExecutor(workers, context, _begin_worker, (threads, lock)) as pool:
@@ -183,6 +185,18 @@ def _run_on_node(environment: TaskEnvironment, landmark: Path, do: Callable[[Job
 def _begin_worker(threads: int, lock: Any) -> None:
     torch.set_num_threads(threads)
     tqdm.set_lock(lock)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that began it is gone, however it ended: nobody waits for its jobs any more.
+
+    What it was writing is not whole, and the next run removes it.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _run_in_worker(zoo: str, revision: str | None, device: str, setting: Setting, job: Job) -> None:

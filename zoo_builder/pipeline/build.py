@@ -103,19 +103,20 @@ def build_plan(
         finished = finished_zoo(plan.config, folder)  # by another build, which took away what this one worked on
         if finished is None:
             raise
+        _report_built(plan, part.choose(plan.shards), [], observer)
         return finished
 
 
 def _build(plan: ZooPlan, folder: Path, executor: Executor, observer: Observer, part: Part) -> Manifest | None:
-    finished = open_folder(plan.config, folder)
+    finished = open_folder(plan.config, folder, observer.stop_requested)
     for split in empty_splits(plan.splits):
         log.warning("the split %s is empty: %d tasks are too few for four splits", split, len(plan.splits.split))
     shards = part.choose(plan.shards)
     while finished is None:
-        unbuilt = find_unbuilt(folder, shards)
+        unbuilt = find_unbuilt(folder, shards, observer.stop_requested)
         _report_built(plan, shards, unbuilt, observer)
         executor(plan, folder, unbuilt, observer)
-        finished = finish_folder(plan, folder)
+        finished = finish_folder(plan, folder, observer.stop_requested)
         if part != WHOLE:
             break
     _report_built(plan, shards, [], observer)

@@ -70,17 +70,17 @@ def merge_parts(plan: ZooPlan, folders: Sequence[Path], out: Path, placed: Calla
         RnnzooError: The parts were computed in several arithmetics. Or shards are missing or broken in all
             folders: that error comes at the end and names them; the others are in `out` then.
     """
-    finished = open_folder(plan.config, out)
     problems: dict[str, list[str]] = {}
-    if finished is None:
-        _check_arithmetics(plan, [*folders, out])
-        try:
+    try:
+        finished = open_folder(plan.config, out)
+        if finished is None:
+            _check_arithmetics(plan, [*folders, out])
             problems = _place_shards(plan, folders, out, placed)
             finished = finish_folder(plan, out)
-        except RnnzooError:
-            if not is_finished(out):  # else another merge has finished it meanwhile, and taken the locks away
-                raise
-            finished = finished_zoo(plan.config, out)
+    except RnnzooError:
+        if not is_finished(out):  # else another merge has finished it meanwhile, and taken the locks away
+            raise
+        finished = finished_zoo(plan.config, out)
     if finished is None:
         raise RnnzooError(_describe(problems, out))
     return finished

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
-from numpy.lib.format import open_memmap
-from numpy.typing import NDArray
 
 from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.published.array_file import ArrayFile, write_array
 from rnnzoo.zoo_builder.published.arrays import ARGS, MENDED, PUBLISHED_CELL, uncounted_updates
 from rnnzoo.zoo_builder.rnn import rnn_forward, unflatten_weights
 from rnnzoo.zoo_builder.storage.files import file_in
@@ -71,11 +71,11 @@ def _write_tables(folder: Path, form: PublishedForm, manifest: Manifest, table: 
     runs = [int(run_id.removeprefix("run-")) for run_id in table["run_id"].to_pylist()]
     steps = table["step"].to_numpy().astype(np.int64) - uncounted_updates(args)
     numbers = np.stack([np.array(runs, np.int64), steps], axis=1)
-    np.save(folder / form.tasks.file, form.write_tasks(table))
+    write_array(folder / form.tasks.file, form.write_tasks(table))
     more, scores = form.write_scores(table)
-    np.save(folder / form.numbers.file, numbers if more is None else np.column_stack([numbers, more]))
+    write_array(folder / form.numbers.file, numbers if more is None else np.column_stack([numbers, more]))
     if form.scores is not None and scores is not None:
-        np.save(folder / form.scores.file, scores)
+        write_array(folder / form.scores.file, scores)
 
 
 def _args(manifest: Manifest) -> dict[str, Any]:
@@ -96,37 +96,36 @@ def _write_shards(
     table: pa.Table,
     progress: Callable[[int], None],
 ) -> None:
-    """The large arrays, a shard at a time; each is written through a memory map."""
+    """The large arrays, a shard at a time."""
     spec, encoding = manifest.rnn_spec(), encoding_of(manifest.encoding)
     rows, shards = len(table), np.array(table["shard"].to_pylist())
     first = read_shard(file_in(zoo, rollouts_of(shards[0]))).tensors["inputs"]
     count, width = first.shape[1:]
     steps = encoding.steps(width)
     damage = bool(manifest.config.get(MENDED))
+    with ExitStack() as files:
 
-    def new(name: str, dtype: Any, shape: tuple[int, ...]) -> NDArray[Any]:
-        return open_memmap(folder / name, mode="w+", dtype=dtype, shape=shape)
+        def new(name: str, dtype: Any, shape: tuple[int, ...]) -> ArrayFile:
+            return files.enter_context(ArrayFile(folder / name, dtype, shape))
 
-    parameters = new("parameters.npy", np.float32, (rows, spec.num_parameters))
-    sequences = new("sequences.npy", form.sequence_type, (rows, count, *form.sequence_shape()))
-    logits = new("logits.npy", np.float16, (rows, count, steps, spec.output_size))
-    for shard in np.unique(shards):
-        weights = read_shard(file_in(zoo, shard)).tensors
-        rollouts = read_shard(file_in(zoo, rollouts_of(shard))).tensors["inputs"]
-        everywhere = np.flatnonzero(shards == shard)
-        for start in range(0, len(everywhere), OUTPUT_MODELS):
-            where = everywhere[start : start + OUTPUT_MODELS]
-            row, rollout_row = (table[name].to_numpy()[where] for name in ("row", "rollout_row"))
-            flat = np.concatenate(
-                [weights[p.name][row].reshape(len(row), -1) for p in spec.parameters], axis=1, dtype=np.float32
-            )
-            items = rollouts[rollout_row]
-            inputs = encoding.inputs(torch.from_numpy(items))
-            with torch.no_grad():
-                outputs, _ = rnn_forward(unflatten_weights(spec, torch.from_numpy(flat)), inputs)
-            parameters[where] = flat
-            sequences[where] = form.write_items(items, damage)
-            logits[where] = (outputs.log_softmax(dim=-1) if form.log_softmax else outputs).numpy()
-            progress(len(where))
-    for array in (parameters, sequences, logits):
-        array.flush()  # type: ignore[attr-defined]
+        parameters = new("parameters.npy", np.float32, (rows, spec.num_parameters))
+        sequences = new("sequences.npy", form.sequence_type, (rows, count, *form.sequence_shape()))
+        logits = new("logits.npy", np.float16, (rows, count, steps, spec.output_size))
+        for shard in np.unique(shards):
+            weights = read_shard(file_in(zoo, shard)).tensors
+            rollouts = read_shard(file_in(zoo, rollouts_of(shard))).tensors["inputs"]
+            everywhere = np.flatnonzero(shards == shard)
+            for start in range(0, len(everywhere), OUTPUT_MODELS):
+                where = everywhere[start : start + OUTPUT_MODELS]
+                row, rollout_row = (table[name].to_numpy()[where] for name in ("row", "rollout_row"))
+                flat = np.concatenate(
+                    [weights[p.name][row].reshape(len(row), -1) for p in spec.parameters], axis=1, dtype=np.float32
+                )
+                items = rollouts[rollout_row]
+                inputs = encoding.inputs(torch.from_numpy(items))
+                with torch.no_grad():
+                    outputs, _ = rnn_forward(unflatten_weights(spec, torch.from_numpy(flat)), inputs)
+                parameters.write(where, flat)
+                sequences.write(where, form.write_items(items, damage))
+                logits.write(where, (outputs.log_softmax(dim=-1) if form.log_softmax else outputs).numpy())
+                progress(len(where))

@@ -126,12 +126,24 @@ def new_folder(out: Path) -> Iterator[Path]:
         with _workspace(out) as workspace:
             folder = workspace / "folder"
             folder.mkdir()
-            yield folder
+            with _errors_name(folder, out):
+                yield folder
             _sync_below(folder)
             folder.rename(out)
             sync_folder(out.parent)
     except OSError as error:
         raise RnnzooError(f"{out}: could not be written: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def _errors_name(folder: Path, out: Path) -> Iterator[None]:
+    """Errors within the block say `out` for a folder that has another name until then."""
+    try:
+        yield
+    except RnnzooError as error:
+        if str(folder) not in str(error):
+            raise
+        raise RnnzooError(str(error).replace(str(folder), str(out))) from error
 
 
 def check_new(out: Path) -> None:

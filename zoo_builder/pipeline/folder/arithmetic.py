@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from rnnzoo.zoo_builder.errors import RnnzooError, some_of
-from rnnzoo.zoo_builder.pipeline.locks import PLAN, locked
+from rnnzoo.zoo_builder.pipeline.locks import PLAN, locked, never
 from rnnzoo.zoo_builder.storage.files import file_in, parse_json, read_bytes
 from rnnzoo.zoo_builder.storage.schema import BUILD_FOLDER
 from rnnzoo.zoo_builder.storage.shards import write_file
@@ -19,14 +19,15 @@ def arithmetic_path(folder: Path) -> Path:
     return folder / BUILD_FOLDER / "arithmetic.json"
 
 
-def claim_arithmetic(folder: Path, arithmetic: str) -> None:
+def claim_arithmetic(folder: Path, arithmetic: str, stop_requested: Callable[[], bool] = never) -> None:
     """Leave the name of an arithmetic in a folder that has none, before anything is trained there.
 
     Raises:
         RnnzooError: The build there was begun in another arithmetic.
+        Interrupted: It was asked for, while another process was about to say its own.
     """
     path = arithmetic_path(folder)
-    with locked(folder, PLAN):
+    with locked(folder, PLAN, stop_requested):
         if not path.exists():
             write_file(path, encode_arithmetic(arithmetic))
     where = file_in(folder, str(path.relative_to(folder)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import rnnzoo
 from rnnzoo.zoo_builder.pipeline.folder.arithmetic import the_arithmetic
 from rnnzoo.zoo_builder.pipeline.folder.metadata import MetadataJoiner
 from rnnzoo.zoo_builder.pipeline.folder.opening import finished_zoo
-from rnnzoo.zoo_builder.pipeline.locks import FINISH, locked
+from rnnzoo.zoo_builder.pipeline.locks import FINISH, locked, never
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ZooPlan
 from rnnzoo.zoo_builder.pipeline.shard.record import file_entry, record_path
 from rnnzoo.zoo_builder.splits import RULE, SPLITS, count_tasks
@@ -21,12 +22,15 @@ from rnnzoo.zoo_builder.storage.manifest import Manifest, SplitEntry, write_json
 from rnnzoo.zoo_builder.storage.writing import TEMPORARY_FILES
 
 
-def finish_folder(plan: ZooPlan, folder: Path) -> Manifest | None:
-    """Finish the zoo if all its shards are built; None if some are not. One process does it, the others wait."""
+def finish_folder(plan: ZooPlan, folder: Path, stop_requested: Callable[[], bool] = never) -> Manifest | None:
+    """Finish the zoo if all its shards are built; None if some are not. One process does it, the others wait.
+
+    Raises Interrupted where that is asked for before it is this one's turn.
+    """
     finished = finished_zoo(plan.config, folder)
     if finished is not None:
         return finished
-    with locked(folder, FINISH):
+    with locked(folder, FINISH, stop_requested):
         finished = finished_zoo(plan.config, folder)
         if finished is not None:
             return finished

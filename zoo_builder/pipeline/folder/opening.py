@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from rnnzoo.zoo_builder.errors import RnnzooError
-from rnnzoo.zoo_builder.pipeline.locks import PLAN, locked, try_lock
+from rnnzoo.zoo_builder.pipeline.locks import PLAN, locked, never, try_lock
 from rnnzoo.zoo_builder.storage import schema
 from rnnzoo.zoo_builder.storage.files import file_in, parse_json, read_bytes
 from rnnzoo.zoo_builder.storage.manifest import Manifest, read_manifest, write_json
@@ -20,11 +21,11 @@ from rnnzoo.zoo_builder.zoos import ZooConfig, config_of
 _SHARD = re.compile(r"\.([a-z]+-\d{5}-of-\d{5})\.")
 
 
-def open_folder(config: ZooConfig, folder: Path) -> Manifest | None:
+def open_folder(config: ZooConfig, folder: Path, stop_requested: Callable[[], bool] = never) -> Manifest | None:
     """Get a folder ready for the build of a config; the manifest if that zoo is finished there.
 
     Leaves the config in an empty folder, or checks that it is the one left there by an earlier build. Raises
-    RnnzooError for a folder that holds something else.
+    RnnzooError for a folder that holds something else, and Interrupted where that is asked for.
     """
     finished = finished_zoo(config, folder)
     if finished is not None:
@@ -38,7 +39,7 @@ def open_folder(config: ZooConfig, folder: Path) -> Manifest | None:
     if not plan_file.exists():
         _check_empty(folder)
         _make(plan_file.parent)
-    with locked(folder, PLAN):
+    with locked(folder, PLAN, stop_requested):
         finished = finished_zoo(config, folder)  # perhaps just now, by another build
         if finished is not None:
             return finished

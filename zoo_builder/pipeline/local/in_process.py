@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -11,16 +10,13 @@ from pathlib import Path
 
 from rnnzoo.zoo_builder.pipeline.folder.arithmetic import claim_arithmetic
 from rnnzoo.zoo_builder.pipeline.folder.unbuilt import is_built
-from rnnzoo.zoo_builder.pipeline.locks import Lock, try_lock
+from rnnzoo.zoo_builder.pipeline.locks import Lock, Waiting, try_lock
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ShardPlan, ZooPlan
-from rnnzoo.zoo_builder.pipeline.progress import Interrupted, Observer
+from rnnzoo.zoo_builder.pipeline.progress import Observer
 from rnnzoo.zoo_builder.pipeline.shard.saved_state import ShardState, load_state
 from rnnzoo.zoo_builder.pipeline.shard.unit import build_shards
 from rnnzoo.zoo_builder.training.kernels import Kernel, runs_that_fit
 from rnnzoo.zoo_builder.training.loop import run_data
-
-LOOK_SECONDS = 0.5
-"""Between two looks at shards that other processes are building."""
 
 
 @dataclass(frozen=True)
@@ -42,20 +38,22 @@ class InProcess:
     def __call__(self, plan: ZooPlan, folder: Path, shards: Sequence[ShardPlan], observer: Observer) -> None:
         """See `Executor`."""
         if shards:
-            claim_arithmetic(folder, self.kernel.arithmetic)
+            claim_arithmetic(folder, self.kernel.arithmetic, observer.stop_requested)
         steps = run_data(plan.family, []).steps
         at_once = runs_that_fit(self.kernel, plan.spec, steps, plan.config.largest_batch) // self.sharing
         unseen, busy = deque(shards), deque[ShardPlan]()
+        waiting = Waiting(folder, observer.stop_requested)
         while unseen:
             share = len(unseen) * plan.config.runs_per_shard // self.groups
             with ExitStack() as locks:
                 group = _take_group(plan, folder, unseen, busy, min(at_once, share), self.kernel.arithmetic, locks)
                 if group:
                     build_shards(plan, folder, group, self.kernel, observer, self.save_every)
+                    waiting = Waiting(folder, observer.stop_requested)
             if not unseen and busy:
                 unseen, busy = busy, unseen
                 if not group:
-                    _wait(observer)
+                    waiting.look_away(unseen[0].name)
 
 
 def _take_group(
@@ -99,10 +97,3 @@ def _lock_unbuilt(folder: Path, shard: ShardPlan) -> Lock | None:
         lock.release()
         return None
     return lock
-
-
-def _wait(observer: Observer) -> None:
-    """Give others time; raises Interrupted instead if that is what is asked for."""
-    if observer.stop_requested():
-        raise Interrupted
-    time.sleep(LOOK_SECONDS)
