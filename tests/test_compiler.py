@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -51,6 +52,27 @@ def test_processes_that_race_and_a_damaged_library(tmp_path: Path) -> None:
     library.write_bytes(whole[: len(whole) // 2])
     assert load_elsewhere(tmp_path).communicate()[0] == expected
     assert library.stat().st_size == len(whole)
+
+
+@needs_compiler
+def test_what_a_killed_compilation_leaves_is_removed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    cache, wrapper = tmp_path / "cache", tmp_path / "wrapper"
+    (tmp_path / "one.cpp").write_text('extern "C" int one() { return 1; }')
+    kills_once = f"case $* in *-shared*) mkdir {tmp_path}/once 2>&- && kill -9 $PPID;; esac"
+    wrapper.write_text(f'#!/bin/sh\n{kills_once}\nexec {shutil.which(compiler.find_compiler()[0])} "$@"\n')
+    wrapper.chmod(0o755)
+    monkeypatch.setenv("CXX", str(wrapper))
+    monkeypatch.setenv("RNNZOO_CACHE_DIR", str(cache))
+    child = os.fork()
+    if child == 0:
+        try:
+            compiler.load_library(tmp_path / "one.cpp", {})
+        finally:
+            os._exit(0)
+    assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    assert list(cache.iterdir())
+    assert compiler.load_library(tmp_path / "one.cpp", {}).one() == 1
+    assert sorted(path.suffix for path in cache.iterdir()) == [".sha256", ".so"]
 
 
 def test_every_cell_of_the_product_has_a_header() -> None:

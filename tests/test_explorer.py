@@ -312,7 +312,7 @@ def test_a_repository_is_shown_from_the_hub(language_zoo, tmp_path, monkeypatch)
     ("words", "message"),
     [
         (["nowhere"], "zoo: found 'nowhere', expected a zoo's folder, or a hub repository (org/name)"),
-        (["{zoo}", "--static", "{zoo}"], "found something there, expected a new folder"),
+        (["{zoo}", "--static", "{zoo}"], "exists; expected the name of a new folder"),
         (["{zoo}", "--port", "{taken}"], "--port: found {taken}, expected a free port"),
     ],
 )
@@ -327,6 +327,7 @@ def test_what_cannot_be_shown_exits_with_2(
 
 
 def test_the_command_writes_a_page(language_zoo, builder, tmp_path):
+    (tmp_path / "site").mkdir()
     code, out, _ = builder("explore", language_zoo, "--static", tmp_path / "site")
     assert code == 0
     assert "python -m http.server -d" in out

@@ -17,7 +17,7 @@ BASIC = {"errors", "columns", "escaping", "hub", "random_streams"}
 MAY_IMPORT = {
     "cluster": set(),
     "columns": set(),
-    "compiled": {"rnn"},
+    "compiled": {"rnn", "storage"},
     "errors": set(),
     "escaping": set(),
     "hub": set(),
@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "rnn": set(),
     "tasks": {"rnn"},
     "storage": {"rnn", "tasks"},
-    "training": {"rnn", "tasks", "compiled"},
+    "training": {"rnn", "tasks", "storage", "compiled"},
     "rollouts": {"rnn", "tasks", "training"},
     "splits": {"tasks"},
     "zoos": {"rnn", "tasks", "storage", "rollouts", "training"},

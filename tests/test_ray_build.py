@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections import deque
+from pathlib import Path
 
 import pytest
 from tiny_builds import Watcher, contents, tiny_config
@@ -12,6 +13,7 @@ from rnnzoo.zoo_builder.cluster import Resources, TaskEnvironment, as_finished, 
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.pipeline import Interrupted, ShardProgress, ZooPlan, build_zoo
 from rnnzoo.zoo_builder.pipeline.build import build_plan
+from rnnzoo.zoo_builder.pipeline.folder.opening import plan_path
 from rnnzoo.zoo_builder.pipeline.object_store import ObjectStore
 from rnnzoo.zoo_builder.pipeline.ray.executor import OnCluster
 from rnnzoo.zoo_builder.pipeline.ray.reporting import ProgressActor, TaskReporter
@@ -126,6 +128,16 @@ def test_a_store_with_another_zoo_is_refused(tmp_path):
     store.prepare(tiny_config())
     with pytest.raises(RnnzooError, match=r"seed is 0 there, 7 was asked for"):
         store.prepare(tiny_config(seed=7))
+
+
+def test_a_store_that_is_a_folder_is_written_through_no_link(tmp_path):
+    plan = tmp_path / "store" / plan_path(Path())
+    plan.parent.mkdir(parents=True)
+    plan.symlink_to(tmp_path / "elsewhere")
+    ObjectStore((tmp_path / "store").as_uri()).prepare(tiny_config())
+    assert plan.is_file()
+    assert not plan.is_symlink()
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_a_node_knows_what_it_does_not_share(tmp_path):

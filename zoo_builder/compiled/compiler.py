@@ -17,11 +17,12 @@ import shlex
 import shutil
 import stat
 import subprocess
-import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
+
+from rnnzoo.zoo_builder.storage.writing import clear_workspaces, workspace
 
 HEADERS = Path(__file__).parent
 """Headers that every source may include, besides those beside it."""
@@ -182,8 +183,9 @@ def _is_whole(library: Path) -> bool:
 def _compile(compiler: tuple[str, ...], flags: list[str], source: Path, library: Path) -> None:
     """Compile in a folder of our own and rename, so that processes that race never see half a library."""
     try:
-        with tempfile.TemporaryDirectory(prefix=".compiling-", dir=library.parent) as folder:
-            made = Path(folder) / library.name
+        clear_workspaces(library)
+        with workspace(library) as folder:
+            made = folder / library.name
             result = _run([*compiler, *flags, str(source), "-o", str(made)])
             if result.returncode != 0:
                 raise KernelUnavailable(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
+from rnnzoo.zoo_builder.errors import ParameterError
 from rnnzoo.zoo_builder.escaping import for_yaml
 from rnnzoo.zoo_builder.explorer.data import read_page_data
 from rnnzoo.zoo_builder.explorer.page import page_title, render_page
@@ -17,6 +18,7 @@ from rnnzoo.zoo_builder.storage import schema
 from rnnzoo.zoo_builder.storage.files import file_in
 from rnnzoo.zoo_builder.storage.manifest import read_manifest
 from rnnzoo.zoo_builder.storage.shards import write_file
+from rnnzoo.zoo_builder.storage.writing import check_new, new_folder
 
 WEIGHTS = "weights/"
 """Where a page finds the weights that stand beside it."""
@@ -84,28 +86,29 @@ def write_site(zoo: ShownZoo, out: Path) -> int:
 
     Args:
         zoo: What it shows.
-        out: A new folder.
+        out: A new folder, or an empty one.
 
     Returns:
         How many bytes there are in it.
 
     Raises:
-        RnnzooError: The zoo cannot be read, or the folder holds something already.
+        RnnzooError: The zoo cannot be read, the folder holds something already, or the disk refuses.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise RnnzooError(f"{out}: found something there, expected a new folder")
+    with contextlib.suppress(OSError):
+        out.rmdir()  # if it is empty
+    check_new(out)
     address = WEIGHTS if zoo.address is None else zoo.address + WEIGHTS
     data = read_page_data(zoo.folder, address)
-    out.mkdir(parents=True, exist_ok=True)
-    for name in data.shards if zoo.address is None else ():
-        (out / WEIGHTS).mkdir(exist_ok=True)
-        shutil.copyfile(file_in(zoo.folder, schema.weights_file(name)), out / schema.weights_file(name))
     datasets = "" if zoo.repository is None else f"datasets:\n- {zoo.repository}\n"
     named = data.family.zoos.get(data.manifest.zoo)
     summary = f"A zoo of recurrent networks to look at and to run. {named.notice if named else ''}".strip()
     card = CARD.format(
         title=for_yaml(page_title(data.manifest.zoo)), datasets=datasets, summary=summary, weights=address
     )
-    write_file(out / "README.md", card.encode())
-    write_file(out / "index.html", render_page(data).encode())  # last: a folder with it is whole
-    return sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    with new_folder(out) as folder:
+        for name in data.shards if zoo.address is None else ():
+            (folder / WEIGHTS).mkdir(exist_ok=True)
+            shutil.copyfile(file_in(zoo.folder, schema.weights_file(name)), folder / schema.weights_file(name))
+        write_file(folder / "README.md", card.encode())
+        write_file(folder / "index.html", render_page(data).encode())
+        return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

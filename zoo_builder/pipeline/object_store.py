@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
 
 from rnnzoo.zoo_builder.errors import ParameterError
 from rnnzoo.zoo_builder.pipeline.folder.arithmetic import arithmetic_path, check_arithmetic, encode_arithmetic
@@ -24,6 +25,7 @@ from rnnzoo.zoo_builder.pipeline.shard.record import RECORD_SUFFIX, record_path,
 from rnnzoo.zoo_builder.pipeline.shard.saved_state import state_path
 from rnnzoo.zoo_builder.storage import schema
 from rnnzoo.zoo_builder.storage.shards import write_file
+from rnnzoo.zoo_builder.storage.writing import write_single
 from rnnzoo.zoo_builder.zoos import ZooConfig
 
 
@@ -129,6 +131,9 @@ class ObjectStore:
     def _write(self, name: str, content: bytes) -> None:
         files, root = self._place
         path = f"{root}/{name}"
+        if isinstance(files, LocalFileSystem):  # which would follow links
+            write_single(Path(path), content)
+            return
         files.makedirs(path.rpartition("/")[0], exist_ok=True)
         files.pipe_file(path, content)
 

@@ -123,8 +123,8 @@ def new_folder(out: Path) -> Iterator[Path]:
     check_new(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with _workspace(out) as workspace:
-            folder = workspace / "folder"
+        with workspace(out) as place:
+            folder = place / "folder"
             folder.mkdir()
             with _errors_name(folder, out):
                 yield folder
@@ -151,45 +151,45 @@ def check_new(out: Path) -> None:
 
     What processes left beside it that were killed while they filled a folder of the name is removed.
     """
-    _clear_workspaces(out)
+    clear_workspaces(out)
     if os.path.lexists(out):
         raise RnnzooError(f"{out}: exists; expected the name of a new folder")
 
 
 @contextlib.contextmanager
-def _workspace(out: Path) -> Iterator[Path]:
-    """A new folder beside `out`, which is gone at the end of the block."""
-    workspace, lock = _new_workspace(out)
+def workspace(out: Path) -> Iterator[Path]:
+    """A new folder beside `out`, gone at the end of the block; `clear_workspaces` removes one left behind."""
+    place, lock = _new_workspace(out)
     try:
-        yield workspace
+        yield place
     finally:
-        shutil.rmtree(workspace, ignore_errors=True)
+        shutil.rmtree(place, ignore_errors=True)
         os.close(lock)
 
 
 def _new_workspace(out: Path) -> tuple[Path, int]:
     """A new folder beside `out`, and its lock."""
     while True:
-        workspace = out.with_name(f".{out.name}.{secrets.token_hex(8)}.new")
-        workspace.mkdir()
+        place = out.with_name(f".{out.name}.{secrets.token_hex(8)}.new")
+        place.mkdir()
         with contextlib.suppress(FileNotFoundError):  # taken for one that was left behind, before it was locked
-            lock = os.open(workspace / LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            lock = os.open(place / LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
             try_to_lock(lock)
             if os.fstat(lock).st_nlink:
-                return workspace, lock
+                return place, lock
             os.close(lock)
 
 
-def _clear_workspaces(out: Path) -> None:
+def clear_workspaces(out: Path) -> None:
     """Remove what processes left behind that were killed while they filled a folder for `out`."""
-    for workspace in out.parent.glob(f".{glob.escape(out.name)}.*.new"):
+    for place in out.parent.glob(f".{glob.escape(out.name)}.*.new"):
         with contextlib.suppress(OSError):
-            workspace.rmdir()  # if it is empty
+            place.rmdir()  # if it is empty
         with contextlib.suppress(OSError):
-            lock = os.open(workspace / LOCK, os.O_RDWR | os.O_NOFOLLOW)
+            lock = os.open(place / LOCK, os.O_RDWR | os.O_NOFOLLOW)
             try:
                 if try_to_lock(lock):
-                    shutil.rmtree(workspace)
+                    shutil.rmtree(place)
             finally:
                 os.close(lock)
 

@@ -19,7 +19,9 @@ import torch
 from torch import Tensor
 
 from rnnzoo.zoo_builder.compiled.compiler import KernelUnavailable, find_compiler
+from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import CELLS, RNNSpec
+from rnnzoo.zoo_builder.storage.shards import write_file
 from rnnzoo.zoo_builder.tasks.data import Data
 from rnnzoo.zoo_builder.tasks.encodings import Encoding, encoding_of
 from rnnzoo.zoo_builder.training.kernels.base import EXACT_ARITHMETIC, Kernel, TrainState
@@ -154,8 +156,8 @@ def check_bits(spec: RNNSpec, kernel: Kernel, library: Path) -> None:
         "; expected a compiler that does as docs/arithmetic.md says, without -ffast-math or -ffp-contract=fast"
     )
     check_problem(kernel, problem_of(spec.cell, tokens=False), shlex.join(find_compiler()), advice)
-    with contextlib.suppress(OSError):  # a cache that is only read is tested each time
-        passed.write_text(expected, encoding="utf-8")
+    with contextlib.suppress(RnnzooError):  # a cache that is only read is tested each time
+        write_file(passed, expected.encode())
 
 
 def _name(cell: str, tokens: bool) -> str:
