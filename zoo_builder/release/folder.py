@@ -35,7 +35,7 @@ from rnnzoo.zoo_builder.storage import schema
 from rnnzoo.zoo_builder.storage.files import file_in, read_json
 from rnnzoo.zoo_builder.storage.manifest import Manifest, read_manifest, write_json
 from rnnzoo.zoo_builder.storage.shards import file_sha256, write_file
-from rnnzoo.zoo_builder.storage.writing import check_new, new_folder
+from rnnzoo.zoo_builder.storage.writing import TEMPORARY_FILES, check_new, clear_abandoned, new_folder
 from rnnzoo.zoo_builder.training.kernels import Kernel
 from rnnzoo.zoo_builder.verify import verify_zoo
 from rnnzoo.zoo_builder.zoos import IMPORTED
@@ -185,8 +185,9 @@ def address_release(folder: Path, release: dict[str, Any], repo_id: str) -> dict
     """Write the texts of a checked release anew for the repository's name, and return the new release.json.
 
     While they are replaced, release.json accepts the old ones and the new: whoever is stopped in the midst has a
-    release still.
+    release still. The same call goes on then, and removes what was left half written.
     """
+    clear_abandoned(folder.glob(TEMPORARY_FILES))
     if release["repo_id"] == repo_id and COMING not in release:
         return release
     texts = _texts(ZooTables(folder, read_manifest(folder)), folder, repo_id, release["published"])

@@ -21,7 +21,7 @@ from rnnzoo.loaders.benchmark.results.leaderboard import Leaderboard, read_resul
 from rnnzoo.loaders.benchmark.results.same_zoo import describe_digest
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.escaping import for_markdown, with_code
-from rnnzoo.zoo_builder.storage.shards import write_file
+from rnnzoo.zoo_builder.storage.writing import write_single
 
 FILE = "baselines.md"
 
@@ -107,5 +107,5 @@ def write_tables(cards: Path = COMMITTED) -> list[Path]:
         for board in read_results(results):
             if board.rows.protocol == PROTOCOLS[0]:
                 written.append(results.parent / FILE)
-                write_file(written[-1], baselines_markdown(board).encode())
+                write_single(written[-1], baselines_markdown(board).encode())
     return written

@@ -21,7 +21,7 @@ from torch import Tensor
 from rnnzoo.zoo_builder.compiled.compiler import KernelUnavailable, find_compiler
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import CELLS, RNNSpec
-from rnnzoo.zoo_builder.storage.shards import write_file
+from rnnzoo.zoo_builder.storage.writing import write_single
 from rnnzoo.zoo_builder.tasks.data import Data
 from rnnzoo.zoo_builder.tasks.encodings import Encoding, encoding_of
 from rnnzoo.zoo_builder.training.kernels.base import EXACT_ARITHMETIC, Kernel, TrainState
@@ -157,7 +157,7 @@ def check_bits(spec: RNNSpec, kernel: Kernel, library: Path) -> None:
     )
     check_problem(kernel, problem_of(spec.cell, tokens=False), shlex.join(find_compiler()), advice)
     with contextlib.suppress(RnnzooError):  # a cache that is only read is tested each time
-        write_file(passed, expected.encode())
+        write_single(passed, expected.encode())
 
 
 def _name(cell: str, tokens: bool) -> str:
