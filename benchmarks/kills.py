@@ -97,8 +97,9 @@ COMMANDS = [
     Command("features", lambda home, out: benchmark(home, out, "invariant_statistics", "features")),
     Command("training", lambda home, out: benchmark(home, out, "flat_mlp(hidden=(4,))", "supervised", "frozen")),
     Command("report", lambda home, out: ["report", out], source="results"),
+    Command("commit", lambda home, out: ["commit", home / "results", "--cards", out], source="cards"),
 ]
-BENCH = {"run", "report"}
+BENCH = {"run", "report", "commit"}
 """First words of `zoo-bench`; all others are of `zoo-builder`."""
 
 
@@ -160,6 +161,7 @@ def prepare(home: Path) -> None:
         code, _, said = run(words, home)
         if code:
             raise RuntimeError(said)
+    (home / "cards").mkdir()
 
 
 def bytes_of(place: Path) -> dict[str, bytes]:
