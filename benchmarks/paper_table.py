@@ -59,7 +59,7 @@ def table(rows: Rows, emulations: Sequence[Emulation]) -> str:
         "| --- | --: | --: | --: | --: | --: |",
     ]
     for name in names:
-        losses = [emulation.losses["validation"] for emulation in found[name]]
+        losses = [loss for emulation in found[name] if (loss := emulation.losses["validation"]) is not None]
         theirs = published.get(_plain(name))
         cells = [
             f"`{name}`",
