@@ -250,8 +250,10 @@ def test_a_release_that_was_addressed_in_part_is_addressed_again(release, monkey
     with pytest.raises(KeyboardInterrupt):
         addressing.address_release(release, check_release(release), "org/second")
     left = 100
+    (release / ".README.md.0123456789abcdef.tmp").write_text("half, by one that was killed")
     contents = addressing.address_release(release, check_release(release), "org/second")
     assert check_release(release) == contents
     assert contents["repo_id"] == "org/second"
+    assert not list(release.glob(".*"))
     texts = [(release / name).read_text() for name in ("README.md", "CITATION.cff", "croissant.json")]
     assert all("org/second" in text and "org/first" not in text for text in texts)
