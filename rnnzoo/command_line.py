@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -36,6 +37,15 @@ class Interrupted(Exception):
 
 class Commands(TyperGroup):
     """The commands of an app. Their errors name parameters; the user typed options, and reads of options."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        for word in args:
+            _check_readable(word)
+        rest = super().parse_args(ctx, args)
+        if "--help" not in rest:
+            with contextlib.suppress(OSError):  # the folder was removed
+                _check_readable(os.getcwd())
+        return rest
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -108,6 +118,22 @@ def _print_anywhere() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
         elif isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _check_readable(word: str) -> None:
+    """Raise RnnzooError for a path that Python may open, but Arrow and safetensors may not: theirs are UTF-8.
+
+    Among the words of a command this is found before any work; a build would train first, and then fail.
+    """
+    encoding = sys.getfilesystemencoding()
+    shown = os.fsencode(word).decode("utf-8", "backslashreplace")
+    if encoding == "utf-8" and shown != word:
+        raise RnnzooError(f"{shown}: found bytes that are not UTF-8, expected a name in UTF-8")
+    if encoding != "utf-8" and not word.isascii():
+        raise RnnzooError(
+            f"{shown}: found letters beyond ASCII where the locale says that names are in {encoding}; expected "
+            "names in ASCII, a locale of UTF-8 such as LC_ALL=C.UTF-8, or PYTHONUTF8=1"
+        )
 
 
 def build_command(zoo: str, preset: str, changes: Mapping[str, Any]) -> str:

@@ -154,7 +154,7 @@ def _colours(family: type[TaskFamily[Any]], manifest: Manifest, table: pa.Table)
             "label": colouring.label, "palette": colouring.palette, "limits": list(limits),
             "values": _numbers(found.tolist()),
         }  # fmt: skip
-    names = {str(entry["palette"]) for entry in colourings.values()}
+    names = sorted({str(entry["palette"]) for entry in colourings.values()})
     palettes = {name: [to_hex(mpl.colormaps[name](stop / (STOPS - 1))) for stop in range(STOPS)] for name in names}
     return {"colourings": colourings, "palettes": palettes}
 
