@@ -20,6 +20,7 @@ from rnnzoo.loaders.source import retries
 from rnnzoo.loaders.source.hub import HubSource
 from rnnzoo.loaders.source.ranges import FREE_GAPS, WIDEST_GAP, join_ranges
 from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.identity.reference import find_reference
 
 SHARD = "weights/train-00001-of-00004.safetensors"
 
@@ -360,6 +361,23 @@ def test_a_hub_that_stays_away(zoo_hub):
         RnnzooError, match=r"weights/train-\d{5}-of-00004.safetensors: the hub answered with status 503"
     ):
         list(stream)
+
+
+@pytest.mark.parametrize("header", ["X-Repo-Commit", "ETag"])
+def test_a_proxy_that_drops_headers(zoo_hub, header):
+    zoo_hub.fault("/resolve/", times=None, without=(header, "X-Linked-ETag"))
+    with pytest.raises(RnnzooError, match=r"org/zoo at v1.0.0: zoo.json: found an answer without what .*a proxy"):
+        load_zoo("org/zoo", "train")
+    with pytest.raises(RnnzooError, match=r"org/zoo: zoo.json: found an answer without what .*a proxy"):
+        find_reference("org/zoo")
+
+
+@pytest.mark.parametrize("answer", [b"<html>Please log in</html>", b"[]", b"{}", b"\xff"])
+@pytest.mark.parametrize("revision", [None, "v1.0.0"])
+def test_a_proxy_that_answers_itself(zoo_hub, answer, revision):
+    zoo_hub.fault("GET /api/", times=None, change=lambda right: answer)
+    with pytest.raises(RnnzooError, match=r"org/zoo: its revisions: found an answer that is none of the hub's"):
+        load_zoo("org/zoo", "train", revision=revision)
 
 
 def test_a_repository_that_disappears(zoo_hub):

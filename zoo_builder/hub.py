@@ -58,6 +58,26 @@ def check_repository(repo_id: str) -> None:
         raise RnnzooError(f"repository: found {repo_id!r}, expected the form 'org/name'")
 
 
+def foreign_answer(error: BaseException) -> str | None:
+    """What to say of an error of the hub's client if an answer was not the hub's own, or came without its headers.
+
+    Args:
+        error: What the client raised.
+
+    Returns:
+        The message, or None for any other error.
+    """
+    from huggingface_hub.errors import FileMetadataError, HFValidationError, LocalEntryNotFoundError
+
+    cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) else error
+    hint = "does a proxy on the way change answers, or is HF_ENDPOINT no hub?"
+    if isinstance(cause, FileMetadataError):
+        return f"found an answer without what the hub says of a file (X-Repo-Commit, ETag, size): {hint}"
+    if isinstance(cause, ValueError | KeyError | TypeError) and not isinstance(cause, HFValidationError):
+        return f"found an answer that is none of the hub's: {hint}"
+    return None
+
+
 @contextmanager
 def hub_errors(repo_id: str) -> Iterator[None]:
     """Turn what the hub and the network say into RnnzooError. None of these messages holds a token.
@@ -82,7 +102,9 @@ def hub_errors(repo_id: str) -> Iterator[None]:
         reason = reasons.get(status or 0, "try again: what was uploaded is kept")
         detail = error.server_message or "no further message"
         raise RnnzooError(f"{repo_id}: the hub answered {status} ({detail}): {reason}") from error
-    except (HTTPError, ConnectionError, TimeoutError, LocalEntryNotFoundError, RuntimeError) as error:
+    except (HTTPError, ConnectionError, TimeoutError, LocalEntryNotFoundError, RuntimeError, ValueError) as error:
+        if problem := foreign_answer(error):
+            raise RnnzooError(f"{repo_id}: {problem}") from error
         # RuntimeError: what the client makes of an upload that failed, whatever the reason.
         raise RnnzooError(
             f"{repo_id}: the hub could not be reached, or the connection was cut ({type(error).__name__}); the "

@@ -20,7 +20,6 @@ from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
     HfHubHTTPError,
-    HFValidationError,
     HTTPError,
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
@@ -30,6 +29,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import parse_ratelimit_headers
 
 from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.hub import foreign_answer
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ def retried(
     for attempt in range(1, ATTEMPTS + 1):
         try:
             return action()
-        except (HTTPError, OSError, CutShort, HFValidationError) as error:
+        except (HTTPError, OSError, CutShort, ValueError, KeyError, TypeError) as error:
             wait = wait_after(error, attempt)
             is_answer = isinstance(error, HfHubHTTPError)
             if wait is None or attempt == ATTEMPTS or (unreachable_at_once and not is_answer):
@@ -89,6 +89,8 @@ def _explained(error: Exception, what: str, revision: str | None) -> RnnzooError
     """What went wrong, and what to do."""
     if isinstance(error, LocalEntryNotFoundError) and isinstance(error.__cause__, HfHubHTTPError):
         return _explained(error.__cause__, what, revision)
+    if problem := foreign_answer(error):
+        return RnnzooError(f"{what}: {problem}")
     login = "log in with `hf auth login` or set HF_TOKEN"
     if isinstance(error, GatedRepoError):
         return RnnzooError(f"{what}: access is gated: ask for it on the repository's page, then {login}")

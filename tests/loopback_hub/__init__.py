@@ -130,14 +130,16 @@ class LoopbackHub:
         cut_after: int | None = None,
         etag: str | None = None,
         change: Callable[[bytes], bytes] | None = None,
+        without: tuple[str, ...] = (),
     ) -> None:
         """Let requests whose "METHOD path" contains the pattern (a regular expression) go wrong.
 
         times: how often; None stands for always. status, retry_after: the answer instead of the right one.
         cut_after: the connection ends after so many bytes of the body: the request's, where it has one, else
         the answer's. etag, change: the answer has another ETag, or other bytes.
+        without: names of headers that a proxy drops.
         """
-        self.faults.append(Fault(pattern, times, status, retry_after, cut_after, etag, change))
+        self.faults.append(Fault(pattern, times, status, retry_after, cut_after, etag, change, without))
 
     def wait_for_line(self, size: int) -> None:
         """Until the bytes have had their turn on the line that all downloads share."""

@@ -35,7 +35,7 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     hub: LoopbackHub
-    fault: Fault | None
+    fault: Fault | None = None
     body: bytes
 
     def log_message(self, format: str, *args: Any) -> None:
@@ -92,6 +92,8 @@ class Handler(BaseHTTPRequestHandler):
     def send(self, status: int, content: Any = b"", headers: dict[str, str] | None = None) -> None:
         """Send bytes, or anything else as JSON."""
         body = content if isinstance(content, bytes) else json.dumps(content).encode()
+        if self.fault is not None and self.fault.change is not None:
+            body = self.fault.change(body)
         self._log(status, len(body))
         self.send_response(status)
         for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
@@ -99,6 +101,10 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
+
+    def send_header(self, keyword: str, value: str) -> None:
+        if self.fault is None or keyword not in self.fault.without:
+            super().send_header(keyword, value)
 
     def _log(self, status: int, sent: int) -> None:
         sent = 0 if self.command == "HEAD" else sent

@@ -85,6 +85,7 @@ class Fault:
     cut_after: int | None
     etag: str | None
     change: Callable[[bytes], bytes] | None
+    without: tuple[str, ...]
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
+from rnnzoo.zoo_builder.hub import foreign_answer
 from rnnzoo.zoo_builder.storage.digest import UNRECORDED, ZooDigest
 from rnnzoo.zoo_builder.storage.files import file_in, read_bytes
 from rnnzoo.zoo_builder.storage.manifest import Manifest, parse_manifest, read_manifest
@@ -116,6 +117,5 @@ def download(repository: str, file: str, revision: str | None) -> Path:
     except HFValidationError as error:
         raise RnnzooError(f"{where}: no name of a repository: {error}") from error
     except (HTTPError, OSError, LocalEntryNotFoundError) as error:
-        raise RnnzooError(
-            f"{where}: the hub could not be reached ({type(error).__name__}), and there is no such folder here"
-        ) from error
+        problem = foreign_answer(error) or f"the hub could not be reached ({type(error).__name__})"
+        raise RnnzooError(f"{where}: {problem}, and there is no such folder here") from error
