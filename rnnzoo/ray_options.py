@@ -47,7 +47,7 @@ def fill_in_address(words: list[str]) -> list[str]:
     (['--ray', 'auto', 'ZOO'], ['--ray=head:6379'])
     """
     filled: list[str] = []
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in zip(words, [*words, ""][1:], strict=True):
         filled.append(word)
         if word == OPTION and not is_address(following):
             filled.append(os.environ.get("RAY_ADDRESS") or LOCAL)

@@ -93,6 +93,12 @@ def test_bad_input_exits_with_2(bench, language_zoo, tmp_path, arguments, messag
     assert not (tmp_path / "results").exists()
 
 
+def test_a_run_of_nothing(bench):
+    code, _, err = bench("run")
+    assert code == 2
+    assert "Missing option '--zoo'" in err
+
+
 def test_a_report_of_nothing(bench, tmp_path):
     code, _, err = bench("report", tmp_path / "missing")
     assert code == 2

@@ -76,6 +76,7 @@ def test_a_broken_zoo_fails_verify_with_2(builder, copied):
             "preset: found 'huge', expected one of smoke",
         ),
         ([*LANGUAGES, "--colour", "red"], "No such option"),
+        (["build"], "Missing argument 'ZOO'"),
         (["build", "formal_languages"], "Missing option '--out'"),
         ([*LANGUAGES, "--runs", "0"], "--runs: found 0: Input should be greater"),
         ([*LANGUAGES, "--runs", "many"], "Invalid value for '--runs'"),

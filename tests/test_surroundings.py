@@ -41,6 +41,16 @@ def test_without_streams_a_command_does_its_work():
     assert start(closing + SAY, "nosuch").returncode == 2
 
 
+def test_words_are_plain_whatever_continuous_integration_says_of_colours():
+    program = "import sys\nfrom rnnzoo.zoo_builder.cli import main\nmain()"
+    forced = ("FORCE_COLOR", "CLICOLOR_FORCE", "PY_COLORS", "GITHUB_ACTIONS", "TTY_COMPATIBLE")
+    for words in (["--help"], ["build", "--nosuch"]):
+        done = start(program, *words, **dict.fromkeys(forced, "1"), TERM="xterm-256color")
+        plain = start(program, *words, NO_COLOR="1", TERM="dumb")
+        assert b"\x1b" not in done.stdout + done.stderr
+        assert (done.stdout, done.stderr) == (plain.stdout, plain.stderr)
+
+
 @pytest.mark.parametrize("backend", ["nosuch", "TkAgg", "module://matplotlib_inline.nosuch"])
 def test_figures_are_drawn_whatever_the_settings_of_matplotlib(backend, tmp_path):
     (tmp_path / "matplotlibrc").write_text("text.usetex: true\nfont.size: 77\n")
