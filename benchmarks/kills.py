@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -143,7 +144,7 @@ def _become(words: list[object], home: Path, kill_at: int | None, said: Path, co
     finally:
         kill_at = None
         if code == 0:
-            counted.write_text(str(operations))
+            counted.write_text(str(operations), encoding="utf-8")
         os._exit(code)
 
 
@@ -225,15 +226,14 @@ def import_all(patch: pytest.MonkeyPatch) -> None:
     from rnnzoo.command_line import draw_without_a_screen
 
     draw_without_a_screen()
-    import rnnzoo.loaders.benchmark.evaluation
-    import rnnzoo.loaders.benchmark.report
-    import rnnzoo.loaders.training
-    import rnnzoo.zoo_builder.explorer
-    import rnnzoo.zoo_builder.published
-    import rnnzoo.zoo_builder.release
+    for name in ("explorer", "published", "release"):
+        import_module(f"rnnzoo.zoo_builder.{name}")
+    for name in ("evaluation", "report"):
+        import_module(f"rnnzoo.loaders.benchmark.{name}")
+    from rnnzoo.loaders import training
     from rnnzoo.loaders.benchmark.prediction import readout
 
-    patch.setattr(rnnzoo.loaders.training, "SAVE_SECONDS", 0.0)
+    patch.setattr(training, "SAVE_SECONDS", 0.0)
     for name, few in {"MLP_STEPS": 20, "TREES_OF_NUMBERS": 3, "TREES_OF_CLASSES": 3}.items():
         patch.setattr(readout, name, few)
 

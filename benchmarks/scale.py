@@ -198,7 +198,7 @@ def measured(command: list[str]) -> tuple[float, float, int]:
     Seconds are those that it tells of in JSON on its last line, or else all of them.
     """
     began = time.perf_counter()
-    with tempfile.TemporaryFile("w+") as output:
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
         process = subprocess.Popen(command, stdout=output)
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - began

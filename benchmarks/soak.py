@@ -97,7 +97,7 @@ class Soak:
         """Start builds in a folder, and kill, until one of them finishes the zoo."""
         errors = self._home / "errors"
         while not (folder / schema.MANIFEST).exists():
-            with open(errors, "w") as words:
+            with open(errors, "w", encoding="utf-8") as words:
                 driver = subprocess.Popen(self._command(folder), stdout=subprocess.DEVNULL, stderr=words)
                 self.tally.starts += 1
                 self._disturb(driver, folder)

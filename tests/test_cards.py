@@ -147,7 +147,7 @@ def test_the_card_says_what_values_columns_have(language_zoo):
 def test_the_committed_columns_are_not_stale(zoo_name):
     family, named = ZOOS[zoo_name]
     schema = metadata_schema(family.columns(named.source))
-    committed = Path(TEMPLATES / zoo_name / "columns.md").read_text()
+    committed = Path(TEMPLATES / zoo_name / "columns.md").read_text(encoding="utf-8")
     assert committed == columns_table(schema) + "\n", "write columns_table(schema) into columns.md again"
 
 

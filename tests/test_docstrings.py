@@ -19,7 +19,7 @@ MODULES = sorted(
 def test_examples(module, request, tmp_path, monkeypatch):
     """In a folder where "zoo" is a zoo of formal languages, for those that open one."""
     loaded = import_module(module)
-    if '("zoo"' in (loaded.__doc__ or "") + Path(loaded.__file__).read_text():
+    if '("zoo"' in (loaded.__doc__ or "") + Path(loaded.__file__).read_text(encoding="utf-8"):
         (tmp_path / "zoo").symlink_to(request.getfixturevalue("language_zoo"))
     monkeypatch.chdir(tmp_path)
     said: list[str] = []

@@ -38,7 +38,7 @@ SETTINGS, RANDOM_SETS = (("steps", 2), ("validate_every", 1)), 2
 
 
 def code_cells(path: Path = NOTEBOOK) -> list[dict[str, Any]]:
-    return [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+    return [cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
 
 
 def printed() -> list[str]:

@@ -102,7 +102,7 @@ LOADERS_MAY_IMPORT = {
 def imported(path: Path) -> set[str]:
     """Absolute names of the project's modules that a file imports, also inside functions."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -173,7 +173,7 @@ STRINGS, CLASSES = words_of_families()
 def names_a_family(path: Path) -> list[str]:
     """Where a file names a family, a column of one, or a class of encodings."""
     found = []
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         words = set()
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             words = {node.value} & STRINGS
@@ -210,7 +210,7 @@ def names_of_cells(path: Path) -> int:
     """How often a file has the name of a cell, or of a cell's parameter, as a string."""
     strings = [
         node.value
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     ]
     return sum(string in CELLS or string.startswith(tuple(f"{cell}." for cell in CELLS)) for string in strings)

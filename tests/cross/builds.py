@@ -84,7 +84,7 @@ def problem_bytes(problem: Problem, threads: int = 2) -> bytes:
 
 def _cpu_features() -> list[str]:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return []
     return next((line.split() for line in lines if line.startswith("flags")), [])

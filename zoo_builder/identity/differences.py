@@ -83,7 +83,7 @@ def _checkpoints(metadata: pa.Table, files: Files, wanted: Reference) -> str:
     """The first checkpoints that differ, and in what."""
     if wanted.file is None or wanted.manifest is None:
         return "the other zoo is not at hand to say which checkpoints differ"
-    other = _metadata_of(wanted)
+    other = _metadata_of(wanted.name, wanted.manifest, wanted.file)
     ours, theirs = _places(metadata), _places(other)
     lone = sorted(ours.keys() ^ theirs.keys())
     if lone:
@@ -99,33 +99,30 @@ def _checkpoints(metadata: pa.Table, files: Files, wanted: Reference) -> str:
                 differing.setdefault(name, []).append("weights" if column == "sha256" else column)
     if not differing and not wanted.has_shards:
         return "weights and metadata of all checkpoints are the same, so rollouts differ"
-    for name in () if differing else _other_rollouts(metadata, files, other, wanted):
+    for name in () if differing else _other_rollouts(metadata, files, other, wanted.file):
         differing[name] = ["rollouts"]
     names = [name for name in ours if name in differing]
     shown = [f"{name} ({', '.join(differing[name])})" for name in names]
     return f"{len(names)} of {len(ours)} checkpoints differ: {some_of(shown)}"
 
 
-def _metadata_of(wanted: Reference) -> pa.Table:
-    assert wanted.file is not None, "looked at before"
-    assert wanted.manifest is not None, "looked at before"
+def _metadata_of(zoo: str, manifest: Manifest, file: Files) -> pa.Table:
     tables = []
-    for split in wanted.manifest.splits:
+    for split in manifest.splits:
         name = schema.metadata_file(split)
-        table = read_table(wanted.file(name))
-        schema.check_columns(table, f"{wanted.name}: {name}")
+        table = read_table(file(name))
+        schema.check_columns(table, f"{zoo}: {name}")
         tables.append(table)
-    return join_metadata(wanted.name, tables)
+    return join_metadata(zoo, tables)
 
 
 def _places(metadata: pa.Table) -> dict[str, int]:
     return {name: place for place, name in enumerate(metadata["checkpoint_id"].to_pylist())}
 
 
-def _other_rollouts(ours: pa.Table, files: Files, theirs: pa.Table, wanted: Reference) -> Iterator[str]:
+def _other_rollouts(ours: pa.Table, files: Files, theirs: pa.Table, file: Files) -> Iterator[str]:
     """The checkpoints whose rollouts are not those of the other zoo."""
-    assert wanted.file is not None, "looked at before"
-    others = dict(_hashes(theirs, wanted.file))
+    others = dict(_hashes(theirs, file))
     for name, content in _hashes(ours, files):
         if others[name] != content:
             yield name

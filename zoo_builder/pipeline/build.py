@@ -74,7 +74,8 @@ def build_zoo(
     if finished is None:
         plan = ZooPlan(config, config.make_family(items_folder))
         finished = build_plan(plan, folder, InProcess(kernel, save_every), observer)
-    assert finished is not None, "no part is left to others"
+    if finished is None:
+        raise AssertionError("no part is left to others")
     return finished
 
 

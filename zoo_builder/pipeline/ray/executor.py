@@ -117,18 +117,17 @@ class _ClusterBuild:
 
     def _is_collected(self, shard: ShardPlan, stored: ShardProgress) -> bool:
         """Whether the shard is now in the folder; if so, it is reported."""
-        if self._store is not None and not self._is_fetched(shard):
+        if self._store is not None and not self._is_fetched(shard, self._store):
             return False
         self._observer.report(stored)
         return True
 
-    def _is_fetched(self, shard: ShardPlan) -> bool:
+    def _is_fetched(self, shard: ShardPlan, store: ObjectStore) -> bool:
         """Bring a shard from the store; one that is broken there is taken out of it, to be built again."""
-        assert self._store is not None, "asked for only with a store"
-        self._store.fetch(self._job.folder, shard)
+        store.fetch(self._job.folder, shard)
         if is_complete(self._job.folder, shard):
             return True
-        self._store.discard(shard)
+        store.discard(shard)
         self._fetches[shard.name] += 1
         if self._fetches[shard.name] == MOST_FETCHES:
             raise ParameterError(

@@ -50,7 +50,8 @@ def state_path(folder: Path, shard: ShardPlan) -> Path:
 def save_states(folder: Path, shards: Sequence[ShardPlan], training: ShardState, arithmetic: str) -> None:
     """Save the state of shards that are trained side by side, in an arithmetic of this name, a file each."""
     state = training.state
-    assert state is not None, "nothing has been trained yet"
+    if state is None:
+        raise AssertionError("nothing has been trained yet")
     first = 0
     for shard in shards:
         rows = slice(first, first + len(shard.runs))
