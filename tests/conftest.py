@@ -39,6 +39,11 @@ TINY = {
 }
 
 
+def pytest_configure():
+    """Helpers' asserts count under `python -O` too, as those of tests do."""
+    pytest.register_assert_rewrite("encoder_checks", "loopback_hub", "tiny_builds")
+
+
 def pytest_collection_modifyitems(items):
     """Which tests pytest-xdist leaves on one worker: those of a file, and all that need a Ray cluster."""
     for item in items:
