@@ -350,6 +350,11 @@ def test_a_kept_encoder_is_whole_and_of_its_key(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
     for name, tensor in read_kept(path, key).items():
         assert torch.equal(tensor, state[name])
+    contents = {path.read_bytes()}
+    for _ in range(8):
+        write_kept(path, state, key)
+        contents.add(path.read_bytes())
+    assert len(contents) == 1
     with pytest.raises(RnnzooError, match=r"seed0.safetensors: key: found"):
         read_kept(path, key.model_copy(update={"code": {"a.py": "2"}}))
     whole = path.read_bytes()

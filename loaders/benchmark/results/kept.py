@@ -9,6 +9,8 @@ Its header has the key of the training, and a SHA-256 of the tensors, which safe
 from __future__ import annotations
 
 import hashlib
+import json
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -33,7 +35,17 @@ def write_kept(path: Path, tensors: Mapping[str, Tensor], key: ResultKey) -> Non
         key: That of the training.
     """
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_file(path, save(state, metadata={"key": key.digest, "sha256": _digest(state)}))
+    write_file(path, _encoded(state, {"key": key.digest, "sha256": _digest(state)}))
+
+
+def _encoded(state: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
+    """A safetensors file with its metadata in their order here: safetensors itself puts them in any order."""
+    content = save(state, metadata=metadata)
+    (length,) = struct.unpack_from("<Q", content)
+    header = json.loads(content[8 : 8 + length]) | {"__metadata__": metadata}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8 bytes
+    return struct.pack("<Q", len(text)) + text + content[8 + length :]
 
 
 def read_kept(path: Path, key: ResultKey) -> dict[str, Tensor]:
