@@ -1,4 +1,4 @@
-"""`python -m benchmarks.paper_zoos`, at a smaller preset."""
+"""`python -m benchmarks.paper_zoos`, at a smaller preset; and the records that it left beside the cards."""
 
 import json
 
@@ -6,7 +6,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks import paper_zoos
+from rnnzoo.zoo_builder.identity.named import known_digests
+from rnnzoo.zoo_builder.storage.digest import config_digest
 from rnnzoo.zoo_builder.storage.manifest import read_manifest
+from rnnzoo.zoo_builder.zoos import resolve_config
+
+RECORDS = sorted(paper_zoos.CARDS.glob(f"*/{paper_zoos.PRESET}"))
 
 
 @pytest.mark.slow
@@ -28,3 +33,15 @@ def test_a_zoo_is_built_and_leaves_a_record(tmp_path, monkeypatch):
     assert [sitting["exit_code"] for sitting in sittings] == [0]
     assert sittings[0]["cores"] > 0
     assert str(tmp_path) not in str(sittings)
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.parent.name)
+def test_a_committed_record_is_of_the_paper_zoo(record):
+    zoo = record.parent.name
+    manifest = read_manifest(record)
+    config = resolve_config(zoo, paper_zoos.PRESET)
+    assert config_digest(manifest.config) == config_digest(config.to_dict())
+    assert [str(manifest.digest)] == known_digests()[zoo][paper_zoos.PRESET]
+    steps = pq.read_table(record / "metadata.parquet", columns=["step"])["step"].to_pylist()
+    assert {step: steps.count(step) for step in set(steps)} == dict.fromkeys(config.checkpoints, 1000)
+    assert json.loads((record / "build.json").read_text())[-1]["exit_code"] == 0
