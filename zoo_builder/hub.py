@@ -89,6 +89,8 @@ def hub_errors(repo_id: str) -> Iterator[None]:
 
     try:
         yield
+    except RnnzooError:  # a ValueError, and said already
+        raise
     except LocalTokenNotFoundError as error:
         raise RnnzooError(f"{repo_id}: no token found; run `hf auth login`, or set HF_TOKEN") from error
     except HfHubHTTPError as error:

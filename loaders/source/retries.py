@@ -59,6 +59,8 @@ def retried(
     for attempt in range(1, ATTEMPTS + 1):
         try:
             return action()
+        except RnnzooError:  # a ValueError, and said already
+            raise
         except (HTTPError, OSError, CutShort, ValueError, KeyError, TypeError) as error:
             wait = wait_after(error, attempt)
             is_answer = isinstance(error, HfHubHTTPError)

@@ -60,7 +60,8 @@ class LoopbackHub:
         self.storage = Storage(Path(self._folder.name))
         handler = type("BoundHandler", (Handler,), {"hub": self})
         self._servers = [ThreadingHTTPServer(("127.0.0.1", 0), handler) for _ in range(2)]
-        self.endpoint, self.cdn = (f"http://127.0.0.1:{server.server_address[1]}" for server in self._servers)
+        hub, cdn = (server.server_address[1] for server in self._servers)
+        self.endpoint, self.cdn = f"http://127.0.0.1:{hub}", f"http://localhost:{cdn}"  # clients compare hosts
         self._threads = [threading.Thread(target=server.serve_forever, args=(0.05,)) for server in self._servers]
         for server, thread in zip(self._servers, self._threads, strict=True):
             server.daemon_threads = True
