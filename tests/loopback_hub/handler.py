@@ -92,7 +92,7 @@ class Handler(BaseHTTPRequestHandler):
     def send(self, status: int, content: Any = b"", headers: dict[str, str] | None = None) -> None:
         """Send bytes, or anything else as JSON."""
         body = content if isinstance(content, bytes) else json.dumps(content).encode()
-        if self.fault is not None and self.fault.change is not None:
+        if body and self.fault is not None and self.fault.change is not None:
             body = self.fault.change(body)
         self._log(status, len(body))
         self.send_response(status)
