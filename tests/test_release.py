@@ -96,8 +96,7 @@ def test_rollouts_are_those_of_the_zoo(release, cache):
 
 
 def test_other_readers(release):
-    import duckdb
-    import polars
+    duckdb, polars = pytest.importorskip("duckdb"), pytest.importorskip("polars")
 
     path = next((release / "data").glob("train-*.parquet"))
     expected = pq.read_table(path)
@@ -151,7 +150,7 @@ def test_the_check_finds_a_changed_bit(language_zoo, tmp_path):
 
 
 def test_croissant(release, caplog):
-    import mlcroissant
+    mlcroissant = pytest.importorskip("mlcroissant")
 
     dataset = mlcroissant.Dataset(jsonld=str(release / "croissant.json"))
     issues = dataset.metadata.ctx.issues
