@@ -67,6 +67,13 @@ def test_a_second_commit_replaces_an_encoder_and_keeps_the_others(committed, tmp
     assert write_tables(tmp_path / "cards") == [tmp_path / "cards" / ZOO / "baselines.md"]
 
 
+def test_a_commit_removes_what_a_killed_one_left(committed, results, tmp_path):
+    for name in ("rows.json", "greedy_decode-features.json"):
+        (committed / "strict" / f".{name}.0123456789abcdef.tmp").write_text("half")
+    commit_results(results, tmp_path / "cards")
+    assert {path.name for path in committed.rglob("*.*")} == FILES
+
+
 def test_results_about_other_checkpoints_are_refused(committed, results, tmp_path):
     other = write_results(tmp_path / "other", ZOO, seeds=1, encoders=("greedy_decode",))
     shutil.rmtree(other / "greedy_decode")

@@ -21,7 +21,7 @@ from rnnzoo.loaders.benchmark.results.leaderboard import Leaderboard, read_resul
 from rnnzoo.loaders.benchmark.results.same_zoo import describe_digest
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.escaping import for_markdown, with_code
-from rnnzoo.zoo_builder.storage.writing import write_single
+from rnnzoo.zoo_builder.storage.writing import TEMPORARY_FILES, clear_abandoned, write_single
 
 FILE = "baselines.md"
 
@@ -88,6 +88,7 @@ def commit_results(results: Path, cards: Path = COMMITTED) -> list[Path]:
                 f"{folder / ROWS}: found other checkpoints or targets than in {results}: zoo of {found} there, of "
                 f"{ours} here"
             )
+        clear_abandoned(folder.glob(TEMPORARY_FILES))
         written.append(write_rows(folder, board.rows))
         if board.leakage is not None:
             written.append(write_leakage(folder, board.leakage))

@@ -17,7 +17,7 @@ from rnnzoo.loaders.benchmark.results.content import Emulation, Result, ResultsF
 from rnnzoo.loaders.benchmark.results.files import FORMAT, encoder_folder, read_file
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.storage.files import fit
-from rnnzoo.zoo_builder.storage.writing import write_single
+from rnnzoo.zoo_builder.storage.shards import write_file
 
 
 class Baseline(ResultsFile):
@@ -64,7 +64,7 @@ def write_baseline(folder: Path, results: Sequence[Result], emulations: Sequence
         f'"results": {_list(own)}',
         f'"emulations": {_list(trained)}',
     ]
-    write_single(path, ("{\n " + ",\n ".join(parts) + "\n}\n").encode())
+    write_file(path, ("{\n " + ",\n ".join(parts) + "\n}\n").encode())
     return path
 
 
