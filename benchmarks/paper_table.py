@@ -18,6 +18,7 @@ from typing import Any
 
 from rnnzoo.loaders.benchmark.results.content import Emulation, Rows
 from rnnzoo.loaders.benchmark.results.leaderboard import read_results
+from rnnzoo.loaders.encoders.names import parse_encoder_name
 from rnnzoo.loaders.training_config import PRESETS
 from rnnzoo.zoo_builder.errors import RnnzooError
 
@@ -60,7 +61,7 @@ def table(rows: Rows, emulations: Sequence[Emulation]) -> str:
     ]
     for name in names:
         losses = [loss for emulation in found[name] if (loss := emulation.losses["validation"]) is not None]
-        theirs = published.get(_plain(name))
+        theirs = published.get(parse_encoder_name(name)[0])
         cells = [
             f"`{name}`",
             "" if theirs is None else f"{theirs:.3f}",
@@ -91,19 +92,18 @@ def differences(rows: Rows, emulations: Sequence[Emulation]) -> list[str]:
         f"- training: {name} is {value}, in the paper {expected[name]}: {', '.join(f'`{one}`' for one in names)}"
         for (name, value), names in otherwise.items()
     ]
-    own = sorted({e.encoder for e in emulations if _plain(e.encoder) in ENCODERS and "published" not in e.encoder})
+    named = {emulation.encoder: parse_encoder_name(emulation.encoder) for emulation in emulations}
+    own = sorted(
+        text for text, (name, options) in named.items() if name in ENCODERS and options.get("form") != "published"
+    )
     found += [f"- form: `{name}` is our form" for name in own]
-    missing = [name for name in ENCODERS if name not in {_plain(e.encoder) for e in emulations}]
+    missing = [name for name in ENCODERS if name not in {plain for plain, _ in named.values()}]
     return found + [f"- not trained here: `{name}`" for name in missing]
 
 
-def _plain(name: str) -> str:
-    """The name of an encoder without its options."""
-    return name.partition("(")[0]
-
-
 def _place(name: str) -> int:
-    return ENCODERS.index(_plain(name)) if _plain(name) in ENCODERS else len(ENCODERS)
+    plain, _ = parse_encoder_name(name)
+    return ENCODERS.index(plain) if plain in ENCODERS else len(ENCODERS)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

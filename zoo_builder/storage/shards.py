@@ -51,8 +51,12 @@ def write_shard(path: Path, tensors: Mapping[str, NDArray[Any]], metadata: Mappi
         metadata: The JSON note of the header.
     """
     contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
-    header = {METADATA_KEY: json.dumps(metadata, sort_keys=True)}
-    write_file(path, save(contiguous, metadata=header))
+    write_file(path, save(contiguous, metadata={METADATA_KEY: encode_note(metadata)}))
+
+
+def encode_note(metadata: Mapping[str, Any]) -> str:
+    """The note of a header as its text."""
+    return json.dumps(metadata, sort_keys=True)
 
 
 class TensorSpec(NamedTuple):
@@ -163,7 +167,7 @@ def read_header(path: Path) -> Header:
         raise RnnzooError(f"{path}: this shard is missing") from error
     except (OSError, ValueError, SafetensorError) as error:
         raise RnnzooError(f"{path}: not a whole safetensors file: {error}") from error
-    return Header(_parse_note(note, path), extents)
+    return Header(parse_note(note, path), extents)
 
 
 def header_from_afar(content: bytes, size: int, where: str) -> Header:
@@ -215,7 +219,8 @@ def _dtype(name: str, dtype: str) -> np.dtype[Any]:
     return DTYPES[dtype]
 
 
-def _parse_note(note: str, path: Path) -> dict[str, Any]:
+def parse_note(note: str, path: Path) -> dict[str, Any]:
+    """The note of a header from its text. Raises RnnzooError, with the file's name, where it is no JSON object."""
     metadata = parse_json(note.encode(), f"{path}: header entry {METADATA_KEY!r}")
     if not isinstance(metadata, dict):
         raise RnnzooError(f"{path}: header entry {METADATA_KEY!r}: found {note:.80}, expected a JSON object")

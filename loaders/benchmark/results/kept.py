@@ -9,8 +9,6 @@ Its header has the key of the training, and a SHA-256 of the tensors, which safe
 from __future__ import annotations
 
 import hashlib
-import json
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,7 +19,7 @@ from torch import Tensor
 from rnnzoo.loaders.result_key import ResultKey
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.storage.files import file_in
-from rnnzoo.zoo_builder.storage.shards import write_file
+from rnnzoo.zoo_builder.storage.shards import METADATA_KEY, encode_note, parse_note, write_file
 
 KEPT = ".safetensors"
 
@@ -35,17 +33,9 @@ def write_kept(path: Path, tensors: Mapping[str, Tensor], key: ResultKey) -> Non
         key: That of the training.
     """
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_file(path, _encoded(state, {"key": key.digest, "sha256": _digest(state)}))
-
-
-def _encoded(state: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
-    """A safetensors file with its metadata in their order here: safetensors itself puts them in any order."""
-    content = save(state, metadata=metadata)
-    (length,) = struct.unpack_from("<Q", content)
-    header = json.loads(content[8 : 8 + length]) | {"__metadata__": metadata}
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8 bytes
-    return struct.pack("<Q", len(text)) + text + content[8 + length :]
+    write_file(
+        path, save(state, metadata={METADATA_KEY: encode_note({"key": key.digest, "sha256": _digest(state)})})
+    )
 
 
 def read_kept(path: Path, key: ResultKey) -> dict[str, Tensor]:
@@ -63,10 +53,11 @@ def read_kept(path: Path, key: ResultKey) -> dict[str, Tensor]:
     """
     try:
         with safe_open(file_in(path.parent, path.name), framework="pt") as file:
-            metadata = file.metadata() or {}
+            note = (file.metadata() or {}).get(METADATA_KEY, "{}")
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
         raise RnnzooError(f"{path}: is no safetensors file ({error}); delete it to train again") from error
+    metadata = parse_note(note, path)
     expected = {"key": key.digest, "sha256": _digest(state)}
     for name, value in expected.items():
         if metadata.get(name) != value:
