@@ -96,8 +96,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def done(board: Path, baseline: Baseline) -> int:
-    """How many of its results are there."""
-    return len(list((board / baseline.encoder / baseline.track).glob("*.json")))
+    """How many of its results are there, whatever the form of the encoder."""
+    folders = [board / baseline.encoder, *board.glob(f"{baseline.encoder}(*)")]
+    return sum(len(list((folder / baseline.track).glob("*.json"))) for folder in folders)
 
 
 if __name__ == "__main__":
