@@ -1,11 +1,16 @@
-"""The figure of a zoo: nothing is cut off, and its signs are explained."""
+"""A zoo at a glance. Its figure: nothing is cut off, and its signs are explained."""
+
+import contextlib
+import json
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from rnnzoo.zoo_builder.overview import draw_overview
+from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.overview import draw_overview, summarize
+from rnnzoo.zoo_builder.storage.manifest import encode_manifest
 from rnnzoo.zoo_builder.tasks.drawing import draw_sequences
 from rnnzoo.zoo_builder.tasks.pictures import Example
 
@@ -43,3 +48,22 @@ def test_long_sequences_stay_in_their_column(length):
     shown = figure.axes[0].texts[1].get_text()
     assert shown.strip() == "m" * length or (shown.endswith("…") and len(shown) > 70)
     plt.close(figure)
+
+
+def without_one(values):
+    """A manifest's values without each of them in turn, and without each of those within its objects of settings."""
+    for name, value in values.items():
+        yield (name,), {other: values[other] for other in values if other != name}
+        for inner in value if name in ("spec", "config", "encoding") else ():
+            yield (name, inner), values | {name: {other: value[other] for other in value if other != inner}}
+
+
+def test_a_manifest_without_any_one_entry_is_refused_or_summarized(copied):
+    values = json.loads((copied / "zoo.json").read_text())
+    whole, summarized = summarize(copied), {}
+    for place, less in without_one(values):
+        (copied / "zoo.json").write_bytes(encode_manifest(less))
+        with contextlib.suppress(RnnzooError):
+            summarized[place] = summarize(copied)
+    assert summarized["spec", "cell"] == summarized["spec", "num_layers"] == whole
+    assert ("spec", "hidden_size") not in summarized

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +48,14 @@ def facts_of(folder: Path) -> dict[str, Any]:
         RnnzooError: There is no finished zoo, or it has no checkpoint of a step that its config names.
     """
     manifest = read_manifest(folder)
+    spec = manifest.rnn_spec()
     table = read_metadata(folder, manifest, SUMMARY_COLUMNS)
     return {
         "folder": str(folder),
         "zoo": manifest.zoo,
         "format_version": manifest.format_version,
         "config": manifest.config,
-        "spec": {**manifest.spec, "num_parameters": manifest.rnn_spec().num_parameters},
+        "spec": {**asdict(spec), "num_parameters": spec.num_parameters},
         "bytes": sum(entry.bytes for entry in manifest.files.values()),
         "checkpoints": len(table),
         "arithmetic": manifest.arithmetic,
