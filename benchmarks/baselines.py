@@ -23,7 +23,8 @@ from torch import nn
 
 from rnnzoo.loaders.benchmark.protocol import PROTOCOLS
 from rnnzoo.loaders.encoders import ENCODERS
-from rnnzoo.loaders.encoders.base import declared, is_learned, load_encoder
+from rnnzoo.loaders.encoders.base import is_learned, load_encoder
+from rnnzoo.loaders.encoders.names import describe_encoder
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.zoo_builder.errors import RnnzooError
 
@@ -49,7 +50,7 @@ def baselines(zoo: str, loaded: LoadedZoo) -> Iterator[Baseline]:
                 tracks["features"].append(Baseline(zoo, name, "features"))
                 continue
             tracks["frozen"].append(Baseline(zoo, name, "frozen"))
-            if not declared(encoder, "columns"):  # a control of emulation
+            if describe_encoder(ENCODERS[name]).group != "control":  # those are controls of emulation
                 tracks["supervised"].append(Baseline(zoo, name, "supervised"))
     for found in tracks.values():
         yield from found

@@ -211,11 +211,11 @@ def commit(
     """Put results beside the zoos' cards, as baselines.
 
     A file an encoder and track goes to DIR/<zoo>/results, in place of one that is there. The table on the card,
-    baselines.md, is written anew.
+    baselines.md, is written anew, and so are its pictures, ranking.png and emulation.png.
     """
-    from rnnzoo.loaders.benchmark.report.baselines import commit_results, write_tables
+    from rnnzoo.loaders.benchmark.report.baselines import commit_results, write_summaries
 
-    for path in [*([] if results is None else commit_results(results, cards)), *write_tables(cards)]:
+    for path in [*([] if results is None else commit_results(results, cards)), *write_summaries(cards)]:
         say(path)
 
 

@@ -7,7 +7,7 @@ import pytest
 from synthetic_results import make_rows, write_results
 
 from rnnzoo.loaders.benchmark.report import COMMITTED, make_report
-from rnnzoo.loaders.benchmark.report.baselines import commit_results, write_tables
+from rnnzoo.loaders.benchmark.report.baselines import commit_results, write_summaries
 from rnnzoo.loaders.benchmark.results.baseline import read_baseline
 from rnnzoo.loaders.benchmark.results.files import write_rows
 from rnnzoo.loaders.benchmark.results.leaderboard import read_results
@@ -64,7 +64,12 @@ def test_a_second_commit_replaces_an_encoder_and_keeps_the_others(committed, tmp
     found, _ = read_baseline(committed / "strict/probe_generator-supervised.json")
     assert {result.seed for result in found} == {0, 1, 2}
     assert (committed / "strict/greedy_decode-features.json").read_bytes() == kept
-    assert write_tables(tmp_path / "cards") == [tmp_path / "cards" / ZOO / "baselines.md"]
+    beside = [tmp_path / "cards" / ZOO / name for name in ("baselines.md", "ranking.png", "emulation.png")]
+    assert write_summaries(tmp_path / "cards") == beside
+    before = [path.read_bytes() for path in beside]
+    assert all(content.startswith(b"\x89PNG") for content in before[1:])
+    write_summaries(tmp_path / "cards")
+    assert [path.read_bytes() for path in beside] == before
 
 
 def test_a_commit_removes_what_a_killed_one_left(committed, results, tmp_path):

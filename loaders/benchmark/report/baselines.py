@@ -1,7 +1,9 @@
-"""The baselines beside a zoo's card: results as few files, and one short table of them.
+"""The baselines beside a zoo's card: results as few files, one short table of them, and two pictures.
 
 dataset_cards/<zoo>/results/<protocol>/     rows.json, leakage.json, <encoder>-<track>.json
 dataset_cards/<zoo>/baselines.md
+dataset_cards/<zoo>/ranking.png             the first target's main score of every encoder
+dataset_cards/<zoo>/emulation.png           emulation loss by training step
 """
 
 from __future__ import annotations
@@ -9,8 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import matplotlib as mpl
+
 from rnnzoo.loaders.benchmark.protocol import PROTOCOLS
-from rnnzoo.loaders.benchmark.report import COMMITTED
+from rnnzoo.loaders.benchmark.report import COMMITTED, plots
+from rnnzoo.loaders.benchmark.report.marks import marks_of
 from rnnzoo.loaders.benchmark.report.statistics import Estimate
 from rnnzoo.loaders.benchmark.report.tables import EmulationLine, Line, TargetTable, emulation_table, target_tables
 from rnnzoo.loaders.benchmark.report.text import ARROWS, Cells, markdown, marked, notes_on, number, rnns_of
@@ -24,6 +29,8 @@ from rnnzoo.zoo_builder.escaping import for_markdown, with_code
 from rnnzoo.zoo_builder.storage.writing import TEMPORARY_FILES, clear_abandoned, write_single
 
 FILE = "baselines.md"
+RANKING, EMULATION = "ranking.png", "emulation.png"
+DPI = 130
 
 
 def baselines_markdown(board: Leaderboard) -> str:
@@ -101,12 +108,25 @@ def commit_results(results: Path, cards: Path = COMMITTED) -> list[Path]:
     return written
 
 
-def write_tables(cards: Path = COMMITTED) -> list[Path]:
-    """Write baselines.md of every zoo with committed results; returns the files."""
+def write_summaries(cards: Path = COMMITTED) -> list[Path]:
+    """Write the table and the pictures of every zoo with committed results; returns the files."""
     written = []
     for results in sorted(cards.glob("*/results")):
         for board in read_results(results):
             if board.rows.protocol == PROTOCOLS[0]:
-                written.append(results.parent / FILE)
-                write_single(written[-1], baselines_markdown(board).encode())
+                for name, content in _summaries(board).items():
+                    written.append(results.parent / name)
+                    write_single(written[-1], content)
     return written
+
+
+def _summaries(board: Leaderboard) -> dict[str, bytes]:
+    """File -> content."""
+    found = {FILE: baselines_markdown(board).encode()}
+    marks = marks_of(result.encoder for result in board.results)
+    with mpl.rc_context(plots.GREY_STYLE):
+        if tables := target_tables(board, None):
+            found[RANKING] = plots.png_file(plots.scores_figure(tables[0], marks), DPI)
+        if curves := plots.curves_figure(board.emulations, plots.EMULATION_LOSS, marks):
+            found[EMULATION] = plots.png_file(curves, DPI)
+    return found

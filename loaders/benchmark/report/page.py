@@ -220,7 +220,7 @@ def _view(tables: LeaderboardTables, marks: Marks) -> dict[str, Any]:
         "emulations": tables.emulations,
         "emulation_note": tables.emulation.note,
         "by_step": [(split, by_step_cells(tables.emulations, split)) for split in board.rows.splits],
-        "curves": plots.draw_curves(board.emulations, "emulation loss (total variation)", marks),
+        "curves": plots.draw_curves(board.emulations, plots.EMULATION_LOSS, marks),
         "legend": plots.draw_legend(board.rows) if firsts else None,
         "maps": [(emulation, plots.draw_map(emulation, board.rows_of(emulation))) for emulation in firsts],
         "returns": emulation_plots.draw_returns(firsts, marks),

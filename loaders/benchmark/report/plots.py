@@ -32,6 +32,7 @@ INK = "#010203"
 """Stands for the page's text colour, whatever it is: `svg` puts `currentColor` in its place."""
 STEP_MAP, ACCURACY_MAP = "viridis", "plasma"
 STEP_LABEL = "training step"
+EMULATION_LOSS = "emulation loss (total variation)"
 LONG_SCALE = 4
 """Losses that differ by more than this factor have a logarithmic axis: it has two numbers or more then."""
 MOST_PANELS = 3
@@ -60,14 +61,20 @@ GREY_STYLE: dict[Any, Any] = STYLE | dict.fromkeys(
 
 
 def draw_scores(table: TargetTable, marks: Marks) -> Markup:
-    """Main score of every encoder, a point and its 95 % interval; one panel a split, the highest ranked on top."""
+    """`scores_figure` for a page."""
     with mpl.rc_context(STYLE):
-        layout = ConstrainedLayoutEngine(wspace=0.06)
-        figure = Figure(figsize=(7.4, 0.9 + 0.27 * len(table.lines)), layout=layout)
-        panels = figure.subplots(1, len(table.splits), sharex=True, sharey=True, squeeze=False)[0]
-        for axes, split in zip(panels, table.splits, strict=True):
-            _draw_split(axes, table, split, marks)
-        return svg(figure, f"{table.main} of every encoder with intervals, on {' and '.join(table.splits)}")
+        shown = f"{table.main} of every encoder with intervals, on {' and '.join(table.splits)}"
+        return svg(scores_figure(table, marks), shown)
+
+
+def scores_figure(table: TargetTable, marks: Marks) -> Figure:
+    """Main score of every encoder, a point and its 95 % interval; one panel a split, the highest ranked on top."""
+    layout = ConstrainedLayoutEngine(wspace=0.06)
+    figure = Figure(figsize=(7.4, 0.9 + 0.27 * len(table.lines)), layout=layout)
+    panels = figure.subplots(1, len(table.splits), sharex=True, sharey=True, squeeze=False)[0]
+    for axes, split in zip(panels, table.splits, strict=True):
+        _draw_split(axes, table, split, marks)
+    return figure
 
 
 def _draw_split(axes: Axes, table: TargetTable, split: str, marks: Marks) -> None:
@@ -110,6 +117,13 @@ def _label(line: Line, lines: Sequence[Line]) -> str:
 
 
 def draw_curves(trained: Sequence[Emulation] | Sequence[Result], loss: str, marks: Marks) -> Markup | None:
+    """`curves_figure` for a page; None without any curve."""
+    with mpl.rc_context(STYLE):
+        figure = curves_figure(trained, loss, marks)
+        return None if figure is None else svg(figure, f"learning curves: validation {loss} by training step")
+
+
+def curves_figure(trained: Sequence[Emulation] | Sequence[Result], loss: str, marks: Marks) -> Figure | None:
     """Validation loss by training step: the mean over seeds, and the range of the seeds; None without any curve.
 
     loss: what was measured, for the axis.
@@ -117,28 +131,27 @@ def draw_curves(trained: Sequence[Emulation] | Sequence[Result], loss: str, mark
     encoders = list(dict.fromkeys(one.encoder for one in trained if one.curve))
     if not encoders:
         return None
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(7.4, 4.2), layout="constrained")
-        axes = figure.subplots()
-        for encoder in encoders:
-            steps, losses = _curves([one.curve for one in trained if one.encoder == encoder])
-            if len(steps):
-                colour, label = marks[encoder].colour, for_figure(encoder)
-                mean = np.nanmean(losses, axis=0)
-                axes.plot(steps, mean, marks[encoder].dashes, color=colour, linewidth=1.8, label=label)
-                low, high = np.nanmin(losses, axis=0), np.nanmax(losses, axis=0)
-                axes.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
-        low, high = axes.get_ylim()
-        if low > 0 and high > LONG_SCALE * low:
-            axes.set_yscale("log")
-            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-            axes.yaxis.set_minor_formatter(NullFormatter())
-        axes.grid()
-        axes.set_xlabel("training step")
-        axes.set_ylabel(for_figure(f"validation {loss}"))
-        figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
-        return svg(figure, f"learning curves: validation {loss} by training step")
+    figure = Figure(figsize=(7.4, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for encoder in encoders:
+        steps, losses = _curves([one.curve for one in trained if one.encoder == encoder])
+        if len(steps):
+            colour, label = marks[encoder].colour, for_figure(encoder)
+            mean = np.nanmean(losses, axis=0)
+            axes.plot(steps, mean, marks[encoder].dashes, color=colour, linewidth=1.8, label=label)
+            low, high = np.nanmin(losses, axis=0), np.nanmax(losses, axis=0)
+            axes.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
+    low, high = axes.get_ylim()
+    if low > 0 and high > LONG_SCALE * low:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.grid()
+    axes.set_xlabel("training step")
+    axes.set_ylabel(for_figure(f"validation {loss}"))
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    return figure
 
 
 def _curves(curves: Sequence[Sequence[CurvePoint]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -291,6 +304,11 @@ def svg(figure: Figure, title: str) -> Markup:
 
 def png(figure: Figure, dpi: int) -> str:
     """A figure as the data URL of a PNG with a clear ground."""
+    return "data:image/png;base64," + base64.b64encode(png_file(figure, dpi)).decode()
+
+
+def png_file(figure: Figure, dpi: int) -> bytes:
+    """A figure as a PNG with a clear ground."""
     stream = io.BytesIO()
     figure.savefig(stream, format="png", transparent=True, dpi=dpi, metadata={"Software": None})
-    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+    return stream.getvalue()
