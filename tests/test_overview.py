@@ -51,7 +51,7 @@ def test_long_sequences_stay_in_their_column(length):
 
 
 def without_one(values):
-    """A manifest's values without each of them in turn, and without each of those within its objects of settings."""
+    """A manifest's values without each of them in turn, and without each of those within its settings."""
     for name, value in values.items():
         yield (name,), {other: values[other] for other in values if other != name}
         for inner in value if name in ("spec", "config", "encoding") else ():
