@@ -125,6 +125,12 @@ def report(shared) -> Path:
     return shared("report", make)
 
 
+@pytest.fixture
+def without_page(monkeypatch) -> None:
+    """Reports are text alone: to draw the page takes seconds, and it has tests of its own."""
+    monkeypatch.setattr("rnnzoo.loaders.benchmark.report.render_page", lambda tables: "")
+
+
 @pytest.fixture(scope="session")
 def page(tmp_path_factory) -> Iterator[Page]:
     """A page of a real browser. `page.size` and `page.open` begin anew."""

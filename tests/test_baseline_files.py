@@ -39,6 +39,7 @@ def committed(results, tmp_path):
     return tmp_path / "cards" / ZOO / "results"
 
 
+@pytest.mark.usefixtures("without_page")
 def test_few_files_say_the_same(results, committed, tmp_path):
     assert {path.name for path in committed.rglob("*.json")} == FILES
     (before,), (after,) = read_results(results), read_results(committed)

@@ -95,7 +95,7 @@ def kill_at_a_random_moment(command, longest, chance):
     return process.returncode == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [1, pytest.param(10, marks=pytest.mark.slow)])
 def test_a_killed_build_goes_on_to_the_same_bytes(kills, tmp_path):
     settings = {"steps": 100 * kills, "checkpoints": (0, 50, 100 * kills)}
     command = build_command(tmp_path / "zoo", "--save-every", "0", **settings)  # so often that kills hit saves
@@ -141,7 +141,15 @@ def test_a_folder_with_something_else_is_refused(tmp_path):
         build_zoo(tiny_config(), tmp_path / "thesis.txt", TorchKernel(), Watcher())
 
 
-@pytest.mark.parametrize("damage", ["flip", "truncate", "delete", "record", "rows", "state"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "flip",
+        "delete",
+        "state",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("truncate", "record", "rows")),
+    ],
+)
 def test_damage_during_a_build_is_noticed_and_mended(damage, uninterrupted, tmp_path, caplog, monkeypatch):
     config, folder = tiny_config(), tmp_path / "zoo"
     monkeypatch.setattr(

@@ -251,7 +251,7 @@ def test_map_and_filter_of_a_stream(language_zoo):
 # --- workers
 
 
-@pytest.mark.parametrize("start", ["fork", "spawn"])
+@pytest.mark.parametrize("start", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("streaming", [False, True])
 def test_workers(language_zoo, stored, streaming, start):
     if start == "fork" and "fork" not in multiprocessing.get_all_start_methods():

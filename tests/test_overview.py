@@ -51,10 +51,10 @@ def test_long_sequences_stay_in_their_column(length):
 
 
 def without_one(values):
-    """A manifest's values without each of them in turn, and without each of those within its settings."""
+    """A manifest's values without each of them in turn, and without each of those within its specification."""
     for name, value in values.items():
         yield (name,), {other: values[other] for other in values if other != name}
-        for inner in value if name in ("spec", "config", "encoding") else ():
+        for inner in value if name == "spec" else ():
             yield (name, inner), values | {name: {other: value[other] for other in value if other != inner}}
 
 

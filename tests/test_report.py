@@ -162,6 +162,7 @@ def test_what_training_adds_is_paired_with_the_untrained_twin(board):
     assert gap.untrained == gap.gained == lines[0]["greedy_decode"].untrained == {}
 
 
+@pytest.mark.usefixtures("without_page")
 def test_committed_baselines_stand_beside_ones_own(board, tmp_path):
     cards = tmp_path / "cards"
     committed = write_results(cards, LANGUAGES, encoders=("noninteractive_probing", "layer_statistics"))
@@ -301,6 +302,7 @@ def test_the_best_is_marked_where_it_is_alone():
     assert clear_best([None], "higher") is None
 
 
+@pytest.mark.usefixtures("without_page")
 def test_the_baseline_can_be_named(board, tmp_path):
     text = make_report(board.parent.parent, tmp_path / "out", against="greedy_decode", baselines=False)
     assert "ood less greedy_decode" in text
@@ -308,6 +310,7 @@ def test_the_baseline_can_be_named(board, tmp_path):
         make_report(board.parent.parent, tmp_path / "out", against="nobody", baselines=False)
 
 
+@pytest.mark.usefixtures("without_page")
 def test_a_protocol_that_reports_ood_alone(tmp_path):
     rows = make_rows(IMAGES)
     rows = rows.model_copy(update={"protocol": "paper", "splits": {"ood": rows.splits["ood"]}})

@@ -12,6 +12,7 @@ from rnnzoo.loaders.benchmark.report.text import aligned
 from rnnzoo.zoo_builder.errors import ParameterError
 
 FEW = ("noninteractive_probing", "greedy_decode")
+pytestmark = pytest.mark.usefixtures("without_page")
 
 
 @pytest.fixture(scope="module")

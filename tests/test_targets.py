@@ -89,6 +89,7 @@ def test_what_is_no_target(loaded, asked, message):
         choose_targets(loaded, (asked,))
 
 
+@pytest.mark.usefixtures("without_page")
 def test_a_target_of_ones_own_from_run_to_report(language_zoo, tmp_path):
     out = tmp_path / "results"
     asked = Request(str(language_zoo), "weight_norm", out, targets=("train_loss", "step:number"), seeds=1)

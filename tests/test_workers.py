@@ -109,9 +109,10 @@ def test_a_shard_that_kills_its_workers_is_named_and_the_rest_is_saved(plain, tm
     ("what", "error", "words"),
     [
         ("bad input", RnnzooError, "^images: found none, expected some$"),
-        pytest.param("bug", RuntimeError, "ZeroDivisionError: nobody expected this", marks=pytest.mark.slow),
+        ("bug", RuntimeError, "ZeroDivisionError: nobody expected this"),
     ],
 )
+@pytest.mark.slow
 def test_an_error_of_a_worker_is_that_of_the_build(what, error, words, tmp_path):
     with pytest.raises(error, match=words):
         build(tmp_path / "zoo", Watcher(), Trap(what, step=100), count=1)
