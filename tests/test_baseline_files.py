@@ -1,6 +1,7 @@
 """Baselines: the results of a run become one file an encoder and track, and say the same."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -69,6 +70,9 @@ def test_a_second_commit_replaces_an_encoder_and_keeps_the_others(committed, tmp
     assert write_summaries(tmp_path / "cards") == beside
     before = [path.read_bytes() for path in beside]
     assert all(content.startswith(b"\x89PNG") for content in before[1:])
+    header, _, first, *_ = [line for line in before[0].decode().splitlines() if line.startswith("|")]
+    assert header.startswith("| encoder | track | seeds | offsets: exact task ↑ | offsets, untrained | accuracy")
+    assert re.match(r"\| \S+ \| \w+ \| [23] \|", first)
     write_summaries(tmp_path / "cards")
     assert [path.read_bytes() for path in beside] == before
 

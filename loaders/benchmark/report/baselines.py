@@ -56,17 +56,21 @@ def _cells(tables: list[TargetTable], emulations: Sequence[EmulationLine]) -> Ce
     for of_target in found:
         for key, line in of_target.items():
             lines.setdefault(key, line)
-    losses = {line.encoder: line.losses for line in emulations}
-    header = ["encoder", "track", *(f"{t.target.name}: {t.main} {ARROWS[t.better]}" for t in tables)]
-    cells = [[*header, "emulation loss ↓"]]
-    for (encoder, track), line in lines.items():
-        loss = losses.get(encoder, {}) if track == "frozen" else {}
-        scores = [
-            _main_score(table, of_target.get((encoder, track)))
-            for table, of_target in zip(tables, found, strict=True)
-        ]
-        cells.append([marked(line), track, *scores, _pair(loss.get("test"), loss.get("ood"))])
-    return cells
+    losses = {(line.encoder, "frozen"): line.losses for line in emulations}
+    columns = [
+        ["encoder", *map(marked, lines.values())],
+        ["track", *(track for _, track in lines)],
+        ["seeds", *(str(line.seeds) for line in lines.values())],
+    ]
+    for table, of_target in zip(tables, found, strict=True):
+        scores = [_main_score(table, of_target.get(key)) for key in lines]
+        columns.append([f"{table.target.name}: {table.main} {ARROWS[table.better]}", *scores])
+        if table is tables[0] and table.has_twins:
+            twins = [_pair(*map(line.untrained.get, table.splits)) for line in lines.values()]
+            columns.append([f"{table.target.name}, untrained", *twins])
+    of_each = [losses.get(key, {}) for key in lines]
+    columns.append(["emulation loss ↓", *(_pair(loss.get("test"), loss.get("ood")) for loss in of_each)])
+    return [list(row) for row in zip(*columns, strict=True)]
 
 
 def _main_score(table: TargetTable, line: Line | None) -> str:
