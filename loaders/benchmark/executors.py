@@ -27,7 +27,7 @@ from rnnzoo.loaders.benchmark.jobs import Job, run_job
 from rnnzoo.loaders.benchmark.request import Request, Setting
 from rnnzoo.loaders.benchmark.results.files import ROWS
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
-from rnnzoo.zoo_builder.cluster import Resources, TaskEnvironment, as_finished, check_shared, connect
+from rnnzoo.zoo_builder.cluster import Resources, TaskEnvironment, as_finished, check_shared, connect, import_ray
 from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
 
 
@@ -66,9 +66,11 @@ def cluster_resources(request: Request) -> Resources | None:
         The resources; None without a cluster.
 
     Raises:
-        ParameterError: Parameters do not go together: several workers with ray, or `gpus_per_task` without it.
+        ParameterError: Parameters do not go together: several workers with ray, or `gpus_per_task` without it;
+            or Ray is not installed.
     """
     if request.ray is not None:
+        import_ray()  # a missing Ray is told before a zoo is read
         if request.workers != 1:
             raise ParameterError(
                 "workers", f"found {request.workers} together with ray, which spreads the jobs by itself"

@@ -3,7 +3,7 @@
 Ray is an extra (`pip install rnnzoo[ray]`), and imported only when it is asked for.
 """
 
-from rnnzoo.zoo_builder.cluster.connection import DEATHS, LOCAL, Cluster, connect
+from rnnzoo.zoo_builder.cluster.connection import DEATHS, LOCAL, Cluster, connect, import_ray
 from rnnzoo.zoo_builder.cluster.tasks import Resources, TaskEnvironment, as_finished, check_shared
 
 __all__ = [
@@ -15,4 +15,5 @@ __all__ = [
     "as_finished",
     "check_shared",
     "connect",
+    "import_ray",
 ]

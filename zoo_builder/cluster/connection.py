@@ -92,7 +92,7 @@ def connect(address: str) -> Iterator[Cluster]:
     A connection that the process has already is used as it is. Raises RnnzooError where there is no Ray or no
     cluster.
     """
-    ray = _import_ray()
+    ray = import_ray()
     if ray.is_initialized():
         yield Cluster(ray, started=False, borrowed=True)
         return
@@ -129,7 +129,12 @@ def _knock(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
-def _import_ray() -> ModuleType:
+def import_ray() -> ModuleType:
+    """Ray, told to be quiet.
+
+    Raises:
+        ParameterError: It is not installed.
+    """
     os.environ.update(QUIET)
     try:
         import ray
