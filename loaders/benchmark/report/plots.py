@@ -35,6 +35,7 @@ STEP_LABEL = "training step"
 EMULATION_LOSS = "emulation loss (total variation)"
 LONG_SCALE = 4
 """Losses that differ by more than this factor have a logarithmic axis: it has two numbers or more then."""
+LEGEND_ACROSS = 3
 MOST_PANELS = 3
 MOST_PROBES = 8
 SPLIT_MARKERS = "o^"
@@ -131,7 +132,8 @@ def curves_figure(trained: Sequence[Emulation] | Sequence[Result], loss: str, ma
     encoders = list(dict.fromkeys(one.encoder for one in trained if one.curve))
     if not encoders:
         return None
-    figure = Figure(figsize=(7.4, 4.2), layout="constrained")
+    lines = -(-len(encoders) // LEGEND_ACROSS)
+    figure = Figure(figsize=(7.4, 3.9 + 0.22 * lines), layout="constrained")
     axes = figure.subplots()
     for encoder in encoders:
         steps, losses = _curves([one.curve for one in trained if one.encoder == encoder])
@@ -150,7 +152,7 @@ def curves_figure(trained: Sequence[Emulation] | Sequence[Result], loss: str, ma
     axes.grid()
     axes.set_xlabel("training step")
     axes.set_ylabel(for_figure(f"validation {loss}"))
-    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    figure.legend(loc="outside lower center", ncols=LEGEND_ACROSS, frameon=False, fontsize=9)
     return figure
 
 
