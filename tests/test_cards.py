@@ -179,7 +179,8 @@ def test_a_table_of_baselines_says_what_the_results_do(tmp_path):
     ]
     assert len(of_rotation) == 3
     means = [np.mean([r.scores[split]["mean error (deg)"] for r in of_rotation]) for split in ("test", "ood")]
-    assert probing[2] == f"{means[0]:.1f} / {means[1]:.1f}"
+    twins = [np.mean([r.twin.scores[split]["mean error (deg)"] for r in of_rotation]) for split in ("test", "ood")]
+    assert probing[2:5] == ["3", *(f"{test:.1f} / {ood:.1f}" for test, ood in (means, twins))]
     losses = [np.mean([e.losses[split] for e in board.emulations]) for split in ("test", "ood")]
     assert probing[-1] == f"{losses[0]:.3f} / {losses[1]:.3f} |"
 
