@@ -23,8 +23,7 @@ from torch import nn
 
 from rnnzoo.loaders.benchmark.protocol import PROTOCOLS
 from rnnzoo.loaders.encoders import ENCODERS
-from rnnzoo.loaders.encoders.base import is_learned, load_encoder
-from rnnzoo.loaders.encoders.names import describe_encoder
+from rnnzoo.loaders.encoders.base import declared, is_learned, load_encoder
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.zoo_builder.errors import RnnzooError
 
@@ -50,7 +49,7 @@ def baselines(zoo: str, loaded: LoadedZoo) -> Iterator[Baseline]:
                 tracks["features"].append(Baseline(zoo, name, "features"))
                 continue
             tracks["frozen"].append(Baseline(zoo, name, "frozen"))
-            if describe_encoder(ENCODERS[name]).group != "control":  # those are controls of emulation
+            if declared(encoder, "group") != "control":  # those are controls of emulation
                 tracks["supervised"].append(Baseline(zoo, name, "supervised"))
     for found in tracks.values():
         yield from found

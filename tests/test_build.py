@@ -95,7 +95,7 @@ def kill_at_a_random_moment(command, longest, chance):
     return process.returncode == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.slow)])
 def test_a_killed_build_goes_on_to_the_same_bytes(kills, tmp_path):
     settings = {"steps": 100 * kills, "checkpoints": (0, 50, 100 * kills)}
     command = build_command(tmp_path / "zoo", "--save-every", "0", **settings)  # so often that kills hit saves

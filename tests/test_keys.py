@@ -16,6 +16,7 @@ from test_imports import imported
 
 from rnnzoo.loaders.benchmark.code import DECIDING, JOB, REGISTRIES, code_of
 from rnnzoo.loaders.benchmark.report.baselines import baselines_markdown, commit_results
+from rnnzoo.loaders.benchmark.report.page import LeaderboardTables
 from rnnzoo.loaders.benchmark.request import Request
 from rnnzoo.loaders.benchmark.results.files import leaderboard_folder, read_result, write_result
 from rnnzoo.loaders.benchmark.results.kept import read_kept, write_kept
@@ -337,7 +338,7 @@ def test_a_table_says_when_baselines_were_made_by_other_code(part, tmp_path):
     (committed,) = read_results(beside.parent)
     assert committed.notes == (f"Code of these results: `{name}` differ.",)
     none_left = replace(committed, results=(), emulations=())
-    assert committed.notes[0] in baselines_markdown(none_left)
+    assert committed.notes[0] in baselines_markdown(LeaderboardTables.of(none_left, None))
 
 
 def test_a_kept_encoder_is_whole_and_of_its_key(tmp_path):

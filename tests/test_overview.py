@@ -9,6 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.explorer.data import read_page_data
 from rnnzoo.zoo_builder.overview import draw_overview, summarize
 from rnnzoo.zoo_builder.storage.manifest import encode_manifest
 from rnnzoo.zoo_builder.tasks.drawing import draw_sequences
@@ -61,9 +62,11 @@ def without_one(values):
 def test_a_manifest_without_any_one_entry_is_refused_or_summarized(copied):
     values = json.loads((copied / "zoo.json").read_text())
     whole, summarized = summarize(copied), {}
+    shown = read_page_data(copied, "weights/").values["spec"]
     for place, less in without_one(values):
         (copied / "zoo.json").write_bytes(encode_manifest(less))
         with contextlib.suppress(RnnzooError):
             summarized[place] = summarize(copied)
+            assert place[0] != "spec" or read_page_data(copied, "weights/").values["spec"] == shown
     assert summarized["spec", "cell"] == summarized["spec", "num_layers"] == whole
     assert ("spec", "hidden_size") not in summarized

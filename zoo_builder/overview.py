@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +54,7 @@ def facts_of(folder: Path) -> dict[str, Any]:
         "zoo": manifest.zoo,
         "format_version": manifest.format_version,
         "config": manifest.config,
-        "spec": {**asdict(spec), "num_parameters": spec.num_parameters},
+        "spec": {**spec.to_dict(), "num_parameters": spec.num_parameters},
         "bytes": sum(entry.bytes for entry in manifest.files.values()),
         "checkpoints": len(table),
         "arithmetic": manifest.arithmetic,

@@ -70,12 +70,13 @@ def cluster_resources(request: Request) -> Resources | None:
             or Ray is not installed.
     """
     if request.ray is not None:
-        import_ray()  # a missing Ray is told before a zoo is read
         if request.workers != 1:
             raise ParameterError(
                 "workers", f"found {request.workers} together with ray, which spreads the jobs by itself"
             )
-        return Resources.asked_for(request.threads, request.device, request.gpus_per_task)
+        resources = Resources.asked_for(request.threads, request.device, request.gpus_per_task)
+        import_ray()  # a missing Ray is told before a zoo is read
+        return resources
     if request.gpus_per_task is not None:
         raise ParameterError("gpus_per_task", f"found {request.gpus_per_task:g} without ray")
     return None

@@ -60,6 +60,7 @@ def read_page_data(folder: Path, weights: str) -> PageData:
         RnnzooError: A file is missing, or not as it should be.
     """
     manifest = read_manifest(folder)
+    spec = manifest.rnn_spec()
     family, shards = find_family(manifest.config["family"]), shards_to_draw(manifest)
     wanted = {*COLUMNS, *family.task_columns.names}
     if family.colouring is not None:
@@ -74,9 +75,9 @@ def read_page_data(folder: Path, weights: str) -> PageData:
     task_places = {row["task_id"]: place for place, row in enumerate(tasks)}
     splits = list(manifest.splits)
     values = {
-        "spec": manifest.spec,
+        "spec": spec.to_dict(),
         "encoding": manifest.encoding,
-        "outputs": list(family.output_names) or [str(output) for output in range(manifest.spec["output_size"])],
+        "outputs": list(family.output_names) or [str(output) for output in range(spec.output_size)],
         "steps": manifest.config["checkpoints"],
         "splits": splits,
         "tasks": [{"id": row["task_id"], "label": _label(family, row)} for row in tasks],

@@ -16,8 +16,9 @@ import matplotlib as mpl
 from rnnzoo.loaders.benchmark.protocol import PROTOCOLS
 from rnnzoo.loaders.benchmark.report import COMMITTED, plots
 from rnnzoo.loaders.benchmark.report.marks import marks_of
+from rnnzoo.loaders.benchmark.report.page import LeaderboardTables
 from rnnzoo.loaders.benchmark.report.statistics import Estimate
-from rnnzoo.loaders.benchmark.report.tables import EmulationLine, Line, TargetTable, emulation_table, target_tables
+from rnnzoo.loaders.benchmark.report.tables import EmulationLine, Line, TargetTable
 from rnnzoo.loaders.benchmark.report.text import ARROWS, Cells, markdown, marked, notes_on, number, rnns_of
 from rnnzoo.loaders.benchmark.results.baseline import write_baseline
 from rnnzoo.loaders.benchmark.results.content import Result
@@ -33,19 +34,19 @@ RANKING, EMULATION = "ranking.png", "emulation.png"
 DPI = 130
 
 
-def baselines_markdown(board: Leaderboard) -> str:
+def baselines_markdown(tables: LeaderboardTables) -> str:
     """A sentence on what was measured, and a line for every encoder and track: main scores on test / ood."""
-    tables, emulations = target_tables(board, None), emulation_table(board).lines
+    board = tables.board
     config = board.rows.zoo_config
     rnns = f" ({for_markdown(rnns_of(config))})" if "cell" in config else ""
     parts = [
         f"Scores of `zoo-bench` on a zoo of {config['runs']} runs of {config['steps']} steps{rnns}, "
         f"protocol `{board.rows.protocol}`, means over seeds: unseen tasks of `test` / `ood`. The zoo that "
         f"was measured: {describe_digest(board.rows)}.",
-        markdown(_cells(tables, emulations), left=2),
+        markdown(_cells(tables.targets, tables.emulations), left=2),
         *map(with_code, board.notes),
     ]
-    parts += notes_on(line for table in tables for line in table.lines)
+    parts += notes_on(line for table in tables.targets for line in table.lines)
     return "\n\n".join(parts) + "\n"
 
 
@@ -126,11 +127,12 @@ def write_summaries(cards: Path = COMMITTED) -> list[Path]:
 
 def _summaries(board: Leaderboard) -> dict[str, bytes]:
     """File -> content."""
-    found = {FILE: baselines_markdown(board).encode()}
+    tables = LeaderboardTables.of(board, None)
+    found = {FILE: baselines_markdown(tables).encode()}
     marks = marks_of(result.encoder for result in board.results)
     with mpl.rc_context(plots.GREY_STYLE):
-        if tables := target_tables(board, None):
-            found[RANKING] = plots.png_file(plots.scores_figure(tables[0], marks), DPI)
+        if tables.targets:
+            found[RANKING] = plots.png_file(plots.scores_figure(tables.targets[0], marks), DPI)
         if curves := plots.curves_figure(board.emulations, plots.EMULATION_LOSS, marks):
             found[EMULATION] = plots.png_file(curves, DPI)
     return found
