@@ -26,7 +26,7 @@ from rnnzoo.loaders.encoders.base import check_encoder
 from rnnzoo.loaders.encoders.probing.base import Reader, centred
 from rnnzoo.loaders.encoders.probing.closed_loop import ClosedLoop, closed_loop_reference
 from rnnzoo.loaders.encoders.probing.completion_probing import CompletionProbing
-from rnnzoo.loaders.encoders.probing.feedback_probing import GAIN, FeedbackProbing
+from rnnzoo.loaders.encoders.probing.feedback_probing import FEEDBACK_GAIN, PROBE_GAIN, FeedbackProbing
 from rnnzoo.loaders.encoders.probing.frozen_rnn import FrozenRNNs, run_frozen
 from rnnzoo.loaders.encoders.probing.hidden_probing import HiddenProbing
 from rnnzoo.loaders.encoders.probing.interactive_probing import InteractiveProbing
@@ -331,9 +331,12 @@ def test_what_an_rnn_answered_is_added_to_its_next_input(population):
     asked = encoder.probing_inputs(weights)
     assert torch.equal(asked[:, :, 0], same[:, :, 0])
     assert (asked[0] - asked[1]).abs().max() > 1e-3
-    answers = rnn_forward(weights, asked)[0].log_softmax(-1).clamp_min(-12) / 3 + 1
-    scores = encoder.scores[:, 1:] + GAIN * answers[:, :, :-1] @ encoder.feedback.T
+    answers = rnn_forward(weights, asked)[0].log_softmax(-1)
+    heard = answers[:, :, :-1].clamp_min(-12) / 3 + 1
+    scores = PROBE_GAIN * encoder.scores[:, 1:] + FEEDBACK_GAIN * heard @ encoder.feedback.T
     assert torch.allclose(asked[:, :, 1:], encoder.input_range.forward(scores))
+    sums = torch.einsum("nkti,nkto->nkio", asked, answers.exp()).flatten(1)
+    assert torch.allclose(encoder(weights), encoder.head(sums), atol=1e-5), "all that the embedding is made of"
 
 
 def test_interactive_probing_starts_open_and_asks_each_rnn_its_own_when_closed():

@@ -11,27 +11,29 @@ from rnnzoo.loaders.encoders.probing.frozen_rnn import FrozenRNNs, Walk
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.rnn import Weights
 
-GAIN = 16.0
-"""Of the feedback: its map starts at zero, and takes long to be heard without it."""
-HIDDEN = 256
-SUM_SCALE = 1 / 8
+PROBE_GAIN = 8.0
+"""Of the sequences: by an update alone their numbers would hardly move."""
+FEEDBACK_GAIN = 16.0
+"""Of the feedback, likewise: its map starts at zero, and takes long to be heard without it."""
+SUM_SCALE = 5.0
+"""Of the sums over all steps, divided by their number."""
 
 
 class FeedbackProbing(ProbingEncoder):
     """K learned sequences; to each input a learned linear map of the RNN's last answer is added.
 
-    The map starts at zero: before training all RNNs are asked the same. Where RNNs write what they read, it can
-    become the way from an output to the next input, and an RNN goes on by itself; nothing tells it to. Its
+    The map starts at zero: before training all RNNs are asked the same. Where RNNs write what they read, it
+    becomes the way from an output to the next input, and an RNN goes on by itself; nothing tells it to. Its
     gradient is that of what it adds to the inputs: how an answer came about is not followed back.
 
-    Read are the log-probabilities of all steps, and for each probe the sums over all steps of input times answer,
-    [D, O]. A linear map and a small MLP of both are added up. Unlike the paper's readers these have no state of
-    their own to train, and the sums grow with whatever an RNN counts.
+    The embedding is a linear map of the sums over all steps of input times answer, [D, O] for each probe. Whatever
+    an RNN counts is a number in these sums, so the embedding is not brought to unit length: a linear readout finds
+    the number where RNNs count further than any training RNN did.
 
     Args:
         population: What it is made from.
         probes: K.
-        length: T', in steps; None takes the population's `probing_length`.
+        length: T', in steps; None takes that of the RNNs' own sequences.
 
     Raises:
         RnnzooError: `probes` or `length` is no whole number of at least 1.
@@ -40,22 +42,18 @@ class FeedbackProbing(ProbingEncoder):
     group = "functionalist"
 
     def __init__(self, population: Population, probes: int = 8, length: int | None = None) -> None:
-        super().__init__(population, probes, length)
+        super().__init__(population, probes, population.steps if length is None else length)
         spec = population.spec
-        self.scores = nn.Parameter(self.open_probes())
+        self.scores = nn.Parameter(self.open_probes() / PROBE_GAIN)
         self.feedback = nn.Parameter(torch.zeros(spec.input_size, spec.output_size))
-        width = probes * spec.output_size * (self.length + spec.input_size)
-        self.linear = nn.Linear(width, EMBEDDING_SIZE)
-        self.mlp = nn.Sequential(nn.Linear(width, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, EMBEDDING_SIZE))
+        self.head = nn.Linear(probes * spec.input_size * spec.output_size, EMBEDDING_SIZE)
 
     def forward(self, weights: Weights) -> Tensor:
-        """Weights, name -> [N, *shape], to embeddings [N, E] of unit length."""
+        """Weights, name -> [N, *shape], to embeddings [N, E]."""
         rnns = FrozenRNNs(weights)
         inputs = self._asked(rnns)
-        answers = read_logits(rnns.run(inputs))
-        sums = SUM_SCALE * (inputs.mT @ answers.exp())
-        read = torch.cat([centred(answers).flatten(1), sums.flatten(1)], dim=1)
-        return nn.functional.normalize(self.linear(read) + self.mlp(read), dim=-1)
+        answers = read_logits(rnns.run(inputs)).exp()
+        return self.head(SUM_SCALE / self.length * (inputs.mT @ answers).flatten(1))
 
     @torch.no_grad()
     def probing_inputs(self, weights: Weights) -> Tensor:
@@ -74,4 +72,6 @@ class FeedbackProbing(ProbingEncoder):
 
     def _shown(self, heard: Tensor, steps: int | slice) -> Tensor:
         """Inputs [N, K, ..., D] at some steps, after what was heard [N, K, ..., O] before them."""
-        return self.input_range.forward(self.scores[:, steps] + heard @ (GAIN * self.feedback).T)
+        return self.input_range.forward(
+            PROBE_GAIN * self.scores[:, steps] + heard @ (FEEDBACK_GAIN * self.feedback).T
+        )
