@@ -91,7 +91,8 @@ def run(
     tracks: TracksOption = None,
     targets: TargetsOption = None,
     protocol: Annotated[str, typer.Option(help="strict, or paper for the paper's splits.")] = "strict",
-    seeds: Annotated[int, typer.Option(help="How many seeds, from 0.")] = 5,
+    seeds: Annotated[int, typer.Option(help="How many seeds.")] = 5,
+    first_seed: Annotated[int, typer.Option(min=0, help="The first of them.")] = 0,
     preset: PresetOption = "quick",
     settings: SettingsOption = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the results.")] = Path("results"),
@@ -119,6 +120,7 @@ def run(
     options: Options = {
         "protocol": protocol,
         "preset": preset,
+        "first_seed": first_seed,
         "workers": workers,
         "threads": threads,
         "device": device,
@@ -210,8 +212,9 @@ def commit(
 ) -> None:
     """Put results beside the zoos' cards, as baselines.
 
-    A file an encoder and track goes to DIR/<zoo>/results, in place of one that is there. The table on the card,
-    baselines.md, is written anew, and so are its pictures, ranking.png and emulation.png.
+    A file an encoder and track goes to DIR/<zoo>/results. Other seeds and targets of one that is there stay if
+    the same code, data and settings made them; else it is replaced. The table on the card, baselines.md, is
+    written anew, and so are its pictures, ranking.png and emulation.png.
     """
     from rnnzoo.loaders.benchmark.report.baselines import commit_results, write_summaries
 

@@ -58,7 +58,37 @@ def test_what_results_share_stands_there_once(committed):
     assert len(text.splitlines()) < 40
 
 
-def test_a_second_commit_replaces_an_encoder_and_keeps_the_others(committed, tmp_path):
+def test_seeds_and_targets_of_several_machines_come_together(results, tmp_path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    for chosen in ("*-seed1.json", "offsets-seed0.json", "accuracy-seed0.json"):
+        part = tmp_path / chosen.strip("*")
+        shutil.copytree(results, part)
+        for path in part.rglob("*-seed?.json"):
+            if not path.match(chosen):
+                path.unlink()
+        for path in part.rglob("emulation/seed?.json"):
+            if path.stem not in chosen:
+                path.unlink()
+        commit_results(part, parts)
+    commit_results(results, whole)
+    files = [sorted(path for path in cards.rglob("*.json")) for cards in (whole, parts)]
+    assert [path.read_bytes() for path in files[1]] == [path.read_bytes() for path in files[0]]
+
+
+def test_results_of_another_key_are_replaced(committed, results, tmp_path):
+    path = results / ZOO / "strict/greedy_decode/features/offsets-seed0.json"
+    shutil.rmtree(results / ZOO / "strict/greedy_decode")
+    write_results(tmp_path / "more", ZOO, seeds=1, encoders=("greedy_decode",))
+    made = json.loads((tmp_path / "more" / path.relative_to(results)).read_text())
+    made["key"]["settings"]["track"] = "another"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(made))
+    commit_results(results, tmp_path / "cards")
+    found, _ = read_baseline(committed / "strict/greedy_decode-features.json")
+    assert [(result.target, result.seed) for result in found] == [("offsets", 0)]
+
+
+def test_a_second_commit_joins_an_encoder_and_keeps_the_others(committed, tmp_path):
     kept = (committed / "strict/greedy_decode-features.json").read_bytes()
     write_results(tmp_path / "more", ZOO, seeds=3, encoders=("probe_generator",))
     written = commit_results(tmp_path / "more", tmp_path / "cards")

@@ -61,6 +61,12 @@ def test_run_then_report(bench, language_zoo, tmp_path):
     arguments = ["--track", "supervised", "--seeds", 2, "--target", "offsets", *SHORT, "--out", results]
     code, out, _ = bench("run", "--zoo", language_zoo, "--encoder", "layer_statistics(hidden=(8,))", *arguments)
     assert code == 0
+    code, out, err = bench("run", "--zoo", language_zoo, "--encoder", "layer_statistics(hidden=(8,))", *arguments,
+                           "--seeds", 1, "--first-seed", 2)  # fmt: skip
+    assert code == 0
+    assert "results are there already" not in out + err
+    found = [path.name for path in results.rglob("supervised/offsets-*.json")]
+    assert sorted(found) == [f"offsets-seed{seed}.json" for seed in range(3)]
     code, out, _ = bench("report", results, "--against", "greedy_decode")
     assert code == 0
     assert "layer_statistics(hidden=(8,))" in out
@@ -77,6 +83,7 @@ def test_run_then_report(bench, language_zoo, tmp_path):
         (["--set", "speed=3"], "with a field of steps, learning_rate"),
         (["--set", "steps=many"], "--set: steps: found 'many': Input should be a valid integer"),
         (["--encoder", "no_such"], "--encoder: found 'no_such'"),
+        (["--first-seed", "10000"], "--first-seed: found 10000, expected from 0 to 9999"),
         (["--encoder", "no_such_module:Encoder"], "could not be imported"),
         (["--zoo", "nowhere"], "nowhere: there is no such folder"),
         (["--target", "rotation"], "--target: found 'rotation'"),

@@ -31,7 +31,7 @@ from rnnzoo.zoo_builder.tasks.target import Target
 
 NUMBERS = ("mean", "low", "high", "untrained", "chance", "ceiling")
 """Columns of a table where a number may be missing."""
-CALLED = ("tracks", "targets", "seeds", "protocol", "preset", "fresh_seed", "revision")
+CALLED = ("tracks", "targets", "seeds", "first_seed", "protocol", "preset", "fresh_seed", "revision")
 """Fields of a request that the text of a call has."""
 AnyEncoder = str | Encoder | Callable[..., Encoder] | Callable[[Weights], Any]
 
@@ -60,7 +60,7 @@ def evaluate(
             target); none stands for "features" if nothing is to be trained, else "frozen".
         targets: Targets of the zoo, columns of its metadata as "COLUMN" or "COLUMN:KIND", or your own; none stands
             for all that the zoo has.
-        seeds: How many seeds, counted from 0.
+        seeds: How many seeds; they are counted from 0, or from the option `first_seed`.
         settings: Fields of the training's preset that have another value, such as {"steps": 5000}.
         out: Folder of the results, where what the same code, data and settings made is not made again; None keeps
             them as long as the `Evaluation` lives.

@@ -39,7 +39,8 @@ class Request:
             parameters, else "frozen".
         protocol: "strict" or "paper", see `partition`.
         targets: See `choose_targets`; none stands for all that the zoo has.
-        seeds: How many seeds, counted from 0.
+        seeds: How many seeds.
+        first_seed: The first of them; others may have those before it.
         preset: A key of `PRESETS[track]`. With "paper", the paper's encoders are of their published form unless
             another is asked for.
         overrides: Fields of the preset's `TrainingConfig` that have another value.
@@ -65,6 +66,7 @@ class Request:
     protocol: str = "strict"
     targets: tuple[str | Target, ...] = ()
     seeds: int = 5
+    first_seed: int = 0
     preset: str = "quick"
     overrides: tuple[tuple[str, Any], ...] = ()
     workers: int = 1
@@ -85,6 +87,7 @@ class Options(TypedDict, total=False):
 
     protocol: str
     preset: str
+    first_seed: int
     workers: int
     threads: int | None
     device: str

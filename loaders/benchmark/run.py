@@ -46,6 +46,8 @@ def run_benchmark(request: Request) -> list[Path]:
     resources = cluster_resources(request)
     if not 1 <= request.seeds <= MOST_SEEDS:
         raise ParameterError("seeds", f"found {request.seeds}, expected from 1 to {MOST_SEEDS}")
+    if not 0 <= request.first_seed < MOST_SEEDS:
+        raise ParameterError("first_seed", f"found {request.first_seed}, expected from 0 to {MOST_SEEDS - 1}")
     device = choose_device("cpu" if resources else request.device)
     loaded = LoadedZoo(request.zoo, device, request.revision)
     settings, targets = resolve(request, loaded)
@@ -81,7 +83,7 @@ def _tell(request: Request, message: str) -> None:
 
 def _jobs(request: Request, setting: Setting, targets: list[Target]) -> list[Job]:
     """One job a seed, or a seed and target; a fixed encoder with readouts that draw nothing has one seed."""
-    seeds = range(request.seeds)
+    seeds = range(request.first_seed, request.first_seed + request.seeds)
     if setting.track == "features" and setting.parameters == 0 and "mlp" not in setting.readouts:
         seeds = range(1)
     if setting.track == "supervised":

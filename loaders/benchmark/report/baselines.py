@@ -20,8 +20,8 @@ from rnnzoo.loaders.benchmark.report.page import LeaderboardTables
 from rnnzoo.loaders.benchmark.report.statistics import Estimate
 from rnnzoo.loaders.benchmark.report.tables import EmulationLine, Line, TargetTable
 from rnnzoo.loaders.benchmark.report.text import ARROWS, Cells, markdown, marked, notes_on, number, rnns_of
-from rnnzoo.loaders.benchmark.results.baseline import write_baseline
-from rnnzoo.loaders.benchmark.results.content import Result
+from rnnzoo.loaders.benchmark.results.baseline import baseline_path, read_baseline, write_baseline
+from rnnzoo.loaders.benchmark.results.content import Emulation, Result
 from rnnzoo.loaders.benchmark.results.files import ROWS, read_rows, write_leakage, write_rows
 from rnnzoo.loaders.benchmark.results.leaderboard import Leaderboard, read_results
 from rnnzoo.loaders.benchmark.results.same_zoo import describe_digest
@@ -86,7 +86,8 @@ def _pair(*estimates: Estimate | None) -> str:
 def commit_results(results: Path, cards: Path = COMMITTED) -> list[Path]:
     """Put a folder of results beside the cards of its zoos, a file an encoder and track; returns the files.
 
-    A file of the same encoder and track is replaced; others stay.
+    Of an encoder and track that are there already, other targets and seeds stay where they have the same key, as
+    those have that another machine made; results of another key are replaced.
 
     Raises:
         RnnzooError: for results that do not fit together, or that are about other checkpoints than the ones there.
@@ -109,8 +110,23 @@ def commit_results(results: Path, cards: Path = COMMITTED) -> list[Path]:
             groups.setdefault((result.encoder, result.track), []).append(result)
         for (encoder, track), group in groups.items():
             trained = [one for one in board.emulations if one.encoder == encoder and track == "frozen"]
-            written.append(write_baseline(folder, group, trained))
+            written.append(write_baseline(folder, *_joined(folder, group, trained)))
     return written
+
+
+def _joined(
+    folder: Path, results: list[Result], emulations: list[Emulation]
+) -> tuple[list[Result], list[Emulation]]:
+    """Results of an encoder and track, and its trainings, with those that are there and have the same key."""
+    path = baseline_path(folder, results[0].encoder, results[0].track)
+    if not path.exists():
+        return results, emulations
+    others, other_emulations = read_baseline(path)
+    if others[0].key != results[0].key:
+        return results, emulations
+    of_result = {(one.target, one.seed): one for one in (*others, *results)}
+    of_training = {one.seed: one for one in (*other_emulations, *emulations)}
+    return [of_result[key] for key in sorted(of_result)], [of_training[seed] for seed in sorted(of_training)]
 
 
 def write_summaries(cards: Path = COMMITTED) -> list[Path]:
