@@ -3,9 +3,9 @@
     python -m benchmarks.paper_zoos --out FOLDER --mnist DIR              # both, in as many sittings as it takes
     python -m benchmarks.paper_zoos --out FOLDER --zoo formal_languages --workers 4    # options of a build
 
-A record (`dataset_cards/<zoo>/paper`) is what is published of a zoo beside its weights: its manifest, with the
-config, the digest and the hash of every file; the metadata of all checkpoints as one Parquet table; the overview
-figure; and `build.json`, the sittings that built it: machine, kernel, seconds, and how each ended.
+A record (`dataset_cards/<zoo>/paper`) is a zoo without its shards: its manifest, with the config, the digest and
+the hash of every file; the metadata of all checkpoints; the overview figure; and `build.json`, the sittings that
+built it: machine, kernel, seconds, and how each ended.
 """
 
 from __future__ import annotations
@@ -18,11 +18,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from benchmarks.baselines import ZOOS, command
 from benchmarks.machine import machine
-from rnnzoo.zoo_builder.storage.manifest import read_manifest, read_metadata, write_json
+from rnnzoo.zoo_builder.storage.manifest import read_manifest, write_json
+from rnnzoo.zoo_builder.storage.schema import metadata_file
 
 PRESET = "paper"
 CARDS = Path(__file__).parents[1] / "dataset_cards"
@@ -49,12 +48,9 @@ def build(zoo: str, folder: Path, items: Sequence[str], options: Sequence[str]) 
 def record(folder: Path, to: Path) -> None:
     """Put the record of a finished zoo into a folder."""
     manifest = read_manifest(folder)
-    to.mkdir(parents=True, exist_ok=True)
-    for name in ("zoo.json", "splits.json", "overview.png"):
+    for name in ("zoo.json", "splits.json", "overview.png", *map(metadata_file, manifest.splits)):
+        (to / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(folder / name, to / name)
-    pq.write_table(
-        read_metadata(folder, manifest), to / "metadata.parquet", compression="zstd", compression_level=19
-    )
     shutil.copyfile(folder.with_name(f"{folder.name}-sittings.json"), to / "build.json")
 
 

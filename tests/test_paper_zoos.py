@@ -2,13 +2,15 @@
 
 import json
 
-import pyarrow.parquet as pq
 import pytest
 
 from benchmarks import paper_zoos
+from rnnzoo import load_zoo
 from rnnzoo.zoo_builder.identity.named import known_digests
+from rnnzoo.zoo_builder.pipeline.shard.record import file_entry
 from rnnzoo.zoo_builder.storage.digest import config_digest
-from rnnzoo.zoo_builder.storage.manifest import read_manifest
+from rnnzoo.zoo_builder.storage.manifest import read_manifest, read_metadata
+from rnnzoo.zoo_builder.storage.schema import SPLITS_FILE, metadata_file
 from rnnzoo.zoo_builder.zoos import resolve_config
 
 RECORDS = sorted(paper_zoos.CARDS.glob(f"*/{paper_zoos.PRESET}"))
@@ -22,13 +24,13 @@ def test_a_zoo_is_built_and_leaves_a_record(tmp_path, monkeypatch):
     zoo, record = tmp_path / "formal_languages-smoke", tmp_path / "cards" / "formal_languages" / "smoke"
     assert {path.name for path in record.iterdir()} == {
         "build.json",
-        "metadata.parquet",
+        "metadata",
         "overview.png",
         "splits.json",
         "zoo.json",
     }
     assert read_manifest(record) == read_manifest(zoo)
-    assert pq.read_table(record / "metadata.parquet").num_rows == 2 * 8
+    assert sum(len(split) for split in load_zoo(str(record), tensors=[]).values()) == 2 * 8
     sittings = json.loads((record / "build.json").read_text())
     assert [sitting["exit_code"] for sitting in sittings] == [0]
     assert sittings[0]["cores"] > 0
@@ -42,6 +44,8 @@ def test_a_committed_record_is_of_the_paper_zoo(record):
     config = resolve_config(zoo, paper_zoos.PRESET)
     assert config_digest(manifest.config) == config_digest(config.to_dict())
     assert [str(manifest.digest)] == known_digests()[zoo][paper_zoos.PRESET]
-    steps = pq.read_table(record / "metadata.parquet", columns=["step"])["step"].to_pylist()
+    for name in (*map(metadata_file, manifest.splits), SPLITS_FILE):
+        assert file_entry(record / name) == manifest.files[name]
+    steps = read_metadata(record, manifest)["step"].to_pylist()
     assert {step: steps.count(step) for step in set(steps)} == dict.fromkeys(config.checkpoints, 1000)
     assert json.loads((record / "build.json").read_text())[-1]["exit_code"] == 0

@@ -1,9 +1,13 @@
-"""Checks a finished zoo: files, schema, counts, hashes, and the metrics of a sample of checkpoints, anew."""
+"""Checks a finished zoo: files, schema, counts, hashes, and the metrics of a sample of checkpoints, anew.
+
+Of a build that is not finished it checks the shards that are there.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +19,11 @@ from numpy.typing import NDArray
 
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.identity.differences import check_same_zoo
+from rnnzoo.zoo_builder.identity.parts import check_part
 from rnnzoo.zoo_builder.identity.reference import Reference
 from rnnzoo.zoo_builder.pipeline.plan.stored import check_stored
-from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ZooPlan
+from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ShardPlan, ZooPlan
+from rnnzoo.zoo_builder.pipeline.shard.record import check_shard, record_path
 from rnnzoo.zoo_builder.rescoring import rescore
 from rnnzoo.zoo_builder.rnn import RNNSpec, flatten_weights
 from rnnzoo.zoo_builder.rollouts import rollout_losses
@@ -105,14 +111,7 @@ def verify_zoo(
     """
     manifest = read_manifest(folder)
     checks: list[Check] = []
-
-    def passed(name: str, look: Callable[[], str]) -> bool:
-        try:
-            checks.append(Check(name, True, look()))
-        except RnnzooError as error:
-            checks.append(Check(name, False, str(error)))
-        return checks[-1].passed
-
+    passed = partial(_passed, checks)
     if not passed("files", lambda: _check_files(folder, manifest)):
         return checks
     reader = _Reader(
@@ -135,6 +134,43 @@ def verify_zoo(
         and passed(AGAINST, lambda: _check_against(reader, everything, against))
     )
     return checks
+
+
+def verify_part(plan: ZooPlan, folder: Path, against: Reference | None = None) -> list[Check]:
+    """Check the shards that a build has finished so far.
+
+    Args:
+        plan: The plan of the build.
+        folder: Its folder.
+        against: The zoo that these shards should be of. None stands for any.
+
+    Returns:
+        The checks in order. A failed check ends the list.
+    """
+    built = [shard for shard in plan.shards if record_path(folder, shard).exists()]
+    checks: list[Check] = []
+    if _passed(checks, "shards", lambda: _check_shards(plan, folder, built)) and against is not None:
+        _passed(checks, AGAINST, lambda: check_part(plan, folder, built, against))
+    return checks
+
+
+def _passed(checks: list[Check], name: str, look: Callable[[], str]) -> bool:
+    """Whether a look at something finds nothing wrong with it; adds what was found to the checks."""
+    try:
+        checks.append(Check(name, True, look()))
+    except RnnzooError as error:
+        checks.append(Check(name, False, str(error)))
+    return checks[-1].passed
+
+
+def _check_shards(plan: ZooPlan, folder: Path, built: Sequence[ShardPlan]) -> str:
+    """At least one shard is finished, and each file of those that are is as its record says."""
+    counted = f"{len(built)} of {len(plan.shards)} are finished"
+    if not built:
+        raise RnnzooError(f"{counted}: there is nothing to check yet")
+    for shard in built:
+        check_shard(folder, shard)
+    return f"{counted}, each file as when it was stored"
 
 
 def _shard_names(manifest: Manifest) -> list[str]:

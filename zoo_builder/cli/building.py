@@ -179,18 +179,26 @@ def verify(
     """Check the files and metrics of a zoo.
 
     Files, hashes, schema and counts are checked, the metrics of a sample of checkpoints computed again, and the
-    digest of all of them. With --against, the zoo must also be the one named.
+    digest of all of them. With --against, the zoo must also be the one named. Of a build that is not finished,
+    such as a part, the shards that are there are checked: with --against, byte for byte.
     """
     from rnnzoo.zoo_builder.identity.reference import find_reference
+    from rnnzoo.zoo_builder.pipeline.folder.opening import is_begun, read_config
+    from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ZooPlan
     from rnnzoo.zoo_builder.storage.manifest import read_manifest
     from rnnzoo.zoo_builder.tasks.encodings import encoding_of
     from rnnzoo.zoo_builder.training.kernels import choose_kernel
-    from rnnzoo.zoo_builder.verify import AGAINST, verify_zoo
+    from rnnzoo.zoo_builder.verify import AGAINST, verify_part, verify_zoo
+    from rnnzoo.zoo_builder.zoos import ZooConfig
 
-    manifest = read_manifest(zoo)
+    is_part = is_begun(zoo)
+    found = read_config(zoo) if is_part else read_manifest(zoo)
     wanted = None if against is None else find_reference(against)
-    worker = choose_kernel(manifest.rnn_spec(), encoding_of(manifest.encoding), device, kernel, threads)
-    checks = verify_zoo(zoo, worker, mnist, sample, wanted)
+    if isinstance(found, ZooConfig):
+        checks = verify_part(ZooPlan(found, found.make_family(mnist)), zoo, wanted)
+    else:
+        worker = choose_kernel(found.rnn_spec(), encoding_of(found.encoding), device, kernel, threads)
+        checks = verify_zoo(zoo, worker, mnist, sample, wanted)
     if json:
         say_json(
             {"zoo": str(zoo), "sound": all(check.passed for check in checks), "checks": list(map(asdict, checks))}
@@ -200,9 +208,8 @@ def verify(
             say(f"{'ok  ' if check.passed else 'FAIL'}  {check.name:15} {check.found}", err=not check.passed)
     failed = [check.name for check in checks if not check.passed]
     if failed:
-        raise RnnzooError(
-            f"{zoo}: a sound zoo, but another one" if failed == [AGAINST] else f"{zoo}: not a sound zoo"
-        )
+        sound, other = ("sound part", "of another zoo") if is_part else ("sound zoo", "another one")
+        raise RnnzooError(f"{zoo}: a {sound}, but {other}" if failed == [AGAINST] else f"{zoo}: not a {sound}")
 
 
 @app.command()

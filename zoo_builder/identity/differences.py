@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ def check_same_zoo(
         return f"this is the zoo of {wanted.name}: {_named(found)}"
     differences = []
     if found.config != other.config:
-        differences.append(f"another config: {_fields(manifest.config, wanted)}")
+        differences.append(f"another config: {describe_fields(manifest.config, wanted)}")
     if found.arithmetic != other.arithmetic:
         differences.append(f"another arithmetic: found {found.arithmetic}, expected {other.arithmetic}")
         if found.contents == other.contents:
@@ -61,7 +61,7 @@ def _named(digest: ZooDigest) -> str:
     return str(digest) if name is None else f"{digest} ({name})"
 
 
-def _fields(config: Mapping[str, Any], wanted: Reference) -> str:
+def describe_fields(config: Mapping[str, Any], wanted: Reference) -> str:
     """Which fields of two configs differ, as far as the other one is known."""
     name = name_of_config(wanted.digest)
     other = None if wanted.manifest is None else wanted.manifest.config
@@ -83,30 +83,43 @@ def _checkpoints(metadata: pa.Table, files: Files, wanted: Reference) -> str:
     """The first checkpoints that differ, and in what."""
     if wanted.file is None or wanted.manifest is None:
         return "the other zoo is not at hand to say which checkpoints differ"
-    other = _metadata_of(wanted.name, wanted.manifest, wanted.file)
-    ours, theirs = _places(metadata), _places(other)
-    lone = sorted(ours.keys() ^ theirs.keys())
-    if lone:
-        return f"checkpoints that only one of them has: {some_of(lone)}"
-    order = [theirs[name] for name in ours]
-    columns = [name for name in metadata.column_names if name not in ("shard", "row", "rollout_row")]
-    differing: dict[str, list[str]] = {}
-    for column in columns:
-        texts = value_texts(metadata[column])
-        others = value_texts(other[column]) if column in other.column_names else ["nothing"] * len(other)
-        for name, text, place in zip(ours, texts, order, strict=True):
-            if text != others[place]:
-                differing.setdefault(name, []).append("weights" if column == "sha256" else column)
+    other = metadata_of(wanted.name, wanted.manifest, wanted.file)
+    differing = differing_checkpoints(metadata, other)
     if not differing and not wanted.has_shards:
         return "weights and metadata of all checkpoints are the same, so rollouts differ"
     for name in () if differing else _other_rollouts(metadata, files, other, wanted.file):
         differing[name] = ["rollouts"]
-    names = [name for name in ours if name in differing]
-    shown = [f"{name} ({', '.join(differing[name])})" for name in names]
-    return f"{len(names)} of {len(ours)} checkpoints differ: {some_of(shown)}"
+    return describe_checkpoints(differing, len(metadata))
 
 
-def _metadata_of(zoo: str, manifest: Manifest, file: Files) -> pa.Table:
+def differing_checkpoints(ours: pa.Table, theirs: pa.Table) -> dict[str, list[str]]:
+    """Checkpoint -> the columns of the metadata of two zoos that differ, wherever in its zoo it lies.
+
+    Those of ours come first, in their order; then those that only the others have.
+    """
+    here, there = _places(ours), _places(theirs)
+    shared = [name for name in here if name in there]
+    differing = {name: ["there in one of them alone"] for name in here if name not in there}
+    for column in ours.column_names:
+        if column in ("shard", "row", "rollout_row"):
+            continue
+        texts = value_texts(ours[column])
+        others = value_texts(theirs[column]) if column in theirs.column_names else ["nothing"] * len(theirs)
+        for name in shared:
+            if texts[here[name]] != others[there[name]]:
+                differing.setdefault(name, []).append("weights" if column == "sha256" else column)
+    lone = {name: ["there in one of them alone"] for name in there if name not in here}
+    return {name: differing[name] for name in here if name in differing} | lone
+
+
+def describe_checkpoints(differing: Mapping[str, Sequence[str]], count: int) -> str:
+    """The first of the checkpoints that differ, and in what; of how many."""
+    shown = [f"{name} ({', '.join(columns)})" for name, columns in differing.items()]
+    return f"{len(shown)} of {count} checkpoints differ: {some_of(shown)}"
+
+
+def metadata_of(zoo: str, manifest: Manifest, file: Files) -> pa.Table:
+    """All metadata of a zoo that is at hand."""
     tables = []
     for split in manifest.splits:
         name = schema.metadata_file(split)

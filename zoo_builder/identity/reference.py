@@ -51,7 +51,8 @@ def find_reference(text: str) -> Reference:
     path = Path(text)
     if os.path.isdir(path):  # False, where `Path` would raise, for a text that no path can be
         manifest = read_manifest(path)
-        return Reference(text, _digest_of(manifest, text), manifest, lambda name: file_in(path, name), True)
+        has_shards = (path / "weights").is_dir()  # the record of a zoo has none
+        return Reference(text, _digest_of(manifest, text), manifest, lambda name: file_in(path, name), has_shards)
     if os.path.exists(path):
         return Reference(text, _digest_of_card(path))
     with contextlib.suppress(RnnzooError):
