@@ -336,7 +336,8 @@ def test_what_an_rnn_answered_is_added_to_its_next_input(population):
     scores = PROBE_GAIN * encoder.scores[:, 1:] + FEEDBACK_GAIN * heard @ encoder.feedback.T
     assert torch.allclose(asked[:, :, 1:], encoder.input_range.forward(scores))
     sums = torch.einsum("nkti,nkto->nkio", asked, answers.exp()).flatten(1)
-    assert torch.allclose(encoder(weights), encoder.head(sums), atol=1e-5), "all that the embedding is made of"
+    told = encoder.of_steps(answers.exp().flatten(1)) + encoder.of_sums(5 / 5 * sums)
+    assert torch.allclose(encoder(weights), told, atol=1e-5), "all that the embedding is made of"
 
 
 def test_interactive_probing_starts_open_and_asks_each_rnn_its_own_when_closed():
