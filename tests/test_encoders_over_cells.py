@@ -34,6 +34,7 @@ QUICK = {
     "probe_generator": {"probes": 3, "length": 6},
     "hidden_probing": {"probes": 2, "length": 6},
     "feedback_probing": {"probes": 3, "length": 6},
+    "stepwise_probing": {"probes": 3, "length": 6},
     "completion_probing": {"probes": 3, "length": 7},
     "neural_functional": {"layers": 2, "channels": 8},
     "parameter_transformer": {"layers": 2, "width": 16},

@@ -136,6 +136,34 @@ def test_all_tracks_of_a_module_that_goes_on_from_its_own_parameters(language_zo
     assert (tmp_path / "report.html").exists()
 
 
+@pytest.mark.parametrize("encoder", ["layer_statistics(hidden=(8,))", Learned], ids=["a name", "a class"])
+def test_the_encoder_that_was_trained_is_at_hand(encoder, language_zoo, tmp_path):
+    given = {"targets": "step", "seeds": 2, "settings": SHORT, "out": tmp_path, "quiet": True}
+    found = evaluate(encoder, language_zoo, ["frozen", "supervised"], **given)
+    loaded = LoadedZoo(language_zoo)
+    weights = loaded.weights(np.arange(5))
+    states = []
+    for result in found.results:
+        trained = found.encoder_of(result)
+        assert trained(weights).shape == (5, result.embedding_size)
+        states.append(torch.cat([tensor.flatten() for tensor in trained.state_dict().values()]))
+        untrained = recipe_of(encoder).make(loaded.population, result.seed)
+        begun = torch.cat([tensor.flatten() for tensor in untrained.state_dict().values()])
+        assert 0 < (states[-1] - begun).abs().max() < 0.1, "two steps from where its seed begins"
+    assert len({tuple(state.tolist()) for state in states}) == len(found.results) == 4
+
+
+def test_an_encoder_that_nothing_was_trained_of_or_that_is_lost(language_zoo, tmp_path):
+    given = {"targets": "step", "seeds": 1, "out": tmp_path, "quiet": True}
+    fixed = evaluate(head_bias, language_zoo, **given)
+    with pytest.raises(ParameterError, match="result: found the track 'features', which trains nothing"):
+        fixed.encoder_of(fixed.results[0])
+    found = evaluate(Learned, language_zoo, "supervised", settings=SHORT, **given)
+    found.paths[0].with_suffix(".safetensors").unlink()
+    with pytest.raises(RnnzooError, match=r"what was trained is missing; delete step-seed0\.json and run"):
+        found.encoder_of(found.results[0])
+
+
 def test_the_table_has_the_scores_with_their_intervals(language_zoo):
     found = evaluate(head_bias, language_zoo, targets=("step", "accuracy"), seeds=1, quiet=True)
     table = found.table

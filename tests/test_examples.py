@@ -55,7 +55,7 @@ def test_it_ran_from_top_to_bottom():
 def test_the_page_has_its_tables_and_figures():
     page = PAGE.read_text()
     tables = [text for text in printed() if text.startswith("|")]
-    assert len(tables) == 4
+    assert len(tables) == 5
     for table in tables:
         assert table in page, "put the tables that the notebook prints into the page"
     shown = re.findall(r"\]\((combination_locks/.*?)\)", page)
@@ -71,7 +71,7 @@ def test_its_cells_run(tmp_path, monkeypatch, capsys):
     for cell in code_cells():
         exec(SMALL if "parameters" in cell["metadata"].get("tags", []) else "".join(cell["source"]), names)
     plt.close("all")
-    assert capsys.readouterr().out.count("\n| --- |") == 4
+    assert capsys.readouterr().out.count("\n| --- |") == 5
     assert len(list((tmp_path / "figures").iterdir())) == 3
 
 

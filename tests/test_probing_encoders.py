@@ -32,6 +32,7 @@ from rnnzoo.loaders.encoders.probing.hidden_probing import HiddenProbing
 from rnnzoo.loaders.encoders.probing.interactive_probing import InteractiveProbing
 from rnnzoo.loaders.encoders.probing.noninteractive_probing import NoninteractiveProbing
 from rnnzoo.loaders.encoders.probing.probe_generator import ProbeGenerator
+from rnnzoo.loaders.encoders.probing.stepwise_probing import StepwiseProbing
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import RNNSpec, rnn_forward
@@ -49,6 +50,7 @@ MAKERS = {
     "free probes": lambda population: ProbeGenerator(population, probes=3, length=6, free=True),
     "hidden": lambda population: HiddenProbing(population, probes=2, length=6),
     "feedback": lambda population: fed_back(FeedbackProbing(population, probes=3, length=6)),
+    "stepwise": lambda population: fed_back(StepwiseProbing(population, probes=3, length=6)),
     "completion": lambda population: CompletionProbing(population, probes=3, length=7),
 }
 
@@ -336,8 +338,7 @@ def test_what_an_rnn_answered_is_added_to_its_next_input(population):
     scores = PROBE_GAIN * encoder.scores[:, 1:] + FEEDBACK_GAIN * heard @ encoder.feedback.T
     assert torch.allclose(asked[:, :, 1:], encoder.input_range.forward(scores))
     sums = torch.einsum("nkti,nkto->nkio", asked, answers.exp()).flatten(1)
-    told = encoder.of_steps(answers.exp().flatten(1)) + encoder.of_sums(5 / 5 * sums)
-    assert torch.allclose(encoder(weights), told, atol=1e-5), "all that the embedding is made of"
+    assert torch.allclose(encoder(weights), encoder.head(sums), atol=1e-5), "all that the embedding is made of"
 
 
 def test_interactive_probing_starts_open_and_asks_each_rnn_its_own_when_closed():

@@ -14,18 +14,23 @@ from tempfile import TemporaryDirectory
 from typing import Any, Unpack
 
 import pandas as pd
+import torch
+from torch import nn
 
 from rnnzoo.loaders.benchmark.report import format_table, make_report
 from rnnzoo.loaders.benchmark.report.formats import score_rows
 from rnnzoo.loaders.benchmark.report.tables import target_tables
-from rnnzoo.loaders.benchmark.request import Options, Request
+from rnnzoo.loaders.benchmark.request import Options, Request, resolve
 from rnnzoo.loaders.benchmark.results.content import Result
 from rnnzoo.loaders.benchmark.results.files import read_result, read_rows
+from rnnzoo.loaders.benchmark.results.kept import read_encoder
 from rnnzoo.loaders.benchmark.results.leaderboard import Leaderboard
 from rnnzoo.loaders.benchmark.run import run_benchmark
 from rnnzoo.loaders.encoders.base import Encoder
-from rnnzoo.loaders.encoders.recipe import recipe_of
+from rnnzoo.loaders.encoders.recipe import make_learned, recipe_of
+from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.loaders.zoo import Zoo
+from rnnzoo.zoo_builder.errors import ParameterError
 from rnnzoo.zoo_builder.rnn import Weights
 from rnnzoo.zoo_builder.tasks.target import Target
 
@@ -89,7 +94,7 @@ def evaluate(
         **options,
     )
     request = replace(request, command=request.command or _call(request))
-    return Evaluation(request.out, run_benchmark(request), temporary)
+    return Evaluation(request.out, run_benchmark(request), request, temporary)
 
 
 def _call(request: Request) -> str:
@@ -136,12 +141,34 @@ class Evaluation:
 
     folder: Path
     paths: list[Path]
+    _request: Request = field(repr=False)
     _temporary: TemporaryDirectory[str] | None = field(default=None, repr=False)
 
     @cached_property
     def results(self) -> list[Result]:
         """All results, with predictions."""
         return [read_result(path) for path in self.paths]
+
+    def encoder_of(self, result: Result) -> nn.Module:
+        """The encoder that was trained for a result: it maps named weights, name -> [N, *shape], to [N, E].
+
+        Args:
+            result: One of `results`, of the track "frozen" or "supervised".
+
+        Returns:
+            The encoder, on the CPU.
+
+        Raises:
+            ParameterError: Nothing was trained for this result.
+            RnnzooError: What was trained is missing, or was damaged.
+        """
+        if result.track == "features":
+            raise ParameterError("result", "found the track 'features', which trains nothing; expected another")
+        loaded = LoadedZoo(self._request.zoo, torch.device("cpu"), self._request.revision)
+        settings, _ = resolve(self._request, loaded)
+        encoder = make_learned(settings[0].recipe, loaded.population, result.seed)
+        encoder.load_state_dict(read_encoder(self.paths[0].parents[2], result))
+        return encoder.eval()
 
     @cached_property
     def table(self) -> pd.DataFrame:

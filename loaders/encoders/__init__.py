@@ -18,6 +18,7 @@ ENCODERS: dict[str, str] = {
     "probe_generator": "rnnzoo.loaders.encoders.probing.probe_generator:ProbeGenerator",
     "hidden_probing": "rnnzoo.loaders.encoders.probing.hidden_probing:HiddenProbing",
     "feedback_probing": "rnnzoo.loaders.encoders.probing.feedback_probing:FeedbackProbing",
+    "stepwise_probing": "rnnzoo.loaders.encoders.probing.stepwise_probing:StepwiseProbing",
     "completion_probing": "rnnzoo.loaders.encoders.probing.completion_probing:CompletionProbing",
     "graph_network": "rnnzoo.loaders.encoders.graph_network:GraphNetwork",
     "universal_functional": "rnnzoo.loaders.encoders.universal_functional:UniversalFunctional",

@@ -24,7 +24,7 @@ from rnnzoo.loaders.benchmark.report.tables import TargetTable, target_tables
 from rnnzoo.loaders.benchmark.report.text import markdown, number, with_interval
 from rnnzoo.loaders.benchmark.results.content import Result
 from rnnzoo.loaders.benchmark.results.files import ROWS, emulation_path, encoder_folder, result_path
-from rnnzoo.loaders.benchmark.results.kept import KEPT, read_kept
+from rnnzoo.loaders.benchmark.results.kept import kept_path, read_encoder
 from rnnzoo.loaders.model_repository.subject import Subject
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.escaping import for_code, for_code_block, for_markdown
@@ -34,8 +34,6 @@ from rnnzoo.zoo_builder.tasks.target import task_id
 
 CONFIG = "config.json"
 SCORES_FOLDER, WEIGHTS_FOLDER, RESULTS_FOLDER = ".eval_results", "encoder", "results"
-ENCODER_PART = "encoder."
-"""Tensors of a kept training whose names begin so are the encoder's; others are its emulator's or readout's."""
 
 
 @dataclass(frozen=True)
@@ -149,22 +147,9 @@ def _weights(subject: Subject) -> dict[str, bytes]:
         return {}
     files = {}
     for result in subject.board.results:
-        path = _result_path(subject, result)
-        if subject.track == "frozen":
-            path = emulation_path(subject.folder, subject.encoder, result.seed)
-        name = f"{WEIGHTS_FOLDER}/{path.stem}{KEPT}"
-        if name in files:
-            continue
-        if not (kept := path.with_suffix(KEPT)).is_file():
-            raise RnnzooError(
-                f"{kept}: what was trained is missing; delete {path.name} and run the same command again"
-            )
-        state = {
-            key.removeprefix(ENCODER_PART): tensor
-            for key, tensor in read_kept(kept, result.key).items()
-            if key.startswith(ENCODER_PART)
-        }
-        files[name] = save(state, metadata={"format": "pt"})
+        name = f"{WEIGHTS_FOLDER}/{kept_path(subject.folder, result).name}"
+        if name not in files:
+            files[name] = save(read_encoder(subject.folder, result), metadata={"format": "pt"})
     return files
 
 

@@ -16,12 +16,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from rnnzoo.loaders.benchmark.results.content import Result
+from rnnzoo.loaders.benchmark.results.files import emulation_path, result_path
 from rnnzoo.loaders.result_key import ResultKey
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.storage.files import file_in
 from rnnzoo.zoo_builder.storage.shards import METADATA_KEY, encode_note, parse_note, write_file
 
 KEPT = ".safetensors"
+ENCODER_PART = "encoder."
+"""Tensors whose names begin so are the encoder's; others are its emulator's or readout's."""
 
 
 def write_kept(path: Path, tensors: Mapping[str, Tensor], key: ResultKey) -> None:
@@ -66,6 +70,37 @@ def read_kept(path: Path, key: ResultKey) -> dict[str, Tensor]:
                 "again"
             )
     return state
+
+
+def kept_path(board: Path, result: Result) -> Path:
+    """Where that stands which was trained for a result, in the folder of its zoo and protocol."""
+    if result.track == "frozen":
+        return emulation_path(board, result.encoder, result.seed).with_suffix(KEPT)
+    return result_path(board, result.encoder, result.track, result.target, result.seed).with_suffix(KEPT)
+
+
+def read_encoder(board: Path, result: Result) -> dict[str, Tensor]:
+    """Read the state of the encoder that was trained for a result.
+
+    Args:
+        board: The folder of its zoo and protocol.
+        result: The result, of a track that trains.
+
+    Returns:
+        Name -> tensor.
+
+    Raises:
+        RnnzooError: The file is missing or broken, or of another training.
+    """
+    path = kept_path(board, result)
+    if not path.is_file():
+        name = path.with_suffix(".json").name
+        raise RnnzooError(f"{path}: what was trained is missing; delete {name} and run the same command again")
+    return {
+        name.removeprefix(ENCODER_PART): tensor
+        for name, tensor in read_kept(path, result.key).items()
+        if name.startswith(ENCODER_PART)
+    }
 
 
 def _digest(state: Mapping[str, Tensor]) -> str:

@@ -26,10 +26,9 @@ class FeedbackProbing(ProbingEncoder):
     becomes the way from an output to the next input, and an RNN goes on by itself; nothing tells it to. Its
     gradient is that of what it adds to the inputs: how an answer came about is not followed back.
 
-    The embedding is a linear map of the answers at all steps, and of their sums over all steps of input times
-    answer, [D, O] for each probe. An order, such as that of a secret's bits, is told by the steps; whatever an RNN
-    counts is a number in the sums. The embedding is not brought to unit length: a linear readout finds the number
-    where RNNs count further than any training RNN did.
+    The embedding is a linear map of the sums over all steps of input times answer, [D, O] for each probe. Whatever
+    an RNN counts is a number in these sums, so the embedding is not brought to unit length: a linear readout finds
+    the number where RNNs count further than any training RNN did.
 
     Args:
         population: What it is made from.
@@ -47,16 +46,14 @@ class FeedbackProbing(ProbingEncoder):
         spec = population.spec
         self.scores = nn.Parameter(self.open_probes() / PROBE_GAIN)
         self.feedback = nn.Parameter(torch.zeros(spec.input_size, spec.output_size))
-        self.of_steps = nn.Linear(probes * self.length * spec.output_size, EMBEDDING_SIZE, bias=False)
-        self.of_sums = nn.Linear(probes * spec.input_size * spec.output_size, EMBEDDING_SIZE)
+        self.head = nn.Linear(probes * spec.input_size * spec.output_size, EMBEDDING_SIZE)
 
     def forward(self, weights: Weights) -> Tensor:
         """Weights, name -> [N, *shape], to embeddings [N, E]."""
         rnns = FrozenRNNs(weights)
         inputs = self._asked(rnns)
         answers = read_logits(rnns.run(inputs)).exp()
-        sums = SUM_SCALE / self.length * (inputs.mT @ answers)
-        return self.of_steps(answers.flatten(1)) + self.of_sums(sums.flatten(1))
+        return self.head(SUM_SCALE / self.length * (inputs.mT @ answers).flatten(1))
 
     @torch.no_grad()
     def probing_inputs(self, weights: Weights) -> Tensor:
