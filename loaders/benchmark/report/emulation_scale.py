@@ -104,12 +104,10 @@ def losses_by_step(runs: Sequence[Emulation], rows: Rows) -> ByStep:
         rows: The checkpoints that they report on.
 
     Returns:
-        Split -> step -> estimate over the seeds; nothing where losses of single checkpoints were not kept.
+        Split -> step -> estimate over the seeds.
     """
     found: ByStep = {}
     for split, reported in rows.splits.items():
-        if not all(split in run.row_losses for run in runs):
-            continue
         steps = np.array(reported.step)
         losses = np.array([run.row_losses[split] for run in runs], dtype=np.float64)
         found[split] = {

@@ -233,16 +233,10 @@ def _view(tables: LeaderboardTables, marks: Marks) -> dict[str, Any]:
                 ],
             )
             for emulation in firsts
-            if emulation.sequences
         ],
         "inputs_caption": plots.inputs_caption(board.rows),
         "probes": [
-            (
-                e,
-                *plots.draw_probes(e, board.rows),
-                emulation_plots.draw_answers(e, board.rows) if e.answers else None,
-            )
-            for e in probing
+            (e, *plots.draw_probes(e, board.rows), emulation_plots.draw_answers(e, board.rows)) for e in probing
         ],
         "checks": check_cells(board),
         "leakage": board.leakage,

@@ -287,12 +287,12 @@ class Emulation(ResultsFile):
     parameters: int
     curve: list[CurvePoint]
     losses: dict[str, Value]
-    row_losses: dict[str, Numbers] = {}
+    row_losses: dict[str, Numbers]
     performance: dict[str, Performance]
     map: dict[str, Numbers]
-    sequences: list[Sequence] = []
+    sequences: list[Sequence]
     probes: Numbers | None
-    answers: Numbers | None = None
+    answers: Numbers | None
     seconds: dict[str, float]
     command: str
 

@@ -139,7 +139,7 @@ def _merged(board: Leaderboard, other: Leaderboard) -> Leaderboard:
 
 
 def describe_other_code(some: Sequence[Result], others: Sequence[Result], message: str) -> tuple[str, ...]:
-    """A note, if results are not of the same files and versions, or it is not known of which.
+    """A note, if results are not of the same files and versions.
 
     Args:
         some: The ones.
@@ -151,10 +151,7 @@ def describe_other_code(some: Sequence[Result], others: Sequence[Result], messag
     """
     ours, theirs = _sources(some), _sources(others)
     odd = [f"`{name}`" for name, found in sorted(ours.items()) if len(found | theirs.get(name, found)) > 1]
-    parts = [f"{some_of(odd)} differ"] if odd else []
-    if any(not result.key.code for result in some):
-        parts.append("that of some was not recorded")
-    return (f"{message}: {'; '.join(parts)}.",) if parts else ()
+    return (f"{message}: {some_of(odd)} differ.",) if odd else ()
 
 
 def _sources(results: Sequence[Result]) -> dict[str, set[str]]:
