@@ -10,7 +10,7 @@ from synthetic_results import make_rows, write_results
 from rnnzoo.loaders.benchmark.report import COMMITTED, make_report
 from rnnzoo.loaders.benchmark.report.baselines import commit_results, write_summaries
 from rnnzoo.loaders.benchmark.results.baseline import read_baseline
-from rnnzoo.loaders.benchmark.results.files import write_rows
+from rnnzoo.loaders.benchmark.results.files import read_rows, write_rows
 from rnnzoo.loaders.benchmark.results.leaderboard import read_results
 from rnnzoo.zoo_builder.errors import RnnzooError
 
@@ -105,6 +105,15 @@ def test_a_second_commit_joins_an_encoder_and_keeps_the_others(committed, tmp_pa
     assert re.match(r"\| \S+ \| \w+ \| [23] \|", first)
     write_summaries(tmp_path / "cards")
     assert [path.read_bytes() for path in beside] == before
+
+
+def test_what_another_cpu_computes_a_little_otherwise_is_of_the_same_zoo(committed, tmp_path):
+    rows = read_rows(committed / "strict")
+    other = write_results(tmp_path / "other", ZOO, seeds=1, encoders=("flat_mlp",))
+    write_rows(other, rows.model_copy(update={"chance": {"accuracy": {"test": {"R2": -1e-17}}}}))
+    commit_results(tmp_path / "other", tmp_path / "cards")
+    assert read_rows(committed / "strict") == rows
+    assert (committed / "strict/flat_mlp-supervised.json").exists()
 
 
 def test_a_commit_removes_what_a_killed_one_left(committed, results, tmp_path):

@@ -24,7 +24,7 @@ from rnnzoo.loaders.benchmark.results.baseline import baseline_path, read_baseli
 from rnnzoo.loaders.benchmark.results.content import Emulation, Result
 from rnnzoo.loaders.benchmark.results.files import ROWS, read_rows, write_leakage, write_rows
 from rnnzoo.loaders.benchmark.results.leaderboard import Leaderboard, read_results
-from rnnzoo.loaders.benchmark.results.same_zoo import describe_digest
+from rnnzoo.loaders.benchmark.results.same_zoo import describe_digest, is_same_zoo
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.escaping import for_markdown, with_code
 from rnnzoo.zoo_builder.storage.writing import TEMPORARY_FILES, clear_abandoned, write_single
@@ -46,6 +46,8 @@ def baselines_markdown(tables: LeaderboardTables) -> str:
         markdown(_cells(tables.targets, tables.emulations), left=2),
         *map(with_code, board.notes),
     ]
+    if hidden := [f"`{table.target.name}`" for table in tables.targets if not _is_measurable(table)]:
+        parts.append(f"Not measurable, as RNNs differ by less than their labels' errors: {', '.join(hidden)}.")
     parts += notes_on(line for table in tables.targets for line in table.lines)
     return "\n\n".join(parts) + "\n"
 
@@ -64,6 +66,8 @@ def _cells(tables: list[TargetTable], emulations: Sequence[EmulationLine]) -> Ce
         ["seeds", *(str(line.seeds) for line in lines.values())],
     ]
     for table, of_target in zip(tables, found, strict=True):
+        if not _is_measurable(table):
+            continue
         scores = [_main_score(table, of_target.get(key)) for key in lines]
         columns.append([f"{table.target.name}: {table.main} {ARROWS[table.better]}", *scores])
         if table is tables[0] and table.has_twins:
@@ -72,6 +76,11 @@ def _cells(tables: list[TargetTable], emulations: Sequence[EmulationLine]) -> Ce
     of_each = [losses.get(key, {}) for key in lines]
     columns.append(["emulation loss ↓", *(_pair(loss.get("test"), loss.get("ood")) for loss in of_each)])
     return [list(row) for row in zip(*columns, strict=True)]
+
+
+def _is_measurable(table: TargetTable) -> bool:
+    """Whether the main score of a target says anything, for any encoder."""
+    return any(_main_score(table, line) for line in table.lines)
 
 
 def _main_score(table: TargetTable, line: Line | None) -> str:
@@ -95,14 +104,17 @@ def commit_results(results: Path, cards: Path = COMMITTED) -> list[Path]:
     written: list[Path] = []
     for board in read_results(results):
         folder = cards / board.rows.zoo / "results" / board.rows.protocol
-        if (folder / ROWS).exists() and read_rows(folder) != board.rows:
-            found, ours = describe_digest(read_rows(folder)), describe_digest(board.rows)
+        there = read_rows(folder) if (folder / ROWS).exists() else board.rows
+        if not is_same_zoo(there, board.rows) or there.targets != board.rows.targets:
+            found, ours = describe_digest(there), describe_digest(board.rows)
             raise RnnzooError(
                 f"{folder / ROWS}: found other checkpoints or targets than in {results}: zoo of {found} there, of "
                 f"{ours} here"
             )
         clear_abandoned(folder.glob(TEMPORARY_FILES))
-        written.append(write_rows(folder, board.rows))
+        written.append(
+            write_rows(folder, there)
+        )  # what chance scores may differ in its last digits on another CPU
         if board.leakage is not None:
             written.append(write_leakage(folder, board.leakage))
         groups: dict[tuple[str, str], list[Result]] = {}
