@@ -57,7 +57,7 @@ def check_part(plan: ZooPlan, folder: Path, shards: Sequence[ShardPlan], wanted:
             f"not of the zoo of {wanted.name}: another arithmetic: found {found}, expected "
             f"{wanted.digest.arithmetic}"
         )
-    rows = join_metadata(folder, [read_table(folder / rows_file(shard)) for shard in shards])
+    rows = join_metadata(folder, [_rows_of(folder / rows_file(shard)) for shard in shards])
     theirs = metadata_of(wanted.name, manifest, file)
     differing = differing_checkpoints(rows, _of_shards(theirs, shards))
     if differing:
@@ -75,6 +75,12 @@ def check_part(plan: ZooPlan, folder: Path, shards: Sequence[ShardPlan], wanted:
         )
     counts = f"{len(shards)} of {len(plan.shards)} shards, {len(rows)} of {len(theirs)} checkpoints"
     return f"{counts}: the bytes of the zoo of {wanted.name}, {wanted.digest}"
+
+
+def _rows_of(path: Path) -> pa.Table:
+    table = read_table(path)
+    schema.check_columns(table, str(path))
+    return table
 
 
 def _of_shards(metadata: pa.Table, shards: Sequence[ShardPlan]) -> pa.Table:
