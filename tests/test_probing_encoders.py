@@ -50,7 +50,7 @@ MAKERS = {
     "free probes": lambda population: ProbeGenerator(population, probes=3, length=6, free=True),
     "hidden": lambda population: HiddenProbing(population, probes=2, length=6),
     "feedback": lambda population: fed_back(FeedbackProbing(population, probes=3, length=6)),
-    "stepwise": lambda population: fed_back(StepwiseProbing(population, probes=3, length=6)),
+    "stepwise": lambda population: fed_back(StepwiseProbing(population, length=6)),
     "completion": lambda population: CompletionProbing(population, probes=3, length=7),
 }
 

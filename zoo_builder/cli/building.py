@@ -174,16 +174,19 @@ def verify(
             help="Say whether it is this zoo: a digest, a folder, org/name[@revision] or a card's file.",
         ),
     ] = None,
+    unfinished: Annotated[
+        bool, typer.Option("--unfinished", help="Check the shards that a build, or a part of one, has by now.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Check the files and metrics of a zoo.
 
     Files, hashes, schema and counts are checked, the metrics of a sample of checkpoints computed again, and the
-    digest of all of them. With --against, the zoo must also be the one named. Of a build that is not finished,
-    such as a part, the shards that are there are checked: with --against, byte for byte.
+    digest of all of them. With --against, the zoo must also be the one named: shards of an unfinished one, byte
+    for byte.
     """
     from rnnzoo.zoo_builder.identity.reference import find_reference
-    from rnnzoo.zoo_builder.pipeline.folder.opening import is_begun, read_config
+    from rnnzoo.zoo_builder.pipeline.folder.opening import is_finished, read_config
     from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ZooPlan
     from rnnzoo.zoo_builder.storage.manifest import read_manifest
     from rnnzoo.zoo_builder.tasks.encodings import encoding_of
@@ -191,8 +194,9 @@ def verify(
     from rnnzoo.zoo_builder.verify import AGAINST, verify_part, verify_zoo
     from rnnzoo.zoo_builder.zoos import ZooConfig
 
-    is_part = is_begun(zoo)
-    found = read_config(zoo) if is_part else read_manifest(zoo)
+    if unfinished and is_finished(zoo):
+        raise ParameterError("unfinished", f"found a finished zoo in {zoo}, expected a build or a part of one")
+    found = read_config(zoo) if unfinished else read_manifest(zoo)
     wanted = None if against is None else find_reference(against)
     if isinstance(found, ZooConfig):
         checks = verify_part(ZooPlan(found, found.make_family(mnist)), zoo, wanted)
@@ -208,7 +212,7 @@ def verify(
             say(f"{'ok  ' if check.passed else 'FAIL'}  {check.name:15} {check.found}", err=not check.passed)
     failed = [check.name for check in checks if not check.passed]
     if failed:
-        sound, other = ("sound part", "of another zoo") if is_part else ("sound zoo", "another one")
+        sound, other = ("sound part", "of another zoo") if unfinished else ("sound zoo", "another one")
         raise RnnzooError(f"{zoo}: a {sound}, but {other}" if failed == [AGAINST] else f"{zoo}: not a {sound}")
 
 

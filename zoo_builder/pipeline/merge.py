@@ -18,7 +18,6 @@ from rnnzoo.zoo_builder.pipeline.folder.finish import finish_folder
 from rnnzoo.zoo_builder.pipeline.folder.opening import (
     check_same_config,
     finished_zoo,
-    is_begun,
     is_finished,
     open_folder,
     plan_path,
@@ -46,7 +45,7 @@ def config_of_parts(folders: Sequence[Path]) -> ZooConfig:
     for folder in folders:
         if is_finished(folder):
             raise RnnzooError(f"{folder}: found a finished zoo, expected a part of one, which needs no merging")
-        if not is_begun(folder):
+        if not plan_path(folder).is_file():
             raise RnnzooError(f"{folder}: expected a part of a zoo, found no {plan_path(Path())} in it")
         configs.append(read_config(folder))
         check_same_config(configs[0], configs[-1], folder)

@@ -90,11 +90,6 @@ def is_finished(folder: Path) -> bool:
     return (folder / schema.MANIFEST).exists()
 
 
-def is_begun(folder: Path) -> bool:
-    """Whether a build was begun in a folder, and is not finished."""
-    return plan_path(folder).is_file() and not is_finished(folder)
-
-
 def check_same_config(wanted: ZooConfig, found: ZooConfig, where: Path | str) -> None:
     """Raise RnnzooError, naming all differences, unless the config found in a place is the one wanted."""
     there = found.to_dict()
