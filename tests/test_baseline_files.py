@@ -5,11 +5,11 @@ import re
 import shutil
 
 import pytest
-from synthetic_results import make_rows, write_results
+from synthetic_results import make_emulation, make_result, make_rows, write_results
 
 from rnnzoo.loaders.benchmark.report import COMMITTED, make_report
 from rnnzoo.loaders.benchmark.report.baselines import commit_results, write_summaries
-from rnnzoo.loaders.benchmark.results.baseline import read_baseline
+from rnnzoo.loaders.benchmark.results.baseline import read_baseline, write_baseline
 from rnnzoo.loaders.benchmark.results.files import read_rows, write_rows
 from rnnzoo.loaders.benchmark.results.leaderboard import read_results
 from rnnzoo.zoo_builder.errors import RnnzooError
@@ -73,6 +73,31 @@ def test_seeds_and_targets_of_several_machines_come_together(results, tmp_path):
     commit_results(results, whole)
     files = [sorted(path for path in cards.rglob("*.json")) for cards in (whole, parts)]
     assert [path.read_bytes() for path in files[1]] == [path.read_bytes() for path in files[0]]
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("zoo-bench run --zoo /home/me/zoo --out /tmp/a/b", "zoo-bench run --zoo zoo --out b"),
+        ("zoo-bench run --zoo=/home/me/zoo --encoder /w/enc.py:E", "zoo-bench run --zoo=zoo --encoder enc.py:E"),
+        ("rnnzoo.evaluate('E', '/home/me/zoo', seeds=1)", "rnnzoo.evaluate('E', 'zoo', seeds=1)"),
+        ("zoo-bench run --zoo org/zoo --out ../here/there", "zoo-bench run --zoo org/zoo --out ../here/there"),
+        ("zoo-bench run --ray ray://host:1/a/b", "zoo-bench run --ray ray://host:1/a/b"),
+    ],
+)
+def test_a_baseline_does_not_say_where_folders_lay(command, expected, tmp_path):
+    rows = make_rows(ZOO)
+    result = make_result(rows, "flat_mlp", "offsets", 0).model_copy(update={"command": command})
+    emulation = make_emulation(rows, "flat_mlp", 0).model_copy(update={"command": command})
+    results, emulations = read_baseline(write_baseline(tmp_path, [result], [emulation]))
+    assert [one.command for one in (*results, *emulations)] == [expected, expected]
+
+
+def test_committed_results_name_no_folders_of_a_machine():
+    for path in COMMITTED.glob("*/results/*/*-*.json"):
+        results, emulations = read_baseline(path)
+        for one in (*results, *emulations):
+            assert not re.search(r"(^|[\s='])/", one.command), path
 
 
 def test_results_of_another_key_are_replaced(committed, results, tmp_path):
