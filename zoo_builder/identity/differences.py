@@ -18,6 +18,7 @@ from rnnzoo.zoo_builder.storage.parquet import read_table
 from rnnzoo.zoo_builder.storage.shards import read_shard
 
 Files = Callable[[str], Path]
+LONE = "there in one of them alone"
 
 
 def check_same_zoo(
@@ -99,7 +100,7 @@ def differing_checkpoints(ours: pa.Table, theirs: pa.Table) -> dict[str, list[st
     """
     here, there = _places(ours), _places(theirs)
     shared = [name for name in here if name in there]
-    differing = {name: ["there in one of them alone"] for name in here if name not in there}
+    differing = {name: [LONE] for name in here if name not in there}
     for column in ours.column_names:
         if column in ("shard", "row", "rollout_row"):
             continue
@@ -108,7 +109,7 @@ def differing_checkpoints(ours: pa.Table, theirs: pa.Table) -> dict[str, list[st
         for name in shared:
             if texts[here[name]] != others[there[name]]:
                 differing.setdefault(name, []).append("weights" if column == "sha256" else column)
-    lone = {name: ["there in one of them alone"] for name in there if name not in here}
+    lone = {name: [LONE] for name in there if name not in here}
     return {name: differing[name] for name in here if name in differing} | lone
 
 
