@@ -37,7 +37,7 @@ def results(tmp_path):
 def committed(results, tmp_path):
     """The folder of the same results beside a card."""
     commit_results(results, tmp_path / "cards")
-    return tmp_path / "cards" / ZOO / "results"
+    return tmp_path / "cards" / ZOO / "small/results"
 
 
 @pytest.mark.usefixtures("without_page")
@@ -94,7 +94,7 @@ def test_a_baseline_does_not_say_where_folders_lay(command, expected, tmp_path):
 
 
 def test_committed_results_name_no_folders_of_a_machine():
-    for path in COMMITTED.glob("*/results/*/*-*.json"):
+    for path in COMMITTED.glob("*/*/results/*/*-*.json"):
         results, emulations = read_baseline(path)
         for one in (*results, *emulations):
             assert not re.search(r"(^|[\s='])/", one.command), path
@@ -121,7 +121,9 @@ def test_a_second_commit_joins_an_encoder_and_keeps_the_others(committed, tmp_pa
     found, _ = read_baseline(committed / "strict/probe_generator-supervised.json")
     assert {result.seed for result in found} == {0, 1, 2}
     assert (committed / "strict/greedy_decode-features.json").read_bytes() == kept
-    beside = [tmp_path / "cards" / ZOO / name for name in ("baselines.md", "ranking.png", "emulation.png")]
+    beside = [
+        tmp_path / "cards" / ZOO / "small" / name for name in ("baselines.md", "ranking.png", "emulation.png")
+    ]
     assert write_summaries(tmp_path / "cards") == beside
     before = [path.read_bytes() for path in beside]
     assert all(content.startswith(b"\x89PNG") for content in before[1:])
@@ -179,6 +181,6 @@ def test_a_broken_baseline_is_named(committed, change, message):
 
 
 def test_the_committed_results_are_few_files():
-    for results in COMMITTED.glob("*/results"):
+    for results in COMMITTED.glob("*/*/results"):
         for board in results.iterdir():
             assert [path.name for path in board.iterdir() if path.is_dir()] == []

@@ -1,6 +1,8 @@
 """Cards: complete, from the zoo's own numbers, and their Python runs as it stands there."""
 
+import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +18,9 @@ from rnnzoo.loaders.benchmark.report.baselines import baselines_markdown
 from rnnzoo.loaders.benchmark.report.page import LeaderboardTables
 from rnnzoo.loaders.benchmark.results.leaderboard import read_results
 from rnnzoo.zoo_builder.errors import RnnzooError
-from rnnzoo.zoo_builder.release import render_card
+from rnnzoo.zoo_builder.release import card, render_card
 from rnnzoo.zoo_builder.release.card import TEMPLATES, build_command, columns_table, default_repo
+from rnnzoo.zoo_builder.storage.manifest import read_manifest
 from rnnzoo.zoo_builder.storage.schema import metadata_schema
 from rnnzoo.zoo_builder.tasks import ZOOS
 from rnnzoo.zoo_builder.zoos import resolve_config
@@ -152,18 +155,34 @@ def test_the_committed_columns_are_not_stale(zoo_name):
     assert committed == columns_table(schema) + "\n", "write columns_table(schema) into columns.md again"
 
 
-@pytest.mark.parametrize("zoo_name", ["formal_languages", "sequential_mnist"])
-def test_the_committed_baselines_are_those_of_the_results(zoo_name):
-    (board,) = read_results(TEMPLATES / zoo_name / "results")
-    committed = (TEMPLATES / zoo_name / "baselines.md").read_text()
-    assert committed == baselines_markdown(LeaderboardTables.of(board, None)), "run `zoo-bench commit`"
+@pytest.mark.parametrize("table", sorted(TEMPLATES.glob("*/*/baselines.md")), ids=lambda path: path.parent)
+def test_the_committed_baselines_are_those_of_the_results(table):
+    (board,) = read_results(table.parent / "results")
+    assert table.read_text() == baselines_markdown(LeaderboardTables.of(board, None)), "run `zoo-bench commit`"
 
 
 def test_baselines_stand_on_the_card_of_their_zoo_alone(language_zoo, digits_zoo):
     languages, digits = render_card(language_zoo), render_card(digits_zoo)
-    assert (TEMPLATES / "formal_languages/baselines.md").read_text().strip() in languages
+    assert (TEMPLATES / "formal_languages/small/baselines.md").read_text().strip() in languages
     assert f"zoo-bench run --zoo {default_repo('formal_languages')}" in languages
     assert "## Baselines" not in digits
+
+
+def test_a_card_shows_the_baselines_of_its_zoo_else_of_the_smallest_preset(language_zoo, tmp_path, monkeypatch):
+    shutil.copytree(TEMPLATES, tmp_path / "cards")
+    monkeypatch.setattr(card, "TEMPLATES", tmp_path / "cards")
+    folder = tmp_path / "cards/formal_languages"
+    shutil.copytree(folder / "small", folder / "smoke", dirs_exist_ok=True)
+    for preset in ("smoke", "small"):
+        (folder / preset / "baselines.md").write_text(f"of {preset}\n")
+    shown = render_card(language_zoo)
+    assert "of smoke" in shown
+    assert "These are scores on another zoo of this name." in shown
+    rows = folder / "small/results/strict/rows.json"
+    rows.write_text(json.dumps(json.loads(rows.read_text()) | {"zoo_digest": read_manifest(language_zoo).digest}))
+    shown = render_card(language_zoo)
+    assert "of small" in shown
+    assert "These are scores on this zoo:" in shown
 
 
 def test_a_table_of_baselines_says_what_the_results_do(tmp_path):

@@ -18,9 +18,10 @@ from rnnzoo.loaders.benchmark.code import DECIDING, JOB, REGISTRIES, code_of
 from rnnzoo.loaders.benchmark.report.baselines import baselines_markdown, commit_results
 from rnnzoo.loaders.benchmark.report.page import LeaderboardTables
 from rnnzoo.loaders.benchmark.request import Request
+from rnnzoo.loaders.benchmark.results.committed import committed_folder, merge_committed
 from rnnzoo.loaders.benchmark.results.files import leaderboard_folder, read_result, write_result
 from rnnzoo.loaders.benchmark.results.kept import read_kept, write_kept
-from rnnzoo.loaders.benchmark.results.leaderboard import merge_committed, read_results
+from rnnzoo.loaders.benchmark.results.leaderboard import read_results
 from rnnzoo.loaders.benchmark.run import run_benchmark
 from rnnzoo.loaders.benchmark.tracks import supervised
 from rnnzoo.loaders.encoders.base import find_encoder
@@ -321,7 +322,7 @@ def test_a_table_says_when_baselines_were_made_by_other_code(part, tmp_path):
     commit_results(tmp_path / "more", tmp_path / "cards")
 
     (own,) = read_results(tmp_path / "own")
-    beside = tmp_path / "cards" / rows.zoo / "results" / rows.protocol
+    beside = tmp_path / "cards"
 
     assert merge_committed(own, beside)[0].notes == ()
     name = {"code": "rnnzoo/loaders/training.py", "versions": "torch"}[part]
@@ -335,7 +336,7 @@ def test_a_table_says_when_baselines_were_made_by_other_code(part, tmp_path):
     assert joined.notes == (f"Code of the baselines, and of these results: `{name}` differ.",)
 
     commit_results(tmp_path / "own", tmp_path / "cards")  # now the baselines themselves are of two
-    (committed,) = read_results(beside.parent)
+    (committed,) = read_results(committed_folder(beside, rows).parent)
     assert committed.notes == (f"Code of these results: `{name}` differ.",)
     none_left = replace(committed, results=(), emulations=())
     assert committed.notes[0] in baselines_markdown(LeaderboardTables.of(none_left, None))

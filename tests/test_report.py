@@ -14,6 +14,7 @@ from rnnzoo.loaders.benchmark.report.page import clear_best
 from rnnzoo.loaders.benchmark.report.statistics import Estimate
 from rnnzoo.loaders.benchmark.report.tables import target_tables
 from rnnzoo.loaders.benchmark.report.text import number, with_interval
+from rnnzoo.loaders.benchmark.results.committed import committed_folder, merge_committed
 from rnnzoo.loaders.benchmark.results.content import Leakage
 from rnnzoo.loaders.benchmark.results.files import (
     emulation_path,
@@ -28,7 +29,7 @@ from rnnzoo.loaders.benchmark.results.files import (
     write_result,
     write_rows,
 )
-from rnnzoo.loaders.benchmark.results.leaderboard import merge_committed, read_results
+from rnnzoo.loaders.benchmark.results.leaderboard import read_results
 from rnnzoo.zoo_builder.errors import RnnzooError
 
 LANGUAGES, IMAGES = "formal_languages", "sequential_mnist"
@@ -165,21 +166,22 @@ def test_what_training_adds_is_paired_with_the_untrained_twin(board):
 @pytest.mark.usefixtures("without_page")
 def test_committed_baselines_stand_beside_ones_own(board, tmp_path):
     cards = tmp_path / "cards"
-    committed = write_results(cards, LANGUAGES, encoders=("noninteractive_probing", "layer_statistics"))
-    committed.parent.rename(cards / "moved")
-    shutil.copytree(cards / "moved", cards / LANGUAGES / "results")
+    committed = write_results(
+        tmp_path / "made", LANGUAGES, encoders=("noninteractive_probing", "layer_statistics")
+    )
+    shutil.copytree(committed, cards / LANGUAGES / "small/results/strict")
     text = make_report(board.parent.parent, tmp_path / "out", committed=cards)
     assert "layer_statistics" in text
     (read,) = read_results(board.parent.parent)
-    (merged,) = merge_committed(read, cards / LANGUAGES / "results" / "strict")
+    (merged,) = merge_committed(read, cards)
     assert merged.committed == {("layer_statistics", "frozen"), ("layer_statistics", "emulation")}
     assert sum(result.encoder == "noninteractive_probing" for result in merged.results) == 2 * 2  # ours: two seeds
-    assert [board.rows.zoo for board in read_results(cards / LANGUAGES / "results")] == [LANGUAGES]
+    assert [board.rows.zoo for board in read_results(cards / LANGUAGES / "small/results")] == [LANGUAGES]
 
 
 def commit(board, cards, **changes):
     """Put a board beside the card of its zoo, with other values of its rows, and their digest in all files."""
-    committed = leaderboard_folder(cards / LANGUAGES, "results", "strict")
+    committed = cards / LANGUAGES / changes.get("zoo_config", {}).get("preset", "small") / "results/strict"
     shutil.copytree(board, committed)
     change(committed / "rows.json", **changes)
     for path in committed.rglob("*.json"):
@@ -196,6 +198,39 @@ def test_baselines_of_another_config_are_left_out_with_a_note(board, tmp_path):
         assert "runs: found 1000, expected 256" in shown
 
 
+def test_of_several_zoos_of_a_name_the_nearest_one_stands_beside(board, tmp_path):
+    """The same zoo, else one of its config, else one that differs in little; whatever its folder is called."""
+    cards, config = tmp_path / "cards", read_rows(board).zoo_config
+    (read,) = read_results(board.parent.parent)
+    assert merge_committed(read, cards) == [read]
+    long = config | {"preset": "paper", "runs": 1000, "steps": 20_000}
+    commit(board, cards, zoo_digest="fma-1-00000000-0000000000000001", zoo_config=long)
+    (alone,) = merge_committed(read, cards)
+    assert "preset: found 'paper', expected 'small'" in alone.notes[0]
+    near = config | {"preset": "other", "runs": 255}
+    commit(board, cards, zoo_digest="fma-1-00000000-0000000000000002", zoo_config=near)
+    (alone,) = merge_committed(read, cards)
+    assert "runs: found 255, expected 256" in alone.notes[0]
+    other = commit(board, cards, zoo_digest="fma-1-0123abcd-0000000000000003")
+    assert len(merge_committed(read, cards)) == 2
+    shutil.move(other, cards / LANGUAGES / "abroad/results/strict")
+    commit(board, cards)
+    (merged,) = merge_committed(read, cards)
+    assert merged.committed_rows == read.rows
+
+
+@pytest.mark.parametrize("name", ["../../x", "", None, 3, "a/b"])
+def test_no_zoo_or_preset_leads_out_of_the_cards(name, tmp_path):
+    rows = make_rows(LANGUAGES)
+    assert committed_folder(tmp_path, rows) == tmp_path / LANGUAGES / "small/results/strict"
+    config = rows.zoo_config | {"preset": name}
+    with pytest.raises(RnnzooError, match=r"zoo_config.preset: found .*, expected a name"):
+        committed_folder(tmp_path, rows.model_copy(update={"zoo_config": config}))
+    if isinstance(name, str):
+        with pytest.raises(RnnzooError, match=r"zoo: found .*, expected a name"):
+            committed_folder(tmp_path, rows.model_copy(update={"zoo": name}))
+
+
 OTHERS = {
     "another zoo": ("fma-1-0123abcd-0000000000000000", "digest fma-1-0123abcd-0000000000000000"),
     "another arithmetic": ("torch-cpu-0123abcd-0123456789abcdef", "digest torch-cpu-0123abcd-0123456789abcdef"),
@@ -206,9 +241,9 @@ OTHERS = {
 @pytest.mark.parametrize("kind", OTHERS)
 def test_baselines_of_another_zoo_of_the_config_have_tables_of_their_own(board, tmp_path, kind):
     digest, words = OTHERS[kind]
-    committed = commit(board, tmp_path / "cards", zoo_digest=digest)
+    commit(board, tmp_path / "cards", zoo_digest=digest)
     (read,) = read_results(board.parent.parent)
-    ours, theirs = merge_committed(read, committed)
+    ours, theirs = merge_committed(read, tmp_path / "cards")
     assert ours == read
     assert {result.zoo_digest for result in theirs.results} == {digest}
     text = make_report(board.parent.parent, tmp_path / "out", "greedy_decode", committed=tmp_path / "cards")
@@ -232,11 +267,11 @@ def test_baselines_without_a_digest_join_their_own_zoo(board, tmp_path):
         change(path, zoo_digest="c7f3a25ea59769af")
     committed = commit(board, tmp_path / "cards", zoo_digest="c7f3a25ea59769af")
     (read,) = read_results(board.parent.parent)
-    assert len(merge_committed(read, committed)) == 1
+    assert len(merge_committed(read, tmp_path / "cards")) == 1
     rows = read_rows(committed)
     rows.splits["ood"].targets["accuracy"][3] += 0.01
     change(committed / "rows.json", splits=rows.model_dump()["splits"])
-    assert len(merge_committed(read, committed)) == 2
+    assert len(merge_committed(read, tmp_path / "cards")) == 2
 
 
 def test_a_folder_takes_results_of_one_digest_alone(board):

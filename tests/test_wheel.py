@@ -19,8 +19,8 @@ FEW = ("--target", "step", "--seeds", 1, "--out", "results")
 PLANTED = Path("zoo_builder/planted/module.py")
 LEFTOVERS = (
     "zoo_builder/__pycache__/zoos.cpython-311.pyc",
-    "dataset_cards/formal_languages/results/strict/flat_mlp/weights.safetensors",
-    "dataset_cards/formal_languages/results/report.html",
+    "dataset_cards/formal_languages/small/results/strict/flat_mlp/weights.safetensors",
+    "dataset_cards/formal_languages/small/results/report.html",
     "build/lib/rnnzoo/zoo_builder/gone.py",
 )
 """Files that are no part of the project, as they lie around after some work."""

@@ -32,7 +32,7 @@ from rnnzoo.zoo_builder.storage.manifest import Manifest, read_manifest, read_sp
 from rnnzoo.zoo_builder.storage.schema import metadata_file
 from rnnzoo.zoo_builder.tasks import find_family
 from rnnzoo.zoo_builder.tasks.family import NamedZoo
-from rnnzoo.zoo_builder.zoos import config_of, resolve_config
+from rnnzoo.zoo_builder.zoos import PRESETS, config_of, resolve_config
 
 TEMPLATES = Path(str(files("rnnzoo.dataset_cards")))
 """Beside the packages, in a checkout and where they are installed."""
@@ -144,13 +144,15 @@ def render(template: str, facts: dict[str, Any]) -> str:
 
 
 def _baselines(manifest: Manifest, facts: dict[str, Any]) -> str:
-    """The committed results on zoos of this name (`loaders.benchmark.report.baselines`), if there are any."""
-    folder = TEMPLATES / manifest.zoo
-    if not (folder / "baselines.md").is_file():
+    """The committed results (`loaders.benchmark.report.baselines`) on this zoo, else on one of its name."""
+    places = [TEMPLATES / manifest.zoo / preset / "baselines.md" for preset in PRESETS]
+    tables = [path for path in places if path.is_file()]
+    measured = {path: read_json(min(path.parent.glob("results/*/rows.json")))["zoo_digest"] for path in tables}
+    if not tables:
         return ""
-    table = (folder / "baselines.md").read_text(encoding="utf-8").strip()
-    measured = read_json(folder / "results/strict/rows.json")["zoo_digest"]
-    return render_template("baselines.md", facts | {"table": table, "is_this_zoo": measured == manifest.digest})
+    path = next((path for path in tables if measured[path] == manifest.digest), tables[0])
+    shown = {"table": path.read_text(encoding="utf-8").strip(), "is_this_zoo": measured[path] == manifest.digest}
+    return render_template("baselines.md", facts | shown)
 
 
 def _config_entry(tables: ZooTables, config: str) -> dict[str, Any]:

@@ -25,8 +25,9 @@ from rnnzoo.loaders.benchmark.report.text import (
     target_step_cells,
     target_step_title,
 )
+from rnnzoo.loaders.benchmark.results.committed import merge_committed
 from rnnzoo.loaders.benchmark.results.content import Leakage
-from rnnzoo.loaders.benchmark.results.leaderboard import Leaderboard, merge_committed, read_results
+from rnnzoo.loaders.benchmark.results.leaderboard import read_results
 from rnnzoo.zoo_builder.errors import ParameterError
 from rnnzoo.zoo_builder.escaping import for_markdown, with_code
 from rnnzoo.zoo_builder.storage.writing import write_single
@@ -34,7 +35,7 @@ from rnnzoo.zoo_builder.storage.writing import write_single
 __all__ = ["format_table", "make_report"]
 
 COMMITTED = Path(str(files("rnnzoo.dataset_cards")))
-"""The cards of the zoos, with the results of the baselines under <zoo>/results/."""
+"""The cards of the zoos, with the results of the baselines under <zoo>/<preset>/results/."""
 INTERVALS = (
     "Means over seeds, with 95 % intervals for other tasks and other seeds. `test`: tasks that no "
     "readout has seen; `ood`: unseen tasks outside the range of the training tasks. Sorted by the main ood score. "
@@ -77,18 +78,13 @@ def make_report(
         raise ParameterError("form", f"found {form!r}, expected one of {', '.join(FORMATS)}")
     boards = read_results(folder)
     if baselines:
-        boards = [joined for board in boards for joined in _joined(board, committed)]
+        boards = [joined for board in boards for joined in merge_committed(board, committed)]
     tables = [LeaderboardTables.of(board, against) for board in boards]
     write_single(out / "report.md", _markdown(tables).encode())
     write_single(out / "report.html", render_page(tables).encode())
     if form == "table":
         return _text(tables, width)
     return {"csv": as_csv, "latex": as_latex, "json": as_json}[form](tables)
-
-
-def _joined(board: Leaderboard, committed: Path) -> list[Leaderboard]:
-    baselines = committed / board.rows.zoo / "results" / board.rows.protocol
-    return merge_committed(board, baselines)
 
 
 def _text(boards: list[LeaderboardTables], width: int | None) -> str:

@@ -1,9 +1,11 @@
 """The baselines beside a zoo's card: results as few files, one short table of them, and two pictures.
 
-dataset_cards/<zoo>/results/<protocol>/     rows.json, leakage.json, <encoder>-<track>.json
-dataset_cards/<zoo>/baselines.md
-dataset_cards/<zoo>/ranking.png             the first target's main score of every encoder
-dataset_cards/<zoo>/emulation.png           emulation loss by training step
+dataset_cards/<zoo>/<preset>/results/<protocol>/     rows.json, leakage.json, <encoder>-<track>.json
+dataset_cards/<zoo>/<preset>/baselines.md
+dataset_cards/<zoo>/<preset>/ranking.png             the first target's main score of every encoder
+dataset_cards/<zoo>/<preset>/emulation.png           emulation loss by training step
+
+The last three are of the protocol `strict`, or of `paper` where a zoo has results of that one alone.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from rnnzoo.loaders.benchmark.report.statistics import Estimate
 from rnnzoo.loaders.benchmark.report.tables import EmulationLine, Line, TargetTable
 from rnnzoo.loaders.benchmark.report.text import ARROWS, Cells, markdown, marked, notes_on, number, rnns_of
 from rnnzoo.loaders.benchmark.results.baseline import baseline_path, read_baseline, write_baseline
+from rnnzoo.loaders.benchmark.results.committed import committed_folder
 from rnnzoo.loaders.benchmark.results.content import Emulation, Result
 from rnnzoo.loaders.benchmark.results.files import ROWS, read_rows, write_leakage, write_rows
 from rnnzoo.loaders.benchmark.results.leaderboard import Leaderboard, read_results
@@ -103,7 +106,7 @@ def commit_results(results: Path, cards: Path = COMMITTED) -> list[Path]:
     """
     written: list[Path] = []
     for board in read_results(results):
-        folder = cards / board.rows.zoo / "results" / board.rows.protocol
+        folder = committed_folder(cards, board.rows)
         there = read_rows(folder) if (folder / ROWS).exists() else board.rows
         if not is_same_zoo(there, board.rows) or there.targets != board.rows.targets:
             found, ours = describe_digest(there), describe_digest(board.rows)
@@ -112,9 +115,7 @@ def commit_results(results: Path, cards: Path = COMMITTED) -> list[Path]:
                 f"{ours} here"
             )
         clear_abandoned(folder.glob(TEMPORARY_FILES))
-        written.append(
-            write_rows(folder, there)
-        )  # what chance scores may differ in its last digits on another CPU
+        written.append(write_rows(folder, there))  # chance scores may differ in their last digits on another CPU
         if board.leakage is not None:
             written.append(write_leakage(folder, board.leakage))
         groups: dict[tuple[str, str], list[Result]] = {}
@@ -144,12 +145,11 @@ def _joined(
 def write_summaries(cards: Path = COMMITTED) -> list[Path]:
     """Write the table and the pictures of every zoo with committed results; returns the files."""
     written = []
-    for results in sorted(cards.glob("*/results")):
-        for board in read_results(results):
-            if board.rows.protocol == PROTOCOLS[0]:
-                for name, content in _summaries(board).items():
-                    written.append(results.parent / name)
-                    write_single(written[-1], content)
+    for results in sorted(cards.glob("*/*/results")):
+        board = min(read_results(results), key=lambda board: board.rows.protocol != PROTOCOLS[0])
+        for name, content in _summaries(board).items():
+            written.append(results.parent / name)
+            write_single(written[-1], content)
     return written
 
 

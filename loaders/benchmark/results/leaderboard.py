@@ -1,9 +1,9 @@
-"""Boards: all results of one zoo under one protocol, read from a folder and joined by committed baselines."""
+"""Boards: all results of one zoo under one protocol, read from a folder."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +22,9 @@ from rnnzoo.loaders.benchmark.results.files import (
     read_rows,
     result_path,
 )
-from rnnzoo.loaders.benchmark.results.same_zoo import (
-    describe_difference,
-    describe_digest,
-    have_same_config,
-    is_same_zoo,
-)
 from rnnzoo.loaders.result_key import ResultKey
 from rnnzoo.zoo_builder.errors import RnnzooError, some_of
 from rnnzoo.zoo_builder.tasks.target import Target
-
-OTHER_ZOO = "committed baselines of another zoo of this config"
 
 
 @dataclass(frozen=True)
@@ -91,51 +83,7 @@ def read_results(folder: Path) -> list[Leaderboard]:
             raise RnnzooError(f"{path}: found no {ROWS} above it, expected {folder}/<zoo>/<protocol>/{ROWS}")
     if not boards:
         raise RnnzooError(f"{folder}: found no results, expected the folder that `zoo-bench run` wrote")
-    return [_read_leaderboard(board) for board in boards]
-
-
-def merge_committed(board: Leaderboard, committed: Path) -> list[Leaderboard]:
-    """A leaderboard joined by the committed results of the same zoo and protocol, if there are any.
-
-    Args:
-        board: Where both have an encoder and track, this one's results are kept.
-        committed: The folder of the committed results.
-
-    Returns:
-        Both together, where they are of the same weights. The one after the other, where they are of two zoos of
-        the same config. The leaderboard alone, with a note that says why, where they are of different configs.
-    """
-    if not (committed / ROWS).is_file():
-        return [board]
-    other = _read_leaderboard(committed)
-    code = describe_other_code(other.results, board.results, "Code of the baselines, and of these results")
-    if is_same_zoo(board.rows, other.rows):
-        return [_merged(replace(board, notes=(*board.notes, *code)), other)]
-    if not have_same_config(board.rows, other.rows) or board.rows.protocol != other.rows.protocol:
-        difference = describe_difference(other.rows, board.rows)
-        note = f"Committed baselines are left out: of another {difference}."
-        return [replace(board, notes=(*board.notes, note))]
-    note = (
-        f"These baselines are of another zoo of the same config: {describe_digest(other.rows)}. Its weights, and "
-        "so its checkpoints' accuracies, are not those of the results above; they share no table."
-    )
-    keys = [*map(key_of, other.results), *map(key_of, other.emulations)]
-    return [board, replace(other, origin=OTHER_ZOO, committed=frozenset(keys), notes=(note, *code))]
-
-
-def _merged(board: Leaderboard, other: Leaderboard) -> Leaderboard:
-    """A leaderboard with the committed results of its zoo that it does not have itself."""
-    own = {*map(key_of, board.results), *map(key_of, board.emulations)}
-    results = [result for result in other.results if key_of(result) not in own]
-    emulations = [emulation for emulation in other.emulations if key_of(emulation) not in own]
-    return replace(
-        board,
-        results=(*board.results, *results),
-        emulations=(*board.emulations, *emulations),
-        leakage=board.leakage or other.leakage,
-        committed=frozenset([*map(key_of, results), *map(key_of, emulations)]),
-        committed_rows=other.rows,
-    )
+    return [read_board(board) for board in boards]
 
 
 def describe_other_code(some: Sequence[Result], others: Sequence[Result], message: str) -> tuple[str, ...]:
@@ -168,7 +116,8 @@ def key_of(file: Result | Emulation) -> tuple[str, str]:
     return file.encoder, file.track if isinstance(file, Result) else EMULATION
 
 
-def _read_leaderboard(board: Path) -> Leaderboard:
+def read_board(board: Path) -> Leaderboard:
+    """The leaderboard in the folder of a zoo and protocol; for the errors see `read_results`."""
     rows = read_rows(board)
     leakage = read_leakage(board) if (board / LEAKAGE).exists() else None
     if leakage is not None:

@@ -18,13 +18,19 @@ def describe_difference(found: Rows, expected: Rows) -> str:
     if found.zoo != expected.zoo:
         return f"zoo: found {found.zoo!r}, expected {expected.zoo!r}"
     ours, theirs = current_names(found.zoo_config), current_names(expected.zoo_config)
-    odd = [key for key in {**ours, **theirs} if ours.get(key) != theirs.get(key)]
+    odd = differing(found, expected)
     shown = [f"{key}: found {_short(ours, key)}, expected {_short(theirs, key)}" for key in odd[:3]]
     if len(odd) > 3:
         shown.append(f"and {len(odd) - 3} more")
     if not shown:
         shown = [f"of the same config, found {describe_digest(found)}, expected {describe_digest(expected)}"]
     return f"zoo {found.zoo!r} ({'; '.join(shown)})"
+
+
+def differing(one: Rows, other: Rows) -> list[str]:
+    """The keys in which the configs of two leaderboards' zoos differ."""
+    ours, theirs = current_names(one.zoo_config), current_names(other.zoo_config)
+    return [key for key in {**ours, **theirs} if ours.get(key) != theirs.get(key)]
 
 
 def describe_digest(rows: Rows) -> str:
