@@ -87,6 +87,21 @@ def test_scores_are_those_of_the_results_and_tasks_those_of_the_data_set(hub, re
         assert len(entry.date) == len("2026-12-31")
 
 
+@pytest.mark.parametrize(("encoder", "track"), [("weight_norm", "features"), ("flat_mlp", "frozen")])
+def test_what_is_published_names_no_folder_of_the_machine(hub, results, encoder, track):
+    board = results / f"formal_languages/strict/{encoder}"
+    for path in board.rglob("*.json"):
+        file = json.loads(path.read_text())
+        path.write_text(json.dumps(file | {"command": "zoo-bench run --zoo /home/me/zoo --out /home/me/here"}))
+    push_results(results, MODEL, DATASET, encoder, track)
+    written = {name: content for name, content in published(hub).items() if not name.endswith(".safetensors")}
+    assert not [name for name, content in written.items() if b"/home/me" in content]
+    assert json.loads(written["config.json"])["commands"] == ["zoo-bench run --zoo zoo --out here"]
+    made = [name for name in written if name.startswith("results/") and not name.endswith("rows.json")]
+    assert len(made) > 1
+    assert all(json.loads(written[name])["command"] == "zoo-bench run --zoo zoo --out here" for name in made)
+
+
 def test_only_scores_of_which_more_is_better_are_published(hub, results):
     push_results(results, MODEL, "org/digits", "weight_norm")
     notes = {task: entry.notes for task, entry in scores_of(hub).items()}

@@ -3,7 +3,7 @@
 README.md                            the card
 config.json                          encoder, code, versions, zoo: what made it
 encoder/seed<k>.safetensors          the encoder trained from a seed; <target>-seed<k> on the track supervised
-results/<zoo>/strict/...             as zoo-bench wrote them
+results/<zoo>/strict/...             as zoo-bench wrote them, without the folders that commands name
 .eval_results/<target>.yaml          scores, as the hub's leaderboards gather them
 """
 
@@ -22,14 +22,21 @@ from rnnzoo.loaders.benchmark.prediction.scores import better
 from rnnzoo.loaders.benchmark.report.statistics import Estimate
 from rnnzoo.loaders.benchmark.report.tables import TargetTable, target_tables
 from rnnzoo.loaders.benchmark.report.text import markdown, number, with_interval
-from rnnzoo.loaders.benchmark.results.content import Result
-from rnnzoo.loaders.benchmark.results.files import ROWS, emulation_path, encoder_folder, result_path
+from rnnzoo.loaders.benchmark.results.content import Result, ResultsFile
+from rnnzoo.loaders.benchmark.results.files import (
+    ROWS,
+    emulation_path,
+    encoder_folder,
+    file_content,
+    read_emulation,
+    result_path,
+    without_folders,
+)
 from rnnzoo.loaders.benchmark.results.kept import kept_path, read_encoder
 from rnnzoo.loaders.model_repository.subject import Subject
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.escaping import for_code, for_code_block, for_markdown
 from rnnzoo.zoo_builder.hub import FRAMEWORK, code_url
-from rnnzoo.zoo_builder.storage.files import read_bytes
 from rnnzoo.zoo_builder.tasks.target import task_id
 
 CONFIG = "config.json"
@@ -132,13 +139,15 @@ def _result_path(subject: Subject, result: Result) -> Path:
 
 def _results(subject: Subject) -> dict[str, bytes]:
     """The results, in places from which `zoo-bench report` reads them."""
-    paths = [subject.folder / ROWS, *(_result_path(subject, result) for result in subject.board.results)]
-    if subject.track == "frozen":
-        seeds = sorted({result.seed for result in subject.board.results})
-        paths += [emulation_path(subject.folder, subject.encoder, seed) for seed in seeds]
     rows = subject.board.rows
+    files: dict[Path, ResultsFile] = {subject.folder / ROWS: rows}
+    files |= {_result_path(subject, result): result for result in subject.board.results}
+    if subject.track == "frozen":
+        for seed in sorted({result.seed for result in subject.board.results}):
+            path = emulation_path(subject.folder, subject.encoder, seed)
+            files[path] = without_folders(read_emulation(path))
     home = f"{RESULTS_FOLDER}/{rows.zoo}/{rows.protocol}"
-    return {f"{home}/{path.relative_to(subject.folder).as_posix()}": read_bytes(path) for path in paths}
+    return {f"{home}/{path.relative_to(subject.folder).as_posix()}": file_content(files[path]) for path in files}
 
 
 def _weights(subject: Subject) -> dict[str, bytes]:

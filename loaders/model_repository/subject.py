@@ -11,7 +11,7 @@ import yaml
 
 from rnnzoo.loaders.benchmark.protocol import PROTOCOLS
 from rnnzoo.loaders.benchmark.results.content import Result
-from rnnzoo.loaders.benchmark.results.files import leaderboard_folder
+from rnnzoo.loaders.benchmark.results.files import leaderboard_folder, without_folders
 from rnnzoo.loaders.benchmark.results.leaderboard import Leaderboard, read_results
 from rnnzoo.loaders.source.hub import HubSource
 from rnnzoo.loaders.source.opening import open_source
@@ -93,7 +93,8 @@ def find_subject(results: Path, dataset: str | None, encoder: str | None, track:
     chosen = _only("encoder", encoder, [result.encoder for result in board.results])
     of_encoder = [result for result in board.results if result.encoder == chosen]
     on = _only("track", track, [result.track for result in of_encoder])
-    own = replace(board, results=tuple(result for result in of_encoder if result.track == on), emulations=())
+    shown = tuple(without_folders(result) for result in of_encoder if result.track == on)
+    own = replace(board, results=shown, emulations=())
     return Subject(own, _folder(results, board), chosen, on, found)
 
 

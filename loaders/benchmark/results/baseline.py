@@ -3,26 +3,21 @@
     <zoo>/<protocol>/<encoder>-<track>.json
 
 A run writes a file for each result, so that it can go on after an interruption; `write_baseline` makes one file
-of them, in which stands once what all of them share. Of folders that their commands name it keeps the last name:
-where they lie on the machine that made the results is nobody's business.
+of them, in which stands once what all of them share.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from rnnzoo.loaders.benchmark.results.content import Emulation, Result, ResultsFile
-from rnnzoo.loaders.benchmark.results.files import FORMAT, encoder_folder, read_file
+from rnnzoo.loaders.benchmark.results.files import FORMAT, encoder_folder, read_file, without_folders
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.storage.files import fit
 from rnnzoo.zoo_builder.storage.shards import write_file
-
-_FOLDERS = re.compile(r"(?<![\w.~:/-])/(?:[^\s'\"/]+/)+")
-"""Those of an absolute path that a command names."""
 
 
 class Baseline(ResultsFile):
@@ -58,10 +53,10 @@ def write_baseline(folder: Path, results: Sequence[Result], emulations: Sequence
         The path of the file.
     """
     path = baseline_path(folder, results[0].encoder, results[0].track)
-    entries = [_dumped(result) for result in results]
+    entries = [_public(result) for result in results]
     shared = {key: value for key, value in entries[0].items() if all(entry[key] == value for entry in entries)}
     own = [_without(entry, shared) for entry in entries]
-    trained = [_without(_dumped(emulation), shared) for emulation in emulations]
+    trained = [_without(_public(emulation), shared) for emulation in emulations]
     lines = ",\n".join(f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in shared.items())
     parts = [
         f'"format": {FORMAT}',
@@ -95,8 +90,8 @@ def read_baseline(path: Path) -> tuple[list[Result], list[Emulation]]:
     return results, emulations
 
 
-def _dumped(file: Result | Emulation) -> dict[str, Any]:
-    return file.model_dump(exclude={"format"}) | {"command": _FOLDERS.sub("", file.command)}
+def _public(file: Result | Emulation) -> dict[str, Any]:
+    return without_folders(file).model_dump(exclude={"format"})
 
 
 def _entry(path: Path, kind: type[Any], shared: dict[str, Any], own: dict[str, Any], place: str) -> Any:

@@ -30,6 +30,10 @@ FORMAT = 3
 ROWS, LEAKAGE, EMULATION = "rows.json", "leakage.json", "emulation"
 
 AnyFile = TypeVar("AnyFile", bound=ResultsFile)
+AnyTrained = TypeVar("AnyTrained", bound=Result | Emulation)
+
+_FOLDERS = re.compile(r"(?<![\w.~:/-])/(?:[^\s'\"/]+/)+")
+"""Those of an absolute path that a command names."""
 
 
 def leaderboard_folder(results: Path, zoo: str, protocol: str) -> Path:
@@ -110,10 +114,22 @@ def read_leakage(folder: Path) -> Leakage:
     return read_file(folder / LEAKAGE, Leakage)
 
 
-def _write(path: Path, file: ResultsFile) -> Path:
-    """One key a line: people can read it, and long lists of numbers stay on one line."""
+def without_folders(file: AnyTrained) -> AnyTrained:
+    """A result or training as others may see it: its command keeps the last name of each absolute path.
+
+    Where folders lie on the machine that made it is nobody's business.
+    """
+    return file.model_copy(update={"command": _FOLDERS.sub("", file.command)})
+
+
+def file_content(file: ResultsFile) -> bytes:
+    """What stands in a file. One key a line: people can read it, and long lists of numbers stay on one line."""
     lines = [f" {json.dumps(key)}: {json.dumps(value)}" for key, value in file.model_dump().items()]
-    write_file(path, ("{\n" + ",\n".join(lines) + "\n}\n").encode())
+    return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
+
+
+def _write(path: Path, file: ResultsFile) -> Path:
+    write_file(path, file_content(file))
     return path
 
 
