@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rnnzoo.loaders.benchmark.results.content import Emulation, Result, ResultsFile
-from rnnzoo.loaders.benchmark.results.files import FORMAT, encoder_folder, read_file, without_folders
+from rnnzoo.loaders.benchmark.results.files import FORMAT, AnyTrained, encoder_folder, read_file, without_folders
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.storage.files import fit
 from rnnzoo.zoo_builder.storage.shards import write_file
@@ -90,7 +90,7 @@ def read_baseline(path: Path) -> tuple[list[Result], list[Emulation]]:
     return results, emulations
 
 
-def _public(file: Result | Emulation) -> dict[str, Any]:
+def _public(file: AnyTrained) -> dict[str, Any]:
     return without_folders(file).model_dump(exclude={"format"})
 
 

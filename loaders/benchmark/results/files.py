@@ -30,7 +30,7 @@ FORMAT = 3
 ROWS, LEAKAGE, EMULATION = "rows.json", "leakage.json", "emulation"
 
 AnyFile = TypeVar("AnyFile", bound=ResultsFile)
-AnyTrained = TypeVar("AnyTrained", bound=Result | Emulation)
+AnyTrained = TypeVar("AnyTrained", Result, Emulation)
 
 _FOLDERS = re.compile(r"(?<![\w.~:/-])/(?:[^\s'\"/]+/)+")
 """Those of an absolute path that a command names."""
