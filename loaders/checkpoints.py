@@ -33,6 +33,8 @@ class Index:
 
     def row(self, checkpoint: Checkpoint) -> int:
         """The row of a checkpoint. Raises NoSuchCheckpoint, or RnnzooError for what has no id."""
+        if _columns_of(checkpoint) is not None:
+            raise RnnzooError("checkpoint: found a table, expected one row, such as table.iloc[0]")
         if isinstance(checkpoint, Integral) and not isinstance(checkpoint, bool):
             if 0 <= int(checkpoint) < len(self._names):
                 return int(checkpoint)
@@ -52,19 +54,20 @@ class Index:
 
     def rows(self, checkpoints: Checkpoints) -> NDArray[np.int64]:
         """The rows of some checkpoints [N]. Raises RnnzooError where there are none, and as `row` does."""
-        if isinstance(checkpoints, str | Mapping):
+        if (columns := _columns_of(checkpoints)) is not None:
+            checkpoints = _ids_of_table(checkpoints, columns)
+        elif _is_one(checkpoints):
             raise RnnzooError(
                 f"ids: found {checkpoints!r:.200}, expected a list of checkpoints, or a table of them"
             )
-        columns = getattr(checkpoints, "column_names", getattr(checkpoints, "columns", None))
-        if columns is not None:
-            if ID not in columns:
-                raise RnnzooError(
-                    f"ids: found a table with the columns {list(columns)}, expected {ID!r} among them"
-                )
-            checkpoints = list(checkpoints[ID])  # type: ignore[index]
+        elif getattr(checkpoints, "name", None) not in (None, ID) and not _are_truths(checkpoints):
+            raise RnnzooError(
+                f"ids: found the column {checkpoints.name!r} of a table, expected {ID!r}, or the table"  # type: ignore[attr-defined]
+            )
+        elif hasattr(checkpoints, "tolist"):  # of NumPy, torch and pandas
+            checkpoints = np.atleast_1d(np.asarray(checkpoints)).tolist()
         given = [each.as_py() if hasattr(each, "as_py") else each for each in checkpoints]
-        if given and all(isinstance(each, bool | np.bool_) for each in given):
+        if given and _are_truths(given):
             if len(given) != len(self._names):
                 raise RnnzooError(
                     f"ids: found {len(given)} truth values, expected one for each of {len(self._names)}"
@@ -73,3 +76,29 @@ class Index:
         if not given:
             raise RnnzooError("ids: found none, expected at least one checkpoint")
         return np.array([self.row(each) for each in given], np.int64)
+
+
+def _is_one(checkpoints: Any) -> bool:
+    """Whether it is one checkpoint, or what cannot be several."""
+    is_row = isinstance(checkpoints, str | Mapping) or hasattr(checkpoints, ID)
+    return is_row or not hasattr(checkpoints, "__iter__")
+
+
+def _columns_of(table: Any) -> Sequence[str] | None:
+    """The columns of a table of pandas, pyarrow or datasets; None for what is no table."""
+    found = getattr(table, "column_names", getattr(table, "columns", None))
+    return None if found is None else list(found)
+
+
+def _ids_of_table(table: Any, columns: Sequence[str]) -> list[Any]:
+    """The ids of a table's rows: those of a column, or of the index that `Zoo.evaluate` gives its tables."""
+    if ID in columns:
+        return list(table[ID])
+    index = getattr(table, "index", None)
+    if getattr(index, "name", None) != ID:
+        raise RnnzooError(f"ids: found a table with the columns {list(columns)}, expected {ID!r} among them")
+    return list(index)  # type: ignore[arg-type]
+
+
+def _are_truths(values: Iterable[Any]) -> bool:
+    return all(isinstance(each, bool | np.bool_) for each in values)

@@ -133,7 +133,7 @@ def run(
     from rnnzoo.loaders.benchmark.evaluation import evaluate
 
     say(evaluate(encoder, zoo, tracks or (), targets or (), seeds, changed, out, **options))
-    say(f"\nresults: {out}; `zoo-bench report {out}` shows them beside the baselines")
+    say(f"\nresults: {out}; `zoo-bench report {shlex.quote(str(out))}` shows them beside the baselines")
 
 
 @app.command()

@@ -277,7 +277,9 @@ class Zoo:
         uniforms = torch.from_numpy(np.stack(draws)).to(weights["head.bias"].device)
         return written_strings(weights, self.encoding.opening, uniforms, self._tokens(beginning))
 
-    def classify(self, ids: Checkpoints, sequences: Any, device: Device = None) -> Tensor:
+    def classify(
+        self, ids: Checkpoints, sequences: Any = None, device: Device = None, stored: Any = None
+    ) -> Tensor:
         """The likeliest answers of RNNs, in a zoo whose RNNs answer.
 
         Args:
@@ -285,21 +287,30 @@ class Zoo:
             sequences: B of them, as `family.encode` takes them, such as upright images. Every RNN sees them as its
                 task shows them: turned by its angle.
             device: Where the RNNs run, and the tensor stands; None for the CPU.
+            stored: In the place of `sequences`, what the RNNs see, as it is: uint8 [N, B, F] as `rollout_tensor`
+                gives it, or [B, F] for all of them. Stored images are turned already.
 
         Returns:
             int64 [N, B], of the last step; [N, B, T] where RNNs answer at every step.
 
         Raises:
+            ParameterError: There are both or neither of `sequences` and `stored`, or `stored` has another shape.
             RnnzooError: As for `batch`, the RNNs of the zoo write, or the family cannot read the sequences.
         """
         if self.family.generates:
             raise RnnzooError(f"zoo {self.manifest.zoo}: its RNNs write strings; expected `generate`")
+        if (sequences is None) == (stored is None):
+            raise ParameterError("sequences", "expected either these or `stored`")
         rows = self._index.rows(ids)
-        encoded = np.atleast_2d(self.family.encode(sequences))
-        check_items(self.encoding, self.spec.output_size, inputs=encoded)
-        seen = np.stack([self.family.seen(task, encoded) for task in self.tasks(rows)])
+        if stored is not None:
+            seen = self._stored(stored, len(rows))
+        else:
+            encoded = np.atleast_2d(self.family.encode(sequences))
+            check_items(self.encoding, self.spec.output_size, inputs=encoded)
+            seen = np.stack([self.family.seen(task, encoded) for task in self.tasks(rows)])
         weights = self.batch(rows, device)
-        return answers(self.encoding, weights, torch.from_numpy(seen).to(weights["head.bias"].device))
+        inputs = torch.from_numpy(np.ascontiguousarray(seen)).to(weights["head.bias"].device)
+        return answers(self.encoding, weights, inputs)
 
     def evaluate(
         self,
@@ -313,25 +324,49 @@ class Zoo:
 
         Args:
             ids: The N checkpoints, as for `batch`.
-            weights: Name -> [N, *shape]: scored in the place of the checkpoints' own, on their tasks.
+            weights: Name -> [N, *shape], tensors or arrays: scored in the place of the checkpoints' own, on their
+                tasks.
             items_folder: Where MNIST is, or what else a family reads from files.
             device: "auto", "cpu" or "cuda".
             kernel: "auto", "fused" or "torch".
 
         Returns:
-            One row a checkpoint: accuracy, losses and further columns of the metadata, not rounded.
+            One row a checkpoint, in the order of `ids`, with the checkpoint_id as its index: accuracy, losses and
+            further columns of the metadata, not rounded.
 
         Raises:
             RnnzooError: As for `batch`, or the zoo was imported, its items cannot be had, or weights do not fit.
         """
         rows = self._index.rows(ids)
-        flat = flatten_weights(self.spec, self.batch(rows) if weights is None else weights).detach().cpu().float()
-        if flat.shape != (len(rows), self.spec.num_parameters):
-            raise ParameterError("weights", f"found {len(flat)} models, expected one for each of {len(rows)} ids")
+        flat = self.flat(rows) if weights is None else self._flat_of(weights, len(rows))
         chosen = self.metadata.take(pa.array(rows)).to_pylist()
         folder = None if items_folder is None else Path(items_folder)
         scores = rescore_stored(self.manifest, chosen, flat, folder, device, kernel)
         return pd.DataFrame(scores, index=pd.Index([row[ID] for row in chosen], name=ID))
+
+    def _flat_of(self, weights: Weights, count: int) -> Tensor:
+        """Given weights as [N, P]. Raises ParameterError where they are not those of so many models."""
+        given = {name: torch.as_tensor(tensor).detach().cpu().float() for name, tensor in weights.items()}
+        for parameter in self.spec.parameters:
+            expected = f"{[count, *parameter.shape]}, a model for each id"
+            if parameter.name not in given:
+                raise ParameterError(
+                    "weights", f"found no {parameter.name}, expected it with the shape {expected}"
+                )
+            found = list(given[parameter.name].shape)
+            if found != [count, *parameter.shape]:
+                raise ParameterError("weights", f"{parameter.name}: found the shape {found}, expected {expected}")
+        return flatten_weights(self.spec, given)
+
+    def _stored(self, sequences: Any, count: int) -> NDArray[np.uint8]:
+        """Sequences given as they are stored, for so many RNNs, [N, B, F]. Raises ParameterError for others."""
+        given = np.asarray(sequences)
+        if given.dtype != np.uint8 or given.ndim not in (2, 3) or given.shape[:-2] not in ((), (count,)):
+            found = f"{given.dtype} of shape {list(given.shape)}"
+            expected = f"uint8 of shape [B, F], or [{count}, B, F] as `rollout_tensor` gives it"
+            raise ParameterError("stored", f"found {found}, expected {expected}")
+        check_items(self.encoding, self.spec.output_size, inputs=given)
+        return np.broadcast_to(given, (count, *given.shape[-2:]))
 
     def _tokens(self, beginning: str) -> list[int]:
         """The bytes of a beginning after the opening one: those by which it differs from an empty text."""

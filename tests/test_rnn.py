@@ -79,8 +79,8 @@ def test_forward_equals_torch_nn(cell, layers, hidden, sequences, steps, models)
 
 def test_the_module_is_torchs_own(spec):
     module, inputs = RNNModule(spec), torch.randn(4, 10, 6)
-    torch_module = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "tanh": torch.nn.RNN}[spec.cell]
-    reference = torch_module(6, 8, 2, batch_first=True)
+    cell = CELLS[spec.cell]
+    reference = cell.torch_module(6, 8, 2, batch_first=True, **cell.torch_options)
     reference.load_state_dict(module.get_submodule(spec.cell).state_dict())
     hidden, final = reference(inputs)
     logits, state = module(inputs)

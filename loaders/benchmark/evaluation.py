@@ -29,6 +29,7 @@ from rnnzoo.loaders.benchmark.run import run_benchmark
 from rnnzoo.loaders.encoders.base import Encoder
 from rnnzoo.loaders.encoders.recipe import make_learned, recipe_of
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
+from rnnzoo.loaders.training_config import TrainingConfig
 from rnnzoo.loaders.zoo import Zoo
 from rnnzoo.zoo_builder.errors import ParameterError
 from rnnzoo.zoo_builder.rnn import Weights
@@ -79,6 +80,10 @@ def evaluate(
         ParameterError: A value is unknown, or does not fit encoder or zoo; or `out` has other results of it.
         RnnzooError: The encoder does not keep to what an encoder is, or a training fails.
     """
+    for unknown in sorted(options.keys() - Options.__annotations__.keys()):
+        known = f"one of {', '.join(Options.__annotations__)}"
+        expected = f"settings={{{unknown!r}: ...}}" if unknown in TrainingConfig.__annotations__ else known
+        raise ParameterError(unknown, f"found as an option, expected {expected}")
     place, revision = (zoo.path_or_repo, zoo.revision) if isinstance(zoo, Zoo) else (zoo, None)
     temporary = TemporaryDirectory(prefix="rnnzoo-results-") if out is None else None
     request = Request(

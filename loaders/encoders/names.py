@@ -97,6 +97,8 @@ def encoder_location(name: str, form: str = "own") -> str:
     known = encoder_names()
     if name not in known and ":" not in name:
         expected = f"one of {', '.join(known)}, module:Class or module.py:Class"
+        if name.endswith(".py"):
+            expected = f"{name}:Class, with the name of the class in the file"
         raise ParameterError("encoder", f"found {name!r}, expected {expected}")
     return known.get(name, name)
 

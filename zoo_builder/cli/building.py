@@ -182,8 +182,8 @@ def verify(
     """Check the files and metrics of a zoo.
 
     Files, hashes, schema and counts are checked, the metrics of a sample of checkpoints computed again, and the
-    digest of all of them. With --against, the zoo must also be the one named: shards of an unfinished one, byte
-    for byte.
+    digest of all of them. What cannot be looked at here is skipped, such as metrics without their items. With
+    --against, the zoo must also be the one named: shards of an unfinished one, byte for byte.
     """
     from rnnzoo.zoo_builder.identity.reference import find_reference
     from rnnzoo.zoo_builder.pipeline.folder.opening import is_finished, read_config
@@ -209,7 +209,8 @@ def verify(
         )
     else:
         for check in checks:
-            say(f"{'ok  ' if check.passed else 'FAIL'}  {check.name:15} {check.found}", err=not check.passed)
+            word = "FAIL" if not check.passed else "skip" if check.left_out else "ok  "
+            say(f"{word}  {check.name:15} {check.found}", err=not check.passed)
     failed = [check.name for check in checks if not check.passed]
     if failed:
         sound, other = ("sound part", "of another zoo") if unfinished else ("sound zoo", "another one")

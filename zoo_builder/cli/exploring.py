@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -32,7 +33,8 @@ def explore(
     found = find_zoo(zoo)
     if static is not None:
         size = write_site(found, static)
-        say(f"finished: {static}, {size / 1e6:.1f} MB; `python -m http.server -d {static}` shows it")
+        shown = f"python -m http.server -d {shlex.quote(str(static))}"
+        say(f"finished: {static}, {size / 1e6:.1f} MB; `{shown}` shows it")
         return
     with ExplorerServer(found, port) as server:
         say(f"{zoo}: {server.address} (Ctrl-C ends it)")

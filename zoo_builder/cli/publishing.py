@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from pathlib import Path
 from typing import Annotated
@@ -60,7 +61,7 @@ def release(
         contents = release_zoo(zoo, out, worker, outputs, mnist, progress, leaderboard)
     size = sum(entry["bytes"] for entry in contents["files"].values())
     say(f"finished: {out}, {len(contents['files'])} files, {size / 1e6:.1f} MB in ", nl=False)
-    say(f"{time.monotonic() - began:.0f} s; `zoo-builder push {out} org/name` uploads it")
+    say(f"{time.monotonic() - began:.0f} s; `zoo-builder push {shlex.quote(str(out))} org/name` uploads it")
 
 
 @app.command()

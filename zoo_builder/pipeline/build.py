@@ -17,6 +17,7 @@ from rnnzoo.zoo_builder.pipeline.folder.finish import finish_folder
 from rnnzoo.zoo_builder.pipeline.folder.opening import finished_zoo, open_folder
 from rnnzoo.zoo_builder.pipeline.folder.unbuilt import find_unbuilt
 from rnnzoo.zoo_builder.pipeline.local.in_process import InProcess
+from rnnzoo.zoo_builder.pipeline.plan.contract import check_family
 from rnnzoo.zoo_builder.pipeline.plan.part import WHOLE, Part
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ShardPlan, ZooPlan
 from rnnzoo.zoo_builder.pipeline.progress import Observer, ShardProgress
@@ -110,6 +111,8 @@ def build_plan(
 
 def _build(plan: ZooPlan, folder: Path, executor: Executor, observer: Observer, part: Part) -> Manifest | None:
     finished = open_folder(plan.config, folder, observer.stop_requested)
+    if finished is None:
+        check_family(plan)
     for split in empty_splits(plan.splits):
         log.warning("the split %s is empty: %d tasks are too few for four splits", split, len(plan.splits.split))
     shards = part.choose(plan.shards)

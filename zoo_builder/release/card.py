@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import torch
 
 import rnnzoo
 from rnnzoo import command_line
@@ -92,7 +94,7 @@ def render_card(
         license=[LICENSE, *named.licenses] if named.licenses else LICENSE,
         pretty_name=named.title,
         task_categories=CATEGORIES,
-        tags=[*TAGS, tables.spec.cell, *named.tags, f"arxiv:{ARXIV}"],
+        tags=[*TAGS, tables.spec.cell, *named.tags, *([f"arxiv:{ARXIV}"] if is_of_paper(tables) else [])],
         size_categories=[_size_category(sum(map(len, tables.metadata.values())))],
         configs=[_config_entry(tables, config) for config in configs],
     )
@@ -120,7 +122,7 @@ def data_citation(facts: dict[str, Any], published: str) -> str:
     """A BibTeX entry for the data set."""
     fields = {
         "title": f"{{{facts['title']}}}",
-        "author": '"{The rnnzoo authors}"',  # the inner braces make it one name
+        "author": f'"{{{facts["authors"]}}}"',  # the inner braces make it one name
         "year": published[:4],
         "url": f"{{https://huggingface.co/datasets/{facts['repo_id']}}}",
         "note": f"{{Version {facts['tag']}" + (f", digest {facts['digest']}}}" if facts["digest"] else "}"),
@@ -218,6 +220,11 @@ def _facts(tables: ZooTables, repo_id: str, configs: list[str]) -> dict[str, Any
         "spec": spec,
         "cell": CELLS[spec.cell],
         "torch_call": torch_call(CELLS[spec.cell]),
+        "cell_import": cell_import(CELLS[spec.cell]),
+        "accurate": _accurate(tables.metadata[tables.splits[0]]),
+        "is_of_paper": is_of_paper(tables),
+        "authors": authors_of(tables, repo_id),
+        "package": tables.family.__module__.partition(".")[0],
         "configs": configs,
         "tag": f"v{manifest.format_version}.0.0",
         "checkpoints": len(everything),
@@ -255,7 +262,31 @@ def torch_call(cell: Cell) -> str:
     """
     options = {"batch_first": True, **cell.torch_options}
     given = ", ".join(f"{name}={value!r}" for name, value in options.items())
-    return f"torch.nn.{cell.torch_module.__name__}(*sizes, {given})"
+    place = "" if cell_import(cell) else "torch.nn."
+    return f"{place}{cell.torch_module.__name__}(*sizes, {given})"
+
+
+def cell_import(cell: Cell) -> str:
+    """The line of Python that imports a cell's layers, of a cell that torch does not have; else ""."""
+    module, name = cell.torch_module.__module__, cell.torch_module.__name__
+    return "" if hasattr(torch.nn, name) else f"from {module} import {name}"
+
+
+def is_of_paper(tables: ZooTables) -> bool:
+    """Whether it rebuilds a zoo of Herrmann et al. (2024)."""
+    return tables.family.published is not None
+
+
+def authors_of(tables: ZooTables, repo_id: str) -> str:
+    """Who a data set is by: of a family from elsewhere, those of the repository."""
+    is_ours = tables.family.__module__.partition(".")[0] == "rnnzoo"
+    return "The rnnzoo authors" if is_ours else f"The authors of {repo_id.partition('/')[0]}"
+
+
+def _accurate(rows: pa.Table) -> float:
+    """An accuracy that some of the checkpoints have, .9 at most: to show a filter that keeps some."""
+    best = pc.max(rows["accuracy"]).as_py()
+    return min(0.9, math.floor(10 * best) / 10) if best is not None and math.isfinite(best) else 0.0
 
 
 def columns_table(schema: pa.Schema, statistics: Mapping[str, Statistics] | None = None) -> str:

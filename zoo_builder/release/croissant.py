@@ -13,13 +13,12 @@ import pyarrow as pa
 
 import rnnzoo
 from rnnzoo.zoo_builder.columns import PICTURE, description
-from rnnzoo.zoo_builder.release.card import LICENSE, TAGS, build_command, config_schema, named_zoo
+from rnnzoo.zoo_builder.release.card import LICENSE, TAGS, authors_of, build_command, config_schema, named_zoo
 from rnnzoo.zoo_builder.release.parquet import FOLDERS, ZooTables
 from rnnzoo.zoo_builder.release.statistics import Statistics, column_statistics
 from rnnzoo.zoo_builder.storage.schema import metadata_file
 
 PARQUET = "application/x-parquet"
-AUTHORS = "The rnnzoo authors"
 CONTEXT = {
     "@language": "en",
     "@vocab": "https://schema.org/",
@@ -75,7 +74,7 @@ def croissant(tables: ZooTables, repo_id: str, card: str, published: str) -> dic
         "description": f"{named.title}: weights of recurrent networks at every stage of training, and metadata.",
         "url": f"https://huggingface.co/datasets/{repo_id}",
         "license": [f"https://spdx.org/licenses/{name.upper()}" for name in (LICENSE, *named.licenses)],
-        "creator": {"@type": "sc:Organization", "name": AUTHORS},
+        "creator": {"@type": "sc:Organization", "name": authors_of(tables, repo_id)},
         "datePublished": published,
         "keywords": [*TAGS, tables.spec.cell, *named.tags],
         "citeAs": _citation(card),

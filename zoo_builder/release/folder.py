@@ -21,7 +21,9 @@ from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.escaping import for_yaml
 from rnnzoo.zoo_builder.hub import EVAL_FILE
 from rnnzoo.zoo_builder.release.card import (
+    authors_of,
     default_repo,
+    is_of_paper,
     named_zoo,
     render_card,
     render_template,
@@ -119,10 +121,12 @@ def _texts(tables: ZooTables, folder: Path, repo_id: str, published: str) -> dic
     named = named_zoo(tables.manifest)
     url = f"https://huggingface.co/datasets/{repo_id}"
     facts = {"title": named.title, "notice": named.notice}
-    cited = {"title": named.title, "version": rnnzoo.__version__, "url": url}
+    authors = authors_of(tables, repo_id)
+    cited = {"title": named.title, "version": rnnzoo.__version__, "url": url, "authors": authors}
     card = render_card(folder, repo_id, folder, published)
     licence = render_template("LICENSE.jinja", facts)
-    citation = render_template("CITATION.cff.jinja", {name: for_yaml(text) for name, text in cited.items()})
+    texts_of_yaml = {name: for_yaml(text) for name, text in cited.items()}
+    citation = render_template("CITATION.cff.jinja", {**texts_of_yaml, "is_of_paper": is_of_paper(tables)})
     texts = {
         "README.md": card,
         "LICENSE": f"{licence}\n",

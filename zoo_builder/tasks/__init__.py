@@ -48,6 +48,8 @@ def find_family(name: str) -> type[TaskFamily[Any]]:
         raise RnnzooError(f"family: {name!r} could not be imported from {known[name]}: {error}") from error
     if not (isinstance(family, type) and issubclass(family, TaskFamily)) or family.name != name:
         raise RnnzooError(f"family: found {known[name]} under the name {name!r}, expected a TaskFamily so called")
+    if missing := sorted(family.__abstractmethods__):
+        raise RnnzooError(f"family: {name!r}: {known[name]} has no {', '.join(missing)}")
     return family
 
 

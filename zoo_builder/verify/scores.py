@@ -27,11 +27,15 @@ PROBABILITY_TOLERANCE = 0.001
 SAMPLING_SIGMAS = 5.0
 
 
+class LeftOut(Exception):
+    """A check cannot be made; the message says why."""
+
+
 def check_rollout_losses(zoo: OpenedZoo, kernel: Kernel, sample: int) -> str:
     """rollout_loss of a sample, from nothing but the stored weights and rollouts."""
     spec, encoding = zoo.spec, encoding_of(zoo.manifest.encoding)
     if encoding.needs_labels and any("labels" not in shard.tensors for shard in zoo.rollouts.values()):
-        return "left out: these rollouts have no labels"
+        raise LeftOut("these rollouts have no labels")
     chosen = _sampled(zoo.all_rows, sample)
     found = []
     for row in chosen:
@@ -46,12 +50,12 @@ def check_rollout_losses(zoo: OpenedZoo, kernel: Kernel, sample: int) -> str:
 def check_metrics(zoo: OpenedZoo, kernel: Kernel, items_folder: Path | None, sample: int) -> str:
     """All scores of a sample, from the weights and the task family's own items."""
     if zoo.manifest.config.get("preset") == IMPORTED:
-        return "left out: this zoo was imported, and its runs cannot be repeated"
+        raise LeftOut("this zoo was imported, and its runs cannot be repeated")
     config = config_of(zoo.manifest.config, schema.MANIFEST)
     try:
         family = config.make_family(items_folder)
     except RnnzooError as error:
-        return f"left out, for want of the zoo's items: {error}"
+        raise LeftOut(f"for want of the zoo's items: {error}") from None
     plan = ZooPlan(config, family)
     chosen = sorted(_sampled(zoo.all_rows, sample), key=lambda row: row["step"])
     scores = rescore(kernel, plan, chosen, zoo.weights_of(chosen))

@@ -18,7 +18,7 @@ from rnnzoo.zoo_builder.training.kernels import Kernel
 from rnnzoo.zoo_builder.verify.contents import check_against, check_digest, check_rows
 from rnnzoo.zoo_builder.verify.files import check_files, check_metadata, check_splits
 from rnnzoo.zoo_builder.verify.opened import OpenedZoo
-from rnnzoo.zoo_builder.verify.scores import check_metrics, check_rollout_losses
+from rnnzoo.zoo_builder.verify.scores import LeftOut, check_metrics, check_rollout_losses
 
 AGAINST = "against"
 """The check whether a zoo is the one that was asked for: a sound zoo may fail it."""
@@ -30,13 +30,15 @@ class Check:
 
     Attributes:
         name: What was looked at.
-        passed: Whether it is as it should be.
+        passed: Whether it is as it should be, as far as one can look.
         found: What was found, in words.
+        left_out: Whether it could not be looked at.
     """
 
     name: str
     passed: bool
     found: str
+    left_out: bool = False
 
 
 def verify_zoo(
@@ -103,6 +105,8 @@ def _passed(checks: list[Check], name: str, look: Callable[[], str]) -> bool:
     """Whether a look at something finds nothing wrong with it; adds what was found to the checks."""
     try:
         checks.append(Check(name, True, look()))
+    except LeftOut as reason:
+        checks.append(Check(name, True, str(reason), left_out=True))
     except RnnzooError as error:
         checks.append(Check(name, False, str(error)))
     return checks[-1].passed

@@ -62,7 +62,8 @@ def make_report(
     Args:
         folder: The results.
         out: Where the two files go.
-        against: The encoder that others are compared with; None for a baseline that is there.
+        against: The encoder that others are compared with, in tables that have it; None for a baseline that is
+            there, as in tables without it.
         baselines: Whether committed results of the same zoos are shown beside them.
         committed: The cards of the zoos, with the results of the baselines.
         form: Of the text that is returned, one of `FORMATS`.
@@ -72,13 +73,17 @@ def make_report(
         The tables as text.
 
     Raises:
-        RnnzooError: The results do not fit together, or the form is unknown.
+        ParameterError: The form is unknown, or no table has the encoder to compare with.
+        RnnzooError: The results do not fit together.
     """
     if form not in FORMATS:
         raise ParameterError("form", f"found {form!r}, expected one of {', '.join(FORMATS)}")
     boards = read_results(folder)
     if baselines:
         boards = [joined for board in boards for joined in merge_committed(board, committed)]
+    known = sorted({result.encoder for board in boards for result in board.results})
+    if against is not None and against not in known:
+        raise ParameterError("against", f"found {against!r}, expected one of {', '.join(known)}")
     tables = [LeaderboardTables.of(board, against) for board in boards]
     write_single(out / "report.md", _markdown(tables).encode())
     write_single(out / "report.html", render_page(tables).encode())

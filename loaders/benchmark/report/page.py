@@ -67,7 +67,7 @@ class LeaderboardTables:
 
     @staticmethod
     def of(board: Leaderboard, against: str | None) -> LeaderboardTables:
-        is_there = not board.origin or any(result.encoder == against for result in board.results)
+        is_there = any(result.encoder == against for result in board.results)
         return LeaderboardTables(
             board, target_tables(board, against if is_there else None), emulation_table(board)
         )

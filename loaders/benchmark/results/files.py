@@ -73,9 +73,8 @@ def write_rows(folder: Path, rows: Rows) -> Path:
     if path.exists():
         found = read_rows(folder)
         if found.zoo_digest != rows.zoo_digest:
-            raise RnnzooError(
-                f"{path}: found results of another {describe_difference(found, rows)}; choose another folder"
-            )
+            difference = describe_difference(found, rows)
+            raise RnnzooError(f"{path}: found results of another {difference}; choose another folder (--out)")
     return _write(path, rows)
 
 

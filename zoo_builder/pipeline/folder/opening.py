@@ -56,7 +56,9 @@ def plan_path(folder: Path) -> Path:
 
 
 def read_config(folder: Path) -> ZooConfig:
-    """The config of the build in a folder."""
+    """The config of the build in a folder. Raises RnnzooError where none was begun."""
+    if not plan_path(folder).exists():
+        raise RnnzooError(f"{folder}: found no build, expected a folder in which one was begun")
     path = file_in(folder, str(plan_path(Path())))
     return parse_config(read_bytes(path), str(path))
 
