@@ -27,6 +27,7 @@ from rnnzoo.loaders.encoders import ENCODERS
 from rnnzoo.loaders.encoders.base import declared, is_learned, load_encoder
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.storage.schema import MANIFEST
 
 ZOOS = ("formal_languages", "sequential_mnist")
 EMULATION = {"formal_languages": (), "sequential_mnist": ("--set", "learning_rate=0.005")}
@@ -83,7 +84,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for zoo in chosen.zoo or ZOOS:
         folder = chosen.out / f"{zoo}-{chosen.zoo_preset}"
         mnist = ["--mnist", str(chosen.mnist)] if chosen.mnist else []
-        command("zoo-builder", "build", zoo, "--preset", chosen.zoo_preset, "--out", str(folder), *mnist)
+        if chosen.list and not (folder / MANIFEST).exists():
+            print(f"{zoo:18} {folder}: not built yet")
+            continue
+        if not chosen.list:
+            command("zoo-builder", "build", zoo, "--preset", chosen.zoo_preset, "--out", str(folder), *mnist)
         board = chosen.out / "results" / zoo / chosen.protocol
         for baseline in baselines(zoo, LoadedZoo(folder)):
             if baseline.track not in (chosen.track or [baseline.track]):

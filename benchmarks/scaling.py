@@ -4,7 +4,7 @@
     python -m benchmarks.scaling --zoo ZOO --out scaling.json --encoder flat_mlp --steps 500 1000 --runs 8 32 128
 
 Each point is a training of its own, with the steps asked for and the checkpoints of so many training runs, drawn
-at random. While the one is varied, the other has its whole value: all runs, or the last of the steps. Losses are
+at random. While the one is varied, the other has its whole value: all runs, or the most steps. Losses are
 total variation on `validation`, `test` and `ood`, all of which are whole in every training. What stands in the
 file, and was made by the same code, is not trained again. A picture, scaling.png, stands beside it.
 """
@@ -196,9 +196,10 @@ def run(chosen: argparse.Namespace) -> None:
             print(f"{point.encoder}, {point.steps} steps, {point.runs} runs, seed {point.seed}: {made['losses']}")
             found["measured"].append(made)
             write_json(chosen.out, found)
+    known = {setting.key.digest for setting in settings}
+    shown = [one for one in found["measured"] if one["key"] in known]
     with mpl.rc_context(GREY_STYLE):
-        marks = marks_of(one["encoder"] for one in found["measured"])
-        figure = scaling_figure(found["measured"], marks)
+        figure = scaling_figure(shown, marks_of(one["encoder"] for one in shown))
         write_single(chosen.out.with_suffix(".png"), png_file(figure, DPI))
 
 

@@ -83,6 +83,22 @@ def test_seeds_and_targets_of_several_machines_come_together(results, tmp_path):
         ("rnnzoo.evaluate('E', '/home/me/zoo', seeds=1)", "rnnzoo.evaluate('E', 'zoo', seeds=1)"),
         ("zoo-bench run --zoo org/zoo --out ../here/there", "zoo-bench run --zoo org/zoo --out ../here/there"),
         ("zoo-bench run --ray ray://host:1/a/b", "zoo-bench run --ray ray://host:1/a/b"),
+        ("zoo-bench run --zoo '/home/john smith/zoos/fl'", "zoo-bench run --zoo fl"),
+        ("zoo-bench run --zoo '/home/me/my zoo/'", "zoo-bench run --zoo 'my zoo'"),
+        ("zoo-bench run --zoo '/home/o'\"'\"'neil/zoos/fl'", "zoo-bench run --zoo fl"),
+        ("zoo-bench run --zoo //host/secret/zoo", "zoo-bench run --zoo zoo"),
+        ("zoo-bench run --zoo file:/home/u/zoos/fl", "zoo-bench run --zoo fl"),
+        ("zoo-bench run --zoo ~/secret/zoo", "zoo-bench run --zoo zoo"),
+        ("zoo-bench run --zoo 'C:\\Users\\x\\zoo'", "zoo-bench run --zoo zoo"),
+        (
+            "zoo-bench run --encoder 'n(probes=4)' --set steps=5",
+            "zoo-bench run --encoder 'n(probes=4)' --set steps=5",
+        ),
+        (
+            "rnnzoo.evaluate('a', \"/home/o'neil/fl\", settings={'n': 3})",
+            "rnnzoo.evaluate('a', 'fl', settings={'n': 3})",
+        ),
+        ("zoo-bench run --zoo '/home/me", ""),
     ],
 )
 def test_a_baseline_does_not_say_where_folders_lay(command, expected, tmp_path):

@@ -303,6 +303,8 @@ def test_workers_score_what_the_program_itself_defines(kind, language_zoo, tmp_p
         (head_bias, {"tracks": "frozen"}, "tracks: found 'frozen', but test_evaluate:head_bias has no parameters"),
         (Learned(), {"tracks": ["frozen", "fast"]}, "tracks: found 'fast', expected one of features"),
         (Learned(), {"tracks": "features"}, "or an encoder whose parameters require no gradient"),
+        (Learned(), {"steps": 3}, "steps: found as an option, expected settings={'steps': ...}"),
+        (Learned(), {"worker": 3}, "worker: found as an option, expected one of protocol, preset"),
         (Learned(), {"settings": {"speed": 3}}, "settings: found 'speed', expected one of steps"),
         (head_bias, {"targets": "rotation"}, "targets: found 'rotation'"),
         ("mine/nothing.py:Mine", {}, "encoder: found 'mine/nothing.py:Mine', which could not be imported"),

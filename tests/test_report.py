@@ -231,6 +231,16 @@ def test_no_zoo_or_preset_leads_out_of_the_cards(name, tmp_path):
             committed_folder(tmp_path, rows.model_copy(update={"zoo": name}))
 
 
+def test_an_encoder_to_compare_with_need_not_be_in_every_table(board, tmp_path):
+    other = write_results(tmp_path / "results", IMAGES, seeds=1, encoders=("weight_norm", "flat_mlp"))
+    for against in ("greedy_decode", "weight_norm"):
+        text = make_report(board.parent.parent, tmp_path / "out", against, baselines=False)
+        assert text.count("PROTOCOL STRICT") == 2
+    assert other.parent.name == IMAGES
+    with pytest.raises(RnnzooError, match="against: found 'oracle', expected one of flat_mlp, greedy_decode, "):
+        make_report(board.parent.parent, tmp_path / "out", "oracle", baselines=False)
+
+
 OTHERS = {
     "another zoo": ("fma-1-0123abcd-0000000000000000", "digest fma-1-0123abcd-0000000000000000"),
     "another arithmetic": ("torch-cpu-0123abcd-0123456789abcdef", "digest torch-cpu-0123abcd-0123456789abcdef"),

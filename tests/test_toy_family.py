@@ -111,6 +111,20 @@ def test_a_broken_entry_point_leaves_the_others_alone(tmp_path, monkeypatch, cap
         find_family("nothing")
 
 
+NOTHING_SAID = "class Bare(TaskFamily):\n    name = 'bare'\n"
+
+
+def test_what_a_family_does_not_say_is_named(tmp_path, monkeypatch):
+    (tmp_path / "bare_family.py").write_text(
+        f"from rnnzoo.zoo_builder.tasks.family import TaskFamily\n{NOTHING_SAID}"
+    )
+    toy_family.install(tmp_path, "[rnnzoo.families]\nbare = bare_family:Bare\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(RnnzooError, match=r"'bare': bare_family:Bare has no zoos, encoding, .*, load, out_of_"):
+        find_family("bare")
+    assert "formal_languages" in [family.name for family in installed_families()]
+
+
 def test_the_named_zoos_are_those_of_all_families():
     assert set(FAMILY_OF) <= set(ZOOS)
     assert len(ZOOS) == len(list(ZOOS))
@@ -186,6 +200,18 @@ def test_the_card_says_what_the_family_says(toy_releases, name):
     assert all(f"- {tag}\n" in card for tag in named.tags)
     assert named.notice in card
     assert named.notice in (toy_releases[name] / "LICENSE").read_text()
+
+
+@both
+def test_a_release_does_not_cite_a_paper_that_it_has_nothing_to_do_with(toy_releases, name):
+    card, citation, croissant = (
+        (toy_releases[name] / file).read_text() for file in ("README.md", "CITATION.cff", "croissant.json")
+    )
+    for text in (card, citation, croissant):
+        assert "2403.11998" not in text
+        assert "The authors of org" in text
+    assert "references" not in citation
+    assert "The tasks come from the package `toy_family`" in card
 
 
 @both

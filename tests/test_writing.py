@@ -67,8 +67,9 @@ def test_temporary_files_that_nobody_writes_to_are_removed(tmp_path):
     assert len(names(tmp_path / "a")) == 2
     with replacing(tmp_path / "a" / "other") as file:
         file.write(b"being written")
+        (tmp_path / "a" / ".notes.tmp").write_text("of the user")
         clear_abandoned(tmp_path.rglob(TEMPORARY_FILES))
-    assert names(tmp_path / "a") == ["file", "other"]
+    assert names(tmp_path / "a") == [".notes.tmp", "file", "other"]
     assert (tmp_path / "a" / "file").read_bytes() == b"whole"
 
 

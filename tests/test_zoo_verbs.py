@@ -51,6 +51,9 @@ def test_checkpoints_are_named_in_every_way(zoo, language_zoo):
         "pyarrow": zoo.metadata.take(chosen),
         "column of pyarrow": zoo.metadata.take(chosen)["checkpoint_id"],
         "array": np.array(chosen),
+        "tensor": torch.tensor(chosen),
+        "ids as an index": some.set_index("checkpoint_id"),
+        "scores": zoo.evaluate(some),
         "dicts": zoo.metadata.take(chosen).to_pylist(),
         "rows of the zoo": [zoo[row] for row in chosen],
         "generator": (row for row in chosen),
@@ -60,7 +63,7 @@ def test_checkpoints_are_named_in_every_way(zoo, language_zoo):
     ood = load_zoo(language_zoo, "ood", tensors=[])
     assert torch.equal(zoo.flat(ood), zoo.flat(range(30, 36)))
     good = table["accuracy"] > table["accuracy"].median()
-    for mask in (good, good.to_numpy(), good.tolist()):
+    for mask in (good, good.to_numpy(), good.tolist(), torch.tensor(good.to_numpy())):
         assert torch.equal(zoo.flat(mask), zoo.flat(np.flatnonzero(good)))
     for checkpoint in (30, some.iloc[0], next(some.itertuples()), zoo[30]):
         assert torch.equal(zoo.model(checkpoint).head.bias, zoo.batch([30])["head.bias"][0])
@@ -81,6 +84,10 @@ def test_checkpoints_are_named_in_every_way(zoo, language_zoo):
         ([{"step": 3}], r"row: found no 'checkpoint_id' among its columns \['step'\]"),
         ([-1], "checkpoint: found row -1, expected 0 to 35"),
         ([SimpleNamespace(checkpoint_id="no")], "checkpoint: found 'no'"),
+        (pd.Series([3, 4], name="step"), "ids: found the column 'step' of a table, expected 'checkpoint_id'"),
+        (pd.Series({"checkpoint_id": "x", "step": 1}), "ids: found .* expected a list of checkpoints"),
+        (3, "ids: found 3, expected a list of checkpoints"),
+        (slice(3), r"ids: found slice\(None, 3, None\), expected a list of checkpoints"),
     ],
 )
 def test_what_names_no_checkpoints_is_an_error(ids, message, zoo):
@@ -192,6 +199,30 @@ def test_rnns_answer_to_upright_images_as_to_their_own(digits):
         logits = digits.model(checkpoint)(digits.encoding.inputs(seen.to(torch.uint8)))[0]
         assert torch.equal(found[place], logits[:, -1].argmax(dim=-1))
     assert torch.equal(digits.classify(ids, images[0])[:, 0], found[:, 0])
+
+
+def test_rnns_answer_to_stored_images_as_they_are(digits):
+    ids = digits.metadata.to_pandas().query("step == 100").head(3)
+    stored, labels = digits.rollout_tensor("inputs", ids), digits.rollout_tensor("labels", ids)
+    found = digits.classify(ids, stored=stored)
+    assert found.shape == labels.shape
+    for place, checkpoint in enumerate(ids["checkpoint_id"]):
+        logits = digits.model(checkpoint)(digits.encoding.inputs(torch.from_numpy(stored[place])))[0]
+        assert torch.equal(found[place], logits[:, -1].argmax(dim=-1))
+    assert torch.equal(digits.classify(ids, stored=stored[1])[1], found[1])
+    for wrong in (stored[:2], stored.astype(int), stored[0, 0]):
+        with pytest.raises(
+            RnnzooError, match=r"stored: found .*, expected uint8 of shape \[B, F\], or \[3, B, F\]"
+        ):
+            digits.classify(ids, stored=wrong)
+    for both in ({}, {"sequences": stored, "stored": stored}):
+        with pytest.raises(RnnzooError, match="sequences: expected either these or `stored`"):
+            digits.classify(ids, **both)
+
+
+def test_a_table_is_no_checkpoint(zoo):
+    with pytest.raises(RnnzooError, match="checkpoint: found a table, expected one row"):
+        zoo.model(zoo.metadata.to_pandas().head(1))
 
 
 def test_who_writes_does_not_answer(zoo, digits):

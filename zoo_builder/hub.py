@@ -11,6 +11,7 @@ from importlib.metadata import metadata
 from rnnzoo.zoo_builder.errors import RnnzooError
 
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+"""The form of a repository's name, to tell one from a path; `check_repository` asks the hub's client."""
 EVAL_FILE = "eval.yaml"
 """In a data set: the tasks of its leaderboard."""
 FRAMEWORK = "rnnzoo"
@@ -54,8 +55,15 @@ def code_url() -> str | None:
 
 def check_repository(repo_id: str) -> None:
     """Raise RnnzooError unless a repository has a name of the form "org/name"."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
     if not REPOSITORY.fullmatch(repo_id):
         raise RnnzooError(f"repository: found {repo_id!r}, expected the form 'org/name'")
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise RnnzooError(f"repository: found {repo_id!r}, which is no name on the hub: {error}") from error
 
 
 def foreign_answer(error: BaseException) -> str | None:

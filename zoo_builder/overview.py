@@ -112,7 +112,7 @@ def summarize(folder: Path) -> str:
     for row in facts["steps"]:
         shares = "{median:>18.3f}{10 %:>8.3f}{90 %:>8.3f}".format_map(row["accuracy"])
         loss = "nan" if row["eval_loss"] is None else f"{row['eval_loss']:.4f}"
-        lines.append(f"  {row['step']:>8}{shares}{loss:>11}")
+        lines.append(f"  {row['step']:>8}{shares} {loss:>10}")
     return "\n".join(lines)
 
 

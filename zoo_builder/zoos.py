@@ -116,9 +116,12 @@ class ZooConfig:
 
     @model_validator(mode="after")
     def _consistent(self) -> ZooConfig:
-        sources = [zoo.source for zoo in find_family(self.family).zoos.values()]
-        if self.source not in sources:
-            raise ValueError(f"source: found {self.source!r}, expected one of {sources}")
+        family = find_family(self.family)
+        if self.zoo not in family.zoos:
+            raise ValueError(f"zoo: found {self.zoo!r}, expected one of {', '.join(family.zoos)}")
+        sources = list(dict.fromkeys(str(zoo.source).lower() for zoo in family.zoos.values()))
+        if str(self.source).lower() not in sources:
+            raise ValueError(f"source: found {self.source!r}, expected {' or '.join(sources)}")
         knots = [fraction for fraction, _ in self.learning_rate]
         if not knots or knots[0] != 0 or knots[-1] != 1 or knots != sorted(set(knots)):
             raise ValueError(f"learning_rate: found knots at {knots}, expected rising fractions from 0 to 1")
@@ -135,8 +138,9 @@ class ZooConfig:
                 f"batch_size: found {self.batch_size}, of which runs take {max(self.batch_size_scales)} times, "
                 f"expected at most {MOST} sequences of a step"
             )
-        if self.rollouts > max(self.sampled_strings, self.evaluation_items):
-            raise ValueError(f"rollouts: found {self.rollouts}, expected at most the sequences evaluated")
+        shown = "sampled_strings" if family.generates else "evaluation_items"
+        if self.rollouts > (most := getattr(self, shown)):
+            raise ValueError(f"rollouts: found {self.rollouts}, expected at most {most}, the {shown}")
         return self
 
     @property

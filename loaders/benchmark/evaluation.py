@@ -71,7 +71,8 @@ def evaluate(
         out: Folder of the results, where what the same code, data and settings made is not made again; None keeps
             them as long as the `Evaluation` lives.
         name: What results call an encoder that is an object; None takes its name in the program.
-        options: Further fields of `Request`, such as `workers=2`: objects of a notebook are sent to them.
+        options: Further fields of `Request`, such as `workers=2` (objects of a notebook are sent to them), or
+            `revision`, of a zoo on the hub.
 
     Returns:
         The scores: a table with intervals, and a report.
@@ -84,10 +85,13 @@ def evaluate(
         known = f"one of {', '.join(Options.__annotations__)}"
         expected = f"settings={{{unknown!r}: ...}}" if unknown in TrainingConfig.__annotations__ else known
         raise ParameterError(unknown, f"found as an option, expected {expected}")
-    place, revision = (zoo.path_or_repo, zoo.revision) if isinstance(zoo, Zoo) else (zoo, None)
+    if name is not None and name.endswith(".json"):
+        raise ParameterError("name", f"found {name!r}, expected a name that is none of a file of results")
+    if isinstance(zoo, Zoo):
+        options["revision"] = options.get("revision", zoo.revision)
     temporary = TemporaryDirectory(prefix="rnnzoo-results-") if out is None else None
     request = Request(
-        zoo=str(place),
+        zoo=str(zoo.path_or_repo if isinstance(zoo, Zoo) else zoo),
         encoder=encoder,
         out=Path(temporary.name, "results") if temporary is not None else Path(str(out)),
         tracks=(tracks,) if isinstance(tracks, str) else tuple(tracks),
@@ -95,7 +99,6 @@ def evaluate(
         seeds=seeds,
         overrides=tuple((settings or {}).items()),
         name=name,
-        revision=revision,
         **options,
     )
     request = replace(request, command=request.command or _call(request))

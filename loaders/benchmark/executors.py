@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from tqdm import tqdm
 
 from rnnzoo.loaders.benchmark.code import code_here
@@ -114,7 +115,8 @@ def _threads(count: int | None) -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(count or before)
     try:
-        yield
+        with threadpool_limits(count):  # of NumPy and SciPy
+            yield
     finally:
         torch.set_num_threads(before)
 
@@ -125,6 +127,7 @@ def _run_in_processes(request: Request, work: Work, bar: tqdm) -> None:
     threads = request.threads or max(1, torch.get_num_threads() // workers)
     context = multiprocessing.get_context("spawn")  # a forked process cannot use CUDA, nor torch's threads
     lock = context.RLock()
+    others = set(multiprocessing.active_children())
     do = partial(_run_in_worker, request.zoo, request.revision, choose_device(request.device))
     with ProcessPoolExecutor(workers, context, _begin_worker, (threads, lock)) as pool:
         with _program_hidden():
@@ -139,6 +142,8 @@ def _run_in_processes(request: Request, work: Work, bar: tqdm) -> None:
             ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            for process in set(multiprocessing.active_children()) - others:
+                process.terminate()  # what it trains goes on from its saved state
             raise
 
 
@@ -187,6 +192,7 @@ def _run_on_node(environment: TaskEnvironment, landmark: Path, do: Callable[[Job
 
 def _begin_worker(threads: int, lock: Any) -> None:
     torch.set_num_threads(threads)
+    threadpool_limits(threads)  # of NumPy and SciPy
     tqdm.set_lock(lock)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

@@ -6,6 +6,8 @@ them. Among RNNs that were trained just now there is nothing to look up: the gap
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -59,7 +61,9 @@ class FreshPlan(ZooPlan):
         return Splits({name: self.split[name] for name in ids}, {name: paper[name] for name in ids})
 
 
-def build_fresh(loaded: LoadedZoo, parts: Partition, seed: int, home: Path, threads: int | None) -> Path:
+def build_fresh(
+    loaded: LoadedZoo, parts: Partition, seed: int, home: Path, threads: int | None, quiet: bool = False
+) -> Path:
     """Build the zoo of another seed that stands beside a benchmarked one, or find it built.
 
     Args:
@@ -68,6 +72,7 @@ def build_fresh(loaded: LoadedZoo, parts: Partition, seed: int, home: Path, thre
         seed: That of the fresh zoo.
         home: The folder of all fresh zoos.
         threads: CPU threads of the training; None for all cores.
+        quiet: Whether not to say that it is built.
 
     Returns:
         The folder of the zoo, which has at most 48 runs of each split.
@@ -87,8 +92,10 @@ def build_fresh(loaded: LoadedZoo, parts: Partition, seed: int, home: Path, thre
     plan = FreshPlan(config, family, _splits(loaded, parts, ZooPlan(config, family)))
     if not len(plan.runs):
         raise ParameterError("fresh_seed", f"found {seed}, which has no run of an unseen task, expected another")
-    folder = home / f"{config.zoo}-{config_digest(config.to_dict())}"
-    tqdm.write(f"fresh zoo of seed {seed}: {len(plan.runs)} runs, {folder}")
+    splits = hashlib.sha256(json.dumps(plan.split, sort_keys=True).encode()).hexdigest()[:8]
+    folder = home / f"{config.zoo}-{config_digest(config.to_dict())}-{splits}"  # protocols report other tasks
+    if not quiet:
+        tqdm.write(f"fresh zoo of seed {seed}: {len(plan.runs)} runs, {folder}")
     kernel = choose_kernel(config.spec, config.encoding, "cpu", threads=threads)
     build_plan(plan, folder, InProcess(kernel, SAVE_SECONDS), Unwatched())
     return folder

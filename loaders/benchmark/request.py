@@ -13,7 +13,7 @@ import rnnzoo
 from rnnzoo.loaders.benchmark.code import code_of
 from rnnzoo.loaders.benchmark.given_values import digest_values
 from rnnzoo.loaders.benchmark.prediction.readout import FITTED
-from rnnzoo.loaders.benchmark.prediction.targets import choose_targets
+from rnnzoo.loaders.benchmark.prediction.targets import choose_targets, used_rows
 from rnnzoo.loaders.benchmark.protocol import Partition, partition, zoo_digest
 from rnnzoo.loaders.benchmark.results.files import leaderboard_folder
 from rnnzoo.loaders.encoders import ENCODERS
@@ -97,6 +97,7 @@ class Options(TypedDict, total=False):
     overwrite: bool
     quiet: bool
     command: str
+    revision: str | None
 
 
 @dataclass(frozen=True)
@@ -164,18 +165,22 @@ def resolve(request: Request, loaded: LoadedZoo) -> tuple[list[Setting], list[Ta
     """
     if request.preset == "paper" and request.tracks != ("features",) and isinstance(request.encoder, str):
         request = replace(request, encoder=in_published_form(request.encoder))
+    parts = partition(loaded, request.protocol)
     recipe = recipe_of(request.encoder, request.name)
     encoder = recipe.make(loaded.population)
     width = check_encoder(encoder, loaded.population)
     _check_columns(recipe, encoder)
     tracks = _tracks(request, recipe, encoder)
-    parts = partition(loaded, request.protocol)
     targets = _choose_targets(request, recipe, loaded, encoder)
+    for target in targets:
+        if not len(used_rows(loaded, target, parts.readout)):
+            raise RnnzooError(f"target {target.name}: found no checkpoint to learn it from: none that is trained")
     readouts = ("identity",) if declared(encoder, "answers") else FITTED
     manifest = loaded.zoo.manifest
 
     def setting(track: str) -> Setting:
-        training = None if track == "features" else _training(request, track)
+        checked = _training(request, "frozen" if track == "features" else track)
+        training = None if track == "features" else checked
         return Setting(
             recipe=recipe,
             group=declared(encoder, "group"),

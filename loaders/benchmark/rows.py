@@ -12,6 +12,7 @@ from rnnzoo.loaders.benchmark.results.content import Leakage, Rows, SplitRows
 from rnnzoo.loaders.benchmark.results.files import LEAKAGE, ROWS, read_rows, write_leakage, write_rows
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.storage.writing import alone_in
 from rnnzoo.zoo_builder.tasks.target import Target
 
 
@@ -26,6 +27,12 @@ def describe_rows(loaded: LoadedZoo, setting: Setting, targets: list[Target]) ->
     Raises:
         RnnzooError: The folder has results of another zoo, or another target of the same name.
     """
+    setting.board.mkdir(parents=True, exist_ok=True)
+    with alone_in(setting.board):
+        _describe_rows(loaded, setting, targets)
+
+
+def _describe_rows(loaded: LoadedZoo, setting: Setting, targets: list[Target]) -> None:
     every = _known_targets(loaded, setting, targets)
     rows = Rows(
         zoo=setting.zoo,

@@ -60,8 +60,11 @@ def run_benchmark(request: Request) -> list[Path]:
     if removed:
         _tell(request, f"removed, as made otherwise: {removed} files of {settings[0].encoder}")
     if request.fresh_seed is not None:
-        home = request.out.with_name(f"{request.out.name}-fresh")
-        folder = build_fresh(loaded, settings[0].parts, request.fresh_seed, home, request.threads)
+        out = request.out.absolute()
+        home = out.with_name(f"{out.name}-fresh")
+        folder = build_fresh(
+            loaded, settings[0].parts, request.fresh_seed, home, request.threads, quiet=request.quiet
+        )
         settings = [replace(setting, fresh=folder, fresh_seed=request.fresh_seed) for setting in settings]
     jobs = [(setting, job) for setting in settings for job in _jobs(request, setting, targets)]
     wanted = [path for setting, job in jobs for path in job.paths(setting)]

@@ -95,7 +95,7 @@ def encoder_location(name: str, form: str = "own") -> str:
         expected = " or ".join(map(repr, FORMS)) if name in PUBLISHED_FORMS else "none: it has one form"
         raise ParameterError("encoder", f"form: found {form!r} of {name}, expected {expected}")
     known = encoder_names()
-    if name not in known and ":" not in name:
+    if name not in known and not all(name.rpartition(":")):
         expected = f"one of {', '.join(known)}, module:Class or module.py:Class"
         if name.endswith(".py"):
             expected = f"{name}:Class, with the name of the class in the file"

@@ -129,7 +129,11 @@ def _eval_result(subject: Subject, entry: Entry, repo_id: str, made: str) -> dic
 
 def _day(subject: Subject) -> str:
     """The day on which the last of the results was written."""
-    latest = max(_result_path(subject, result).stat().st_mtime for result in subject.board.results)
+    paths = [_result_path(subject, result) for result in subject.board.results]
+    for path in paths:
+        if not path.is_file():
+            raise RnnzooError(f"{path}: this file is missing; expected the folder that `zoo-bench run` wrote")
+    latest = max(path.stat().st_mtime for path in paths)
     return datetime.datetime.fromtimestamp(latest, datetime.UTC).date().isoformat()
 
 

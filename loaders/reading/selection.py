@@ -120,6 +120,8 @@ def _condition(condition: Any, schema: pa.Schema) -> tuple[str, str, Any]:
     if several != isinstance(value, list | tuple | set | frozenset | np.ndarray):
         expected = "a list of values" if several else "one value"
         raise RnnzooError(f"filters: found {condition!r}, expected {expected} after {operator!r}")
+    if any(each is None for each in (value if several else [value])):
+        raise RnnzooError(f"filters: found {condition!r}, expected a value: no row has None")
     kind = schema.field(name).type
     if pa.types.is_floating(kind):
         rounded = np.dtype(kind.to_pandas_dtype()).type

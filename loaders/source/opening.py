@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def open_source(path_or_repo: str | Path, revision: str | None = None, check: st
     if check not in CHECKS:
         raise RnnzooError(f"check: found {check!r}, expected one of {', '.join(CHECKS)}")
     path = Path(path_or_repo)
-    if path.is_dir():
+    if os.path.isdir(path):  # also of a name that is too long for one
         if revision is not None:
             raise RnnzooError(
                 f"revision: found {revision!r} for the folder {path}, expected None: folders have none"

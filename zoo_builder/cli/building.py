@@ -247,7 +247,10 @@ def info(
             draw_overview(zoo).savefig(content, dpi=120, format=path.suffix.removeprefix(".") or "png")
         except ValueError as error:
             raise RnnzooError(f"{path}: the figure could not be written: {error}") from error
-        write_single(path, content.getbuffer())
+        try:
+            write_single(path, content.getbuffer())
+        except RnnzooError as error:
+            raise RnnzooError(f"{error}\nAnother place for the figure is --figure; --json draws none") from error
     say(f"\nfigure: {path}")
 
 

@@ -27,7 +27,7 @@ STOPS = 64
 """Colours of a palette."""
 EXAMPLES = 100
 """Items that a family may choose from what its page shows."""
-COLUMNS = ("run_id", "task_id", "step", "step_index", "accuracy", "shard", "row", "rollout_row")
+COLUMNS = ("run_id", "task_id", "split", "step", "step_index", "accuracy", "shard", "row", "rollout_row")
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def read_page_data(folder: Path, weights: str) -> PageData:
         "splits": splits,
         "tasks": [{"id": row["task_id"], "label": _label(family, row)} for row in tasks],
         "runs": [
-            {"name": row["run_id"], "task": task_places[row["task_id"]], "split": splits.index(_split_of(row))}
+            {"name": row["run_id"], "task": task_places[row["task_id"]], "split": splits.index(row["split"])}
             for row in runs
         ],
         "checkpoints": _checkpoints(rows, [row["run_id"] for row in runs], shards, places),
@@ -111,16 +111,14 @@ def _checkpoints(
     }
 
 
-def _split_of(row: dict[str, Any]) -> str:
-    """The split of a row, which its shard's name begins with."""
-    return Path(row["shard"]).name.split("-")[0]
-
-
 def _label(family: type[TaskFamily[Any]], row: dict[str, Any]) -> str:
     """A task for people: the first of its columns."""
     name = family.task_columns.names[0]
     value = row[name]
-    return value if isinstance(value, str) else f"{name.replace('_', ' ')} {value:g}"
+    if isinstance(value, str):
+        return value
+    numbers = value if isinstance(value, list) else [value]
+    return f"{name.replace('_', ' ')} {' '.join(f'{number:g}' for number in numbers)}"
 
 
 def _sortable(value: float) -> float:

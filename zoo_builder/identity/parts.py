@@ -59,9 +59,13 @@ def check_part(plan: ZooPlan, folder: Path, shards: Sequence[ShardPlan], wanted:
         )
     rows = join_metadata(folder, [_rows_of(folder / rows_file(shard)) for shard in shards])
     theirs = metadata_of(wanted.name, manifest, file)
-    differing = differing_checkpoints(rows, _of_shards(theirs, shards))
+    there = theirs.filter(pc.is_in(theirs["checkpoint_id"], rows["checkpoint_id"].combine_chunks()))
+    differing = differing_checkpoints(rows, there)
     if differing:
         raise RnnzooError(f"not of the zoo of {wanted.name}: {describe_checkpoints(differing, len(rows))}")
+    counts = f"{len(shards)} of {len(plan.shards)} shards, {len(rows)} of {len(theirs)} checkpoints"
+    if plan.config.runs_per_shard != manifest.config["runs_per_shard"]:
+        return f"{counts}: those of the zoo of {wanted.name}, {wanted.digest}, which is cut into other shards"
     odd = [
         name
         for shard in shards
@@ -73,7 +77,6 @@ def check_part(plan: ZooPlan, folder: Path, shards: Sequence[ShardPlan], wanted:
             f"not of the zoo of {wanted.name}: metadata and weights of all checkpoints are the same, but these "
             f"files have other bytes: {some_of(odd)}"
         )
-    counts = f"{len(shards)} of {len(plan.shards)} shards, {len(rows)} of {len(theirs)} checkpoints"
     return f"{counts}: the bytes of the zoo of {wanted.name}, {wanted.digest}"
 
 
@@ -81,8 +84,3 @@ def _rows_of(path: Path) -> pa.Table:
     table = read_table(path)
     schema.check_columns(table, str(path))
     return table
-
-
-def _of_shards(metadata: pa.Table, shards: Sequence[ShardPlan]) -> pa.Table:
-    names = pa.array([schema.weights_file(shard.name) for shard in shards])
-    return metadata.filter(pc.is_in(metadata["shard"], names))

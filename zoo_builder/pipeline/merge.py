@@ -98,6 +98,7 @@ def _place_shards(
                 found = [] if record_path(out, shard).exists() else _fetch(shard, folders, out)
                 if not record_path(out, shard).exists():
                     problems[shard.name] = found
+                    continue
         placed()
     return problems
 
@@ -139,7 +140,7 @@ def _place(source: Path, target: Path) -> None:
     link = temporary_for(target)  # a new name: what is opened under it is never the source
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        os.link(source, link)
+        os.link(os.path.realpath(source), link)  # of a link, what it leads to
     except OSError:
         with open(source, "rb") as content, replacing(target) as file:
             shutil.copyfileobj(content, file, 1 << 20)

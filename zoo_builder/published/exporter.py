@@ -127,5 +127,6 @@ def _write_shards(
                     outputs, _ = rnn_forward(unflatten_weights(spec, torch.from_numpy(flat)), inputs)
                 parameters.write(where, flat)
                 sequences.write(where, form.write_items(items, damage))
-                logits.write(where, (outputs.log_softmax(dim=-1) if form.log_softmax else outputs).numpy())
+                answers = outputs.log_softmax(dim=-1) if form.log_softmax else outputs
+                logits.write(where, answers.half().numpy())
                 progress(len(where))

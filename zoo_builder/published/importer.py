@@ -40,6 +40,7 @@ from rnnzoo.zoo_builder.storage.digest import (
     rollout_hashes,
 )
 from rnnzoo.zoo_builder.storage.manifest import FileEntry, Manifest, SplitEntry, write_json, write_manifest
+from rnnzoo.zoo_builder.storage.schema import MOST_CHECKPOINTS
 from rnnzoo.zoo_builder.storage.shards import file_sha256, row_sha256, tensors_sha256, write_file, write_shard
 from rnnzoo.zoo_builder.storage.writing import check_new, new_folder
 from rnnzoo.zoo_builder.tasks.exact import estimate
@@ -48,9 +49,11 @@ from rnnzoo.zoo_builder.training.kernels import Kernel
 from rnnzoo.zoo_builder.zoos import IMPORTED, metadata_columns
 
 RUNS_PER_SHARD = 64
-MOST_RUNS, MOST_STEPS, MOST_CHECKPOINTS = 10**9, 2**31, 2**7
+MOST_RUNS, MOST_STEPS = 10**9, 2**31
 """What the metadata's columns hold, and more than anybody has."""
 OUTPUT_MODELS = 16
+LARGEST_OUTPUT = float(np.finfo(np.float16).max)
+"""Beyond it stored outputs are infinite."""
 UNKNOWN = (
     "learning_rate",
     "learning_rate_scale",
@@ -286,7 +289,8 @@ class _Import:
             with torch.no_grad():
                 found, _ = rnn_forward(weights, self.family.encoding.inputs(torch.from_numpy(inputs[rows])))
             outputs = (found.log_softmax(dim=-1) if self.form.log_softmax else found).numpy()
-            stored = np.array(self.arrays.logits[where[rows]], np.float32)
+            outputs = outputs.clip(-LARGEST_OUTPUT, LARGEST_OUTPUT)
+            stored = np.array(self.arrays.logits[where[rows]], np.float32).clip(-LARGEST_OUTPUT, LARGEST_OUTPUT)
             difference = np.abs(outputs - stored)
             difference[~np.isfinite(flat[rows]).all(axis=1)] = 0
             allowed = TOLERANCE + RELATIVE_TOLERANCE * np.abs(stored)

@@ -41,7 +41,8 @@ TEMPLATES = Path(str(files("rnnzoo.dataset_cards")))
 LICENSE = "cc-by-4.0"
 PAGE = "---\n{{ card_data }}\n---\n\n{{ body }}\n"
 TAGS = ["model-zoo", "weight-space-learning", "recurrent-neural-networks"]
-SIZES = [(1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M")]
+SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B", "1B<n<10B")
+"""Of the hub, by the digits of the number of rows."""
 CATEGORIES = ["feature-extraction", "other"]
 ARXIV = "2403.11998"
 PAPER_CITATION = """@inproceedings{herrmann2024learning,
@@ -337,4 +338,4 @@ def build_command(config: dict[str, Any]) -> str:
 
 
 def _size_category(rows: int) -> str:
-    return next((name for bound, name in SIZES if rows < bound), "n>1M")
+    return SIZES[max(0, len(str(rows)) - 3)]

@@ -22,7 +22,7 @@ from rnnzoo.zoo_builder.errors import RnnzooError
 
 NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 """What file systems without `fsync` of folders answer, such as CIFS and some of FUSE."""
-TEMPORARY_FILES = ".*.tmp"
+TEMPORARY_FILES = f".*.{'[0-9a-f]' * 16}.tmp"
 """Pattern of the names that `temporary_for` makes."""
 LOCK = "in-use"
 """The file that whoever fills a new folder keeps locked, beside it."""
@@ -76,10 +76,27 @@ def _new_file(path: Path) -> tuple[Path, int]:
     while True:
         temporary = temporary_for(path)
         file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
-        try_to_lock(file)
+        _lock(file)
         if os.fstat(file).st_nlink:  # else taken for one that was left behind, before it was locked
             return temporary, file
         os.close(file)
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Within the block no other process is in such a block of this folder; nothing where there are no locks."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        _lock(descriptor)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(file: int) -> None:
+    """Lock an open file, after whoever is about to remove it as left behind; nothing where there are no locks."""
+    with contextlib.suppress(OSError):
+        fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def try_to_lock(file: int) -> bool:
@@ -96,7 +113,7 @@ def write_single(path: Path, content: bytes | memoryview) -> None:
 
     For files that a user names: where there are many in a folder, looking for leftovers each time would be slow.
     """
-    clear_abandoned(path.parent.glob(f".{glob.escape(path.name)}.*.tmp"))
+    clear_abandoned(path.parent.glob(f".{glob.escape(path.name)}{TEMPORARY_FILES.removeprefix('.*')}"))
     with replacing(path) as file:
         file.write(content)
 
@@ -174,7 +191,7 @@ def _new_workspace(out: Path) -> tuple[Path, int]:
         place.mkdir()
         with contextlib.suppress(FileNotFoundError):  # taken for one that was left behind, before it was locked
             lock = os.open(place / LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-            try_to_lock(lock)
+            _lock(lock)
             if os.fstat(lock).st_nlink:
                 return place, lock
             os.close(lock)

@@ -27,6 +27,8 @@ FAMILIES: dict[str, str] = {
 }
 """Name -> module:class, imported when it is asked for."""
 ENTRY_POINTS = "rnnzoo.families"
+NEEDED = ("zoos", "encoding", "output_size", "generates", "task_columns")
+"""Attributes of a family that have no default."""
 
 
 def family_names() -> dict[str, str]:
@@ -46,9 +48,11 @@ def find_family(name: str) -> type[TaskFamily[Any]]:
         family = getattr(import_module(module), attribute)
     except Exception as error:  # whatever goes wrong in a module of somebody else
         raise RnnzooError(f"family: {name!r} could not be imported from {known[name]}: {error}") from error
-    if not (isinstance(family, type) and issubclass(family, TaskFamily)) or family.name != name:
+    is_family = isinstance(family, type) and issubclass(family, TaskFamily)
+    if not is_family or getattr(family, "name", None) != name:
         raise RnnzooError(f"family: found {known[name]} under the name {name!r}, expected a TaskFamily so called")
-    if missing := sorted(family.__abstractmethods__):
+    lacking = [attribute for attribute in NEEDED if not hasattr(family, attribute)]
+    if missing := [*lacking, *sorted(family.__abstractmethods__)]:
         raise RnnzooError(f"family: {name!r}: {known[name]} has no {', '.join(missing)}")
     return family
 

@@ -72,13 +72,17 @@ def check_metadata(zoo: OpenedZoo) -> str:
 
 
 def check_splits(zoo: OpenedZoo) -> str:
-    """splits.json, the metadata and the config's own plan say the same; no task is in two splits."""
+    """splits.json and the metadata say the same; no task is in two splits."""
     splits, config = read_splits(zoo.folder), zoo.manifest.config
     if config["preset"] != IMPORTED and splits["seed"] != config["seed"]:
         raise RnnzooError(
             f"{zoo.folder / schema.SPLITS_FILE}: seed: found {splits['seed']}, expected {config['seed']}"
         )
     for column in ("split", "paper_split"):
+        tasks = set(zoo.all_rows["task_id"].to_pylist())
+        if odd := sorted(splits[column].keys() - tasks):
+            path = zoo.folder / schema.SPLITS_FILE
+            raise RnnzooError(f"{path}: {column}: found {odd[0]!r}, a task of no checkpoint")
         pairs = zoo.all_rows.group_by(["task_id", column]).aggregate([])
         for task_id, split in zip(pairs["task_id"].to_pylist(), pairs[column].to_pylist(), strict=True):
             if splits[column].get(task_id) != split:

@@ -66,9 +66,10 @@ def check_metrics(zoo: OpenedZoo, kernel: Kernel, items_folder: Path | None, sam
     ]
     if exact:
         return "; ".join(messages)
-    count = config.sampled_strings if family.generates else config.evaluation_items
     for row, score in zip(chosen, scores, strict=True):
         expected, found = row["accuracy"], score["accuracy"]
+        there = len(family.evaluation_items(family.task_of(row)))
+        count = config.sampled_strings if family.generates else min(config.evaluation_items, there)
         sigma = np.sqrt(max(expected * (1 - expected), 1 / count) / count)
         is_drawn = not family.generates or row["accuracy_error"] > 0
         if abs(expected - found) > (SAMPLING_SIGMAS * sigma if is_drawn else PROBABILITY_TOLERANCE):

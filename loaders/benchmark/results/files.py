@@ -14,8 +14,10 @@ A file is written whole or not at all. `<zoo>/<protocol>` is called a leaderboar
 
 from __future__ import annotations
 
+import ast
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import TypeVar
 
@@ -32,8 +34,10 @@ ROWS, LEAKAGE, EMULATION = "rows.json", "leakage.json", "emulation"
 AnyFile = TypeVar("AnyFile", bound=ResultsFile)
 AnyTrained = TypeVar("AnyTrained", Result, Emulation)
 
-_FOLDERS = re.compile(r"(?<![\w.~:/-])/(?:[^\s'\"/]+/)+")
-"""Those of an absolute path that a command names."""
+_ROOTED = re.compile(r"(?:file:)?(?:/|~|[A-Za-z]:[\\/])")
+"""How a path begins that says where on a machine it is."""
+_STRING = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
+"""One of Python."""
 
 
 def leaderboard_folder(results: Path, zoo: str, protocol: str) -> Path:
@@ -114,11 +118,34 @@ def read_leakage(folder: Path) -> Leakage:
 
 
 def without_folders(file: AnyTrained) -> AnyTrained:
-    """A result or training as others may see it: its command keeps the last name of each absolute path.
+    """A result or training as others may see it: of absolute paths its command keeps the last name.
 
     Where folders lie on the machine that made it is nobody's business.
     """
-    return file.model_copy(update={"command": _FOLDERS.sub("", file.command)})
+    return file.model_copy(update={"command": _without_folders(file.command)})
+
+
+def _without_folders(command: str) -> str:
+    """The same of a command line, or of a call of `evaluate`."""
+    if command.startswith("rnnzoo."):
+        return _STRING.sub(lambda found: repr(_last_name(ast.literal_eval(found[0]))), command)
+    try:
+        words = shlex.split(command)
+    except ValueError:  # of an edited file
+        return ""
+    shown = [_word_without_folders(word) for word in words]
+    return command if shown == words else shlex.join(shown)
+
+
+def _word_without_folders(word: str) -> str:
+    option, equals, value = word.partition("=")
+    is_option = bool(equals) and option.startswith("--")
+    return f"{option}={_last_name(value)}" if is_option else _last_name(word)
+
+
+def _last_name(text: str) -> str:
+    """Of an absolute path, of one in a home, and of one of Windows; all other texts as they are."""
+    return re.split(r"[/\\]", text.rstrip("/\\"))[-1] if _ROOTED.match(text) else text
 
 
 def file_content(file: ResultsFile) -> bytes:

@@ -146,7 +146,7 @@ def read_board(board: Path) -> Leaderboard:
 
 def _files(folder: Path) -> list[Path]:
     """The JSON files below a folder that are not hidden: systems leave some that are none of ours."""
-    found = ((path.relative_to(folder), path) for path in folder.rglob("*.json"))
+    found = ((path.relative_to(folder), path) for path in folder.rglob("*.json") if path.is_file())
     return sorted(path for name, path in found if not any(part.startswith(".") for part in name.parts))
 
 

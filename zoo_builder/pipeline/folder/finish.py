@@ -19,7 +19,7 @@ from rnnzoo.zoo_builder.splits import RULE, SPLITS, count_tasks
 from rnnzoo.zoo_builder.storage import schema
 from rnnzoo.zoo_builder.storage.digest import ZooDigest, config_digest, join_contents
 from rnnzoo.zoo_builder.storage.manifest import Manifest, SplitEntry, write_json, write_manifest
-from rnnzoo.zoo_builder.storage.writing import TEMPORARY_FILES
+from rnnzoo.zoo_builder.storage.writing import TEMPORARY_FILES, clear_abandoned
 
 
 def finish_folder(plan: ZooPlan, folder: Path, stop_requested: Callable[[], bool] = never) -> Manifest | None:
@@ -36,8 +36,7 @@ def finish_folder(plan: ZooPlan, folder: Path, stop_requested: Callable[[], bool
             return finished
         if not all(record_path(folder, shard).exists() for shard in plan.shards):
             return None
-        for leftover in folder.rglob(TEMPORARY_FILES):
-            leftover.unlink(missing_ok=True)
+        clear_abandoned(folder.rglob(TEMPORARY_FILES))
         manifest = write_zoo(plan, folder)
         shutil.rmtree(folder / schema.BUILD_FOLDER, ignore_errors=True)
         return manifest

@@ -33,7 +33,7 @@ def check_family(plan: ZooPlan) -> None:
     """
     family = plan.family
     try:
-        tasks = list(dict.fromkeys(plan.runs.tasks))
+        tasks = list(dict.fromkeys(family.tasks(plan.config.runs, plan.config.seed)))
         _check_columns(family)
         _check_tasks(family, tasks)
         _check_ood(family, tasks)

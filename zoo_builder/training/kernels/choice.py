@@ -47,6 +47,8 @@ def choose_kernel(
     if device == "cuda" and not torch.cuda.is_available():
         raise ParameterError("device", "found 'cuda', but torch sees no GPU; expected auto or cpu")
     if threads is not None:
+        if threads < 1:
+            raise ParameterError("threads", f"found {threads}, expected at least 1")
         torch.set_num_threads(threads)
     on_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
     unfused = TorchKernel("cuda" if on_gpu else "cpu")
