@@ -57,9 +57,8 @@ class Index:
         if (columns := _columns_of(checkpoints)) is not None:
             checkpoints = _ids_of_table(checkpoints, columns)
         elif _is_one(checkpoints):
-            raise RnnzooError(
-                f"ids: found {checkpoints!r:.200}, expected a list of checkpoints, or a table of them"
-            )
+            found = " ".join(repr(checkpoints).split())  # a row of pandas has many lines
+            raise RnnzooError(f"ids: found {found:.200}, expected a list of checkpoints, or a table of them")
         elif getattr(checkpoints, "name", None) not in (None, ID) and not _are_truths(checkpoints):
             raise RnnzooError(
                 f"ids: found the column {checkpoints.name!r} of a table, expected {ID!r}, or the table"  # type: ignore[attr-defined]

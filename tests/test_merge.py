@@ -182,6 +182,15 @@ def test_a_name_that_leads_elsewhere_is_not_followed(parts, tmp_path):
         merge(parts, tmp_path / "zoo")
 
 
+def test_of_a_linked_file_the_content_is_merged(plain, parts, tmp_path):
+    file = next((parts[0] / "weights").iterdir())
+    (parts[0] / "store").mkdir()
+    file.rename(parts[0] / "store" / file.name)
+    file.symlink_to(f"../store/{file.name}")
+    merge(parts, tmp_path / "zoo")
+    assert contents(tmp_path / "zoo") == contents(plain)
+
+
 def test_merges_at_the_same_time_do_no_harm(parts, plain, tmp_path):
     """In one process, so with one host name and process id, as containers have them."""
     before = [contents(part) for part in parts]

@@ -232,12 +232,12 @@ def test_no_zoo_or_preset_leads_out_of_the_cards(name, tmp_path):
 
 
 def test_an_encoder_to_compare_with_need_not_be_in_every_table(board, tmp_path):
-    other = write_results(tmp_path / "results", IMAGES, seeds=1, encoders=("weight_norm", "flat_mlp"))
-    for against in ("greedy_decode", "weight_norm"):
+    other = write_results(tmp_path / "results", IMAGES, seeds=1, encoders=("behaviour_statistics", "flat_mlp"))
+    for against in ("greedy_decode", "behaviour_statistics"):
         text = make_report(board.parent.parent, tmp_path / "out", against, baselines=False)
         assert text.count("PROTOCOL STRICT") == 2
     assert other.parent.name == IMAGES
-    with pytest.raises(RnnzooError, match="against: found 'oracle', expected one of flat_mlp, greedy_decode, "):
+    with pytest.raises(RnnzooError, match="against: found 'oracle', expected one of behaviour_stat"):
         make_report(board.parent.parent, tmp_path / "out", "oracle", baselines=False)
 
 

@@ -1,7 +1,9 @@
 """`verify` of a build that is not finished: its shards are sound, and with --against those of a known zoo."""
 
 import json
+import re
 import shutil
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -73,6 +75,14 @@ def test_a_part_is_of_the_zoo_that_was_built_elsewhere(part, known, verify):
     assert f"{shards} of {len(PLAN.shards)} shards, {rows} of {7 * len(CONFIG.checkpoints)} checkpoints" in said
     assert f"the bytes of the zoo of {known}, {digest}" in said
     assert contents(part) == before
+
+
+def test_a_part_that_is_cut_into_other_shards_has_the_same_checkpoints(undisturbed, known, verify, tmp_path):
+    other = build_part(tmp_path / "other", replace(CONFIG, runs_per_shard=CONFIG.runs_per_shard + 1))
+    code, out = verify(other, known)
+    assert code == 0, out
+    assert re.search(r"ok against \d of \d shards, \d+ of \d+ checkpoints: those of the zoo of", out)
+    assert "which is cut into other shards" in out
 
 
 def test_the_record_of_a_zoo_is_a_zoo_without_weights(known, verify):

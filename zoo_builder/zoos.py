@@ -87,7 +87,7 @@ class ZooConfig:
         hidden_size: H, hidden units of each layer.
         evaluation_items: See `EvaluationSettings`.
         sampled_strings: See `EvaluationSettings`.
-        rollouts: See `EvaluationSettings`.
+        rollouts: See `EvaluationSettings`. Where fewer sequences are evaluated, so many are kept.
         runs_per_shard: How many runs of a split share a file. A shard has one row for each of their checkpoints.
     """
 
@@ -138,9 +138,8 @@ class ZooConfig:
                 f"batch_size: found {self.batch_size}, of which runs take {max(self.batch_size_scales)} times, "
                 f"expected at most {MOST} sequences of a step"
             )
-        shown = "sampled_strings" if family.generates else "evaluation_items"
-        if self.rollouts > (most := getattr(self, shown)):
-            raise ValueError(f"rollouts: found {self.rollouts}, expected at most {most}, the {shown}")
+        if self.rollouts > (most := max(self.sampled_strings, self.evaluation_items)):
+            raise ValueError(f"rollouts: found {self.rollouts}, expected at most {most}, the sequences evaluated")
         return self
 
     @property
