@@ -88,10 +88,10 @@ def differences(rows: Rows, emulations: Sequence[Emulation]) -> list[str]:
         for name, value in emulation.training.items():
             if value != expected[name] and emulation.encoder not in otherwise[name, value]:
                 otherwise[name, value].append(emulation.encoder)
-    found += [
-        f"- training: {name} is {value}, in the paper {expected[name]}: {', '.join(f'`{one}`' for one in names)}"
-        for (name, value), names in otherwise.items()
-    ]
+    count = len({emulation.encoder for emulation in emulations})
+    for (name, value), names in otherwise.items():
+        which = "" if len(names) == count else f" ({', '.join(f'`{one}`' for one in names)})"
+        found.append(f"- training: {name} is {value}, in the paper {expected[name]}{which}")
     named = {emulation.encoder: parse_encoder_name(emulation.encoder) for emulation in emulations}
     own = sorted(
         text for text, (name, options) in named.items() if name in ENCODERS and options.get("form") != "published"

@@ -41,7 +41,7 @@ def test_a_loss_stands_beside_that_of_the_same_encoder(rows):
     [
         ({}, FORM, {}, []),
         ({"runs": 256}, FORM, {}, ["- zoo: runs is 256, in the paper 1000"]),
-        ({}, FORM, {"steps": 9}, [f"- training: steps is 9, in the paper 100000: `{FORM}`"]),
+        ({}, FORM, {"steps": 9}, ["- training: steps is 9, in the paper 100000"]),
         ({}, "noninteractive_probing", {}, ["- form: `noninteractive_probing` is our form"]),
     ],
 )
@@ -49,6 +49,11 @@ def test_every_difference_is_named(rows, zoo, encoder, training, found):
     rows = rows.model_copy(update={"zoo_config": {**rows.zoo_config, **zoo}})
     lines = paper_table.differences(rows, [emulation(rows, encoder, **training)] * 2)
     assert [line for line in lines if "not trained" not in line] == found
+
+
+def test_a_difference_of_some_names_them(rows):
+    some = [emulation(rows, FORM, steps=9), emulation(rows, "my_encoder:Mine")]
+    assert f"- training: steps is 9, in the paper 100000 (`{FORM}`)" in paper_table.differences(rows, some)
 
 
 def test_other_protocols_have_no_such_table(tmp_path):
