@@ -179,7 +179,7 @@ def test_what_a_kill_left_half_written_is_cleared_away(uninterrupted, tmp_path):
     with pytest.raises(Interrupted):
         build_zoo(tiny_config(), tmp_path / "zoo", TorchKernel(), Watcher(1))
     (tmp_path / "zoo/weights").mkdir(exist_ok=True)
-    (tmp_path / "zoo/weights/.train-00000-of-00002.safetensors.123.tmp").write_bytes(b"half")
+    (tmp_path / "zoo/weights/.train-00000-of-00002.safetensors.0123456789abcdef.tmp").write_bytes(b"half")
     build_zoo(tiny_config(), tmp_path / "zoo", TorchKernel(), Watcher())
     assert contents(tmp_path / "zoo") == contents(uninterrupted)
 

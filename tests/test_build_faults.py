@@ -211,10 +211,10 @@ def test_half_written_files_of_others_that_are_at_work_are_left_alone(tmp_path):
         build_zoo(config, folder, TorchKernel(), Watcher(1))
     mine, theirs = (shard.name for shard in ZooPlan(config, config.make_family()).shards[:2])
     for name in (mine, theirs):
-        (folder / f".build/.{name}.state.safetensors.123.tmp").write_bytes(b"half")
+        (folder / f".build/.{name}.state.safetensors.0123456789abcdef.tmp").write_bytes(b"half")
     with try_lock(folder, theirs), pytest.raises(Interrupted):
         build_zoo(config, folder, TorchKernel(), Watcher(1))
-    assert [path.name for path in folder.rglob("*.tmp")] == [f".{theirs}.state.safetensors.123.tmp"]
+    assert [path.name for path in folder.rglob("*.tmp")] == [f".{theirs}.state.safetensors.0123456789abcdef.tmp"]
     build_zoo(config, folder, TorchKernel(), Watcher())
     assert not list(folder.rglob("*.tmp"))
 

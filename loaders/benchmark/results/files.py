@@ -78,7 +78,7 @@ def write_rows(folder: Path, rows: Rows) -> Path:
         found = read_rows(folder)
         if found.zoo_digest != rows.zoo_digest:
             difference = describe_difference(found, rows)
-            raise RnnzooError(f"{path}: found results of another {difference}; choose another folder (--out)")
+            raise RnnzooError(f"{path}: found results of another {difference}; choose another folder")
     return _write(path, rows)
 
 
