@@ -44,8 +44,9 @@ def baselines_markdown(tables: LeaderboardTables) -> str:
     rnns = f" ({for_markdown(rnns_of(config))})" if "cell" in config else ""
     parts = [
         f"Scores of `zoo-bench` on a zoo of {config['runs']} runs of {config['steps']} steps{rnns}, "
-        f"protocol `{board.rows.protocol}`, means over seeds: unseen tasks of `test` / `ood`. The zoo that "
-        f"was measured: {describe_digest(board.rows)}.",
+        f"protocol `{board.rows.protocol}`, means over seeds: unseen tasks of "
+        f"{' / '.join(f'`{split}`' for split in board.rows.splits)}. The zoo that was measured: "
+        f"{describe_digest(board.rows)}.",
         markdown(_cells(tables.targets, tables.emulations), left=2),
         *map(with_code, board.notes),
     ]
