@@ -59,14 +59,14 @@ class Index:
         elif _is_one(checkpoints):
             found = " ".join(repr(checkpoints).split())  # a row of pandas has many lines
             raise RnnzooError(f"ids: found {found:.200}, expected a list of checkpoints, or a table of them")
-        elif getattr(checkpoints, "name", None) not in (None, ID) and not _are_truths(checkpoints):
+        elif getattr(checkpoints, "name", None) not in (None, ID) and not _are(str | bool | np.bool_, checkpoints):
             raise RnnzooError(
                 f"ids: found the column {checkpoints.name!r} of a table, expected {ID!r}, or the table"  # type: ignore[attr-defined]
             )
         elif hasattr(checkpoints, "tolist"):  # of NumPy, torch and pandas
             checkpoints = np.atleast_1d(np.asarray(checkpoints)).tolist()
         given = [each.as_py() if hasattr(each, "as_py") else each for each in checkpoints]
-        if given and _are_truths(given):
+        if given and _are(bool | np.bool_, given):
             if len(given) != len(self._names):
                 raise RnnzooError(
                     f"ids: found {len(given)} truth values, expected one for each of {len(self._names)}"
@@ -99,5 +99,5 @@ def _ids_of_table(table: Any, columns: Sequence[str]) -> list[Any]:
     return list(index)  # type: ignore[arg-type]
 
 
-def _are_truths(values: Iterable[Any]) -> bool:
-    return all(isinstance(each, bool | np.bool_) for each in values)
+def _are(kinds: Any, values: Iterable[Any]) -> bool:
+    return all(isinstance(each, kinds) for each in values)

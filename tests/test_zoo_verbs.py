@@ -43,6 +43,7 @@ def test_checkpoints_are_named_in_every_way(zoo, language_zoo):
     expected = zoo.flat(chosen)
     ways = {
         "ids": some["checkpoint_id"],
+        "ids under another name": some["checkpoint_id"].rename("id"),
         "list of ids": some["checkpoint_id"].tolist(),
         "data frame": some,
         "its index": some.index,
