@@ -25,12 +25,13 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import StrMethodFormatter
 
 from benchmarks.machine import machine
 from rnnzoo.loaders.benchmark.protocol import PROTOCOLS
+from rnnzoo.loaders.benchmark.report.baselines import DPI
 from rnnzoo.loaders.benchmark.report.marks import Marks, marks_of
-from rnnzoo.loaders.benchmark.report.plots import GREY_STYLE, png_file
+from rnnzoo.loaders.benchmark.report.plots import GREY_STYLE, png_file, scale_by_ratios
 from rnnzoo.loaders.benchmark.request import Request, Setting, resolve
 from rnnzoo.loaders.benchmark.tracks.training_bar import TrainingBar
 from rnnzoo.loaders.emulation import emulation_losses, train_emulation
@@ -40,7 +41,6 @@ from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.storage.manifest import write_json
 from rnnzoo.zoo_builder.storage.writing import write_single
 
-DPI = 130
 LABELS = {"steps": "training steps", "runs": "runs seen in training"}
 
 
@@ -138,10 +138,7 @@ def _draw_losses(axes: Axes, measured: Sequence[dict[str, Any]], split: str, alo
     axes.set_xscale("log", base=2)
     axes.set_xticks(sorted({one[along] for one in measured}))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
-    axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    scale_by_ratios(axes)
     axes.grid()
 
 

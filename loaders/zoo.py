@@ -309,7 +309,7 @@ class Zoo:
             check_items(self.encoding, self.spec.output_size, inputs=encoded)
             seen = np.stack([self.family.seen(task, encoded) for task in self.tasks(rows)])
         weights = self.batch(rows, device)
-        inputs = torch.from_numpy(np.array(seen)).to(weights["head.bias"].device)
+        inputs = torch.from_numpy(seen).to(weights["head.bias"].device)
         return answers(self.encoding, weights, inputs)
 
     def evaluate(
@@ -366,7 +366,7 @@ class Zoo:
             expected = f"uint8 of shape [B, F], or [{count}, B, F] as `rollout_tensor` gives it"
             raise ParameterError("stored", f"found {found}, expected {expected}")
         check_items(self.encoding, self.spec.output_size, inputs=given)
-        return np.broadcast_to(given, (count, *given.shape[-2:]))
+        return np.array(np.broadcast_to(given, (count, *given.shape[-2:])))
 
     def _tokens(self, beginning: str) -> list[int]:
         """The bytes of a beginning after the opening one: those by which it differs from an empty text."""

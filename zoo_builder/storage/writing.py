@@ -22,7 +22,8 @@ from rnnzoo.zoo_builder.errors import RnnzooError
 
 NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 """What file systems without `fsync` of folders answer, such as CIFS and some of FUSE."""
-TEMPORARY_FILES = f".*.{'[0-9a-f]' * 16}.tmp"
+_ENDING = f".{'[0-9a-f]' * 16}.tmp"
+TEMPORARY_FILES = f".*{_ENDING}"
 """Pattern of the names that `temporary_for` makes."""
 LOCK = "in-use"
 """The file that whoever fills a new folder keeps locked, beside it."""
@@ -113,7 +114,7 @@ def write_single(path: Path, content: bytes | memoryview) -> None:
 
     For files that a user names: where there are many in a folder, looking for leftovers each time would be slow.
     """
-    clear_abandoned(path.parent.glob(f".{glob.escape(path.name)}{TEMPORARY_FILES.removeprefix('.*')}"))
+    clear_abandoned(path.parent.glob(f".{glob.escape(path.name)}{_ENDING}"))
     with replacing(path) as file:
         file.write(content)
 

@@ -145,15 +145,20 @@ def curves_figure(trained: Sequence[Emulation] | Sequence[Result], loss: str, ma
             axes.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
     low, high = axes.get_ylim()
     if low > 0 and high > LONG_SCALE * low:
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        scale_by_ratios(axes)
     axes.grid()
     axes.set_xlabel("training step")
     axes.set_ylabel(for_figure(f"validation {loss}"))
     figure.legend(loc="outside lower center", ncols=LEGEND_ACROSS, frameon=False, fontsize=9)
     return figure
+
+
+def scale_by_ratios(axes: Axes) -> None:
+    """A logarithmic axis of losses, whose numbers are written out."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _curves(curves: Sequence[Sequence[CurvePoint]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -41,8 +41,8 @@ def committed_folder(cards: Path, rows: Rows) -> Path:
     return cards / rows.zoo / str(preset) / "results" / rows.protocol
 
 
-def committed_boards(cards: Path, rows: Rows) -> list[Path]:
-    """The folders of committed results on zoos of this name under this protocol, the nearest zoo first."""
+def nearest_folder(cards: Path, rows: Rows) -> Path | None:
+    """The folder of committed results on the nearest zoo of this name, under this protocol; None without any."""
     folders = cards.glob(f"{glob.escape(rows.zoo)}/*/results/{glob.escape(rows.protocol)}")
     found = {folder: read_rows(folder) for folder in sorted(folders) if (folder / ROWS).is_file()}
 
@@ -50,7 +50,7 @@ def committed_boards(cards: Path, rows: Rows) -> list[Path]:
         other = found[folder]
         return not is_same_zoo(rows, other), not have_same_config(rows, other), len(differing(rows, other))
 
-    return sorted(found, key=distance)
+    return min(found, key=distance, default=None)
 
 
 def merge_committed(board: Leaderboard, cards: Path) -> list[Leaderboard]:
@@ -64,10 +64,10 @@ def merge_committed(board: Leaderboard, cards: Path) -> list[Leaderboard]:
         Both together, where they are of the same weights. The one after the other, where they are of two zoos of
         the same config. The leaderboard alone, with a note that says why, where they are of different configs.
     """
-    folders = committed_boards(cards, board.rows)
-    if not folders:
+    folder = nearest_folder(cards, board.rows)
+    if folder is None:
         return [board]
-    other = read_board(folders[0])
+    other = read_board(folder)
     code = describe_other_code(other.results, board.results, "Code of the baselines, and of these results")
     if is_same_zoo(board.rows, other.rows):
         return [_merged(replace(board, notes=(*board.notes, *code)), other)]

@@ -37,7 +37,9 @@ def check_family(plan: ZooPlan) -> None:
         _check_columns(family)
         _check_tasks(family, tasks)
         _check_ood(family, tasks)
-        _check_items(plan, tasks)
+        _check_items(family, tasks)
+        if not family.generates:
+            _check_shown(family, tasks, plan.config.rollouts)
     except RnnzooError as error:
         raise RnnzooError(f"family {family.name!r}: {error}") from error
 
@@ -52,8 +54,7 @@ def _check_columns(family: TaskFamily[Any]) -> None:
                 raise RnnzooError(f"targets: {target.name}: found no column {name!r} to read it from")
 
 
-def _check_items(plan: ZooPlan, tasks: list[Task]) -> None:
-    family = plan.family
+def _check_items(family: TaskFamily[Any], tasks: list[Task]) -> None:
     for name, values, axes in (("items", family.items, 2), ("labels", family.labels, 1)):
         if values is not None and (values.dtype != np.uint8 or values.ndim != axes):
             expected = f"uint8 of {axes} axes"
@@ -69,12 +70,11 @@ def _check_items(plan: ZooPlan, tasks: list[Task]) -> None:
             whole = np.issubdtype(numbers.dtype, np.integer) and numbers.ndim == 1 and len(numbers)
             if not whole or numbers.min() < 0 or numbers.max() >= len(family.items):
                 raise RnnzooError(f"{use}: of {task.task_id}: expected numbers from 0 to {len(family.items) - 1}")
-    most = plan.config.rollouts
-    shown = (
-        {}
-        if family.generates
-        else {min(most, len(family.evaluation_items(task))): task for task in tasks[:LOOKED_AT]}
-    )
+
+
+def _check_shown(family: TaskFamily[Any], tasks: list[Task], most: int) -> None:
+    """Rollouts show as many items of each task, `most` where there are so many."""
+    shown = {min(most, len(family.evaluation_items(task))): task for task in tasks[:LOOKED_AT]}
     if len(shown) > 1:
         counts = " and ".join(f"{count} of {shown[count].task_id}" for count in sorted(shown)[:2])
         raise RnnzooError(
