@@ -92,8 +92,8 @@ SCALE = {"constant": 0.10, "step": 0.08, "oracle": 0.03}
         (SCALE | {"good": 0.077, "blind": 0.079}, FLOOR, ["blind", "constant", "good", "oracle", "step"]),
         (SCALE, None, ["oracle", "step", "constant"]),
         (SCALE | {"oracle": 0.098, "good": 0.05}, TOO_SHORT, ["constant", "good", "oracle", "step"]),
-        ({"good": 0.05, "blind": 0.07}, MISSING, ["good", "blind"]),
-        ({"good": 0.05, "blind": 0.07, "constant": 0.1}, MISSING, ["good", "blind", "constant"]),
+        ({"good": 0.05, "blind": 0.07}, f"{MISSING}`constant` and `oracle`.", ["good", "blind"]),
+        ({"good": 0.05, "blind": 0.07, "constant": 0.1}, f"{MISSING}`oracle`.", ["good", "blind", "constant"]),
     ],
 )
 def test_losses_at_a_floor_are_no_ranking(losses, note, order):
@@ -108,7 +108,7 @@ def test_a_loss_is_placed_between_the_controls_of_its_own_settings():
     assert shares == pytest.approx({"constant": 0, "step": 2 / 7, "oracle": 1, "mine": 0.5})
     assert lines["mine"].shares["test"].mean == pytest.approx(0.5)
     longer = emulation_table(board_of(SCALE | {"mine": 0.065}, {"mine": 6000}))
-    assert longer.note == MISSING
+    assert longer.note == f"{MISSING}`constant` and `oracle`."
     assert all(line.shares["ood"] is None for line in longer.lines if line.encoder == "mine")
 
 

@@ -42,6 +42,25 @@ def test_intervals_hold_the_truth_as_often_as_they_say(icc):
     assert found.min() >= 0.88  # of 150, the share has a standard error of .02
 
 
+@pytest.mark.parametrize("name", ["share .03", "share .1"])
+def test_intervals_of_rare_successes_hold_the_truth(name):
+    """Also where a few of few tasks make the score."""
+    sizes = [SIZES["languages, paper, half of ood"], SIZES["languages, small, ood"]]
+    found = [coverage(name, size, icc, 0.05, 150)[0] for size in sizes for icc in (0.3, 0.8)]
+    assert min(found) >= 0.93
+
+
+def test_one_success_more_tells_little_of_the_tasks():
+    """One checkpoint of one task of 16 leaves the upper end near that of none."""
+    values = np.zeros((16, 37))
+    none = of_tasks(values.mean(axis=1, keepdims=True))
+    values[3, 5] = 1
+    one = of_tasks(values.mean(axis=1, keepdims=True))
+    assert none.high / 2 < one.high < none.high
+    assert 1 - of_tasks(1 - values.mean(axis=1, keepdims=True)).low == pytest.approx(one.high)
+    assert paired_difference(one, none).low == pytest.approx(-none.high, rel=0.6)
+
+
 def test_intervals_of_scores_that_are_no_means_hold_the_truth():
     for name in ("tau", "R2"):
         found = [coverage(name, SIZES["images, small, test"], icc, 0.5, 60)[0] for icc in (0, 0.8)]

@@ -10,10 +10,10 @@ import pytest
 from synthetic_results import DIGESTS, SKILLS, make_emulation, make_result, make_rows, write_results
 
 from rnnzoo.loaders.benchmark.report import format_table, make_report
-from rnnzoo.loaders.benchmark.report.page import clear_best
+from rnnzoo.loaders.benchmark.report.page import LeaderboardTables, best_scores, clear_best
 from rnnzoo.loaders.benchmark.report.statistics import Estimate
 from rnnzoo.loaders.benchmark.report.tables import target_tables
-from rnnzoo.loaders.benchmark.report.text import number, with_interval
+from rnnzoo.loaders.benchmark.report.text import NOTE_ONE_SEED, number, with_interval
 from rnnzoo.loaders.benchmark.results.committed import committed_folder, merge_committed
 from rnnzoo.loaders.benchmark.results.content import Leakage
 from rnnzoo.loaders.benchmark.results.files import (
@@ -364,12 +364,33 @@ def test_a_protocol_that_reports_ood_alone(tmp_path):
     write_result(board, make_result(rows, "noninteractive_probing", "rotation", 0))
     write_emulation(board, make_emulation(rows, "noninteractive_probing", 0))
     assert "mean error (deg) ↓ ood" in make_report(tmp_path, tmp_path / "out", baselines=False)
+    assert "readouts learn on the other half" in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_a_target_without_the_encoder_to_compare_with_has_another_one(tmp_path):
+    """Asked for on the command line, an encoder may have results on some targets alone."""
+    board = write_results(tmp_path, LANGUAGES, seeds=2, encoders=FEW)
+    for seed in range(2):
+        result_path(board, "greedy_decode", "features", "accuracy", seed).unlink()
+    against = {table.target.name: table.baseline for table in target_tables(read_results(tmp_path)[0], FEW[1])}
+    assert (against["offsets"], against["accuracy"]) == (FEW[1], FEW[0])
+
+
+@pytest.mark.usefixtures("without_page")
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_an_interval_of_one_seed_says_so(seeds, tmp_path):
+    """It tells of other tasks alone, so that none is the clear best."""
+    write_results(tmp_path, LANGUAGES, seeds=seeds, encoders=("greedy_decode", "layer_statistics"))
+    text = make_report(tmp_path, tmp_path / "out", baselines=False)
+    found = best_scores(LeaderboardTables.of(read_results(tmp_path)[0], None))
+    assert (NOTE_ONE_SEED in text) == (seeds == 1)
+    assert ("offsets" in found) == (seeds == 3)
 
 
 def test_the_table_of_a_run():
     rows = make_rows(IMAGES)
     group = [make_result(rows, "greedy_decode", "rotation", seed) for seed in range(2)]
-    lines = format_table(group).splitlines()
+    lines = format_table(group, rows).splitlines()
     assert lines[0].split() == ["encoder", "track", "target", "score", "test", "ood"]
     assert lines[2].startswith("greedy_decode  features  rotation  mean error (deg) ↓")
     mean = np.mean([result.scores["ood"]["mean error (deg)"] for result in group])
@@ -384,5 +405,6 @@ def test_numbers_have_three_digits():
     assert estimate(-0.01, -0.02, 0.011) == "-0.010 (-0.020 to 0.011)"
     assert estimate(12.34, 9.876, 101) == "12 (10–101)"
     assert estimate(0.5, np.nan, np.nan) == "0.500 (–)"
+    assert [number(np.nan), number(np.inf), number(None)] == ["–"] * 3
     assert [number(None), number(0.5, sign=True), number(-1.372)] == ["–", "+0.500", "-1.37"]
     assert [number(-0.0004), number(-0.0004, sign=True)] == ["0.000", "+0.000"]

@@ -152,6 +152,11 @@ class Evaluation:
     _request: Request = field(repr=False)
     _temporary: TemporaryDirectory[str] | None = field(default=None, repr=False)
 
+    @property
+    def _board(self) -> Path:
+        """The folder of the zoo and protocol."""
+        return self.paths[0].parents[2]
+
     @cached_property
     def results(self) -> list[Result]:
         """All results, with predictions."""
@@ -175,18 +180,19 @@ class Evaluation:
         loaded = LoadedZoo(self._request.zoo, torch.device("cpu"), self._request.revision)
         settings, _ = resolve(self._request, loaded)
         encoder = make_learned(settings[0].recipe, loaded.population, result.seed)
-        encoder.load_state_dict(read_encoder(self.paths[0].parents[2], result))
+        encoder.load_state_dict(read_encoder(self._board, result))
         return encoder.eval()
 
     @cached_property
     def table(self) -> pd.DataFrame:
         """One row a track, target, split and score, the main score of a target first.
 
-        The mean over seeds with the ends of its 95 % interval, for other tasks and other seeds; the main score
-        before the training, if there was one; what the best constant answer scores, and a perfect encoder; the
-        readout that was chosen, and how many seeds, tasks and checkpoints there are.
+        The mean over seeds with the ends of its 95 % interval, for other tasks and other seeds (of a training with
+        one seed, for other tasks alone); the main score before the training, if there was one; what the best
+        constant answer scores, and a perfect encoder; the readout that was chosen, and how many seeds, tasks and
+        checkpoints there are.
         """
-        board = Leaderboard(read_rows(self.paths[0].parents[2]), tuple(self.results), ())
+        board = Leaderboard(read_rows(self._board), tuple(self.results), ())
         tables = target_tables(board, None)
         rows = [row for table in tables for line in table.lines for row in score_rows(table, line)]
         return pd.DataFrame(rows).astype(dict.fromkeys(NUMBERS, float))
@@ -208,7 +214,7 @@ class Evaluation:
         return Report(text, (self.folder / "report.html").read_text(encoding="utf-8"))
 
     def __repr__(self) -> str:
-        return format_table(self.results)
+        return format_table(self.results, read_rows(self._board))
 
     def _repr_html_(self) -> str:
         return self.table.to_html(index=False, float_format="{:.3f}".format, na_rep="–", border=0)

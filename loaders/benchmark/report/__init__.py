@@ -8,10 +8,10 @@ from pathlib import Path
 from rnnzoo.loaders.benchmark.report.checks import CHECKS_NOTE, check_cells
 from rnnzoo.loaders.benchmark.report.formats import FORMATS, as_csv, as_json, as_latex
 from rnnzoo.loaders.benchmark.report.page import LeaderboardTables, render_page
-from rnnzoo.loaders.benchmark.report.score_limits import own_accuracy
 from rnnzoo.loaders.benchmark.report.tables import Line
 from rnnzoo.loaders.benchmark.report.text import (
     LOSS_NOTE,
+    SPLIT_NOTES,
     Cells,
     aligned,
     by_step_cells,
@@ -21,6 +21,7 @@ from rnnzoo.loaders.benchmark.report.text import (
     limits_note,
     markdown,
     notes_on,
+    notes_on_intervals,
     target_cells,
     target_step_cells,
     target_step_title,
@@ -36,15 +37,15 @@ __all__ = ["format_table", "make_report"]
 
 COMMITTED = Path(str(files("rnnzoo.dataset_cards")))
 """The cards of the zoos, with the results of the baselines under <zoo>/<preset>/results/."""
-INTERVALS = (
-    "Means over seeds, with 95 % intervals for other tasks and other seeds. `test`: tasks that no "
-    "readout has seen; `ood`: unseen tasks outside the range of the training tasks. Sorted by the main ood score. "
+SCORES_NOTE = (
+    "Means over seeds, with 95 % intervals for other tasks and other seeds. Sorted by the main ood score. "
     "Ceiling: of a perfect encoder, under the labels' errors; chance: of the best constant answer; n: checkpoints."
 )
 EMULATION_NOTE = (
     "Means over seeds with 95 % intervals for other seeds. Way to oracle: how far the loss is on the way "
     "from an emulator that is told nothing (`constant`) to one that is told task and step (`oracle`). Accuracies "
-    "are of the last step alone; there are none where the zoo has no labels to tell right answers by."
+    "are of the first checkpoints of the last step; there are none where the zoo has no labels to tell right "
+    "answers by."
 )
 
 
@@ -103,8 +104,7 @@ def _text(boards: list[LeaderboardTables], width: int | None) -> str:
             parts.append(f"{target_step_title(table)}\n{aligned(target_step_cells(table), left=2, width=width)}")
         if tables.emulations:
             parts += filter(None, [tables.emulation.note])
-            cells = emulation_cells(tables.emulations, own_accuracy(tables.board.rows))
-            parts.append(f"emulation\n{aligned(cells, left=1, width=width)}")
+            parts.append(f"emulation\n{aligned(emulation_cells(tables.emulation), left=1, width=width)}")
             parts += [
                 f"emulation loss by step, {split}\n{aligned(cells, left=1, width=width)}"
                 for split, cells in _by_step(tables)
@@ -115,17 +115,17 @@ def _text(boards: list[LeaderboardTables], width: int | None) -> str:
             parts.append(
                 f"leakage: {_leakage_title(leakage)}\n{aligned(leakage_cells(tables.board), left=1, width=width)}"
             )
-    parts += notes_on(_lines(boards))
+    parts += [*notes_on(_lines(boards)), *notes_on_intervals(_lines(boards))]
     return "\n\n".join(parts)
 
 
 def _markdown(boards: list[LeaderboardTables]) -> str:
-    parts = ["# Benchmark of encoders of RNN weights", INTERVALS]
-    parts += notes_on(_lines(boards))
+    parts = ["# Benchmark of encoders of RNN weights", SCORES_NOTE]
+    parts += [*notes_on(_lines(boards)), *map(with_code, notes_on_intervals(_lines(boards)))]
     for tables in boards:
         parts.append(f"## {for_markdown(tables.title)}")
         parts.append("\n".join(f"- {label}: {for_markdown(value)}" for label, value in tables.facts()))
-        parts += map(with_code, tables.board.notes)
+        parts += map(with_code, [SPLIT_NOTES[tables.board.rows.protocol], *tables.board.notes])
         for table in tables.targets:
             parts += [f"### {for_markdown(table.target.name)}", markdown(target_cells(table), left=3)]
             parts += map(with_code, filter(None, [limits_note(table)]))
@@ -138,7 +138,7 @@ def _markdown(boards: list[LeaderboardTables]) -> str:
                 f"{LOSS_NOTE} {EMULATION_NOTE}",
                 *([] if note is None else [with_code(note)]),
             ]
-            parts.append(markdown(emulation_cells(tables.emulations, own_accuracy(tables.board.rows)), left=1))
+            parts.append(markdown(emulation_cells(tables.emulation), left=1))
             for split, cells in _by_step(tables):
                 title = for_markdown(f"Emulation loss by the checkpoint's step, {split}:")
                 parts += [title, markdown(cells, left=1)]

@@ -19,10 +19,7 @@ LEAST_SHARE = 0.1
 """Differences smaller than this share of a scale are none."""
 ByStep = dict[str, dict[int, Estimate | None]]
 """Split -> step of the checkpoint -> estimate."""
-MISSING = (
-    "What a loss is worth is not known here: the controls `constant`, `step` and `oracle` were not trained with "
-    "the same settings."
-)
+MISSING = "What a loss is worth is not known here: with the same settings there is no training of "
 TOO_SHORT = (
     "No ranking: with these settings an emulator that is told task and step (`oracle`) comes hardly further than "
     "one that is told nothing (`constant`). It has to be trained for longer before a loss tells encoders apart."
@@ -85,12 +82,13 @@ def note_on(losses: Sequence[tuple[str, Estimate | None, Scale]]) -> str | None:
         losses: Encoder, its loss, and the scale for its settings.
 
     Returns:
-        A sentence: `MISSING`, or with no ranking `TOO_SHORT` or `FLOOR`.
+        A sentence: one that begins with `MISSING`, or with no ranking `TOO_SHORT` or `FLOOR`.
     """
     learned = [(loss.mean, scale) for name, loss, scale in losses if name not in CONTROLS and loss is not None]
     known = [(loss, scale) for loss, scale in learned if {CONSTANT, ORACLE} <= scale.losses.keys()]
     if not known:
-        return MISSING if learned else None
+        absent = [f"`{name}`" for name in (CONSTANT, ORACLE) if not all(name in s.losses for _, s in learned)]
+        return f"{MISSING}{' and '.join(absent)}." if learned else None
     if not any(scale.is_long for _, scale in known):
         return TOO_SHORT
     return None if any(scale.is_long and scale.is_beyond_the_step(loss) for loss, scale in known) else FLOOR

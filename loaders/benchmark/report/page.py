@@ -16,11 +16,12 @@ from rnnzoo.loaders.benchmark.prediction.scores import better
 from rnnzoo.loaders.benchmark.report import emulation_plots, plots
 from rnnzoo.loaders.benchmark.report.checks import CHECKS_NOTE, check_cells
 from rnnzoo.loaders.benchmark.report.marks import Marks, marks_of
-from rnnzoo.loaders.benchmark.report.score_limits import own_accuracy
+from rnnzoo.loaders.benchmark.report.score_limits import accuracy_of_rnns
 from rnnzoo.loaders.benchmark.report.statistics import Estimate
 from rnnzoo.loaders.benchmark.report.tables import (
     EmulationLine,
     EmulationTable,
+    Line,
     TargetTable,
     emulation_table,
     target_tables,
@@ -29,11 +30,14 @@ from rnnzoo.loaders.benchmark.report.text import (
     ARROWS,
     LOSS_NOTE,
     NOTE_DATA,
+    SPLIT_NOTES,
     by_step_cells,
     leakage_cells,
     leakage_scores,
     limits_note,
+    notes_on_intervals,
     number,
+    own_accuracy,
     percent,
     rnns_of,
     target_step_cells,
@@ -67,10 +71,7 @@ class LeaderboardTables:
 
     @staticmethod
     def of(board: Leaderboard, against: str | None) -> LeaderboardTables:
-        is_there = any(result.encoder == against for result in board.results)
-        return LeaderboardTables(
-            board, target_tables(board, against if is_there else None), emulation_table(board)
-        )
+        return LeaderboardTables(board, target_tables(board, against), emulation_table(board))
 
     @property
     def emulations(self) -> tuple[EmulationLine, ...]:
@@ -100,7 +101,7 @@ class LeaderboardTables:
                 f"{len(split.step):,} checkpoints of {len(set(split.run)):,} runs, {len(set(split.task)):,} tasks"
             )
             facts.append((f"reported on {name}", shown))
-        for name, accuracy in own_accuracy(rows).items():
+        for name, accuracy in accuracy_of_rnns(rows).items():
             facts.append((f"RNNs' accuracy on {name}, last step", number(accuracy)))
         seeds = sorted({result.seed for result in self.board.results})
         return [*facts, ("seeds", ", ".join(map(str, seeds)) or "–"), ("zoo's weights", describe_digest(rows))]
@@ -108,14 +109,9 @@ class LeaderboardTables:
 
 @dataclass(frozen=True)
 class Standing:
-    """A line of the leaderboard: main scores on ood by target, and the emulation loss on ood."""
+    """A line of the leaderboard: an encoder and track, main scores on ood by target, the emulation loss on ood."""
 
-    encoder: str
-    track: str
-    group: str
-    published: bool
-    uses_data: bool
-    committed: bool
+    line: Line
     scores: dict[str, Estimate | None]
     emulation: Estimate | None
 
@@ -127,19 +123,21 @@ def leaderboard(tables: LeaderboardTables) -> list[Standing]:
     for table in tables.targets:
         for line in table.lines:
             if (line.encoder, line.track) not in standings:
-                standings[line.encoder, line.track] = Standing(
-                    line.encoder, line.track, line.group, line.published, line.uses_data, line.committed, {},
-                    losses.get(line.encoder) if line.track == "frozen" else None,
-                )  # fmt: skip
+                loss = losses.get(line.encoder) if line.track == "frozen" else None
+                standings[line.encoder, line.track] = Standing(line, {}, loss)
             standings[line.encoder, line.track].scores[table.target.name] = line.scores["ood"][table.main]
     return list(standings.values())
 
 
 def best_scores(tables: LeaderboardTables) -> dict[str, float]:
-    """The best main score on ood of each target, and the lowest emulation loss, if losses rank, where one is."""
+    """The best main score on ood of each target, and the lowest emulation loss, if losses rank, where one is.
+
+    None is where an encoder was trained with one seed: how far others would lie is not known.
+    """
     best = {
         table.target.name: clear_best([line.scores["ood"][table.main] for line in table.lines], table.better)
         for table in tables.targets
+        if not any(line.has_one_seed for line in table.lines)
     }
     if tables.emulation.is_ranking:
         best["emulation"] = clear_best([line.losses.get("ood") for line in tables.emulations], "lower")
@@ -183,6 +181,7 @@ def render_page(boards: Sequence[LeaderboardTables]) -> str:
         step_cells=target_step_cells,
         step_title=target_step_title,
         percent=percent,
+        own_accuracy=own_accuracy,
         arrows=ARROWS,
         checks_note=CHECKS_NOTE,
         note_data=NOTE_DATA,
@@ -191,7 +190,8 @@ def render_page(boards: Sequence[LeaderboardTables]) -> str:
 
 def _encoders(tables: LeaderboardTables) -> list[str]:
     """All encoders of a board, in the order in which the page names them."""
-    return [*(line.encoder for line in leaderboard(tables)), *(line.encoder for line in tables.emulations)]
+    scored = [standing.line.encoder for standing in leaderboard(tables)]
+    return [*scored, *(line.encoder for line in tables.emulations)]
 
 
 def coded(text: str) -> Markup:
@@ -208,7 +208,7 @@ def _view(tables: LeaderboardTables, marks: Marks) -> dict[str, Any]:
         "title": tables.title,
         "anchor": tables.anchor,
         "facts": tables.facts(),
-        "notes": board.notes,
+        "notes": [*board.notes, *notes_on_intervals(line for table in tables.targets for line in table.lines)],
         "splits": tuple(board.rows.splits),
         "leaderboard": leaderboard(tables),
         "best": best_scores(tables),
@@ -216,9 +216,9 @@ def _view(tables: LeaderboardTables, marks: Marks) -> dict[str, Any]:
             (table, plots.draw_scores(table, marks), _supervised_curves(board, table, marks))
             for table in tables.targets
         ],
-        "own_accuracy": own_accuracy(board.rows),
+        "split_note": SPLIT_NOTES[board.rows.protocol],
+        "emulation": tables.emulation,
         "emulations": tables.emulations,
-        "emulation_note": tables.emulation.note,
         "by_step": [(split, by_step_cells(tables.emulations, split)) for split in board.rows.splits],
         "curves": plots.draw_curves(board.emulations, plots.EMULATION_LOSS, marks),
         "legend": plots.draw_legend(board.rows) if firsts else None,

@@ -69,7 +69,10 @@ def draw_scores(table: TargetTable, marks: Marks) -> Markup:
 
 
 def scores_figure(table: TargetTable, marks: Marks) -> Figure:
-    """Main score of every encoder, a point and its 95 % interval; one panel a split, the highest ranked on top."""
+    """Main score of every encoder, a point and its 95 % interval, dotted where it tells of one seed alone.
+
+    One panel a split, the highest ranked on top.
+    """
     layout = ConstrainedLayoutEngine(wspace=0.06)
     figure = Figure(figsize=(7.4, 0.9 + 0.27 * len(table.lines)), layout=layout)
     panels = figure.subplots(1, len(table.splits), sharex=True, sharey=True, squeeze=False)[0]
@@ -85,7 +88,8 @@ def _draw_split(axes: Axes, table: TargetTable, split: str, marks: Marks) -> Non
             continue
         mark = marks[line.encoder]
         ends = [estimate.low, estimate.high]
-        axes.plot(ends, [place, place], color=mark.colour, linewidth=2.5, alpha=0.55, clip_on=False)
+        dashes = ":" if line.has_one_seed else "-"
+        axes.plot(ends, [place, place], dashes, color=mark.colour, linewidth=2.5, alpha=0.55, clip_on=False)
         filled = mark.colour if line.track != "supervised" else "none"
         axes.plot(
             estimate.mean,

@@ -70,7 +70,7 @@ def scores_by_step(results: Sequence[Result], rows: Rows, target: Target) -> Sco
     return found
 
 
-def own_accuracy(rows: Rows) -> dict[str, float]:
+def accuracy_of_rnns(rows: Rows) -> dict[str, float]:
     """Split -> mean accuracy of the RNNs themselves at the last step; empty where it is not known."""
     target = rows.target("accuracy")
     found = {}

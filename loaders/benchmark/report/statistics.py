@@ -18,8 +18,9 @@ encoder is scored on the same tasks. So the error of a mean has two parts, whose
    of the tasks into account (O'Neill 2014): where few tasks of many make a score, its variance is hardly known.
 4. The interval stays within the bounds of its score. With two bounds it is that of Wilson (1927), whose standard
    error is that of a score at the interval's ends, for as many independent tasks as make the variance found
-   (Korn & Graubard 1998); it has a width where no task succeeds. With one bound (R2, losses), the logarithm of
-   the distance from it has the symmetric interval.
+   (Korn & Graubard 1998). Where a few tasks alone make a score, they say little of how tasks vary: where none
+   succeeds, each counts as one independent answer, and with every further one that does, this weighs half as much.
+   With one bound (R2, losses), the logarithm of the distance from it has the symmetric interval.
 
 `python -m benchmarks.coverage` counts how often such intervals hold the truth. Differences of two encoders are
 paired by tasks; their seeds are independent, unless one encoder is compared with itself before its training.
@@ -126,7 +127,7 @@ def estimate(scores: Array, bounds: Bounds = UNBOUNDED) -> Estimate | None:
     # Rounded, so that what never varies does not vary by its rounding.
     table = np.round(tasks * whole - (tasks - 1) * without, 9)
     mean = float(np.clip(whole.mean(), *bounds))
-    return Estimate(mean, *_interval(mean, *_variance([table]), bounds, tasks), table, bounds)
+    return Estimate(mean, *_interval(mean, *_variance([table]), bounds, table), table, bounds)
 
 
 def paired_difference(a: Estimate, b: Estimate, same_seeds: bool = False) -> Estimate:
@@ -138,17 +139,20 @@ def paired_difference(a: Estimate, b: Estimate, same_seeds: bool = False) -> Est
         same_seeds: Whether seed s of both is one draw, as of an encoder before and after its training.
 
     Returns:
-        The estimate of the difference. Where neither score varies between tasks, its interval is that of two
-        independent scores (Newcombe 1998, method 10).
+        The estimate of the difference. Where few tasks or none make one of the scores, its interval is, as far as
+        that is so, that of two independent scores (Newcombe 1998, method 10).
     """
     mean = a.mean - b.mean
     reach = a.bounds[1] - a.bounds[0]
-    if np.ptp(a.table) or np.ptp(b.table):
-        paired = same_seeds and a.table.shape == b.table.shape
-        low, high = _symmetric(mean, *_variance([a.table - b.table] if paired else [a.table, -b.table]))
-    else:
-        low = mean - math.hypot(a.mean - a.low, b.high - b.mean)
-        high = mean + math.hypot(a.high - a.mean, b.mean - b.low)
+    paired = same_seeds and a.table.shape == b.table.shape
+    low, high = _symmetric(mean, *_variance([a.table - b.table] if paired else [a.table, -b.table]))
+    doubt = max(_doubt(one.table, one.bounds) for one in (a, b))
+    if doubt and not (paired and np.array_equal(a.table, b.table)):
+        apart = (
+            mean - math.hypot(a.mean - a.low, b.high - b.mean),
+            mean + math.hypot(a.high - a.mean, b.mean - b.low),
+        )
+        low, high = ((1 - doubt) * near + doubt * far for near, far in zip((low, high), apart, strict=True))
     table = a.table.mean(axis=1, keepdims=True) - b.table.mean(axis=1, keepdims=True)
     return Estimate(mean, max(low, -reach), min(high, reach), table, (-reach, reach))
 
@@ -168,7 +172,7 @@ def estimate_mean(values: Sequence[float | None], bounds: Bounds = (0, math.inf)
         return None
     mean = float(known.mean())
     variance = known.var(ddof=1) / len(known) if len(known) > 1 else math.nan
-    return Estimate(mean, *_interval(mean, variance, len(known) - 1, bounds, len(known)), known[None], bounds)
+    return Estimate(mean, *_interval(mean, variance, len(known) - 1, bounds, known[:, None]), known[None], bounds)
 
 
 def _variance(tables: Sequence[Array]) -> tuple[float, float]:
@@ -209,14 +213,14 @@ def _symmetric(mean: float, variance: float, degrees: float) -> tuple[float, flo
     return mean - reach, mean + reach
 
 
-def _interval(mean: float, variance: float, degrees: float, bounds: Bounds, count: int) -> tuple[float, float]:
-    """The ends of the interval around the mean of `count` tasks; nan without a variance."""
+def _interval(mean: float, variance: float, degrees: float, bounds: Bounds, table: Array) -> tuple[float, float]:
+    """The ends of the interval around the mean of a table [T, S]; nan without a variance."""
     low, high = bounds
     if not math.isfinite(variance) or bounds == UNBOUNDED:
         return _symmetric(mean, variance, degrees)
     if math.isfinite(high - low):
         place = round((mean - low) / (high - low), 9)
-        ends = _wilson(place, variance / (high - low) ** 2, degrees, count)
+        ends = _wilson(place, variance / (high - low) ** 2, degrees, len(table), _doubt(table, bounds))
         first, last = (low + (high - low) * end for end in ends)
     else:
         bound, sign = (low, 1) if math.isfinite(low) else (high, -1)
@@ -226,11 +230,27 @@ def _interval(mean: float, variance: float, degrees: float, bounds: Bounds, coun
     return min(mean, max(low, first)), max(mean, min(high, last))  # rounding must not put the mean outside
 
 
-def _wilson(mean: float, variance: float, degrees: float, count: int) -> tuple[float, float]:
+def _doubt(table: Array, bounds: Bounds) -> float:
+    """How little a table [T, S] says of how its tasks vary: 1 where none leaves a bound, half with each that does.
+
+    Tasks that leave a bound by different distances count as as many equal ones as have the same sum and squares.
+    """
+    by_task = table.mean(axis=1)
+    counts = []
+    for bound in filter(math.isfinite, bounds):
+        distance = by_task - bound
+        squares = (distance**2).sum()
+        counts.append(distance.sum() ** 2 / squares if squares else 0.0)
+    return float(2.0 ** -min(counts, default=math.inf))
+
+
+def _wilson(mean: float, variance: float, degrees: float, tasks: int, doubt: float) -> tuple[float, float]:
     """The ends of Wilson's interval for a mean between 0 and 1."""
     spread = mean * (1 - mean)
-    # quantile^2 / n, of n independent tasks: those that make the variance, or all where all fail or all succeed.
-    shrink = _quantile(degrees) ** 2 * (variance / spread if spread > 0 else 1 / count)
+    # quantile^2 / n, of n independent tasks: those that make the variance or, as far as it is in doubt, all.
+    shrink = doubt * _quantile(tasks - 1) ** 2 / tasks
+    if spread > 0:
+        shrink += (1 - doubt) * _quantile(degrees) ** 2 * variance / spread
     reach = math.sqrt(shrink * spread + shrink**2 / 4)
     return (mean + shrink / 2 - reach) / (1 + shrink), (mean + shrink / 2 + reach) / (1 + shrink)
 

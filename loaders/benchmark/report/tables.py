@@ -19,7 +19,6 @@ from rnnzoo.loaders.benchmark.report.statistics import (
 )
 from rnnzoo.loaders.benchmark.results.content import Emulation, Result
 from rnnzoo.loaders.benchmark.results.leaderboard import Leaderboard
-from rnnzoo.zoo_builder.errors import ParameterError
 from rnnzoo.zoo_builder.tasks.target import Target
 
 BASELINES = ("noninteractive_probing", "interactive_probing", "layer_statistics", "flat_mlp")
@@ -62,6 +61,11 @@ class Line:
     untrained: dict[str, Estimate | None]
     gained: dict[str, Estimate | None]
     by_step: ScoresByStep
+
+    @property
+    def has_one_seed(self) -> bool:
+        """Whether one training alone was scored: then its intervals tell nothing of others."""
+        return self.seeds == 1 and self.track != "features"
 
 
 @dataclass(frozen=True)
@@ -108,12 +112,11 @@ class EmulationLine:
         losses: Split -> emulation loss.
         shares: Split -> how far the loss is on the way from the control `constant` (0) to `oracle` (1).
         by_step: Split -> step of the checkpoint -> emulation loss.
-        performance: Split -> "original" and "emulated" accuracy.
+        accuracy: Split -> how well the emulator does the RNNs' task.
         budget: Preset and steps of the training.
     """
 
     encoder: str
-    group: str
     committed: bool
     seeds: int
     budget: str
@@ -121,7 +124,7 @@ class EmulationLine:
     losses: dict[str, Estimate | None]
     shares: dict[str, Estimate | None]
     by_step: ByStep
-    performance: Estimates
+    accuracy: dict[str, Estimate | None]
 
 
 @dataclass(frozen=True)
@@ -131,15 +134,18 @@ class EmulationTable:
     Attributes:
         lines: By their loss on unseen tasks, the lowest first; by name where losses rank nothing.
         note: What a reader must know of the losses, if anything.
+        own: Split -> the accuracies of the RNNs themselves that emulators are compared with, a checkpoint each;
+            none where the zoo has no labels to tell right answers by.
     """
 
     lines: tuple[EmulationLine, ...]
     note: str | None
+    own: dict[str, list[float]]
 
     @property
     def is_ranking(self) -> bool:
         """Whether lower losses stand for better encoders."""
-        return self.note in (None, MISSING)
+        return self.note is None or self.note.startswith(MISSING)
 
 
 def target_tables(board: Leaderboard, against: str | None) -> list[TargetTable]:
@@ -147,17 +153,12 @@ def target_tables(board: Leaderboard, against: str | None) -> list[TargetTable]:
 
     Args:
         board: The results.
-        against: An encoder to compare with; None for a baseline that is there.
+        against: An encoder to compare with; None, and where a target has no result of it, for a baseline that is
+            there.
 
     Returns:
         One table for each target.
-
-    Raises:
-        ParameterError: `against` names an encoder without results.
     """
-    encoders = sorted({result.encoder for result in board.results})
-    if against is not None and against not in encoders:
-        raise ParameterError("against", f"found {against!r}, expected one of {', '.join(encoders)}")
     return [_target_table(board, target, against) for target in board.targets]
 
 
@@ -169,7 +170,8 @@ def _target_table(board: Leaderboard, target: Target, against: str | None) -> Ta
     scores = {key: estimate_scores(group, board.rows_of(group[0]), target) for key, group in grouped.items()}
     splits = tuple(board.rows.splits)
     names = tuple(next(iter(scores.values()))[splits[0]])
-    baseline = against or next((name for name in BASELINES if any(key[0] == name for key in scores)), None)
+    there = {encoder for encoder, _ in scores}
+    baseline = next((name for name in (against, *BASELINES) if name in there), None)
     lines = []
     for (encoder, track), group in grouped.items():
         reference = scores.get((baseline or "", track)) or _first(scores, baseline)
@@ -251,7 +253,11 @@ def emulation_table(board: Leaderboard) -> EmulationTable:
         (line.encoder, line.losses["ood"], scale_for(_emulations_of(board, line.encoder), board.emulations, "ood"))
         for line in lines
     ]
-    table = EmulationTable(tuple(lines), note_on(found))
+    own: dict[str, list[float]] = {}
+    for run in board.emulations:
+        for split, performance in run.performance.items():
+            own.setdefault(split, [original for original, _ in performance["per checkpoint"]])
+    table = EmulationTable(tuple(lines), note_on(found), own)
     return table if table.is_ranking else replace(table, lines=tuple(sorted(lines, key=lambda line: line.encoder)))
 
 
@@ -260,7 +266,6 @@ def _emulation_line(board: Leaderboard, encoder: str) -> EmulationLine:
     scales = {split: scale_for(runs, board.emulations, split) for split in splits}
     return EmulationLine(
         encoder=encoder,
-        group=next((result.group for result in board.results if result.encoder == encoder), ""),
         committed=(encoder, "emulation") in board.committed,
         seeds=len(runs),
         budget=_budgets(runs),
@@ -273,11 +278,8 @@ def _emulation_line(board: Leaderboard, encoder: str) -> EmulationLine:
             for split in splits
         },
         by_step=losses_by_step(runs, board.rows_of(runs[0])),
-        performance={
-            split: {
-                whose: estimate_mean([run.performance.get(split, {}).get(whose) for run in runs], (0.0, 1.0))
-                for whose in ("original", "emulated")
-            }
+        accuracy={
+            split: estimate_mean([run.performance.get(split, {}).get("emulated") for run in runs], (0.0, 1.0))
             for split in splits
         },
     )

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from rnnzoo.loaders.benchmark.prediction.scores import better
-from rnnzoo.loaders.benchmark.report.statistics import Estimate
-from rnnzoo.loaders.benchmark.report.tables import EmulationLine, Line, TargetTable
-from rnnzoo.loaders.benchmark.results.content import Result, Scores
+from rnnzoo.loaders.benchmark.report.statistics import Estimate, estimate_scores
+from rnnzoo.loaders.benchmark.report.tables import EmulationLine, EmulationTable, Line, TargetTable
+from rnnzoo.loaders.benchmark.results.content import Result, Rows, Scores
 from rnnzoo.loaders.benchmark.results.leaderboard import Leaderboard
 from rnnzoo.zoo_builder.escaping import for_markdown, table_row
 
@@ -24,14 +25,22 @@ LOSS_NOTE = (
     "those of its emulation, q, the mean over steps and rollouts. It has no unit and lies between 0 (alike) and 1 "
     "(nothing in common), whatever loss was trained with."
 )
+NOTE_ONE_SEED = "Where `seeds` is 1, intervals are for other tasks alone: other seeds may lie outside of them."
+SPLIT_NOTES = {
+    "strict": "`test`: tasks that neither encoders nor readouts have seen; `ood`: likewise, outside the range of "
+    "the training tasks.",
+    "paper": "`ood`: half of the tasks that the paper's program sets apart. Encoders have seen none of them; "
+    "readouts learn on the other half, and on the training tasks.",
+}
+"""Protocol -> what the splits are that scores are reported on."""
 NOT_MEASURABLE = "not measurable at this step"
 Cells = list[list[str]]
 """A table: the header, then rows."""
 
 
 def number(value: float | None, sign: bool = False, like: float | None = None) -> str:
-    """Three digits; `like` gives the size that decides how many stand after the point."""
-    if value is None:
+    """Three digits, or a dash; `like` gives the size that decides how many stand after the point."""
+    if value is None or not math.isfinite(value):
         return "–"
     size = abs(value if like is None else like)
     decimals = 3 if size <= 1 else 2 if size < 10 else 1 if size < 100 else 0
@@ -51,24 +60,23 @@ def with_interval(estimate: Estimate | None, sign: bool = False) -> str:
     return f"{mean} ({low}{'–' if estimate.low >= 0 else ' to '}{high})"
 
 
-def format_table(results: Sequence[Result]) -> str:
-    """Results as they come from a run: one line a score, mean over seeds, the main score first."""
-    cells = [["encoder", "track", "target", "score", "test", "ood"]]
+def format_table(results: Sequence[Result], rows: Rows) -> str:
+    """Results as they come from a run: one line a score, mean over seeds, the main score first.
+
+    rows: the checkpoints that they are about.
+    """
+    cells = [["encoder", "track", "target", "score", *rows.splits]]
     groups: dict[tuple[str, str, str], list[Result]] = {}
     for result in results:
         groups.setdefault((result.encoder, result.track, result.target), []).append(result)
     for key, group in groups.items():
-        for place, score in enumerate(group[0].scores["ood"]):
+        target = rows.target(group[0].target)
+        found = {} if target is None else estimate_scores(group, rows, target)
+        for place, score in enumerate(next(iter(found.values()), {})):
             arrow = ARROWS[better(score)] if place == 0 else ""
-            values = (_mean_score(group, split, score) for split in ("test", "ood"))
-            cells.append(
-                [*(key if place == 0 else ("", "", "")), f"{score} {arrow}".strip(), *map(number, values)]
-            )
+            means = [estimate.mean if (estimate := of_split[score]) else None for of_split in found.values()]
+            cells.append([*(key if place == 0 else ("", "", "")), f"{score} {arrow}".strip(), *map(number, means)])
     return aligned(cells, left=4)
-
-
-def _mean_score(group: Sequence[Result], split: str, score: str) -> float | None:
-    return mean_of([result.scores.get(split, {}).get(score) for result in group])
 
 
 def mean_of(values: Sequence[float | None]) -> float | None:
@@ -170,24 +178,30 @@ def notes_on(lines: Iterable[Line]) -> list[str]:
     return [note for note in (NOTE_DATA, NOTE_HAND) if any(f" {note[0]}" in name for name in names)]
 
 
-def emulation_cells(lines: Sequence[EmulationLine], own: Mapping[str, float]) -> Cells:
-    """Emulation losses and the emulated task performance of each encoder; own: that of the RNNs by split."""
-    splits = list(lines[0].performance)
-    header = ["encoder", *(f"loss ↓ {split}" for split in lines[0].losses)]
-    header += [f"way to oracle {split}" for split in splits]
-    header += [
-        f"accuracy {split}, emulated" + (f" (RNNs: {number(own[split])})" if split in own else "")
-        for split in splits
-    ]
+def notes_on_intervals(lines: Iterable[Line]) -> list[str]:
+    """What is to be known of the intervals of these lines."""
+    return [NOTE_ONE_SEED] if any(line.has_one_seed for line in lines) else []
+
+
+def emulation_cells(table: EmulationTable) -> Cells:
+    """Emulation losses and the emulated task performance of each encoder."""
+    first = table.lines[0]
+    header = ["encoder", *(f"loss ↓ {split}" for split in first.losses)]
+    header += [f"way to oracle {split}" for split in first.shares]
+    header += [f"accuracy {split}, emulated{own_accuracy(table, split)}" for split in first.accuracy]
     cells = [[*header, "parameters", "seeds", "training"]]
-    for line in lines:
+    for line in table.lines:
         row = [line.encoder, *map(with_interval, line.losses.values())]
-        row += [percent(line.shares[split]) for split in splits]
-        for split in splits:
-            emulated = line.performance[split]["emulated"]
-            row.append(number(emulated.mean) if emulated else "–")
+        row += map(percent, line.shares.values())
+        row += [number(accuracy.mean if accuracy else None) for accuracy in line.accuracy.values()]
         cells.append([*row, f"{line.parameters:,}", str(line.seeds), line.budget or "–"])
     return cells
+
+
+def own_accuracy(table: EmulationTable, split: str) -> str:
+    """In brackets, the mean accuracy of the RNNs whose emulations are scored, and how many; else nothing."""
+    known = table.own.get(split)
+    return f" ({len(known)} RNNs: {number(float(np.nanmean(np.array(known, float))))})" if known else ""
 
 
 def percent(share: Estimate | None) -> str:
