@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -28,11 +28,14 @@ from rnnzoo.zoo_builder.pipeline.plan.runs import Runs
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ZooPlan
 from rnnzoo.zoo_builder.splits import SPLITS, Splits
 from rnnzoo.zoo_builder.storage.digest import config_digest
+from rnnzoo.zoo_builder.tasks.family import Task, TaskFamily
 from rnnzoo.zoo_builder.training.kernels import choose_kernel
 from rnnzoo.zoo_builder.zoos import IMPORTED, config_of
 
 MOST_RUNS = 48
 """Of a split."""
+FEW = 6
+"""So many tasks and one further out: about 15 % of them is that one."""
 SAVE_SECONDS = 120
 
 
@@ -62,13 +65,15 @@ class FreshPlan(ZooPlan):
 
 
 def build_fresh(
-    loaded: LoadedZoo, parts: Partition, seed: int, home: Path, threads: int | None, quiet: bool = False
+    loaded: LoadedZoo, parts: Partition, protocol: str, seed: int, home: Path, threads: int | None, quiet: bool
 ) -> Path:
     """Build the zoo of another seed that stands beside a benchmarked one, or find it built.
 
     Args:
         loaded: The benchmarked zoo.
-        parts: Its partition: tasks that are reported there are reported here, and new ones as the family says.
+        parts: Its partition: tasks that are reported there are reported here. New ones are `ood` where they lie
+            further out than all others of the benchmarked zoo that are not `ood` themselves.
+        protocol: That of the partition, which says by what order.
         seed: That of the fresh zoo.
         home: The folder of all fresh zoos.
         threads: CPU threads of the training; None for all cores.
@@ -89,7 +94,7 @@ def build_fresh(
         raise ParameterError("fresh_seed", f"found {seed}, the seed of the zoo itself, expected another")
     config = replace(config, seed=seed)
     family = config.make_family()
-    plan = FreshPlan(config, family, _splits(loaded, parts, ZooPlan(config, family)))
+    plan = FreshPlan(config, family, _splits(loaded, parts, protocol, ZooPlan(config, family)))
     if not len(plan.runs):
         raise ParameterError("fresh_seed", f"found {seed}, which has no run of an unseen task, expected another")
     splits = hashlib.sha256(json.dumps(plan.split, sort_keys=True).encode()).hexdigest()[:8]
@@ -101,12 +106,25 @@ def build_fresh(
     return folder
 
 
-def _splits(loaded: LoadedZoo, parts: Partition, plan: ZooPlan) -> dict[str, str]:
+def _splits(loaded: LoadedZoo, parts: Partition, protocol: str, plan: ZooPlan) -> dict[str, str]:
     """Task id -> the split that its fresh runs are reported in."""
     ids = loaded.column("task_id")
+    known, first = np.unique(ids, return_index=True)
     reported = {task: split for split, rows in parts.reported.items() for task in ids[rows].tolist()}
-    known: dict[str, Any] = {task.task_id: task for task in loaded.tasks(np.unique(ids, return_index=True)[1])}
-    new = {task.task_id: task for task in plan.runs.tasks if task.task_id not in known}
-    beyond = {task.task_id for task in plan.family.out_of_distribution([*known.values(), *new.values()])}
+    new = {task.task_id: task for task in plan.runs.tasks if task.task_id not in set(known)}
+    inner = loaded.tasks(first[loaded.column("split" if protocol == "strict" else "paper_split")[first] != "ood"])
+    if protocol == "strict":
+        beyond = {name for name, task in new.items() if _is_beyond(plan.family, inner, task)}
+    else:
+        last = max(map(plan.family.paper_rank, inner))
+        beyond = {name for name, task in new.items() if plan.family.paper_rank(task) > last}
     found = reported | {task: "ood" if task in beyond else "test" for task in new}
     return {task: split for task, split in found.items() if split in parts.reported and split in SPLITS}
+
+
+def _is_beyond(family: TaskFamily[Any], inner: Sequence[Task], task: Task) -> bool:
+    """Whether a task lies further out than all others, by the family's rule of what is out of distribution."""
+    furthest = family.out_of_distribution([*inner, task])
+    low = [one for one in inner if one not in furthest][:FEW]
+    rivals = [one for one in furthest if one != task]
+    return task in furthest and all(family.out_of_distribution([*low, one, task]) == [task] for one in rivals)

@@ -62,9 +62,8 @@ def run_benchmark(request: Request) -> list[Path]:
     if request.fresh_seed is not None:
         out = request.out.absolute()
         home = out.with_name(f"{out.name}-fresh")
-        folder = build_fresh(
-            loaded, settings[0].parts, request.fresh_seed, home, request.threads, quiet=request.quiet
-        )
+        parts, protocol = settings[0].parts, settings[0].protocol
+        folder = build_fresh(loaded, parts, protocol, request.fresh_seed, home, request.threads, request.quiet)
         settings = [replace(setting, fresh=folder, fresh_seed=request.fresh_seed) for setting in settings]
     jobs = [(setting, job) for setting in settings for job in _jobs(request, setting, targets)]
     wanted = [path for setting, job in jobs for path in job.paths(setting)]
