@@ -28,10 +28,11 @@ def test_a_loss_stands_beside_that_of_the_same_encoder(rows):
     mine = emulation(rows, "my_encoder:Mine")
     lines = paper_table.table(rows, [mine, *seeds]).splitlines()
     shown = [line.split(" | ") for line in lines if line.startswith("| `")]
-    assert [cells[:2] for cells in shown] == [[f"| `{FORM}`", "0.023"], ["| `my_encoder:Mine`", ""]]
+    assert [cells[:2] for cells in shown] == [[f"| `{FORM}`", ".023 (.019–.029)"], ["| `my_encoder:Mine`", ""]]
     assert float(shown[0][2]) == pytest.approx(sum(losses) / 3, abs=1e-4)
     assert shown[0][3:5] == [f"{min(losses):.4f} to {max(losses):.4f}", "3"]
     assert rows.zoo_digest in lines[0]
+    assert "- seeds: 1 or 3 of an encoder, in the paper 15" in lines
     others = [name for name in paper_table.ENCODERS if name != "noninteractive_probing"]
     assert lines[-5:] == [f"- not trained here: `{name}`" for name in others]
 
