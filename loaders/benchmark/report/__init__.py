@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
@@ -27,7 +29,6 @@ from rnnzoo.loaders.benchmark.report.text import (
     target_step_title,
 )
 from rnnzoo.loaders.benchmark.results.committed import merge_committed
-from rnnzoo.loaders.benchmark.results.content import Leakage
 from rnnzoo.loaders.benchmark.results.leaderboard import read_results
 from rnnzoo.zoo_builder.errors import ParameterError
 from rnnzoo.zoo_builder.escaping import for_markdown, with_code
@@ -93,28 +94,52 @@ def make_report(
     return {"csv": as_csv, "latex": as_latex, "json": as_json}[form](tables)
 
 
+@dataclass(frozen=True)
+class _Section:
+    """A table of a report in text.
+
+    Attributes:
+        title: What it shows.
+        cells: The table.
+        left: How many of its columns are flush left.
+        about: What stands under a heading of its own; None for a table that belongs to the one before it.
+        notes: What a reader must know of these very numbers.
+    """
+
+    title: str
+    cells: Cells
+    left: int
+    about: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def _sections(tables: LeaderboardTables) -> Iterator[_Section]:
+    """The tables of a board, in the order of a report."""
+    for table in tables.targets:
+        yield _Section(table.target.name, target_cells(table), 3, about="")
+        notes = tuple(filter(None, [limits_note(table)]))
+        yield _Section(target_step_title(table), target_step_cells(table), 2, notes=notes)
+    if tables.emulations:
+        about, notes = f"{LOSS_NOTE} {EMULATION_NOTE}", tuple(filter(None, [tables.emulation.note]))
+        yield _Section("Emulation", emulation_cells(tables.emulation), 1, about, notes)
+        for split in tables.board.rows.splits:
+            cells = by_step_cells(tables.emulations, split)
+            if len(cells) > 1:
+                yield _Section(f"emulation loss by the checkpoint's step, {split}", cells, 1)
+    if len(checks := check_cells(tables.board)) > 1:
+        yield _Section("Checks", checks, 3, CHECKS_NOTE)
+    if leakage := tables.board.leakage:
+        title = f"Leakage: {leakage.target} from {leakage.encoder} by {leakage.readout}"
+        yield _Section(title, leakage_cells(tables.board), 1, about="")
+
+
 def _text(boards: list[LeaderboardTables], width: int | None) -> str:
     """All tables for a terminal."""
     parts = []
     for tables in boards:
         parts += [tables.title.upper(), *tables.board.notes]
-        for table in tables.targets:
-            parts.append(f"{table.target.name}\n{aligned(target_cells(table), left=3, width=width)}")
-            parts += filter(None, [limits_note(table)])
-            parts.append(f"{target_step_title(table)}\n{aligned(target_step_cells(table), left=2, width=width)}")
-        if tables.emulations:
-            parts += filter(None, [tables.emulation.note])
-            parts.append(f"emulation\n{aligned(emulation_cells(tables.emulation), left=1, width=width)}")
-            parts += [
-                f"emulation loss by step, {split}\n{aligned(cells, left=1, width=width)}"
-                for split, cells in _by_step(tables)
-            ]
-        if len(checks := check_cells(tables.board)) > 1:
-            parts.append(f"checks\n{aligned(checks, left=3, width=width)}")
-        if leakage := tables.board.leakage:
-            parts.append(
-                f"leakage: {_leakage_title(leakage)}\n{aligned(leakage_cells(tables.board), left=1, width=width)}"
-            )
+        for section in _sections(tables):
+            parts += [*section.notes, f"{section.title}\n{aligned(section.cells, section.left, width)}"]
     parts += [*notes_on(_lines(boards)), *notes_on_intervals(_lines(boards))]
     return "\n\n".join(parts)
 
@@ -126,38 +151,15 @@ def _markdown(boards: list[LeaderboardTables]) -> str:
         parts.append(f"## {for_markdown(tables.title)}")
         parts.append("\n".join(f"- {label}: {for_markdown(value)}" for label, value in tables.facts()))
         parts += map(with_code, [SPLIT_NOTES[tables.board.rows.protocol], *tables.board.notes])
-        for table in tables.targets:
-            parts += [f"### {for_markdown(table.target.name)}", markdown(target_cells(table), left=3)]
-            parts += map(with_code, filter(None, [limits_note(table)]))
-            step_title = for_markdown(target_step_title(table))
-            parts += [f"{step_title[0].upper()}{step_title[1:]}:", markdown(target_step_cells(table), left=2)]
-        if tables.emulations:
-            note = tables.emulation.note
-            parts += [
-                "### Emulation",
-                f"{LOSS_NOTE} {EMULATION_NOTE}",
-                *([] if note is None else [with_code(note)]),
-            ]
-            parts.append(markdown(emulation_cells(tables.emulation), left=1))
-            for split, cells in _by_step(tables):
-                title = for_markdown(f"Emulation loss by the checkpoint's step, {split}:")
-                parts += [title, markdown(cells, left=1)]
-        if len(checks := check_cells(tables.board)) > 1:
-            parts += ["### Checks", CHECKS_NOTE, markdown(checks, left=3)]
-        if leakage := tables.board.leakage:
-            title = f"### Leakage: {for_markdown(_leakage_title(leakage))}"
-            parts += [title, markdown(leakage_cells(tables.board), left=1)]
+        for section in _sections(tables):
+            title = for_markdown(section.title)
+            if section.about is not None:
+                parts += [f"### {title}", *filter(None, [section.about])]
+            parts += map(with_code, section.notes)
+            if section.about is None:
+                parts.append(f"{title[0].upper()}{title[1:]}:")
+            parts.append(markdown(section.cells, section.left))
     return "\n\n".join(parts) + "\n"
-
-
-def _by_step(tables: LeaderboardTables) -> list[tuple[str, Cells]]:
-    """Split -> its table of losses by step, where there is one."""
-    found = [(split, by_step_cells(tables.emulations, split)) for split in tables.board.rows.splits]
-    return [(split, cells) for split, cells in found if len(cells) > 1]
-
-
-def _leakage_title(leakage: Leakage) -> str:
-    return f"{leakage.target} from {leakage.encoder} by {leakage.readout}"
 
 
 def _lines(boards: list[LeaderboardTables]) -> list[Line]:
