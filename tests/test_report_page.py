@@ -58,6 +58,15 @@ def test_the_page_needs_no_network(report):
     assert len(identifiers) == len(set(identifiers))
 
 
+def test_people_see_no_source_of_the_page(report, page):
+    """Tags, entities and escapes are for the browser."""
+    page.open((report / "report.html").as_uri())
+    shown = page.run("document.body.innerText")
+    assert "interactive_probing" in shown
+    assert re.findall(r"</?[a-z]+>|&[a-z]+;|&#\d+;|\\u[0-9a-f]{4}", shown) == []
+    assert page.run("[...document.querySelectorAll('.note code')].length") > 0
+
+
 @pytest.mark.parametrize("width", [1400, 820, 390])
 def test_everything_is_drawn_and_nothing_is_hidden(report, page, width):
     page.size(width, dark=width == 820)

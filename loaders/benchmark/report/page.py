@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,6 +174,7 @@ def render_page(boards: Sequence[LeaderboardTables]) -> str:
         loss_note=LOSS_NOTE,
         better=better,
         coded=coded,
+        breakable=breakable,
         with_interval=with_interval,
         number=number,
         limits_note=limits_note,
@@ -196,7 +196,16 @@ def _encoders(tables: LeaderboardTables) -> list[str]:
 
 def coded(text: str) -> Markup:
     """A sentence in which `names` stand as code."""
-    return Markup(re.sub("`([^`]*)`", r"<code>\1</code>", for_html(text)))
+    parts = text.split("`")
+    code = Markup("<code>{}</code>")
+    return Markup().join(
+        code.format(for_html(part)) if at % 2 else for_html(part) for at, part in enumerate(parts)
+    )
+
+
+def breakable(name: str) -> Markup:
+    """The name of an encoder, in which a line may end after underscores and before brackets."""
+    return for_html(name).replace("_", Markup("_<wbr>")).replace("(", Markup("<wbr>("))
 
 
 def _view(tables: LeaderboardTables, marks: Marks) -> dict[str, Any]:
