@@ -205,7 +205,7 @@ def coded(text: str) -> Markup:
 
 def breakable(name: str) -> Markup:
     """The name of an encoder, in which a line may end after underscores and before brackets."""
-    return for_html(name).replace("_", Markup("_<wbr>")).replace("(", Markup("<wbr>("))
+    return for_html(name).replace("_", "_\u200b").replace("(", "\u200b(")
 
 
 def _view(tables: LeaderboardTables, marks: Marks) -> dict[str, Any]:
