@@ -209,6 +209,8 @@ def test_a_hub_out_of_reach(release, no_waiting, monkeypatch):
         ("a/b/c", None, "expected the form 'org/name'"),
         (NAME, "latest", "tag: found 'latest', expected the form 'v1.<minor>.<patch>'"),
         (NAME, "v2.0.0", "tag: found 'v2.0.0', expected the form 'v1"),
+        (NAME, "v1.0.\uff11", "tag: found 'v1.0.\uff11', expected the form 'v1"),
+        (NAME, "v1.0.1000000000", "tag: found 'v1.0.1000000000', expected the form 'v1"),
     ],
 )
 def test_names(release, repository, tag, message):

@@ -10,8 +10,12 @@ from importlib.metadata import metadata
 
 from rnnzoo.zoo_builder.errors import RnnzooError
 
-REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 """The form of a repository's name, to tell one from a path; `check_repository` asks the hub's client."""
+REVISION = re.compile(r"\w[\w.-]*(?:/\w[\w.-]*)*")
+"""The form of a tag, a branch or a commit."""
+RELEASE_TAG = re.compile(r"v([0-9]{1,9})\.([0-9]{1,9})\.([0-9]{1,9})")
+"""The form of a release's tag, v<format version>.<minor>.<patch>: who publishes makes what who reads finds."""
 EVAL_FILE = "eval.yaml"
 """In a data set: the tasks of its leaderboard."""
 FRAMEWORK = "rnnzoo"

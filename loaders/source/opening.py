@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
 from rnnzoo.loaders.source.base import Source
@@ -11,8 +10,7 @@ from rnnzoo.loaders.source.checked import CHECKS
 from rnnzoo.loaders.source.hub import HubSource
 from rnnzoo.loaders.source.local import LocalSource
 from rnnzoo.zoo_builder.errors import RnnzooError
-
-REPOSITORY_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+from rnnzoo.zoo_builder.hub import REPOSITORY
 
 
 def open_source(path_or_repo: str | Path, revision: str | None = None, check: str = "files") -> Source:
@@ -38,7 +36,7 @@ def open_source(path_or_repo: str | Path, revision: str | None = None, check: st
         return LocalSource.open(path, check)
     if path.exists():
         raise RnnzooError(f"{path}: a file, expected the folder of a zoo")
-    if isinstance(path_or_repo, Path) or not REPOSITORY_NAME.fullmatch(path_or_repo):
+    if isinstance(path_or_repo, Path) or not REPOSITORY.fullmatch(path_or_repo):
         raise RnnzooError(f"{path_or_repo}: there is no such folder")
     try:
         return HubSource.open(path_or_repo, revision, check)

@@ -15,13 +15,12 @@ from huggingface_hub.file_download import repo_folder_name
 
 from rnnzoo.loaders.source.retries import HubUnreachable, retried
 from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.hub import RELEASE_TAG, REVISION
 from rnnzoo.zoo_builder.storage.files import read_bytes
 from rnnzoo.zoo_builder.storage.schema import FORMAT_VERSION
 
 log = logging.getLogger(__name__)
 
-REVISION = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")
-RELEASE_TAG = re.compile(r"v([0-9]{1,9})\.([0-9]{1,9})\.([0-9]{1,9})")
 COMMIT = re.compile("[0-9a-f]{40}")
 
 

@@ -12,7 +12,7 @@ from rnnzoo.zoo_builder.errors import ParameterError
 from rnnzoo.zoo_builder.escaping import for_yaml
 from rnnzoo.zoo_builder.explorer.data import read_page_data
 from rnnzoo.zoo_builder.explorer.page import page_title, render_page
-from rnnzoo.zoo_builder.identity.reference import REPOSITORY, download
+from rnnzoo.zoo_builder.identity.reference import ON_HUB, download
 from rnnzoo.zoo_builder.overview import shards_to_draw
 from rnnzoo.zoo_builder.storage import schema
 from rnnzoo.zoo_builder.storage.files import file_in
@@ -61,7 +61,7 @@ def find_zoo(text: str) -> ShownZoo:
     """
     if os.path.isdir(text):
         return ShownZoo(Path(text))
-    repository = REPOSITORY.fullmatch(text)
+    repository = ON_HUB.fullmatch(text)
     if os.path.exists(text) or repository is None:
         raise ParameterError(
             "zoo", f"found {text!r:.200}, expected a zoo's folder, or a hub repository (org/name)"

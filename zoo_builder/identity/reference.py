@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
-from rnnzoo.zoo_builder.hub import foreign_answer
+from rnnzoo.zoo_builder.hub import REPOSITORY, REVISION, foreign_answer
 from rnnzoo.zoo_builder.storage.digest import UNRECORDED, ZooDigest
 from rnnzoo.zoo_builder.storage.files import file_in, read_bytes
 from rnnzoo.zoo_builder.storage.manifest import Manifest, parse_manifest, read_manifest
@@ -18,7 +18,8 @@ from rnnzoo.zoo_builder.storage.schema import MANIFEST
 
 CARD_ENTRY = "zoo_digest"
 """The entry of a card's header that holds the zoo's digest."""
-REPOSITORY = re.compile(r"(\w[\w.-]*/\w[\w.-]*)(?:@(\w[\w.-]*(?:/\w[\w.-]*)*))?")
+ON_HUB = re.compile(rf"({REPOSITORY.pattern})(?:@({REVISION.pattern}))?")
+"""A repository on the hub, org/name or org/name@revision."""
 LONGEST_CARD = 4_000_000
 _HEADER = re.compile(r"---\r?\n(.*?)^---\s*$", re.DOTALL | re.MULTILINE)
 
@@ -57,7 +58,7 @@ def find_reference(text: str) -> Reference:
         return Reference(text, _digest_of_card(path))
     with contextlib.suppress(RnnzooError):
         return Reference(text, ZooDigest.parse(text))
-    repository = REPOSITORY.fullmatch(text)
+    repository = ON_HUB.fullmatch(text)
     if repository is None:
         raise ParameterError(
             "against",

@@ -8,21 +8,18 @@ neither deleted nor overwritten without `replace`.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
-from rnnzoo.zoo_builder.hub import HUB_FILES, Upload, check_repository, hub_errors
+from rnnzoo.zoo_builder.hub import HUB_FILES, RELEASE_TAG, Upload, check_repository, hub_errors
 from rnnzoo.zoo_builder.release.folder import RELEASE, address_release, check_release, files_of
 from rnnzoo.zoo_builder.storage.files import read_json
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
-
-TAG = re.compile(r"v(\d+)\.(\d+)\.(\d+)")
 
 
 @dataclass(frozen=True)
@@ -80,8 +77,8 @@ def push_release(
     from huggingface_hub import HfApi
 
     release = check_release(folder)
+    tag = f"v{release['format_version']}.0.0" if tag is None else tag
     _check_names(repo_id, tag, release["format_version"])
-    tag = tag or f"v{release['format_version']}.0.0"
     api = HfApi(library_name="rnnzoo", library_version=release["rnnzoo"])
     with hub_errors(repo_id):
         remote = _look(api, repo_id, tag)
@@ -107,10 +104,10 @@ def push_release(
     return plan
 
 
-def _check_names(repo_id: str, tag: str | None, format_version: int) -> None:
+def _check_names(repo_id: str, tag: str, format_version: int) -> None:
     check_repository(repo_id)
-    match = TAG.fullmatch(tag) if tag is not None else None
-    if tag is not None and (match is None or int(match[1]) != format_version):
+    match = RELEASE_TAG.fullmatch(tag)
+    if match is None or int(match[1]) != format_version:
         raise ParameterError("tag", f"found {tag!r}, expected the form 'v{format_version}.<minor>.<patch>'")
 
 
