@@ -96,6 +96,15 @@ def test_the_record_of_a_zoo_is_a_zoo_without_weights(known, verify):
     assert f"--unfinished: found a finished zoo in {known}, expected a build or a part of one" in said
 
 
+@pytest.mark.parametrize(
+    ("option", "value"), [("sample", 48), ("device", "cpu"), ("kernel", "torch"), ("threads", 2)]
+)
+def test_an_option_that_would_change_nothing_is_refused(part, builder, option, value):
+    code, _, err = builder("verify", "--unfinished", part, f"--{option}", value)
+    assert code == 2
+    assert f"--{option}: found {value!r}, expected none: --unfinished computes nothing again" in err
+
+
 def first_shard():
     return Part.parse("1/2").choose(PLAN.shards)[0]
 

@@ -6,11 +6,11 @@ should not.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from textwrap import fill
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -33,6 +33,9 @@ from rnnzoo.zoo_builder.cli.app import (
     app,
 )
 from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
+
+if TYPE_CHECKING:
+    from rnnzoo.zoo_builder.verify.zoo import Check
 
 
 class BuildCommand(ClusterCommand):
@@ -161,6 +164,7 @@ def merge(
 
 @app.command()
 def verify(
+    context: typer.Context,
     zoo: ZooArgument,
     mnist: MnistOption = None,
     sample: Annotated[int, typer.Option(min=1, help="Checkpoints whose metrics are recomputed.")] = 48,
@@ -183,7 +187,8 @@ def verify(
 
     Files, hashes, schema and counts are checked, the metrics of a sample of checkpoints computed again, and the
     digest of all of them. What cannot be looked at here is skipped, such as metrics without their items. With
-    --against, the zoo must also be the one named: shards of an unfinished one, byte for byte.
+    --against, the zoo must also be the one named: shards of an unfinished one, byte for byte. Of these nothing is
+    computed again.
     """
     from rnnzoo.zoo_builder.identity.reference import find_reference
     from rnnzoo.zoo_builder.pipeline.folder.opening import is_finished, read_config
@@ -196,6 +201,8 @@ def verify(
 
     if unfinished and is_finished(zoo):
         raise ParameterError("unfinished", f"found a finished zoo in {zoo}, expected a build or a part of one")
+    if unfinished:
+        _refuse(context, ("sample", "device", "kernel", "threads"), "--unfinished computes nothing again")
     found = read_config(zoo) if unfinished else read_manifest(zoo)
     wanted = None if against is None else find_reference(against)
     if isinstance(found, ZooConfig):
@@ -203,18 +210,30 @@ def verify(
     else:
         worker = choose_kernel(found.rnn_spec(), encoding_of(found.encoding), device, kernel, threads)
         checks = verify_zoo(zoo, worker, mnist, sample, wanted)
-    if json:
-        say_json(
-            {"zoo": str(zoo), "sound": all(check.passed for check in checks), "checks": list(map(asdict, checks))}
-        )
-    else:
-        for check in checks:
-            word = "FAIL" if not check.passed else "skip" if check.left_out else "ok  "
-            say(f"{word}  {check.name:15} {check.found}", err=not check.passed)
+    _say_checks(zoo, checks, json)
     failed = [check.name for check in checks if not check.passed]
     if failed:
         sound, other = ("sound part", "of another zoo") if unfinished else ("sound zoo", "another one")
         raise RnnzooError(f"{zoo}: a {sound}, but {other}" if failed == [AGAINST] else f"{zoo}: not a {sound}")
+
+
+def _say_checks(zoo: Path, checks: list[Check], json: bool) -> None:
+    if json:
+        say_json(
+            {"zoo": str(zoo), "sound": all(check.passed for check in checks), "checks": list(map(asdict, checks))}
+        )
+        return
+    for check in checks:
+        word = "FAIL" if not check.passed else "skip" if check.left_out else "ok  "
+        say(f"{word}  {check.name:15} {check.found}", err=not check.passed)
+
+
+def _refuse(context: typer.Context, parameters: Iterable[str], reason: str) -> None:
+    """Raise ParameterError where one of some parameters was given, which would change nothing."""
+    for name in parameters:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise ParameterError(name, f"found {context.params[name]!r}, expected none: {reason}")
 
 
 @app.command()

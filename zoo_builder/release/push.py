@@ -82,11 +82,12 @@ def push_release(
     api = HfApi(library_name="rnnzoo", library_version=release["rnnzoo"])
     with hub_errors(repo_id):
         remote = _look(api, repo_id, tag)
-        if not dry_run:
-            release = address_release(folder, release, repo_id)
-        plan = _plan(folder, repo_id, tag, release, remote, replace)
-        if dry_run:
-            return plan
+    if not dry_run:
+        release = address_release(folder, release, repo_id)
+    plan = _plan(folder, repo_id, tag, release, remote, replace)
+    if dry_run:
+        return plan
+    with hub_errors(repo_id):
         if remote is None:
             say(f"creating the dataset repository {repo_id}")
             api.create_repo(repo_id, repo_type="dataset", private=private or None, exist_ok=True)
