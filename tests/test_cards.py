@@ -24,14 +24,16 @@ from rnnzoo.zoo_builder.release.card import (
     build_command,
     cell_import,
     columns_table,
-    default_repo,
     torch_call,
 )
+from rnnzoo.zoo_builder.release.edition import Edition, default_repo
 from rnnzoo.zoo_builder.rnn import CELLS
 from rnnzoo.zoo_builder.storage.manifest import read_manifest
 from rnnzoo.zoo_builder.storage.schema import metadata_schema
 from rnnzoo.zoo_builder.tasks import ZOOS
 from rnnzoo.zoo_builder.zoos import resolve_config
+
+EDITION = Edition("somebody/some-zoo", "v1.2.0", "2031-01-05")
 
 
 @pytest.fixture(params=["language_zoo", "digits_zoo"])
@@ -91,7 +93,7 @@ def test_the_header_is_complete(zoo):
 
 
 def test_the_text_is_about_this_zoo(zoo):
-    text = render_card(zoo, "somebody/some-zoo")
+    text = render_card(zoo, EDITION)
     assert 'load_dataset("somebody/some-zoo"' in text
     assert "12 LSTMs" in text
     assert "36 checkpoints of 12 runs" in text
@@ -140,7 +142,7 @@ class Message:
 
 
 def test_the_data_set_can_be_cited(language_zoo):
-    text = render_card(language_zoo, "somebody/some-zoo", published="2031-01-05")
+    text = render_card(language_zoo, EDITION)
     assert "  year   = 2031," in text
     assert "https://huggingface.co/datasets/somebody/some-zoo}" in text
     assert f"digest {Zoo(language_zoo).manifest.digest}" in text

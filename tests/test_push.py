@@ -108,15 +108,15 @@ def test_a_new_version_deletes_what_the_last_one_wrote_and_nothing_else(hub, rel
     repository.commit(
         "main", hub.repositories["datasets", NAME].commits[repository.resolve("main")] | {"notes.txt": theirs}, "x"
     )
-    (release / "LICENSE").unlink()
+    (release / "figures/map.png").unlink()
     values = json.loads((release / "release.json").read_bytes())
-    del values["files"]["LICENSE"]
+    del values["files"]["figures/map.png"]
     (release / "release.json").write_text(json.dumps(values))
     plan = push_release(release, NAME, "v1.1.0", dry_run=True)
-    assert plan.delete == ["LICENSE"]
+    assert plan.delete == ["figures/map.png"]
     push_release(release, NAME, "v1.1.0")
     assert hub.files(NAME) == contents(release) | {"notes.txt": b"by hand"}
-    assert "LICENSE" in hub.files(NAME, "v1.0.0")
+    assert "figures/map.png" in hub.files(NAME, "v1.0.0")
     push_release(release, NAME, "v1.2.0", replace=True)
     assert hub.files(NAME) == contents(release)
 
@@ -247,15 +247,38 @@ def test_a_release_that_was_addressed_in_part_is_addressed_again(release, monkey
     for name in ("write_file", "write_json"):
         monkeypatch.setattr(addressing, name, stopping(getattr(addressing, name)))
     with pytest.raises(KeyboardInterrupt):
-        addressing.address_release(release, check_release(release), "org/first")
+        addressing.address_release(release, check_release(release), "org/first", "v1.0.0")
     left = stop
     with pytest.raises(KeyboardInterrupt):
-        addressing.address_release(release, check_release(release), "org/second")
+        addressing.address_release(release, check_release(release), "org/second", "v1.1.0")
     left = 100
     (release / ".README.md.0123456789abcdef.tmp").write_text("half, by one that was killed")
-    contents = addressing.address_release(release, check_release(release), "org/second")
+    contents = addressing.address_release(release, check_release(release), "org/second", "v1.1.0")
     assert check_release(release) == contents
-    assert contents["repo_id"] == "org/second"
+    assert (contents["repo_id"], contents["tag"]) == ("org/second", "v1.1.0")
     assert not list(release.glob(".*"))
     texts = [(release / name).read_text() for name in ("README.md", "CITATION.cff", "croissant.json")]
     assert all("org/second" in text and "org/first" not in text for text in texts)
+
+
+@pytest.mark.parametrize("tags", [["v1.2.0"], [None, "v1.10.0"], ["v1.2.0", "v1.3.0"]])
+def test_what_is_published_names_the_tag_that_it_gets(hub, release, tags):
+    for tag in tags:
+        push_release(release, NAME, tag)
+    for tag in tags:
+        files, version = hub.files(NAME, tag or "v1.0.0"), (tag or "v1.0.0")[1:]
+        card = files["README.md"].decode()
+        assert f'revision="v{version}"' in card
+        assert f"note   = {{Version v{version}, digest" in card
+        assert json.loads(files["croissant.json"])["version"] == version
+        assert f'version: "{version}"' in files["CITATION.cff"].decode()
+        assert json.loads(files["release.json"])["tag"] == f"v{version}"
+
+
+def test_an_error_of_our_own_is_not_said_to_be_the_hubs(hub, release, monkeypatch):
+    def broken(*arguments):
+        raise ValueError("a card that cannot be written")
+
+    monkeypatch.setattr(addressing, "render_card", broken)
+    with pytest.raises(ValueError, match="a card that cannot be written"):
+        push_release(release, NAME)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import math
 from collections.abc import Mapping
@@ -24,6 +23,7 @@ from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.escaping import for_code, for_code_block, for_markdown, table_row
 from rnnzoo.zoo_builder.hub import EVAL_FILE, code_url
 from rnnzoo.zoo_builder.identity.reference import CARD_ENTRY
+from rnnzoo.zoo_builder.release.edition import Edition
 from rnnzoo.zoo_builder.release.parquet import FOLDERS, ZooTables, features_of
 from rnnzoo.zoo_builder.release.statistics import Statistics, column_statistics
 from rnnzoo.zoo_builder.rnn import CELLS, Cell
@@ -54,11 +54,6 @@ PAPER_CITATION = """@inproceedings{herrmann2024learning,
 }"""
 
 
-def default_repo(zoo: str) -> str:
-    """Stands in the card until `push` puts the repository's own name there."""
-    return f"org/rnn-zoo-{zoo.replace('_', '-')}"
-
-
 def named_zoo(manifest: Manifest) -> NamedZoo:
     """What the family of a zoo says of it.
 
@@ -71,16 +66,13 @@ def named_zoo(manifest: Manifest) -> NamedZoo:
     return known[manifest.zoo]
 
 
-def render_card(
-    zoo: Path, repo_id: str | None = None, release: Path | None = None, published: str | None = None
-) -> str:
+def render_card(zoo: Path, edition: Edition | None = None, release: Path | None = None) -> str:
     """The card of a zoo, as Markdown with its YAML header.
 
     Args:
         zoo: The folder of the zoo.
-        repo_id: The repository's name. None stands for `default_repo`.
+        edition: Which release of it. None stands for one that is not published yet.
         release: A folder whose Parquet files are written, for their sizes.
-        published: The day of the release, as 2026-12-31. None stands for today.
     """
     tables = ZooTables(zoo, read_manifest(zoo))
     # Imported here: huggingface_hub reads HF_ENDPOINT when it is imported, and datasets take a second.
@@ -102,8 +94,7 @@ def render_card(
     if manifest.digest is not None:
         data[CARD_ENTRY] = manifest.digest
     _add_dataset_info(data, tables, configs, release)
-    facts = _facts(tables, repo_id or default_repo(manifest.zoo), configs)
-    facts["citation"] = data_citation(facts, published or today())
+    facts = _facts(tables, edition or Edition.unpublished(manifest), configs)
     for section in ("loading", "numbers", "uses", "citing"):
         facts[section] = render_template(f"{section}.md", facts)
     has_leaderboard = release is None or (release / EVAL_FILE).is_file()
@@ -114,22 +105,18 @@ def render_card(
     return str(DatasetCard.from_template(data, template_str=PAGE, body=body)).rstrip() + "\n"
 
 
-def today() -> str:
-    """The day, as 2026-12-31, the same one everywhere."""
-    return datetime.datetime.now(datetime.UTC).date().isoformat()
-
-
-def data_citation(facts: dict[str, Any], published: str) -> str:
+def data_citation(tables: ZooTables, edition: Edition) -> str:
     """A BibTeX entry for the data set."""
+    manifest = tables.manifest
     fields = {
-        "title": f"{{{facts['title']}}}",
-        "author": f'"{{{facts["authors"]}}}"',  # the inner braces make it one name
-        "year": published[:4],
-        "url": f"{{https://huggingface.co/datasets/{facts['repo_id']}}}",
-        "note": f"{{Version {facts['tag']}" + (f", digest {facts['digest']}}}" if facts["digest"] else "}"),
+        "title": f"{{{named_zoo(manifest).title}}}",
+        "author": f'"{{{authors_of(tables, edition.repo_id)}}}"',  # the inner braces make it one name
+        "year": edition.published[:4],
+        "url": f"{{{edition.url}}}",
+        "note": f"{{Version {edition.tag}" + (f", digest {manifest.digest}}}" if manifest.digest else "}"),
     }
     lines = ",\n".join(f"  {name:6} = {value}" for name, value in fields.items())
-    return f"@misc{{rnnzoo_{facts['zoo']},\n{lines}\n}}"
+    return f"@misc{{rnnzoo_{manifest.zoo},\n{lines}\n}}"
 
 
 def render_template(name: str, facts: dict[str, Any]) -> str:
@@ -205,7 +192,7 @@ def _unpacked_bytes(file: Path) -> int:
     return sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
 
 
-def _facts(tables: ZooTables, repo_id: str, configs: list[str]) -> dict[str, Any]:
+def _facts(tables: ZooTables, edition: Edition, configs: list[str]) -> dict[str, Any]:
     """What the templates may say."""
     manifest, spec, named = tables.manifest, tables.spec, named_zoo(tables.manifest)
     everything = pa.concat_tables([tables.metadata[split] for split in tables.splits])
@@ -214,7 +201,7 @@ def _facts(tables: ZooTables, repo_id: str, configs: list[str]) -> dict[str, Any
         "title": named.title,
         "notice": named.notice,
         "family": tables.family.name,
-        "repo_id": repo_id,
+        "repo_id": edition.repo_id,
         "zoo": manifest.zoo,
         "source": manifest.config["source"],
         "config": manifest.config,
@@ -224,10 +211,11 @@ def _facts(tables: ZooTables, repo_id: str, configs: list[str]) -> dict[str, Any
         "cell_import": cell_import(CELLS[spec.cell]),
         "accurate": _accurate(tables.metadata[tables.splits[0]]),
         "is_of_paper": is_of_paper(tables),
-        "authors": authors_of(tables, repo_id),
+        "authors": authors_of(tables, edition.repo_id),
         "package": tables.family.__module__.partition(".")[0],
         "configs": configs,
-        "tag": f"v{manifest.format_version}.0.0",
+        "tag": edition.tag,
+        "citation": data_citation(tables, edition),
         "checkpoints": len(everything),
         "runs": pc.count_distinct(everything["run_id"]).as_py(),
         "tasks": pc.count_distinct(everything["task_id"]).as_py(),

@@ -14,6 +14,7 @@ import pyarrow as pa
 import rnnzoo
 from rnnzoo.zoo_builder.columns import PICTURE, description
 from rnnzoo.zoo_builder.release.card import LICENSE, TAGS, authors_of, build_command, config_schema, named_zoo
+from rnnzoo.zoo_builder.release.edition import Edition
 from rnnzoo.zoo_builder.release.parquet import FOLDERS, ZooTables
 from rnnzoo.zoo_builder.release.statistics import Statistics, column_statistics
 from rnnzoo.zoo_builder.storage.schema import metadata_file
@@ -54,31 +55,30 @@ RESPONSIBLE_AI = {
 """Field -> the section of the card that says it."""
 
 
-def croissant(tables: ZooTables, repo_id: str, card: str, published: str) -> dict[str, Any]:
+def croissant(tables: ZooTables, edition: Edition, card: str) -> dict[str, Any]:
     """The release as Croissant metadata: files, a record set for each config and split, provenance, limits.
 
     Args:
         tables: Those of the release.
-        repo_id: The repository's name.
+        edition: Which release of the zoo.
         card: The text of the card, which says how to cite the data, and what they are good for and what not.
-        published: The day of the release, as 2026-12-31.
     """
-    manifest, named = tables.manifest, named_zoo(tables.manifest)
+    named = named_zoo(tables.manifest)
     configs = ["metadata", *(config for config in FOLDERS if (tables.folder / FOLDERS[config]).is_dir())]
     sets = [(config, split) for config in configs for split in tables.splits]
     return {
         "@context": CONTEXT,
         "@type": "sc:Dataset",
         "conformsTo": ["http://mlcommons.org/croissant/1.1", "http://mlcommons.org/croissant/RAI/1.0"],
-        "name": repo_id.split("/")[-1],
+        "name": edition.repo_id.split("/")[-1],
         "description": f"{named.title}: weights of recurrent networks at every stage of training, and metadata.",
-        "url": f"https://huggingface.co/datasets/{repo_id}",
+        "url": edition.url,
         "license": [f"https://spdx.org/licenses/{name.upper()}" for name in (LICENSE, *named.licenses)],
-        "creator": {"@type": "sc:Organization", "name": authors_of(tables, repo_id)},
-        "datePublished": published,
+        "creator": {"@type": "sc:Organization", "name": authors_of(tables, edition.repo_id)},
+        "datePublished": edition.published,
         "keywords": [*TAGS, tables.spec.cell, *named.tags],
         "citeAs": _citation(card),
-        "version": f"{manifest.format_version}.0.0",
+        "version": edition.version,
         "isLiveDataset": False,
         **_provenance(tables, named.derived_from),
         "rai:hasSyntheticData": True,

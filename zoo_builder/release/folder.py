@@ -12,6 +12,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,14 +23,13 @@ from rnnzoo.zoo_builder.escaping import for_yaml
 from rnnzoo.zoo_builder.hub import EVAL_FILE
 from rnnzoo.zoo_builder.release.card import (
     authors_of,
-    default_repo,
     is_of_paper,
     named_zoo,
     render_card,
     render_template,
-    today,
 )
 from rnnzoo.zoo_builder.release.croissant import croissant
+from rnnzoo.zoo_builder.release.edition import Edition
 from rnnzoo.zoo_builder.release.figures import draw_figures
 from rnnzoo.zoo_builder.release.leaderboard import eval_yaml
 from rnnzoo.zoo_builder.release.parquet import FOLDERS, ZooTables, check_weights, write_config
@@ -106,24 +106,22 @@ def _write_release(
     check_weights(tables, folder, partial(progress, "reading back"))
     progress("figures and card", 0)
     draw_figures(tables, folder)
-    repo_id = default_repo(manifest.zoo)
-    published = today()
+    edition = Edition.unpublished(manifest)
     if leaderboard:
         write_file(folder / EVAL_FILE, eval_yaml(tables, named_zoo(manifest).title).encode())
-    for name, content in _texts(tables, folder, repo_id, published).items():
+    for name, content in _texts(tables, folder, edition).items():
         write_file(folder / name, content)
     names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
-    write_json(folder / RELEASE, _contents(folder, repo_id, published, sorted(names)))
+    write_json(folder / RELEASE, _contents(folder, edition, sorted(names)))
 
 
-def _texts(tables: ZooTables, folder: Path, repo_id: str, published: str) -> dict[str, bytes]:
+def _texts(tables: ZooTables, folder: Path, edition: Edition) -> dict[str, bytes]:
     """Everything that is written for people, and for catalogues: file -> content."""
     named = named_zoo(tables.manifest)
-    url = f"https://huggingface.co/datasets/{repo_id}"
     facts = {"title": named.title, "notice": named.notice}
-    authors = authors_of(tables, repo_id)
-    cited = {"title": named.title, "version": rnnzoo.__version__, "url": url, "authors": authors}
-    card = render_card(folder, repo_id, folder, published)
+    authors = authors_of(tables, edition.repo_id)
+    cited = {"title": named.title, "version": edition.version, "url": edition.url, "authors": authors}
+    card = render_card(folder, edition, folder)
     licence = render_template("LICENSE.jinja", facts)
     texts_of_yaml = {name: for_yaml(text) for name, text in cited.items()}
     citation = render_template("CITATION.cff.jinja", {**texts_of_yaml, "is_of_paper": is_of_paper(tables)})
@@ -131,12 +129,12 @@ def _texts(tables: ZooTables, folder: Path, repo_id: str, published: str) -> dic
         "README.md": card,
         "LICENSE": f"{licence}\n",
         "CITATION.cff": f"{citation}\n",
-        "croissant.json": json.dumps(croissant(tables, repo_id, card, published), indent=1) + "\n",
+        "croissant.json": json.dumps(croissant(tables, edition, card), indent=1) + "\n",
     }
     return {name: text.encode() for name, text in texts.items()}
 
 
-def _contents(folder: Path, repo_id: str, published: str, names: Iterable[str]) -> dict[str, Any]:
+def _contents(folder: Path, edition: Edition, names: Iterable[str]) -> dict[str, Any]:
     """What release.json says of the other files of a folder, of these names."""
     manifest = read_manifest(folder)
     return {
@@ -144,8 +142,7 @@ def _contents(folder: Path, repo_id: str, published: str, names: Iterable[str]) 
         "format_version": manifest.format_version,
         "zoo": manifest.zoo,
         "rnnzoo": rnnzoo.__version__,
-        "repo_id": repo_id,
-        "published": published,
+        **asdict(edition),
         "files": {
             name: {"bytes": (folder / name).stat().st_size, "sha256": file_sha256(folder / name)} for name in names
         },
@@ -185,16 +182,17 @@ def check_release(folder: Path) -> dict[str, Any]:
     return values
 
 
-def address_release(folder: Path, release: dict[str, Any], repo_id: str) -> dict[str, Any]:
-    """Write the texts of a checked release anew for the repository's name, and return the new release.json.
+def address_release(folder: Path, release: dict[str, Any], repo_id: str, tag: str) -> dict[str, Any]:
+    """Write the texts of a checked release anew for a repository and a tag, and return the new release.json.
 
     While they are replaced, release.json accepts the old ones and the new: whoever is stopped in the midst has a
     release still. The same call goes on then, and removes what was left half written.
     """
     clear_abandoned(folder.glob(TEMPORARY_FILES))
-    if release["repo_id"] == repo_id and COMING not in release:
+    edition = Edition(repo_id, tag, release["published"])
+    if release.items() >= asdict(edition).items() and COMING not in release:
         return release
-    texts = _texts(ZooTables(folder, read_manifest(folder)), folder, repo_id, release["published"])
+    texts = _texts(ZooTables(folder, read_manifest(folder)), folder, edition)
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in texts.items()}
     accepted = release.get(COMING, {})
     coming = {name: [*accepted.get(name, []), sha256] for name, sha256 in hashes.items()}
@@ -203,7 +201,7 @@ def address_release(folder: Path, release: dict[str, Any], repo_id: str) -> dict
         write_file(folder / name, content)
     entries = {name: {"bytes": len(texts[name]), "sha256": sha256} for name, sha256 in hashes.items()}
     contents = {name: value for name, value in release.items() if name != COMING}
-    contents |= {"rnnzoo": rnnzoo.__version__, "repo_id": repo_id, "files": release["files"] | entries}
+    contents |= {"rnnzoo": rnnzoo.__version__, **asdict(edition), "files": release["files"] | entries}
     write_json(folder / RELEASE, contents)
     return contents
 

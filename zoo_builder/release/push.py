@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
 from rnnzoo.zoo_builder.hub import HUB_FILES, RELEASE_TAG, Upload, check_repository, hub_errors
+from rnnzoo.zoo_builder.release.edition import first_tag
 from rnnzoo.zoo_builder.release.folder import RELEASE, address_release, check_release, files_of
 from rnnzoo.zoo_builder.storage.files import read_json
 
@@ -77,13 +78,13 @@ def push_release(
     from huggingface_hub import HfApi
 
     release = check_release(folder)
-    tag = f"v{release['format_version']}.0.0" if tag is None else tag
+    tag = first_tag(release["format_version"]) if tag is None else tag
     _check_names(repo_id, tag, release["format_version"])
     api = HfApi(library_name="rnnzoo", library_version=release["rnnzoo"])
     with hub_errors(repo_id):
         remote = _look(api, repo_id, tag)
     if not dry_run:
-        release = address_release(folder, release, repo_id)
+        release = address_release(folder, release, repo_id, tag)
     plan = _plan(folder, repo_id, tag, release, remote, replace)
     if dry_run:
         return plan
