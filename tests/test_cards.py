@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,17 +18,11 @@ from rnnzoo.loaders.benchmark.report.page import LeaderboardTables
 from rnnzoo.loaders.benchmark.results.leaderboard import read_results
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.release import card, render_card
-from rnnzoo.zoo_builder.release.card import (
-    TEMPLATES,
-    build_command,
-    cell_import,
-    columns_table,
-    torch_call,
-)
+from rnnzoo.zoo_builder.release.card import TEMPLATES
 from rnnzoo.zoo_builder.release.edition import Edition, default_repo
+from rnnzoo.zoo_builder.release.facts import build_command, cell_import, torch_call
 from rnnzoo.zoo_builder.rnn import CELLS
 from rnnzoo.zoo_builder.storage.manifest import read_manifest
-from rnnzoo.zoo_builder.storage.schema import metadata_schema
 from rnnzoo.zoo_builder.tasks import ZOOS
 from rnnzoo.zoo_builder.zoos import resolve_config
 
@@ -153,14 +146,6 @@ def test_the_card_says_what_values_columns_have(language_zoo):
     accuracy = Zoo(language_zoo).metadata["accuracy"].to_numpy()
     (line,) = (line for line in render_card(language_zoo).splitlines() if line.startswith("| `accuracy` |"))
     assert line.endswith(f"{accuracy.min():.6g} to {accuracy.max():.6g}, mean {accuracy.mean():.4g} |")
-
-
-@pytest.mark.parametrize("zoo_name", ["formal_languages", "sequential_mnist"])
-def test_the_committed_columns_are_not_stale(zoo_name):
-    family, named = ZOOS[zoo_name]
-    schema = metadata_schema(family.columns(named.source))
-    committed = Path(TEMPLATES / zoo_name / "columns.md").read_text(encoding="utf-8")
-    assert committed == columns_table(schema) + "\n", "write columns_table(schema) into columns.md again"
 
 
 @pytest.mark.parametrize("table", sorted(TEMPLATES.glob("*/*/baselines.md")), ids=lambda path: path.parent)

@@ -279,6 +279,6 @@ def test_an_error_of_our_own_is_not_said_to_be_the_hubs(hub, release, monkeypatc
     def broken(*arguments):
         raise ValueError("a card that cannot be written")
 
-    monkeypatch.setattr(addressing, "render_card", broken)
+    monkeypatch.setattr(addressing, "card_of", broken)
     with pytest.raises(ValueError, match="a card that cannot be written"):
         push_release(release, NAME)

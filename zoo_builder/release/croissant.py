@@ -13,8 +13,9 @@ import pyarrow as pa
 
 import rnnzoo
 from rnnzoo.zoo_builder.columns import PICTURE, description
-from rnnzoo.zoo_builder.release.card import LICENSE, TAGS, authors_of, build_command, config_schema, named_zoo
+from rnnzoo.zoo_builder.release.card import LICENSE, TAGS
 from rnnzoo.zoo_builder.release.edition import Edition
+from rnnzoo.zoo_builder.release.facts import named_zoo
 from rnnzoo.zoo_builder.release.parquet import FOLDERS, ZooTables
 from rnnzoo.zoo_builder.release.statistics import Statistics, column_statistics
 from rnnzoo.zoo_builder.storage.schema import metadata_file
@@ -55,13 +56,14 @@ RESPONSIBLE_AI = {
 """Field -> the section of the card that says it."""
 
 
-def croissant(tables: ZooTables, edition: Edition, card: str) -> dict[str, Any]:
+def croissant(tables: ZooTables, edition: Edition, facts: dict[str, Any], card: str) -> dict[str, Any]:
     """The release as Croissant metadata: files, a record set for each config and split, provenance, limits.
 
     Args:
         tables: Those of the release.
         edition: Which release of the zoo.
-        card: The text of the card, which says how to cite the data, and what they are good for and what not.
+        facts: What its texts say, see `facts_of`.
+        card: The text of the card, which says what the data are good for and what not.
     """
     named = named_zoo(tables.manifest)
     configs = ["metadata", *(config for config in FOLDERS if (tables.folder / FOLDERS[config]).is_dir())]
@@ -74,13 +76,13 @@ def croissant(tables: ZooTables, edition: Edition, card: str) -> dict[str, Any]:
         "description": f"{named.title}: weights of recurrent networks at every stage of training, and metadata.",
         "url": edition.url,
         "license": [f"https://spdx.org/licenses/{name.upper()}" for name in (LICENSE, *named.licenses)],
-        "creator": {"@type": "sc:Organization", "name": authors_of(tables, edition.repo_id)},
+        "creator": {"@type": "sc:Organization", "name": facts["authors"]},
         "datePublished": edition.published,
         "keywords": [*TAGS, tables.spec.cell, *named.tags],
-        "citeAs": _citation(card),
+        "citeAs": facts["citation"],
         "version": edition.version,
         "isLiveDataset": False,
-        **_provenance(tables, named.derived_from),
+        **_provenance(facts["build_command"], named.derived_from),
         "rai:hasSyntheticData": True,
         **{field: items for field, section in RESPONSIBLE_AI.items() if (items := _items(card, section))},
         "distribution": [_file(tables, config, split) for config, split in sets],
@@ -88,17 +90,11 @@ def croissant(tables: ZooTables, edition: Edition, card: str) -> dict[str, Any]:
     }
 
 
-def _provenance(tables: ZooTables, derived_from: str) -> dict[str, Any]:
-    made = {"@type": "prov:Activity", "prov:label": build_command(tables.manifest.config)}
+def _provenance(command: str, derived_from: str) -> dict[str, Any]:
+    made = {"@type": "prov:Activity", "prov:label": command}
     agent = {"@type": "prov:SoftwareAgent", "prov:label": f"rnnzoo {rnnzoo.__version__}"}
     source = {"prov:wasDerivedFrom": {"@id": derived_from}} if derived_from else {}
     return {"prov:wasGeneratedBy": made, "prov:wasAttributedTo": agent, **source}
-
-
-def _citation(card: str) -> str:
-    """The first BibTeX entry of a card."""
-    found = re.search(r"```bibtex\n(.*?)\n```", card, re.DOTALL)
-    return found[1] if found else ""
 
 
 def _items(card: str, section: str) -> list[str]:
@@ -127,7 +123,7 @@ def _records(tables: ZooTables, config: str, split: str) -> dict[str, Any]:
     else:
         source, statistics = {"fileSet": {"@id": f"{FOLDERS[config]}/{split}"}}, {}
     fields = []
-    for field in config_schema(tables, config):
+    for field in tables.schema(config):
         entry: dict[str, Any] = {
             "@type": "cr:Field",
             "@id": f"{name}/{field.name}",

@@ -21,15 +21,10 @@ import rnnzoo
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.escaping import for_yaml
 from rnnzoo.zoo_builder.hub import EVAL_FILE
-from rnnzoo.zoo_builder.release.card import (
-    authors_of,
-    is_of_paper,
-    named_zoo,
-    render_card,
-    render_template,
-)
+from rnnzoo.zoo_builder.release.card import card_of, render_template
 from rnnzoo.zoo_builder.release.croissant import croissant
 from rnnzoo.zoo_builder.release.edition import Edition
+from rnnzoo.zoo_builder.release.facts import facts_of, named_zoo
 from rnnzoo.zoo_builder.release.figures import draw_figures
 from rnnzoo.zoo_builder.release.leaderboard import eval_yaml
 from rnnzoo.zoo_builder.release.parquet import FOLDERS, ZooTables, check_weights, write_config
@@ -109,27 +104,23 @@ def _write_release(
     edition = Edition.unpublished(manifest)
     if leaderboard:
         write_file(folder / EVAL_FILE, eval_yaml(tables, named_zoo(manifest).title).encode())
-    for name, content in _texts(tables, folder, edition).items():
+    for name, content in _texts(tables, edition).items():
         write_file(folder / name, content)
     names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
     write_json(folder / RELEASE, _contents(folder, edition, sorted(names)))
 
 
-def _texts(tables: ZooTables, folder: Path, edition: Edition) -> dict[str, bytes]:
+def _texts(tables: ZooTables, edition: Edition) -> dict[str, bytes]:
     """Everything that is written for people, and for catalogues: file -> content."""
-    named = named_zoo(tables.manifest)
-    facts = {"title": named.title, "notice": named.notice}
-    authors = authors_of(tables, edition.repo_id)
-    cited = {"title": named.title, "version": edition.version, "url": edition.url, "authors": authors}
-    card = render_card(folder, edition, folder)
-    licence = render_template("LICENSE.jinja", facts)
-    texts_of_yaml = {name: for_yaml(text) for name, text in cited.items()}
-    citation = render_template("CITATION.cff.jinja", {**texts_of_yaml, "is_of_paper": is_of_paper(tables)})
+    facts = facts_of(tables, edition)
+    card = card_of(tables, facts)
+    cited = {name: for_yaml(facts[name]) for name in ("title", "authors", "url")}
+    cited |= {"version": for_yaml(edition.version), "is_of_paper": facts["is_of_paper"]}
     texts = {
         "README.md": card,
-        "LICENSE": f"{licence}\n",
-        "CITATION.cff": f"{citation}\n",
-        "croissant.json": json.dumps(croissant(tables, edition, card), indent=1) + "\n",
+        "LICENSE": render_template("LICENSE.jinja", facts) + "\n",
+        "CITATION.cff": render_template("CITATION.cff.jinja", cited) + "\n",
+        "croissant.json": json.dumps(croissant(tables, edition, facts, card), indent=1) + "\n",
     }
     return {name: text.encode() for name, text in texts.items()}
 
@@ -192,7 +183,7 @@ def address_release(folder: Path, release: dict[str, Any], repo_id: str, tag: st
     edition = Edition(repo_id, tag, release["published"])
     if release.items() >= asdict(edition).items() and COMING not in release:
         return release
-    texts = _texts(ZooTables(folder, read_manifest(folder)), folder, edition)
+    texts = _texts(ZooTables(folder, read_manifest(folder)), edition)
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in texts.items()}
     accepted = release.get(COMING, {})
     coming = {name: [*accepted.get(name, []), sha256] for name, sha256 in hashes.items()}

@@ -90,6 +90,21 @@ class ZooTables:
         self.metadata = {name: read_table(file_in(folder, schema.metadata_file(name))) for name in manifest.splits}
         self.splits = [name for name, table in self.metadata.items() if len(table)]
 
+    @property
+    def are_released(self) -> bool:
+        """Whether the folder is a release, and has them as files."""
+        return (self.folder / FOLDERS["default"]).is_dir()
+
+    @property
+    def configs(self) -> list[str]:
+        """Names of the configs; `outputs` is one where it was written."""
+        has_outputs = (self.folder / FOLDERS["outputs"]).is_dir()
+        return ["default", "metadata", "rollouts", *(["outputs"] if has_outputs else [])]
+
+    def schema(self, config: str) -> pa.Schema:
+        """The columns of a config, with their descriptions."""
+        return self.metadata[self.splits[0]].schema if config == "metadata" else self.kind(config).schema
+
     def kind(self, config: str) -> Kind:
         """How the files of a config look."""
         return {"default": self._weights, "rollouts": self._rollouts, "outputs": self._outputs}[config]()

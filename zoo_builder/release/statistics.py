@@ -1,12 +1,16 @@
-"""What values the columns of a zoo's metadata have: for its card, and for catalogues."""
+"""The columns of a zoo as a table, and what values they have: for its card, and for catalogues."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from rnnzoo.zoo_builder.columns import PICTURE, description
+from rnnzoo.zoo_builder.escaping import for_code, for_markdown, table_row
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,31 @@ class Statistics:
 def column_statistics(table: pa.Table) -> dict[str, Statistics]:
     """Column -> what values it has."""
     return {name: _statistics(table[name].combine_chunks()) for name in table.column_names}
+
+
+def columns_table(schema: pa.Schema, statistics: Mapping[str, Statistics] | None = None) -> str:
+    """The columns as a Markdown table, from the descriptions they carry.
+
+    Args:
+        schema: The columns.
+        statistics: Of their values, for those that have some. None leaves the values out.
+    """
+    header = ["column", "type", "what it is", *([] if statistics is None else ["values"])]
+    lines = [table_row(header), "|" + "---|" * len(header)]
+    for field in schema:
+        cells = [f"`{for_code(field.name)}`", _type_name(field.type), for_markdown(description(field))]
+        if statistics is not None:
+            cells.append(str(statistics.get(field.name, "")))
+        lines.append(table_row(cells))
+    return "\n".join(lines)
+
+
+def _type_name(kind: pa.DataType) -> str:
+    if kind == PICTURE:
+        return "image"
+    if pa.types.is_fixed_size_list(kind):
+        return f"list<{kind.value_type}, {kind.list_size}>"
+    return for_markdown(str(kind))
 
 
 def _statistics(values: pa.Array) -> Statistics:
