@@ -20,8 +20,9 @@ from typing import Any
 
 from benchmarks.baselines import ZOOS, command
 from benchmarks.machine import machine
-from rnnzoo.zoo_builder.storage.manifest import read_manifest, write_json
+from rnnzoo.zoo_builder.storage.manifest import read_manifest
 from rnnzoo.zoo_builder.storage.schema import metadata_file
+from rnnzoo.zoo_builder.storage.writing import write_json
 
 PRESET = "paper"
 CARDS = Path(__file__).parents[1] / "dataset_cards"

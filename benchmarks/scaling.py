@@ -38,8 +38,7 @@ from rnnzoo.loaders.emulation import emulation_losses, train_emulation
 from rnnzoo.loaders.encoders.recipe import make_learned
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.zoo_builder.errors import RnnzooError
-from rnnzoo.zoo_builder.storage.manifest import write_json
-from rnnzoo.zoo_builder.storage.writing import write_single
+from rnnzoo.zoo_builder.storage.writing import write_json, write_single
 
 LABELS = {"steps": "training steps", "runs": "runs seen in training"}
 

@@ -231,7 +231,7 @@ def test_few_tasks_are_said(tmp_path, caplog):
 
 
 def test_only_whole_files_are_left_by_a_failing_write(tmp_path, monkeypatch):
-    from rnnzoo.zoo_builder.storage.shards import write_file
+    from rnnzoo.zoo_builder.storage.writing import write_file
 
     (tmp_path / "file").write_bytes(b"old")
 

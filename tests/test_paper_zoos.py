@@ -7,9 +7,8 @@ import pytest
 from benchmarks import paper_zoos
 from rnnzoo import load_zoo
 from rnnzoo.zoo_builder.identity.named import known_digests
-from rnnzoo.zoo_builder.pipeline.shard.record import file_entry
 from rnnzoo.zoo_builder.storage.digest import config_digest
-from rnnzoo.zoo_builder.storage.manifest import read_manifest, read_metadata
+from rnnzoo.zoo_builder.storage.manifest import FileEntry, read_manifest, read_metadata
 from rnnzoo.zoo_builder.storage.schema import SPLITS_FILE, metadata_file
 from rnnzoo.zoo_builder.zoos import resolve_config
 
@@ -45,7 +44,7 @@ def test_a_committed_record_is_of_the_paper_zoo(record):
     assert config_digest(manifest.config) == config_digest(config.to_dict())
     assert [str(manifest.digest)] == known_digests()[zoo][paper_zoos.PRESET]
     for name in (*map(metadata_file, manifest.splits), SPLITS_FILE):
-        assert file_entry(record / name) == manifest.files[name]
+        assert FileEntry.of(record / name) == manifest.files[name]
     steps = read_metadata(record, manifest)["step"].to_pylist()
     assert {step: steps.count(step) for step in set(steps)} == dict.fromkeys(config.checkpoints, 1000)
     assert json.loads((record / "build.json").read_text())[-1]["exit_code"] == 0

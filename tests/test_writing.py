@@ -9,13 +9,13 @@ from typer.testing import CliRunner
 from rnnzoo.zoo_builder.cli import app
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.storage.schema import ROOMS
-from rnnzoo.zoo_builder.storage.shards import write_file
 from rnnzoo.zoo_builder.storage.writing import (
     TEMPORARY_FILES,
     check_new,
     clear_abandoned,
     new_folder,
     replacing,
+    write_file,
     write_single,
 )
 

@@ -55,7 +55,7 @@ def facts_of(folder: Path) -> dict[str, Any]:
         "format_version": manifest.format_version,
         "config": manifest.config,
         "spec": {**spec.to_dict(), "num_parameters": spec.num_parameters},
-        "bytes": sum(entry.bytes for entry in manifest.files.values()),
+        "bytes": manifest.size,
         "checkpoints": len(table),
         "arithmetic": manifest.arithmetic,
         "digest": manifest.digest,
@@ -163,9 +163,8 @@ def draw_overview(folder: Path) -> Figure:
 
 def shards_to_draw(manifest: Manifest) -> list[str]:
     """All shards of a zoo, or as many of them, evenly, as make MOST_RUNS runs."""
-    shards = [shard for entry in manifest.splits.values() for shard in entry.shards]
     runs = sum(entry.runs for entry in manifest.splits.values())
-    return shards[:: max(1, -(-runs // MOST_RUNS))]
+    return manifest.shards[:: max(1, -(-runs // MOST_RUNS))]
 
 
 def _by_run(table: pa.Table, column: str, steps: Sequence[int]) -> np.ndarray:

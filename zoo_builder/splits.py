@@ -36,6 +36,10 @@ class Splits:
     split: dict[str, str]
     paper_split: dict[str, str]
 
+    def to_dict(self, seed: int) -> dict[str, Any]:
+        """The content of a zoo's splits.json. seed: that of the splits."""
+        return {"seed": seed, "rule": RULE, "split": self.split, "paper_split": self.paper_split}
+
 
 def assign_splits(family: Family, tasks: Sequence[Task], seed: int) -> Splits:
     """Split the distinct tasks of a zoo, a function of the set of tasks and the seed.

@@ -122,5 +122,4 @@ def merge_and_finish(parts: list[Path], out: Path, mnist: Path | None) -> None:
 
 
 def _finished(zoo: Path, manifest: Manifest) -> str:
-    size = sum(entry.bytes for entry in manifest.files.values())
-    return f"finished: {zoo}, {size / 1e6:.1f} MB; `zoo-builder info {shlex.quote(str(zoo))}` shows it"
+    return f"finished: {zoo}, {manifest.size / 1e6:.1f} MB; `zoo-builder info {shlex.quote(str(zoo))}` shows it"

@@ -17,8 +17,7 @@ from rnnzoo.zoo_builder.overview import shards_to_draw
 from rnnzoo.zoo_builder.storage import schema
 from rnnzoo.zoo_builder.storage.files import file_in
 from rnnzoo.zoo_builder.storage.manifest import read_manifest
-from rnnzoo.zoo_builder.storage.shards import write_file
-from rnnzoo.zoo_builder.storage.writing import check_new, new_folder
+from rnnzoo.zoo_builder.storage.writing import check_new, new_folder, write_file
 
 WEIGHTS = "weights/"
 """Where a page finds the weights that stand beside it."""

@@ -14,7 +14,8 @@ from pathlib import Path
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.storage.digest import SAME_EVERYWHERE, ZooDigest, config_digest
 from rnnzoo.zoo_builder.storage.files import read_json
-from rnnzoo.zoo_builder.storage.manifest import Manifest, write_json
+from rnnzoo.zoo_builder.storage.manifest import Manifest
+from rnnzoo.zoo_builder.storage.writing import write_json
 from rnnzoo.zoo_builder.tasks import ZOOS
 from rnnzoo.zoo_builder.zoos import PRESETS, ZooConfig, resolve_config
 

@@ -24,8 +24,7 @@ from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ShardPlan
 from rnnzoo.zoo_builder.pipeline.shard.record import RECORD_SUFFIX, record_path, shard_files
 from rnnzoo.zoo_builder.pipeline.shard.saved_state import state_path
 from rnnzoo.zoo_builder.storage import schema
-from rnnzoo.zoo_builder.storage.shards import write_file
-from rnnzoo.zoo_builder.storage.writing import write_single
+from rnnzoo.zoo_builder.storage.writing import write_file, write_single
 from rnnzoo.zoo_builder.zoos import ZooConfig
 
 

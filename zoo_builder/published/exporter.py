@@ -16,10 +16,10 @@ from rnnzoo.zoo_builder.published.array_file import ArrayFile, write_array
 from rnnzoo.zoo_builder.published.arrays import ARGS, MENDED, PUBLISHED_CELL, uncounted_updates
 from rnnzoo.zoo_builder.rnn import rnn_forward, unflatten_weights
 from rnnzoo.zoo_builder.storage.files import file_in
-from rnnzoo.zoo_builder.storage.manifest import Manifest, read_manifest, read_metadata, write_json
+from rnnzoo.zoo_builder.storage.manifest import Manifest, read_manifest, read_metadata
 from rnnzoo.zoo_builder.storage.schema import rollouts_of
 from rnnzoo.zoo_builder.storage.shards import read_shard
-from rnnzoo.zoo_builder.storage.writing import check_new, new_folder
+from rnnzoo.zoo_builder.storage.writing import check_new, new_folder, write_json
 from rnnzoo.zoo_builder.tasks import find_family
 from rnnzoo.zoo_builder.tasks.encodings import encoding_of
 from rnnzoo.zoo_builder.tasks.published import PublishedForm

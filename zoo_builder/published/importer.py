@@ -8,8 +8,6 @@ ones, and their standard errors NaN.
 
 from __future__ import annotations
 
-import io
-import json
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,8 +26,9 @@ from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.published.arrays import MENDED, PublishedArrays, open_published
 from rnnzoo.zoo_builder.rnn import rnn_forward, unflatten_weights
 from rnnzoo.zoo_builder.rollouts import loss_columns, rollout_losses, string_scores
-from rnnzoo.zoo_builder.splits import RULE, SPLITS, Splits, assign_splits, count_tasks
+from rnnzoo.zoo_builder.splits import SPLITS, Splits, assign_splits, count_tasks
 from rnnzoo.zoo_builder.storage import schema
+from rnnzoo.zoo_builder.storage.contents import write_contents
 from rnnzoo.zoo_builder.storage.digest import (
     ZooDigest,
     checkpoint_hashes,
@@ -37,12 +36,11 @@ from rnnzoo.zoo_builder.storage.digest import (
     contents_share,
     join_contents,
     one_nan,
-    rollout_hashes,
 )
-from rnnzoo.zoo_builder.storage.manifest import FileEntry, Manifest, SplitEntry, write_json, write_manifest
+from rnnzoo.zoo_builder.storage.manifest import FileEntry, Manifest, SplitEntry, write_manifest
 from rnnzoo.zoo_builder.storage.schema import MOST_CHECKPOINTS
-from rnnzoo.zoo_builder.storage.shards import file_sha256, row_sha256, tensors_sha256, write_file, write_shard
-from rnnzoo.zoo_builder.storage.writing import check_new, new_folder
+from rnnzoo.zoo_builder.storage.shards import METADATA_KEY, encode_note
+from rnnzoo.zoo_builder.storage.writing import check_new, new_folder, replacing, write_json
 from rnnzoo.zoo_builder.tasks.exact import estimate
 from rnnzoo.zoo_builder.tasks.family import Task
 from rnnzoo.zoo_builder.training.kernels import Kernel
@@ -138,17 +136,22 @@ class _Import:
             tables = [self._write_shard(name, split, group) for name, group in zip(names, groups, strict=True)]
             columns = metadata_columns(self.config)
             table = pa.concat_tables(tables) if tables else columns.empty_table()
-            _write_parquet(self.folder / schema.metadata_file(split), table, {"split": split, "zoo": self.zoo})
+            table = table.replace_schema_metadata({METADATA_KEY: encode_note({"split": split, "zoo": self.zoo})})
+            with replacing(self.folder / schema.metadata_file(split)) as parquet:
+                pq.write_table(table, parquet, compression="zstd")
             rooms = [room(name) for name in names for room in (schema.weights_file, schema.rollouts_file)]
             for file in (*rooms, schema.metadata_file(split)):
-                files[file] = _entry(self.folder / file)
+                files[file] = FileEntry.of(self.folder / file)
             tasks = count_tasks(self.splits)[split]
             entries[split] = SplitEntry(tasks=tasks, runs=len(runs), checkpoints=len(table), shards=names)
-        splits = {"seed": SPLIT_SEED, "rule": RULE}
-        splits |= {"split": self.splits.split, "paper_split": self.splits.paper_split}
-        write_json(self.folder / schema.SPLITS_FILE, splits)
-        files[schema.SPLITS_FILE] = _entry(self.folder / schema.SPLITS_FILE)
-        manifest = self._manifest(entries, files)
+        write_json(self.folder / schema.SPLITS_FILE, self.splits.to_dict(SPLIT_SEED))
+        files[schema.SPLITS_FILE] = FileEntry.of(self.folder / schema.SPLITS_FILE)
+        digest = ZooDigest(IMPORTED, config_digest(self.config), join_contents(self.shares))
+        libraries = {library: version(library) for library in ("torch", "numpy", "pyarrow", "safetensors")}
+        built_with = {"imported by rnnzoo": rnnzoo.__version__, **libraries}
+        manifest = Manifest.of(
+            self.config, self.arrays.spec, self.family.encoding, digest, built_with, entries, files
+        )
         write_manifest(self.folder, manifest)
         return Imported(manifest, self.largest_difference, self.config[MENDED], self.form.damage)
 
@@ -176,37 +179,13 @@ class _Import:
             MENDED: 0,
         }
 
-    def _manifest(self, entries: dict[str, SplitEntry], files: dict[str, FileEntry]) -> Manifest:
-        spec = self.arrays.spec
-        libraries = {library: version(library) for library in ("torch", "numpy", "pyarrow", "safetensors")}
-        return Manifest(
-            format="rnnzoo",
-            format_version=schema.FORMAT_VERSION,
-            zoo=self.zoo,
-            config=self.config,
-            spec=spec.to_dict(),
-            layout=[{"name": p.name, "shape": p.shape, "offset": p.offset} for p in spec.parameters],
-            encoding=self.family.encoding.to_dict(),
-            arithmetic=IMPORTED,
-            digest=str(ZooDigest(IMPORTED, config_digest(self.config), join_contents(self.shares))),
-            built_with={"imported by rnnzoo": rnnzoo.__version__, **libraries},
-            splits=entries,
-            files={name: files[name] for name in sorted(files)},
-        )
-
     def _write_shard(self, name: str, split: str, runs: list[int]) -> pa.Table:
         """Write the weights and rollouts of some runs, sorted by (step, run); returns their metadata."""
-        arrays, spec = self.arrays, self.arrays.spec
         where = np.stack([self.rows[run] for run in runs], axis=1).reshape(-1)
-        flat = one_nan(np.array(arrays.parameters[where], dtype=np.float32))
+        flat = one_nan(np.array(self.arrays.parameters[where], dtype=np.float32))
         inputs = self._inputs(where)
         self._check_outputs(where, flat, inputs)
-        header = {"format_version": schema.FORMAT_VERSION, "zoo": self.zoo, "shard": name, "spec": spec.to_dict()}
-        named = {key: tensor.numpy() for key, tensor in unflatten_weights(spec, torch.from_numpy(flat)).items()}
-        write_shard(self.folder / schema.weights_file(name), named, header)
-        write_shard(self.folder / schema.rollouts_file(name), {"inputs": inputs}, header)
-        of_tensors, of_rollouts = tensors_sha256(list(named.values())), rollout_hashes({"inputs": inputs})
-        known = [self._known(row) for row in where.tolist()]
+        stored = write_contents(self.folder, self.zoo, name, self.arrays.spec, flat, {"inputs": inputs})
         scores = self._scores(runs, flat, inputs) if self.family.generates else [{}] * len(where)
         column = self.family.source_column
         rows = []
@@ -221,18 +200,10 @@ class _Import:
                     "paper_split": self.splits.paper_split[task.task_id],
                     "step": step,
                     "step_index": self.steps.index(step),
-                    "diverged": not np.isfinite(flat[number]).all(),
-                    **spec.to_dict(),
-                    "num_parameters": spec.num_parameters,
                     **({} if column is None else {column.name: self.source}),
-                    "shard": schema.weights_file(name),
-                    "row": number,
-                    "rollout_row": number,
-                    "sha256": row_sha256(flat[number]),
-                    "tensors_sha256": of_tensors[number],
-                    "rollout_sha256": of_rollouts[number].hex(),
+                    **stored[number],
                     **task.columns(),
-                    **known[number],
+                    **self._known(where[number]),
                     **scores[number],
                 }
             )
@@ -330,14 +301,3 @@ def _task(arrays: PublishedArrays, rows: NDArray[np.int64]) -> Task:
         return arrays.form.read_task(found[0])
     except ValueError as error:
         raise RnnzooError(f"{path}: row {rows[0]}: {error}") from error
-
-
-def _write_parquet(path: Path, table: pa.Table, note: dict[str, Any]) -> None:
-    buffer = io.BytesIO()
-    table = table.replace_schema_metadata({"rnnzoo": json.dumps(note, sort_keys=True)})
-    pq.write_table(table, buffer, compression="zstd")
-    write_file(path, buffer.getbuffer())
-
-
-def _entry(path: Path) -> FileEntry:
-    return FileEntry(bytes=path.stat().st_size, sha256=file_sha256(path))

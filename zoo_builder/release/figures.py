@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from rnnzoo.zoo_builder.overview import RELEASED_FIGURE, draw_overview
 from rnnzoo.zoo_builder.release.parquet import ZooTables
-from rnnzoo.zoo_builder.storage.manifest import Manifest
 from rnnzoo.zoo_builder.tasks.pictures import Colouring
 from rnnzoo.zoo_builder.weight_map import weight_map
 
@@ -35,7 +34,7 @@ def draw_figures(tables: ZooTables, out: Path) -> None:
 def draw_map(tables: ZooTables) -> Figure:
     """Every checkpoint as a point, by the two main components of its layers' statistics, coloured two ways."""
     metadata = pa.concat_tables([tables.metadata[split] for split in tables.splits])
-    points, shares = weight_map(tables.shard(name).tensors for name in _shards(tables.manifest))
+    points, shares = weight_map(tables.shard(name).tensors for name in tables.manifest.shards)
     finite = np.isfinite(points).all(axis=1)
     metadata, points = metadata.filter(pa.array(finite)), points[finite]
     figure = Figure(figsize=(13, 5.5), layout="constrained")
@@ -53,10 +52,6 @@ def draw_map(tables: ZooTables) -> Figure:
         axes.set_ylabel(f"second component ({shares[1]:.0%})")
         axes.spines[["top", "right"]].set_visible(False)
     return figure
-
-
-def _shards(manifest: Manifest) -> list[str]:
-    return [shard for entry in manifest.splits.values() for shard in entry.shards]
 
 
 def _values(metadata: pa.Table, colouring: Colouring) -> NDArray[np.number]:

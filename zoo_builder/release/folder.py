@@ -30,9 +30,16 @@ from rnnzoo.zoo_builder.release.leaderboard import eval_yaml
 from rnnzoo.zoo_builder.release.parquet import FOLDERS, ZooTables, check_weights, write_config
 from rnnzoo.zoo_builder.storage import schema
 from rnnzoo.zoo_builder.storage.files import file_in, read_json
-from rnnzoo.zoo_builder.storage.manifest import Manifest, read_manifest, write_json
-from rnnzoo.zoo_builder.storage.shards import file_sha256, write_file
-from rnnzoo.zoo_builder.storage.writing import TEMPORARY_FILES, check_new, clear_abandoned, new_folder
+from rnnzoo.zoo_builder.storage.manifest import Manifest, read_manifest
+from rnnzoo.zoo_builder.storage.shards import file_sha256
+from rnnzoo.zoo_builder.storage.writing import (
+    TEMPORARY_FILES,
+    check_new,
+    clear_abandoned,
+    new_folder,
+    write_file,
+    write_json,
+)
 from rnnzoo.zoo_builder.training.kernels import Kernel
 from rnnzoo.zoo_builder.verify import verify_zoo
 from rnnzoo.zoo_builder.zoos import IMPORTED

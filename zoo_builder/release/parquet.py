@@ -120,7 +120,7 @@ class ZooTables:
             ends = row == len(table) or shards[row] != shards[first]
             if ends or (steps[row] != steps[row - 1] and (row - first) * row_bytes >= GROUP_BYTES):
                 rows = slice(first - start_of_shard, row - start_of_shard)
-                yield Piece(table.slice(first, row - first), Path(shards[first]).stem, rows)
+                yield Piece(table.slice(first, row - first), schema.shard_of(shards[first]), rows)
                 first = row
                 start_of_shard = row if ends else start_of_shard
 
@@ -160,7 +160,7 @@ class ZooTables:
 
     def _rollouts(self) -> Kind:
         table = self.metadata[self.splits[0]]
-        tensors = self.shard(Path(table["shard"][0].as_py()).stem, "rollouts").tensors
+        tensors = self.shard(schema.shard_of(table["shard"][0].as_py()), "rollouts").tensors
         fields = [*(table.schema.field(name) for name in self._rollout_columns()), self.family.shown_column]
         described = {
             "inputs": f"the sequences, one after the other: {self.family.items_text}",
@@ -183,7 +183,7 @@ class ZooTables:
 
     def _outputs(self) -> Kind:
         table = self.metadata[self.splits[0]]
-        inputs = self.shard(Path(table["shard"][0].as_py()).stem, "rollouts").tensors["inputs"]
+        inputs = self.shard(schema.shard_of(table["shard"][0].as_py()), "rollouts").tensors["inputs"]
         encoding = encoding_of(self.manifest.encoding)
         shape = (inputs.shape[1], encoding.steps(inputs.shape[2]), self.spec.output_size)
         text = "log-probabilities [sequence, step, output] along the rollouts, recomputed"

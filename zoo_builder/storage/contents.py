@@ -1,4 +1,4 @@
-"""What the tensors of a shard must be: checked the same on disk, on the hub, and by `verify`.
+"""What the tensors of a shard are: written, and checked the same on disk, on the hub, and by `verify`.
 
 Tensors are described by dtype and shape, so that those of a shard on the hub can be checked by its header.
 """
@@ -6,19 +6,71 @@ Tensors are described by dtype and shape, so that those of a shard on the hub ca
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 from numpy.typing import NDArray
 
 from rnnzoo.zoo_builder.errors import RnnzooError
-from rnnzoo.zoo_builder.rnn import RNNSpec
+from rnnzoo.zoo_builder.rnn import RNNSpec, unflatten_weights
+from rnnzoo.zoo_builder.storage import schema
 from rnnzoo.zoo_builder.storage.digest import rollout_hashes
-from rnnzoo.zoo_builder.storage.shards import TENSOR_DIGITS, TensorSpec, row_sha256, tensors_sha256
+from rnnzoo.zoo_builder.storage.shards import TENSOR_DIGITS, TensorSpec, row_sha256, tensors_sha256, write_shard
 
 LARGEST_ROLLOUTS = 64_000_000
 """Bytes of one model's."""
+
+
+def write_contents(
+    folder: Path,
+    zoo: str,
+    shard: str,
+    spec: RNNSpec,
+    flat: NDArray[np.float32],
+    rollouts: Mapping[str, NDArray[np.uint8]],
+) -> list[dict[str, Any]]:
+    """Write the weights and rollouts of a shard's N models.
+
+    Args:
+        folder: The folder of the zoo.
+        zoo: Name of the zoo.
+        shard: Name of the shard.
+        spec: That of the models.
+        flat: Their weights [N, P], NaNs as `one_nan` leaves them.
+        rollouts: name -> [K, ...], a row a model; or a row a run, where models stand run after run at each step.
+
+    Returns:
+        Of each model, what its row of metadata says of these files and of what it has in them.
+    """
+    weights = unflatten_weights(spec, torch.from_numpy(flat))
+    named = {name: tensor.numpy() for name, tensor in weights.items()}
+    header = {
+        "format_version": schema.FORMAT_VERSION,
+        "zoo": zoo,
+        "shard": shard,
+        "spec": spec.to_dict(),
+    }
+    write_shard(folder / schema.weights_file(shard), named, header)
+    write_shard(folder / schema.rollouts_file(shard), rollouts, header)
+    of_tensors = tensors_sha256(list(named.values()))
+    of_rollouts = [digest.hex() for digest in rollout_hashes(rollouts)]
+    return [
+        {
+            "diverged": not np.isfinite(model).all(),
+            **spec.to_dict(),
+            "num_parameters": spec.num_parameters,
+            "shard": schema.weights_file(shard),
+            "row": row,
+            "rollout_row": row % len(of_rollouts),
+            "sha256": row_sha256(model),
+            "tensors_sha256": of_tensors[row],
+            "rollout_sha256": of_rollouts[row % len(of_rollouts)],
+        }
+        for row, model in enumerate(flat)
+    ]
 
 
 def check_weights(found: Mapping[str, TensorSpec], spec: RNNSpec, models: int, where: str) -> None:

@@ -32,9 +32,9 @@ from rnnzoo.zoo_builder.storage.schema import (
     metadata_file,
     shard_name,
 )
-from rnnzoo.zoo_builder.storage.shards import write_file
-from rnnzoo.zoo_builder.storage.writing import replacing
-from rnnzoo.zoo_builder.tasks.encodings import encoding_of
+from rnnzoo.zoo_builder.storage.shards import file_sha256
+from rnnzoo.zoo_builder.storage.writing import write_file
+from rnnzoo.zoo_builder.tasks.encodings import Encoding, encoding_of
 
 LONGEST_SPLITS = 256_000_000
 """Bytes of a splits.json: enough for three million tasks."""
@@ -54,8 +54,15 @@ class _Strict(BaseModel):
 
 
 class FileEntry(_Strict):
+    """What a manifest, and the record of a shard, say of a file."""
+
     bytes: Count
     sha256: Annotated[str, Field(max_length=64)]
+
+    @classmethod
+    def of(cls, path: Path) -> FileEntry:
+        """That of a file that is there."""
+        return cls(bytes=path.stat().st_size, sha256=file_sha256(path))
 
 
 class SplitEntry(_Strict):
@@ -105,6 +112,33 @@ class Manifest(_Strict):
     splits: dict[Annotated[str, Field(pattern="^[a-z]{1,40}$")], SplitEntry]
     files: dict[str, FileEntry]
 
+    @classmethod
+    def of(
+        cls,
+        config: Mapping[str, Any],
+        spec: RNNSpec,
+        encoding: Encoding,
+        digest: ZooDigest,
+        built_with: Mapping[str, str | list[str]],
+        splits: Mapping[str, SplitEntry],
+        files: Mapping[str, FileEntry],
+    ) -> Manifest:
+        """That of a zoo whose other files are written."""
+        return cls(
+            format="rnnzoo",
+            format_version=FORMAT_VERSION,
+            zoo=config["zoo"],
+            config=dict(config),
+            spec=spec.to_dict(),
+            layout=_layout(spec),
+            encoding=encoding.to_dict(),
+            arithmetic=digest.arithmetic,
+            digest=str(digest),
+            built_with=dict(built_with),
+            splits=dict(splits),
+            files=dict(sorted(files.items())),
+        )
+
     @field_validator("files")
     @classmethod
     def _safe_names(cls, files: dict[str, FileEntry]) -> dict[str, FileEntry]:
@@ -150,7 +184,7 @@ class Manifest(_Strict):
             found = [{**entry, "shape": list(entry["shape"])} for entry in self.layout]
         except (KeyError, TypeError) as error:
             raise ValueError(f"spec or layout: {error}") from error
-        if found != [{"name": p.name, "shape": list(p.shape), "offset": p.offset} for p in spec.parameters]:
+        if found != _layout(spec):
             raise ValueError(f"layout: not that of the parameters of {spec}")
         if spec.input_size != inputs:
             raise ValueError(f"encoding: gives {inputs} inputs, the spec has {spec.input_size}")
@@ -158,6 +192,20 @@ class Manifest(_Strict):
 
     def rnn_spec(self) -> RNNSpec:
         return RNNSpec(**self.spec)
+
+    @property
+    def shards(self) -> list[str]:
+        """Names of all shards, split by split."""
+        return [shard for entry in self.splits.values() for shard in entry.shards]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(entry.bytes for entry in self.files.values())
+
+
+def _layout(spec: RNNSpec) -> list[dict[str, Any]]:
+    return [{"name": p.name, "shape": list(p.shape), "offset": p.offset} for p in spec.parameters]
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -170,14 +218,6 @@ def encode_manifest(values: Mapping[str, Any]) -> bytes:
     body = json.dumps(others | {OWN_HASH: ""}, indent=1).encode()
     body = body[: body.rindex(_OWN_KEY)]
     return body + b'%s: "%s"\n}\n' % (_OWN_KEY, hashlib.sha256(body).hexdigest().encode())
-
-
-def write_json(path: Path, values: Any) -> None:
-    """JSON for people and machines: indented, one trailing newline, the same bytes for the same values."""
-    with replacing(path) as file:
-        for text in json.JSONEncoder(indent=1).iterencode(values):
-            file.write(text.encode())
-        file.write(b"\n")
 
 
 def read_manifest(folder: Path) -> Manifest:

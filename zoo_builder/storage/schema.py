@@ -64,9 +64,14 @@ def rollouts_file(shard: str) -> str:
     return f"rollouts/{shard}.safetensors"
 
 
+def shard_of(weights_file: str) -> str:
+    """'weights/train-00000-of-00002.safetensors' -> 'train-00000-of-00002'"""
+    return PurePosixPath(weights_file).stem
+
+
 def rollouts_of(weights_file: str) -> str:
     """'weights/train-00000-of-00002.safetensors' -> 'rollouts/train-00000-of-00002.safetensors'"""
-    return rollouts_file(PurePosixPath(weights_file).stem)
+    return rollouts_file(shard_of(weights_file))
 
 
 def metadata_file(split: str) -> str:

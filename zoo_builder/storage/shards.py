@@ -25,7 +25,7 @@ from safetensors.numpy import save
 
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.storage.files import parse_json
-from rnnzoo.zoo_builder.storage.writing import replacing
+from rnnzoo.zoo_builder.storage.writing import write_file
 
 METADATA_KEY = "rnnzoo"
 """The header's one metadata entry, a JSON text: several entries would come out in no fixed order."""
@@ -34,12 +34,6 @@ LONGEST_HEADER = 4_000_000
 TENSOR_DIGITS = 16
 """Hexadecimal digits of the hash of one parameter of one model: damage shows, in a quarter of the room."""
 DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "U8": np.dtype("u1")}
-
-
-def write_file(path: Path, content: bytes | memoryview) -> None:
-    """Write a file whole or not at all: temporary file beside it, fsync, rename."""
-    with replacing(path) as file:
-        file.write(content)
 
 
 def write_shard(path: Path, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]) -> None:

@@ -10,13 +10,14 @@ import contextlib
 import errno
 import fcntl
 import glob
+import json
 import os
 import secrets
 import shutil
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from rnnzoo.zoo_builder.errors import RnnzooError
 
@@ -109,14 +110,27 @@ def try_to_lock(file: int) -> bool:
     return True
 
 
+def write_file(path: Path, content: bytes | memoryview) -> None:
+    """Write a file whole or not at all, see `replacing`."""
+    with replacing(path) as file:
+        file.write(content)
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Likewise, JSON: indented, one trailing newline, the same bytes for the same values."""
+    with replacing(path) as file:
+        for text in json.JSONEncoder(indent=1).iterencode(values):
+            file.write(text.encode())
+        file.write(b"\n")
+
+
 def write_single(path: Path, content: bytes | memoryview) -> None:
     """Write a file by itself, and remove what was left beside it when somebody was killed who wrote it.
 
     For files that a user names: where there are many in a folder, looking for leftovers each time would be slow.
     """
     clear_abandoned(path.parent.glob(f".{glob.escape(path.name)}{_ENDING}"))
-    with replacing(path) as file:
-        file.write(content)
+    write_file(path, content)
 
 
 def clear_abandoned(paths: Iterable[Path]) -> None:

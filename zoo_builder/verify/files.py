@@ -30,8 +30,7 @@ def check_files(folder: Path, manifest: Manifest) -> str:
             raise RnnzooError(f"{path}: found sha256 {found}, expected {entry.sha256}")
     for name in sorted(set(schema.names_in(folder, schema.FILE_NAME)) - manifest.files.keys()):
         raise RnnzooError(f"{folder / name}: not listed in {schema.MANIFEST}")
-    size = sum(entry.bytes for entry in manifest.files.values())
-    return f"{len(manifest.files)} files, {size / 1e6:.1f} MB, all with the sha256 of {schema.MANIFEST}"
+    return f"{len(manifest.files)} files, {manifest.size / 1e6:.1f} MB, all with the sha256 of {schema.MANIFEST}"
 
 
 def check_metadata(zoo: OpenedZoo) -> str:

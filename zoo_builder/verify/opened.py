@@ -49,14 +49,13 @@ class OpenedZoo:
             RnnzooError: One of them cannot be read.
         """
         metadata = {split: read_split(folder, split) for split in manifest.splits}
-        shards = [shard for entry in manifest.splits.values() for shard in entry.shards]
         return cls(
             folder,
             manifest,
             metadata,
             join_metadata(folder, metadata.values()),
-            {name: read_shard(file_in(folder, schema.weights_file(name))) for name in shards},
-            {name: read_shard(file_in(folder, schema.rollouts_file(name))) for name in shards},
+            {name: read_shard(file_in(folder, schema.weights_file(name))) for name in manifest.shards},
+            {name: read_shard(file_in(folder, schema.rollouts_file(name))) for name in manifest.shards},
         )
 
     @property
@@ -86,7 +85,7 @@ class OpenedZoo:
         """The weights [N, P] of some rows of metadata."""
         flat = []
         for row in rows:
-            tensors = self.weights[Path(row["shard"]).name.removesuffix(".safetensors")].tensors
+            tensors = self.weights[schema.shard_of(row["shard"])].tensors
             named = {name: torch.from_numpy(np.array(tensor[row["row"]])) for name, tensor in tensors.items()}
             flat.append(flatten_weights(self.spec, named))
         return torch.stack(flat)

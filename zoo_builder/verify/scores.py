@@ -39,8 +39,7 @@ def check_rollout_losses(zoo: OpenedZoo, kernel: Kernel, sample: int) -> str:
     chosen = _sampled(zoo.all_rows, sample)
     found = []
     for row in chosen:
-        name = Path(row["shard"]).name.removesuffix(".safetensors")
-        rollouts = zoo.rollouts[name].tensors
+        rollouts = zoo.rollouts[schema.shard_of(row["shard"])].tensors
         inputs = rollouts["inputs"][row["rollout_row"]][None]
         labels = rollouts["labels"][row["rollout_row"]][None] if "labels" in rollouts else None
         found += rollout_losses(kernel, spec, encoding, zoo.weights_of([row]), inputs, labels)

@@ -17,7 +17,7 @@ from rnnzoo.loaders.benchmark.results.content import Emulation, Result, ResultsF
 from rnnzoo.loaders.benchmark.results.files import FORMAT, AnyTrained, encoder_folder, read_file, without_folders
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.storage.files import fit
-from rnnzoo.zoo_builder.storage.shards import write_file
+from rnnzoo.zoo_builder.storage.writing import write_file
 
 
 class Baseline(ResultsFile):

@@ -25,7 +25,7 @@ from rnnzoo.loaders.benchmark.results.content import Emulation, Leakage, Result,
 from rnnzoo.loaders.benchmark.results.same_zoo import describe_difference
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.storage.files import file_in, fit, read_json
-from rnnzoo.zoo_builder.storage.shards import write_file
+from rnnzoo.zoo_builder.storage.writing import write_file
 
 FORMAT = 3
 """Version of the format of all files here."""

@@ -21,7 +21,8 @@ from rnnzoo.loaders.benchmark.results.files import emulation_path, result_path
 from rnnzoo.loaders.result_key import ResultKey
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.storage.files import file_in
-from rnnzoo.zoo_builder.storage.shards import METADATA_KEY, encode_note, parse_note, write_file
+from rnnzoo.zoo_builder.storage.shards import METADATA_KEY, encode_note, parse_note
+from rnnzoo.zoo_builder.storage.writing import write_file
 
 KEPT = ".safetensors"
 ENCODER_PART = "encoder."

@@ -10,7 +10,7 @@ from rnnzoo.zoo_builder.errors import RnnzooError, some_of
 from rnnzoo.zoo_builder.pipeline.locks import PLAN, locked, never
 from rnnzoo.zoo_builder.storage.files import file_in, parse_json, read_bytes
 from rnnzoo.zoo_builder.storage.schema import BUILD_FOLDER
-from rnnzoo.zoo_builder.storage.shards import write_file
+from rnnzoo.zoo_builder.storage.writing import write_file
 
 HOW_TO_GO_ON = "go on with the kernel and device that it was begun with, or build the zoo in another folder"
 

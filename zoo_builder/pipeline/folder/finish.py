@@ -14,12 +14,12 @@ from rnnzoo.zoo_builder.pipeline.folder.metadata import MetadataJoiner
 from rnnzoo.zoo_builder.pipeline.folder.opening import finished_zoo
 from rnnzoo.zoo_builder.pipeline.locks import FINISH, locked, never
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ZooPlan
-from rnnzoo.zoo_builder.pipeline.shard.record import file_entry, record_path
-from rnnzoo.zoo_builder.splits import RULE, SPLITS, count_tasks
+from rnnzoo.zoo_builder.pipeline.shard.record import record_path
+from rnnzoo.zoo_builder.splits import SPLITS, count_tasks
 from rnnzoo.zoo_builder.storage import schema
 from rnnzoo.zoo_builder.storage.digest import ZooDigest, config_digest, join_contents
-from rnnzoo.zoo_builder.storage.manifest import Manifest, SplitEntry, write_json, write_manifest
-from rnnzoo.zoo_builder.storage.writing import TEMPORARY_FILES, clear_abandoned
+from rnnzoo.zoo_builder.storage.manifest import FileEntry, Manifest, SplitEntry, write_manifest
+from rnnzoo.zoo_builder.storage.writing import TEMPORARY_FILES, clear_abandoned, write_json
 
 
 def finish_folder(plan: ZooPlan, folder: Path, stop_requested: Callable[[], bool] = never) -> Manifest | None:
@@ -64,24 +64,10 @@ def write_zoo(plan: ZooPlan, folder: Path) -> Manifest:
     arithmetic = the_arithmetic(joiner.arithmetics, folder)
     config = plan.config.to_dict()
     digest = ZooDigest(arithmetic, config_digest(config), join_contents(joiner.shares))
-    splits = {"seed": plan.config.seed, "rule": RULE}
-    splits |= {"split": plan.splits.split, "paper_split": plan.splits.paper_split}
-    write_json(folder / schema.SPLITS_FILE, splits)
-    files = joiner.files | {schema.SPLITS_FILE: file_entry(folder / schema.SPLITS_FILE)}
-    manifest = Manifest(
-        format="rnnzoo",
-        format_version=schema.FORMAT_VERSION,
-        zoo=plan.config.zoo,
-        config=config,
-        spec=plan.spec.to_dict(),
-        layout=[{"name": p.name, "shape": p.shape, "offset": p.offset} for p in plan.spec.parameters],
-        encoding=plan.family.encoding.to_dict(),
-        arithmetic=arithmetic,
-        digest=str(digest),
-        built_with=_built_with(joiner.kernels),
-        splits=entries,
-        files={name: files[name] for name in sorted(files)},
-    )
+    write_json(folder / schema.SPLITS_FILE, plan.splits.to_dict(plan.config.seed))
+    files = joiner.files | {schema.SPLITS_FILE: FileEntry.of(folder / schema.SPLITS_FILE)}
+    built_with = _built_with(joiner.kernels)
+    manifest = Manifest.of(config, plan.spec, plan.family.encoding, digest, built_with, entries, files)
     write_manifest(folder, manifest)
     return manifest
 

@@ -6,7 +6,6 @@ with the rows. It grows with the shards alone, by what the manifest says of each
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,11 +17,12 @@ import pyarrow.parquet as pq
 
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ShardPlan, ZooPlan
-from rnnzoo.zoo_builder.pipeline.shard.record import check_file, file_entry, read_record, rows_file
+from rnnzoo.zoo_builder.pipeline.shard.record import check_file, read_record, rows_file
 from rnnzoo.zoo_builder.storage import schema
 from rnnzoo.zoo_builder.storage.files import file_in
 from rnnzoo.zoo_builder.storage.manifest import FileEntry
 from rnnzoo.zoo_builder.storage.parquet import read_table
+from rnnzoo.zoo_builder.storage.shards import METADATA_KEY, encode_note
 from rnnzoo.zoo_builder.storage.writing import replacing
 
 log = logging.getLogger(__name__)
@@ -58,17 +58,17 @@ class MetadataJoiner:
         Raises RnnzooError, naming the file, where a shard was damaged, or is one of another plan.
         """
         name = schema.metadata_file(split)
-        header = json.dumps({"split": split, "zoo": self._plan.config.zoo}, sort_keys=True)
+        note = encode_note({"split": split, "zoo": self._plan.config.zoo})
         groups = regrouped((self._read_rows(shard) for shard in shards), self._columns, ROWS_PER_GROUP)
         first = next(groups)
-        columns = first.schema.with_metadata({"rnnzoo": header})
+        columns = first.schema.with_metadata({METADATA_KEY: note})
         with (
             replacing(self._folder / name) as file,
             pq.ParquetWriter(file, columns, compression="zstd") as writer,
         ):
             for table in chain([first], groups):
                 writer.write_table(table.cast(columns), row_group_size=ROWS_PER_GROUP)
-        self.files[name] = file_entry(self._folder / name)
+        self.files[name] = FileEntry.of(self._folder / name)
 
     def _read_rows(self, shard: ShardPlan) -> pa.Table:
         record, name = read_record(self._folder, shard), rows_file(shard)

@@ -14,8 +14,8 @@ from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.pipeline.locks import PLAN, locked, never, try_lock
 from rnnzoo.zoo_builder.storage import schema
 from rnnzoo.zoo_builder.storage.files import file_in, parse_json, read_bytes
-from rnnzoo.zoo_builder.storage.manifest import Manifest, read_manifest, write_json
-from rnnzoo.zoo_builder.storage.writing import TEMPORARY_FILES
+from rnnzoo.zoo_builder.storage.manifest import Manifest, read_manifest
+from rnnzoo.zoo_builder.storage.writing import TEMPORARY_FILES, write_json
 from rnnzoo.zoo_builder.zoos import ZooConfig, config_of
 
 _SHARD = re.compile(r"\.([a-z]+-\d{5}-of-\d{5})\.")

@@ -21,7 +21,8 @@ from rnnzoo.zoo_builder.storage import schema
 from rnnzoo.zoo_builder.storage.digest import ARITHMETIC, SHARE
 from rnnzoo.zoo_builder.storage.files import file_in, fit, parse_json, read_bytes
 from rnnzoo.zoo_builder.storage.manifest import FileEntry
-from rnnzoo.zoo_builder.storage.shards import file_sha256, write_file
+from rnnzoo.zoo_builder.storage.shards import file_sha256
+from rnnzoo.zoo_builder.storage.writing import write_file
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ def shard_files(shard: ShardPlan) -> list[str]:
 
 def write_record(folder: Path, shard: ShardPlan, kernel: str, arithmetic: str, contents: str) -> None:
     """Declare a shard complete whose files have all been written. See `ShardRecord`."""
-    files = {name: file_entry(folder / name) for name in shard_files(shard)}
+    files = {name: FileEntry.of(folder / name) for name in shard_files(shard)}
     record = ShardRecord(kernel=kernel, arithmetic=arithmetic, contents=contents, files=files)
     write_file(record_path(folder, shard), record.to_bytes())
 
@@ -117,8 +118,3 @@ def check_file(path: Path, entry: FileEntry) -> None:
         raise RnnzooError(f"{path}: found {size} bytes, expected {entry.bytes}")
     if found != entry.sha256:
         raise RnnzooError(f"{path}: found sha256 {found}, expected {entry.sha256}")
-
-
-def file_entry(path: Path) -> FileEntry:
-    """What a record, or a manifest, says of a file."""
-    return FileEntry(bytes=path.stat().st_size, sha256=file_sha256(path))
