@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from rnnzoo.zoo_builder.errors import ParameterError
 
 
-def read_settings(texts: Sequence[str], config: type, parameter: str = "settings") -> dict[str, Any]:
+def read_settings(texts: Sequence[str], config: type) -> dict[str, Any]:
     """The values that some texts give to the fields of a dataclass.
 
     A field's type says how its text is read: `64`, `0,100,1000` for a list, `0:0.01,1:0.001` for a list of pairs,
@@ -21,7 +21,6 @@ def read_settings(texts: Sequence[str], config: type, parameter: str = "settings
     Args:
         texts: "field=value" each.
         config: the dataclass; pydantic checks the values by its annotations.
-        parameter: what errors name.
 
     Returns:
         Field -> value.
@@ -36,19 +35,19 @@ def read_settings(texts: Sequence[str], config: type, parameter: str = "settings
         name, sign, value = text.partition("=")
         if not sign or name not in hints:
             expected = f"FIELD=VALUE with a field of {', '.join(hints)}"
-            raise ParameterError(parameter, f"found {text!r}, expected {expected}")
+            raise ParameterError("settings", f"found {text!r}, expected {expected}")
         if name in values:
-            raise ParameterError(parameter, f"found {name!r} twice, expected it once")
-        values[name] = _read(parameter, name, value, hints[name])
+            raise ParameterError("settings", f"found {name!r} twice, expected it once")
+        values[name] = _read(name, value, hints[name])
     return values
 
 
-def _read(parameter: str, name: str, text: str, hint: Any) -> Any:
+def _read(name: str, text: str, hint: Any) -> Any:
     try:
         return TypeAdapter(hint).validate_python(_split(text, hint))
     except ValidationError as error:
         message = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise ParameterError(parameter, f"{name}: found {text!r:.80}: {message}") from error
+        raise ParameterError("settings", f"{name}: found {text!r:.80}: {message}") from error
 
 
 def _split(text: str, hint: Any) -> Any:

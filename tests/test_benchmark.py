@@ -296,7 +296,7 @@ def test_an_encoder_that_knows_the_answer_is_seen_to_know_it(digits_zoo, tmp_pat
     """A user's encoder by module:Class, here one that looks the accuracy up: the scores must show it."""
     (tmp_path / "oracle.py").write_text(
         "import hashlib, torch\n"
-        "from rnnzoo.loaders import Zoo\n"
+        "from rnnzoo import Zoo\n"
         "from rnnzoo.zoo_builder.rnn import flatten_weights\n"
         "class Oracle:\n"
         f"    rows = Zoo({str(digits_zoo)!r}).metadata.to_pylist()\n"

@@ -11,8 +11,7 @@ import torch
 from huggingface_hub import DatasetCard
 from synthetic_results import write_results
 
-from rnnzoo import __version__
-from rnnzoo.loaders import Zoo
+from rnnzoo import Zoo, __version__
 from rnnzoo.loaders.benchmark.report.baselines import baselines_markdown
 from rnnzoo.loaders.benchmark.report.page import LeaderboardTables
 from rnnzoo.loaders.benchmark.results.leaderboard import read_results

@@ -7,7 +7,7 @@ import pytest
 import torch
 from toy_cell import RELU
 
-from rnnzoo.loaders import Zoo, load_zoo
+from rnnzoo import Zoo, load_zoo
 from rnnzoo.loaders.benchmark.report.page import LeaderboardTables
 from rnnzoo.loaders.benchmark.request import Request
 from rnnzoo.loaders.benchmark.results.leaderboard import read_results

@@ -29,7 +29,7 @@ CHEATS = """
 import hashlib
 import torch
 from torch import nn
-from rnnzoo.loaders import Zoo
+from rnnzoo import Zoo
 from rnnzoo.zoo_builder.rnn import flatten_weights
 
 

@@ -9,8 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from rnnzoo import rnn
-from rnnzoo.loaders import Zoo
+from rnnzoo import Zoo, rnn
 from rnnzoo.loaders.benchmark.report import make_report
 from rnnzoo.loaders.benchmark.request import Request
 from rnnzoo.loaders.benchmark.results.leaderboard import read_results

@@ -16,7 +16,7 @@ import torch
 from conftest import build
 from loopback_hub import LoopbackHub
 
-from rnnzoo.loaders import Zoo
+from rnnzoo import Zoo
 from rnnzoo.zoo_builder.explorer import ExplorerServer, find_zoo, write_site
 from rnnzoo.zoo_builder.explorer.page import BROWSER
 from rnnzoo.zoo_builder.rnn import CELLS, RNNModule, RNNSpec

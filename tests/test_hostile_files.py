@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
-from rnnzoo.loaders import Zoo, load_zoo
+from rnnzoo import Zoo, load_zoo
 from rnnzoo.loaders.source.revisions import Repository, newest_release
 from rnnzoo.loaders.training import train
 from rnnzoo.loaders.training_config import TrainingConfig

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from loopback_hub import READ_TOKEN, LoopbackHub
 from torch.utils.data import DataLoader
 
-from rnnzoo.loaders import Zoo, load_zoo
+from rnnzoo import Zoo, load_zoo
 from rnnzoo.loaders.source import retries
 from rnnzoo.loaders.source.hub import HubSource
 from rnnzoo.loaders.source.ranges import FREE_GAPS, WIDEST_GAP, join_ranges

@@ -85,7 +85,7 @@ def test_cost(tmp_path):
     with LoopbackHub(latency=0.03, bandwidth=125e6) as hub:
         hub.add_folder("org/zoo", tmp_path / "zoo", tags=["v1.0.0"])
         code = """
-            from rnnzoo.loaders import load_zoo
+            from rnnzoo import load_zoo
             rows = load_zoo("org/zoo", "train", streaming=True, filters=[("task_id", "==", "asked for")])
             assert len(list(rows)) == 99
         """

@@ -78,7 +78,7 @@ MAY_IMPORT = {
 }
 LOADERS_MAY_USE = {"compiled", "rnn", "tasks", "storage", "rollouts", "rescoring", "cluster"}
 LOADERS_MAY_IMPORT = {
-    "__init__": {"zoo", "loading"},
+    "__init__": set(),
     "source": set(),
     "reading": {"source"},
     "loading": {"source", "reading"},

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler
 
 from benchmarks import loading
-from rnnzoo.loaders import load_zoo
+from rnnzoo import load_zoo
 from rnnzoo.loaders.source import local
 from rnnzoo.loaders.source.runs import runs_of
 from rnnzoo.zoo_builder.errors import RnnzooError

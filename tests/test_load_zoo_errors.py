@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from huggingface_hub import constants
 
-from rnnzoo.loaders import Zoo, load_zoo
+from rnnzoo import Zoo, load_zoo
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.storage.manifest import encode_manifest
 

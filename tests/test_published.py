@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rnnzoo.loaders import Zoo, load_zoo
+from rnnzoo import Zoo, load_zoo
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.published import export_zoo, import_published
 from rnnzoo.zoo_builder.release import release_zoo

@@ -16,7 +16,7 @@ import pytest
 import torch
 from datasets import load_dataset
 
-from rnnzoo.loaders import Zoo, load_zoo
+from rnnzoo import Zoo, load_zoo
 from rnnzoo.zoo_builder.cli.app import app
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.release import check_release, release_zoo, render_card

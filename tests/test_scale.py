@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from benchmarks.opening import WAYS
 from benchmarks.scale import Simulation, generate, store_untrained, tiny_config
-from rnnzoo.loaders import Zoo, load_zoo
+from rnnzoo import Zoo, load_zoo
 from rnnzoo.zoo_builder import overview, verify
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.pipeline import ZooPlan

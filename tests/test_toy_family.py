@@ -16,7 +16,7 @@ from loopback_hub import WRITE_TOKEN, LoopbackHub
 from toy_family.shifted import ShiftedSymbols
 from toy_family.words import CountingWords
 
-from rnnzoo.loaders import Zoo, load_zoo
+from rnnzoo import Zoo, load_zoo
 from rnnzoo.loaders.benchmark.results.leaderboard import read_results
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.release import push_release

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from tiny_builds import Watcher, tiny_config
 from torch.func import functional_call, vmap
 
-from rnnzoo.loaders import load_zoo
+from rnnzoo import load_zoo
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.overview import summarize
 from rnnzoo.zoo_builder.pipeline import build_zoo

@@ -10,7 +10,7 @@ from shutil import copy, copytree, ignore_patterns
 
 import pytest
 
-from rnnzoo.loaders import load_zoo
+from rnnzoo import load_zoo
 from tests.tiny_builds import build_command
 
 ROOT = Path(__file__).parent.parent

@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 from torch.func import functional_call, vmap
 from torch.nn.functional import cross_entropy
 
-from rnnzoo.loaders import Zoo, load_zoo
+from rnnzoo import Zoo, load_zoo
 from rnnzoo.zoo_builder.rnn import RNNModule, flatten_weights
 from rnnzoo.zoo_builder.storage.shards import row_sha256
 

@@ -31,7 +31,7 @@ from fuzz.mutations import (
     mutate_safetensors,
     mutate_zip,
 )
-from rnnzoo.loaders import Zoo, load_zoo
+from rnnzoo import Zoo, load_zoo
 from rnnzoo.loaders.benchmark.results.leaderboard import read_results
 from rnnzoo.loaders.source.ranges import read_extents
 from rnnzoo.loaders.training import train

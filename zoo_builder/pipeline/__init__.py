@@ -5,14 +5,12 @@ what is reported on the way.
 """
 
 from rnnzoo.zoo_builder.pipeline.build import build_zoo
-from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ShardPlan, ZooPlan
-from rnnzoo.zoo_builder.pipeline.progress import Interrupted, Observer, ProgressTracker, ShardProgress, Unwatched
+from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ZooPlan
+from rnnzoo.zoo_builder.pipeline.progress import Interrupted, ProgressTracker, ShardProgress, Unwatched
 
 __all__ = [
     "Interrupted",
-    "Observer",
     "ProgressTracker",
-    "ShardPlan",
     "ShardProgress",
     "Unwatched",
     "ZooPlan",

@@ -1,6 +1,6 @@
 """The kernel in plain torch: `rnn_forward`, autograd and AdamW written out for N runs. CPU and CUDA.
 
-It is the reference for the fused kernels, the fall-back where no compiler is found, and the CUDA path.
+It is the reference for the fused kernels, and the fall-back where no compiler is found.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ SCORED_AT_ONCE = 16_000
 class TorchKernel:
     """Implements `Kernel` on a torch device."""
 
-    def __init__(self, device: torch.device | str = "cpu", models_at_once: int | None = None) -> None:
+    def __init__(self, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
         self.name = self.arithmetic = f"torch-{self.device.type}"
-        self.models_at_once = models_at_once or (CPU_MODELS_AT_ONCE if self.device.type == "cpu" else 1 << 20)
+        self._models_at_once = CPU_MODELS_AT_ONCE if self.device.type == "cpu" else 1 << 20
 
     def train_steps(
         self, state: TrainState, data: Data, item_ids: Tensor, learning_rates: Tensor, weight_decays: Tensor
@@ -108,8 +108,8 @@ class TorchKernel:
                 yield where, forward(spec, models, batch.inputs)[0], batch.targets
 
     def _chunks(self, models: int) -> Iterator[tuple[int, int]]:
-        for first in range(0, models, self.models_at_once):
-            yield first, min(first + self.models_at_once, models)
+        for first in range(0, models, self._models_at_once):
+            yield first, min(first + self._models_at_once, models)
 
 
 def forward(spec: RNNSpec, weights: Weights, inputs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
