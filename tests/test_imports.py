@@ -53,6 +53,7 @@ MAY_IMPORT = {
         "tasks",
         "storage",
         "training",
+        "rollouts",
         "splits",
         "zoos",
         "overview",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +15,16 @@ from torch import Tensor
 
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.random_streams import Stream, permutation, uniform
-from rnnzoo.zoo_builder.rnn import RNNSpec
+from rnnzoo.zoo_builder.rnn import RNNSpec, rnn_forward
 from rnnzoo.zoo_builder.tasks.data import Bytes, Data
 from rnnzoo.zoo_builder.tasks.encodings import Encoding
 from rnnzoo.zoo_builder.tasks.exact import Estimate, estimate, exact_mean, share_error
 from rnnzoo.zoo_builder.tasks.family import Task, TaskFamily
 from rnnzoo.zoo_builder.training.kernels import Kernel
 from rnnzoo.zoo_builder.training.loop import Run, run_data, training_pool
+
+OUTPUT_MODELS = 16
+"""How many models compute their outputs at once."""
 
 
 @dataclass(frozen=True)
@@ -303,6 +306,24 @@ def rollout_losses(
     ids = torch.arange(models * count, dtype=torch.int32).view(models, count)
     losses, _ = kernel.score_items(spec, weights, data, ids)
     return [exact_mean(of_model) for of_model in losses]
+
+
+def rollout_outputs(
+    encoding: Encoding, weights: Mapping[str, NDArray[np.float32]], inputs: Bytes
+) -> Iterator[tuple[slice, Tensor]]:
+    """What N models answer along their sequences, some models at a time: which of them, and logits [n, R, T, O].
+
+    Args:
+        encoding: How bytes become inputs.
+        weights: Parameter name -> [N, ...].
+        inputs: uint8 [N, R, F].
+    """
+    for first in range(0, len(inputs), OUTPUT_MODELS):
+        rows = slice(first, min(first + OUTPUT_MODELS, len(inputs)))
+        named = {name: torch.from_numpy(np.array(tensor[rows])) for name, tensor in weights.items()}
+        with torch.no_grad():
+            logits, _ = rnn_forward(named, encoding.inputs(torch.from_numpy(inputs[rows])))
+        yield rows, logits
 
 
 def _drawn(pool: NDArray[np.int32], seed: int, block: int, count: int) -> NDArray[np.int32]:

@@ -1,6 +1,6 @@
 /* The page: a map of all checkpoints, accuracies over steps, runs by task; and the checkpoint that is chosen, run here.
 
-   zoo (the data of the page): {title, spec, encoding, outputs, steps, splits, tasks, runs, checkpoints, colourings,
+   zoo (the data of the page): {spec, encoding, outputs, steps, splits, tasks, runs, checkpoints, start, colourings,
    palettes, weights, shards, family}. A family's script says how its RNNs are shown: `family.panel(root, zoo)` makes
    the controls in the element `root` and returns what is called with every checkpoint that is chosen:
    show(model, run, task), where `model` is an RNN. */

@@ -9,13 +9,14 @@ from typing import Any
 import pyarrow as pa
 
 from rnnzoo.zoo_builder.errors import RnnzooError, some_of
-from rnnzoo.zoo_builder.identity.named import config_named, configs, name_of_config, name_of_zoo
+from rnnzoo.zoo_builder.identity.named import configs, name_of_config, name_of_zoo
 from rnnzoo.zoo_builder.identity.reference import Reference
 from rnnzoo.zoo_builder.storage import schema
 from rnnzoo.zoo_builder.storage.digest import NOT_OF_CONTENTS, ZooDigest, rollout_hashes, value_texts
 from rnnzoo.zoo_builder.storage.manifest import Manifest, join_metadata
 from rnnzoo.zoo_builder.storage.parquet import read_table
 from rnnzoo.zoo_builder.storage.shards import read_shard
+from rnnzoo.zoo_builder.zoos import resolve_config
 
 Files = Callable[[str], Path]
 LONE = "there in one of them alone"
@@ -67,7 +68,7 @@ def describe_fields(config: Mapping[str, Any], wanted: Reference) -> str:
     name = name_of_config(wanted.digest)
     other = None if wanted.manifest is None else wanted.manifest.config
     if other is None and wanted.digest.config in configs():
-        other = config_named(*configs()[wanted.digest.config][0]).to_dict()
+        other = resolve_config(*configs()[wanted.digest.config][0]).to_dict()
     if other is None:
         return "of the other one only the digits are known, and no preset has them"
     names = [field for field in {**config, **other} if field not in NOT_OF_CONTENTS]

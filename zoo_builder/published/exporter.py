@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.published.array_file import ArrayFile, write_array
 from rnnzoo.zoo_builder.published.arrays import ARGS, MENDED, PUBLISHED_CELL, uncounted_updates
-from rnnzoo.zoo_builder.rnn import rnn_forward, unflatten_weights
+from rnnzoo.zoo_builder.rollouts import rollout_outputs
 from rnnzoo.zoo_builder.storage.files import file_in
 from rnnzoo.zoo_builder.storage.manifest import Manifest, read_manifest, read_metadata
 from rnnzoo.zoo_builder.storage.schema import rollouts_of
@@ -24,8 +23,6 @@ from rnnzoo.zoo_builder.tasks import find_family
 from rnnzoo.zoo_builder.tasks.encodings import encoding_of
 from rnnzoo.zoo_builder.tasks.published import PublishedForm
 from rnnzoo.zoo_builder.zoos import IMPORTED
-
-OUTPUT_MODELS = 16
 
 
 def export_zoo(zoo: Path, out: Path, progress: Callable[[int], None] = lambda rows: None) -> int:
@@ -114,19 +111,14 @@ def _write_shards(
         for shard in np.unique(shards):
             weights = read_shard(file_in(zoo, shard)).tensors
             rollouts = read_shard(file_in(zoo, rollouts_of(shard))).tensors["inputs"]
-            everywhere = np.flatnonzero(shards == shard)
-            for start in range(0, len(everywhere), OUTPUT_MODELS):
-                where = everywhere[start : start + OUTPUT_MODELS]
-                row, rollout_row = (table[name].to_numpy()[where] for name in ("row", "rollout_row"))
-                flat = np.concatenate(
-                    [weights[p.name][row].reshape(len(row), -1) for p in spec.parameters], axis=1, dtype=np.float32
-                )
-                items = rollouts[rollout_row]
-                inputs = encoding.inputs(torch.from_numpy(items))
-                with torch.no_grad():
-                    outputs, _ = rnn_forward(unflatten_weights(spec, torch.from_numpy(flat)), inputs)
-                parameters.write(where, flat)
-                sequences.write(where, form.write_items(items, damage))
+            where = np.flatnonzero(shards == shard)
+            row, rollout_row = (table[name].to_numpy()[where] for name in ("row", "rollout_row"))
+            named = {p.name: weights[p.name][row] for p in spec.parameters}
+            items = rollouts[rollout_row]
+            flat = [tensor.reshape(len(row), -1) for tensor in named.values()]
+            parameters.write(where, np.concatenate(flat, axis=1))
+            sequences.write(where, form.write_items(items, damage))
+            for some, outputs in rollout_outputs(encoding, named, items):
                 answers = outputs.log_softmax(dim=-1) if form.log_softmax else outputs
-                logits.write(where, answers.half().numpy())
-                progress(len(where))
+                logits.write(where[some], answers.half().numpy())
+                progress(len(answers))

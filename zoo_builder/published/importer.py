@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 import rnnzoo
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.published.arrays import MENDED, PublishedArrays, open_published
-from rnnzoo.zoo_builder.rnn import rnn_forward, unflatten_weights
-from rnnzoo.zoo_builder.rollouts import loss_columns, rollout_losses, string_scores
+from rnnzoo.zoo_builder.rnn import unflatten_weights
+from rnnzoo.zoo_builder.rollouts import loss_columns, rollout_losses, rollout_outputs, string_scores
 from rnnzoo.zoo_builder.splits import SPLITS, Splits, assign_splits, count_tasks
 from rnnzoo.zoo_builder.storage import schema
 from rnnzoo.zoo_builder.storage.contents import write_contents
@@ -49,7 +49,6 @@ from rnnzoo.zoo_builder.zoos import IMPORTED, metadata_columns
 RUNS_PER_SHARD = 64
 MOST_RUNS, MOST_STEPS = 10**9, 2**31
 """What the metadata's columns hold, and more than anybody has."""
-OUTPUT_MODELS = 16
 LARGEST_OUTPUT = float(np.finfo(np.float16).max)
 """Beyond it stored outputs are infinite."""
 UNKNOWN = (
@@ -254,12 +253,10 @@ class _Import:
         self, where: NDArray[np.int64], flat: NDArray[np.float32], inputs: NDArray[np.uint8]
     ) -> None:
         """Compare the outputs of finite models along their sequences with the stored ones."""
-        for first in range(0, len(where), OUTPUT_MODELS):
-            rows = slice(first, first + OUTPUT_MODELS)
-            weights = unflatten_weights(self.arrays.spec, torch.from_numpy(flat[rows]))
-            with torch.no_grad():
-                found, _ = rnn_forward(weights, self.family.encoding.inputs(torch.from_numpy(inputs[rows])))
-            outputs = (found.log_softmax(dim=-1) if self.form.log_softmax else found).numpy()
+        weights = unflatten_weights(self.arrays.spec, torch.from_numpy(flat))
+        named = {name: tensor.numpy() for name, tensor in weights.items()}
+        for rows, logits in rollout_outputs(self.family.encoding, named, inputs):
+            outputs = (logits.log_softmax(dim=-1) if self.form.log_softmax else logits).numpy()
             outputs = outputs.clip(-LARGEST_OUTPUT, LARGEST_OUTPUT)
             stored = np.array(self.arrays.logits[where[rows]], np.float32).clip(-LARGEST_OUTPUT, LARGEST_OUTPUT)
             difference = np.abs(outputs - stored)

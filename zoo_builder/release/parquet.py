@@ -21,12 +21,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 from numpy.typing import NDArray
 
 from rnnzoo.zoo_builder.columns import PICTURE, column
 from rnnzoo.zoo_builder.errors import RnnzooError
-from rnnzoo.zoo_builder.rnn import rnn_forward
+from rnnzoo.zoo_builder.rollouts import rollout_outputs
 from rnnzoo.zoo_builder.storage import schema
 from rnnzoo.zoo_builder.storage.files import file_in
 from rnnzoo.zoo_builder.storage.manifest import Manifest
@@ -44,9 +43,6 @@ FILE_BYTES = 200_000_000
 """A file is closed before its uncompressed lists outgrow this."""
 GROUP_BYTES = 2_000_000
 """A row group holds whole checkpoint steps of a shard, as many as it takes to reach this."""
-OUTPUT_MODELS = 16
-"""How many models compute their outputs at once."""
-
 SHOWN_SEQUENCES = 20
 """Of a row's rollouts, in the column that viewers of tables show."""
 
@@ -193,17 +189,12 @@ class ZooTables:
         return Kind(pa.schema([*fields, outputs]), self._made_of_outputs, layout)
 
     def _made_of_outputs(self, piece: Piece) -> dict[str, pa.Array]:
-        encoding = encoding_of(self.manifest.encoding)
-        tensors, found = self.shard(piece.shard).tensors, []
-        inputs = self.shard(piece.shard, "rollouts").tensors["inputs"]
-        where = piece.table["rollout_row"].to_numpy()
-        for first in range(piece.rows.start, piece.rows.stop, OUTPUT_MODELS):
-            rows = slice(first, min(first + OUTPUT_MODELS, piece.rows.stop))
-            weights = {name: torch.from_numpy(np.array(tensor[rows])) for name, tensor in tensors.items()}
-            seen = inputs[where[rows.start - piece.rows.start : rows.stop - piece.rows.start]]
-            with torch.no_grad():
-                logits, _ = rnn_forward(weights, encoding.inputs(torch.from_numpy(seen)))
-            found.append(logits.log_softmax(dim=-1).flatten(1).half().numpy())
+        weights = {name: tensor[piece.rows] for name, tensor in self.shard(piece.shard).tensors.items()}
+        inputs = self._sequences(piece)["inputs"]
+        found = [
+            logits.log_softmax(dim=-1).flatten(1).half().numpy()
+            for _, logits in rollout_outputs(encoding_of(self.manifest.encoding), weights, inputs)
+        ]
         return {"log_probabilities": _lists(np.concatenate(found))}
 
 
