@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from test_imports import LOADERS_MAY_IMPORT, MAY_IMPORT
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
@@ -50,3 +51,16 @@ def test_every_room_is_in_the_tables(package):
     rooms = {path.name for path in (ROOT / package).iterdir()} - ignored
     for room in sorted(rooms):
         assert re.search(rf"^\|[^|]*`{re.escape(room)}`", PAGE, re.MULTILINE), f"{package}/{room} is in no table"
+
+
+@pytest.mark.parametrize(
+    ("heading", "edges"), [("`zoo_builder`, from", MAY_IMPORT), ("`loaders`, likewise", LOADERS_MAY_IMPORT)]
+)
+def test_a_room_imports_only_rooms_above_it(heading, edges):
+    places: dict[str, int] = {}
+    for line, text in enumerate(re.findall(r"^\|([^|]*)\|", PAGE.partition(heading)[2], re.MULTILINE)):
+        for name in re.findall(r"`([\w.]+)`", text):
+            places.setdefault(name.removesuffix(".py"), line)
+    for room in edges.keys() & places.keys():
+        for used in edges[room]:
+            assert places[used] <= places[room], f"{room} stands above {used}, which it imports"

@@ -8,8 +8,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 MODULES = sorted(
-    "rnnzoo." + ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-    for room in ("zoo_builder", "loaders", "dataset_cards")
+    "rnnzoo."
+    + ".".join(path.relative_to(ROOT).with_suffix("").parts).removeprefix("rnnzoo.").removesuffix(".__init__")
+    for room in ("rnnzoo", "zoo_builder", "loaders", "dataset_cards")
     for path in (ROOT / room).rglob("*.py")
     if ">>>" in path.read_text()
 )

@@ -92,18 +92,23 @@ def push_release(
         if remote is None:
             say(f"creating the dataset repository {repo_id}")
             api.create_repo(repo_id, repo_type="dataset", private=private or None, exist_ok=True)
-        say(f"uploading {len(plan.upload)} files, {plan.bytes / 1e6:.1f} MB")
-        commit = api.upload_folder(
-            repo_id=repo_id,
-            folder_path=folder,
-            repo_type="dataset",
-            commit_message=f"Release {tag} of the zoo {release['zoo']}",
-            allow_patterns=list(plan.upload),
-            delete_patterns=plan.delete or None,
-        )
-        say(f"tagging {tag}")
-        api.create_tag(repo_id, tag=tag, revision=commit.oid, repo_type="dataset")
+        _upload(api, folder, release, plan, say)
     return plan
+
+
+def _upload(api: HfApi, folder: Path, release: dict[str, Any], plan: Plan, say: Callable[[str], None]) -> None:
+    """Commit what a plan says, and tag the commit."""
+    say(f"uploading {len(plan.upload)} files, {plan.bytes / 1e6:.1f} MB")
+    commit = api.upload_folder(
+        repo_id=plan.repo_id,
+        folder_path=folder,
+        repo_type="dataset",
+        commit_message=f"Release {plan.tag} of the zoo {release['zoo']}",
+        allow_patterns=list(plan.upload),
+        delete_patterns=plan.delete or None,
+    )
+    say(f"tagging {plan.tag}")
+    api.create_tag(plan.repo_id, tag=plan.tag, revision=commit.oid, repo_type="dataset")
 
 
 def _check_names(repo_id: str, tag: str, format_version: int) -> None:
