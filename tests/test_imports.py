@@ -79,7 +79,7 @@ MAY_IMPORT = {
 }
 LOADERS_MAY_USE = {"compiled", "rnn", "tasks", "storage", "rescoring", "cluster"}
 LOADERS_MAY_IMPORT = {
-    "__init__": set(),
+    "__init__": {"zoo", "loading"},
     "source": set(),
     "reading": {"source"},
     "loading": {"source", "reading"},
