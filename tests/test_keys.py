@@ -200,6 +200,26 @@ def test_a_module_that_was_imported_and_then_edited(place):
         code_of("my_encoder:Mine", find_family("formal_languages"))
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from torch import Tensor",
+        "from numpy import ndarray",
+        "from collections import OrderedDict, deque",
+        "from pathlib import Path",
+        "import functools; size = functools.wraps(len)(lambda x: len(x))",
+        "class Node: pass\nNode.kind = Node",
+    ],
+)
+def test_what_an_encoder_s_file_may_import_and_define(line, place, monkeypatch):
+    edit(place / "helper.py", "def scaled", f"{line}\ndef scaled", monkeypatch)
+    find_encoder("my_encoder:Mine")
+    assert "helper.py" in code_of("my_encoder:Mine", find_family("formal_languages"))[0]
+    (place / "helper.py").write_text(f"{line}\ndef scaled(x):\n    return x * 5\n")
+    with pytest.raises(RnnzooError, match=r"helper.py: was edited after"):
+        code_of("my_encoder:Mine", find_family("formal_languages"))
+
+
 def define_in_a_cell(main, number, text):
     """As IPython does: its own name for a cell, whose text stands in linecache."""
     name = f"<ipython-input-{number}>"

@@ -252,7 +252,7 @@ def _is_as_loaded(module: ModuleType, path: Path, content: bytes) -> bool:
     on_disk = set(_code_objects(compile(content, str(path), "exec", dont_inherit=True)))
     return all(
         function.__code__ in on_disk
-        for function in _functions(vars(module).values())
+        for function in _functions(vars(module).values(), module.__name__)
         if function.__module__ == module.__name__ and function.__code__.co_filename == str(module.__file__)
     )
 
@@ -264,15 +264,18 @@ def _code_objects(code: CodeType) -> Iterator[CodeType]:
             yield from _code_objects(constant)
 
 
-def _functions(values: Iterable[Any]) -> Iterator[FunctionType]:
-    """The functions among values, and those in the classes among them."""
-    for value in list(values):
-        if isinstance(value, type):
-            yield from _functions(vars(value).values())
+def _functions(values: Iterable[Any], home: str) -> Iterator[FunctionType]:
+    """The functions among values, and those in the classes among them that a module defines itself."""
+    waiting, classes = list(values), set[int]()
+    while waiting:
+        value = waiting.pop(0)
+        if isinstance(value, type) and value.__module__ == home and id(value) not in classes:
+            classes.add(id(value))
+            waiting[:0] = vars(value).values()
         if isinstance(value, staticmethod | classmethod | property):
             value = value.fget if isinstance(value, property) else value.__func__
-        if isinstance(value, FunctionType):
-            yield inspect.unwrap(value)
+        if isinstance(value, FunctionType) and isinstance(plain := inspect.unwrap(value), FunctionType):
+            yield plain
 
 
 class _Notebook:
@@ -315,7 +318,7 @@ def _definition(value: type | FunctionType) -> str:
 
     Empty where the text is not kept.
     """
-    function = next(_functions([value]), None)
+    function = next(_functions([value], NOTEBOOK), None)
     cell = "" if function is None else "".join(linecache.getlines(function.__code__.co_filename))
     named = (ast.ClassDef, ast.FunctionDef)
     nodes = [node for node in ast.parse(cell).body if isinstance(node, named) and node.name == value.__name__]
