@@ -1,13 +1,14 @@
 """The training loop and the reference kernel against torch's own recurrent layers with torch.optim.AdamW."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
 from rnnzoo.zoo_builder.rnn import CELLS, RNNModule, RNNSpec, init_parameters, unflatten_weights
-from rnnzoo.zoo_builder.rollouts import training_sample
+from rnnzoo.zoo_builder.rollouts import EvaluatedRuns, EvaluationSettings, evaluate, training_sample
 from rnnzoo.zoo_builder.tasks.formal_languages.family import FormalLanguages
 from rnnzoo.zoo_builder.tasks.sequential_images.family import SequentialImages
 from rnnzoo.zoo_builder.tasks.sequential_images.images import Images
@@ -121,6 +122,47 @@ def test_a_run_trains_on_its_share_of_the_items(family, fraction):
         assert set(training_sample(family, run, 1000).tolist()) == set(pool.tolist())
     if family is IMAGES and 0.1 < fraction < 1:
         assert set(training_pool(family, runs[0])) != set(training_pool(family, runs[1]))
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.uint16, np.int64, np.uint64])
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_item_numbers_may_be_of_any_whole_type(family, kind, monkeypatch):
+    runs, settings = make_runs(family, 2), EvaluationSettings(evaluation_items=20, sampled_strings=4, rollouts=2)
+    schedule = Schedule(steps=2, batch_size=4, checkpoints=(2,), learning_rate=RATES)
+
+    def trained_and_scored():
+        weights = train(family, runs, schedule)[-1].weights
+        evaluated = EvaluatedRuns(family, runs, settings)
+        return weights, evaluate(TorchKernel(), spec_of(family), evaluated, weights, 2).columns
+
+    few = {use: partial(first_items, getattr(family, use)) for use in ("training_items", "evaluation_items")}
+    for use, numbers in few.items():
+        monkeypatch.setattr(family, use, numbers)
+    weights, columns = trained_and_scored()
+    for use, numbers in few.items():
+        monkeypatch.setattr(family, use, partial(numbers, kind=kind))
+    found, found_columns = trained_and_scored()
+    assert torch.equal(found, weights)
+    assert all(np.array_equal(values, columns[name]) for name, values in found_columns.items())
+
+
+def first_items(numbers, task, kind=np.int32):
+    return numbers(task)[:20].clip(0, 100).astype(kind)
+
+
+def test_a_run_whose_task_has_no_view_sees_the_bytes_in_order(monkeypatch):
+    """Whichever of the runs beside it have one."""
+    runs, of_task = make_runs(IMAGES, 3), IMAGES.view
+    schedule = Schedule(steps=3, batch_size=4, checkpoints=(3,), learning_rate=RATES)
+    in_order = np.arange(IMAGES.items.shape[1], dtype=np.int16)
+
+    def trained(without, instead):
+        tasks = [runs[n].task for n in without]
+        monkeypatch.setattr(IMAGES, "view", lambda task: instead if task in tasks else of_task(task))
+        return train(IMAGES, runs, schedule)[-1].weights
+
+    for without in ([0], [1], [0, 2], [0, 1, 2]):
+        assert torch.equal(trained(without, None), trained(without, in_order)), without
 
 
 def test_training_goes_on_from_any_step_to_the_same_bits():

@@ -216,7 +216,7 @@ def _word_losses(
 
 def evaluation_items(family: TaskFamily[Any], run: Run, count: int) -> NDArray[np.int32]:
     """The items of a run's evaluation loss: at most `count` of those there are, in an order of the run's seed."""
-    return _drawn(family.evaluation_items(run.task), run.seed, 0, count)
+    return _drawn(family.evaluation_items(run.task).astype(np.int32, copy=False), run.seed, 0, count)
 
 
 def training_sample(family: TaskFamily[Any], run: Run, count: int) -> NDArray[np.int32]:

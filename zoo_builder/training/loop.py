@@ -93,19 +93,23 @@ class Checkpoint:
 
 
 def run_data(family: TaskFamily[Any], tasks: Sequence[Task]) -> Data:
-    """The batches of N runs, run n on tasks[n]."""
-    views = [family.view(task) for task in tasks]
+    """The batches of N runs, run n on tasks[n]. Beside tasks with a view, one without sees all bytes in order."""
+    found = [family.view(task) for task in tasks]
+    views = None
+    if any(view is not None for view in found):
+        in_order = np.arange(family.items.shape[1], dtype=np.int16)
+        views = torch.from_numpy(np.stack([in_order if view is None else view for view in found]))
     return Data(
         encoding=family.encoding,
         items=torch.from_numpy(np.ascontiguousarray(family.items)),
         labels=None if family.labels is None else torch.from_numpy(np.ascontiguousarray(family.labels)),
-        views=None if not views or views[0] is None else torch.from_numpy(np.stack(views)),  # type: ignore[arg-type]
+        views=views,
     )
 
 
 def training_pool(family: TaskFamily[Any], run: Run) -> NDArray[np.int32]:
     """The items that a run trains on: those of its task, or a share of them that its seed decides."""
-    pool = family.training_items(run.task)
+    pool = family.training_items(run.task).astype(np.int32, copy=False)
     if run.data_fraction == 1:
         return pool
     count = max(1, round(run.data_fraction * len(pool)))
