@@ -15,6 +15,7 @@ from synthetic_results import make_result, make_rows, write_results
 from test_imports import imported
 
 from rnnzoo.loaders.benchmark.code import DECIDING, JOB, REGISTRIES, code_of
+from rnnzoo.loaders.benchmark.evaluation import evaluate
 from rnnzoo.loaders.benchmark.report.baselines import baselines_markdown, commit_results
 from rnnzoo.loaders.benchmark.report.page import LeaderboardTables
 from rnnzoo.loaders.benchmark.request import Request
@@ -390,3 +391,33 @@ def test_a_kept_encoder_is_whole_and_of_its_key(tmp_path):
     os.mkfifo(path)
     with pytest.raises(RnnzooError, match="found a pipe"):
         read_kept(path, key)
+
+
+def test_tied_weights_are_kept(tmp_path):
+    key = ResultKey(code={}, versions={}, zoo_digest="z", settings={})
+    numbers = torch.arange(6.0)
+    state = {"whole": numbers, "again": numbers, "part": numbers[2:], "turned": numbers.view(2, 3).T, "none": numbers[:0]}
+    write_kept(tmp_path / "state.safetensors", state, key)
+    found = read_kept(tmp_path / "state.safetensors", key)
+    assert found.keys() == state.keys()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in found.items())
+
+
+class Tied(torch.nn.Module):
+    """Two layers with one weight."""
+
+    def __init__(self, population):
+        super().__init__()
+        width = population.spec.hidden_size
+        self.first, self.second = torch.nn.Linear(width, width), torch.nn.Linear(width, width)
+        self.second.weight = self.first.weight
+
+    def forward(self, weights):
+        return self.second(torch.relu(self.first(weights["head.weight"].mean(dim=1))))
+
+
+@pytest.mark.parametrize("track", ["frozen", "supervised"])
+def test_an_encoder_with_tied_weights_is_trained_and_given_back(track, language_zoo, tmp_path):
+    found = evaluate(Tied, language_zoo, track, "step", 1, dict(SHORT), tmp_path, quiet=True)
+    encoder = found.encoder_of(found.results[0])
+    assert torch.equal(encoder.first.weight, encoder.second.weight)

@@ -37,10 +37,21 @@ def write_kept(path: Path, tensors: Mapping[str, Tensor], key: ResultKey) -> Non
         tensors: Their state, name -> tensor.
         key: That of the training.
     """
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    state = _apart({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     write_file(
         path, save(state, metadata={METADATA_KEY: encode_note({"key": key.digest, "sha256": _digest(state)})})
     )
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors, each with memory of its own: safetensors takes no others, such as tied weights."""
+    apart: dict[str, Tensor] = {}
+    met = set()
+    for name, tensor in tensors.items():
+        place = tensor.untyped_storage().data_ptr()
+        apart[name] = tensor.clone() if place in met else tensor
+        met.add(place)
+    return apart
 
 
 def read_kept(path: Path, key: ResultKey) -> dict[str, Tensor]:
