@@ -8,6 +8,7 @@ import subprocess
 import sys
 import types
 from pathlib import Path
+from typing import Dict  # noqa: UP035 (TorchScript knows no other)
 
 import numpy as np
 import pytest
@@ -46,6 +47,26 @@ class Learned(nn.Module):
         self.head = nn.Linear(6, width)
 
     def forward(self, weights):
+        return self.head(weights["head.bias"])
+
+
+class Changed(Learned):
+    """A `Learned` whose embeddings go through a function."""
+
+    def __init__(self, change):
+        super().__init__()
+        self.change = change
+
+    def forward(self, weights):
+        return self.change(super().forward(weights))
+
+
+class Compiled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(6, 4)
+
+    def forward(self, weights: Dict[str, torch.Tensor]) -> torch.Tensor:  # noqa: UP006
         return self.head(weights["head.bias"])
 
 
@@ -297,6 +318,25 @@ def test_workers_score_what_the_program_itself_defines(kind, language_zoo, tmp_p
         (lambda x: None, {}, r"encoder: found lambda; .* it gave a NoneType; .* but it gave a NoneType"),
         (lambda x: x["no"], {}, r"it gave KeyError: 'no'; or an encoder of a Population, but it gave TypeError"),
         (lambda weights: torch.zeros(3), {}, r"expected \[4, E\]"),
+        (lambda weights: weights["head.bias"][:, :0], {}, "found lambda, whose embeddings have width 0"),
+        (
+            lambda weights: torch.fft.fft(weights["head.bias"]),
+            {},
+            "found lambda, .* are torch.complex64, expected real",
+        ),
+        (Changed(torch.fft.fft), {}, "found Changed, whose embeddings are torch.complex64"),
+        (
+            Changed(torch.Tensor.half),
+            {},
+            "found Changed, which learns .* are torch.float16, expected torch.float32",
+        ),
+        (Changed(torch.Tensor.double), {}, "found Changed, which learns .* are torch.float64"),
+        (torch.jit.script(Compiled()), {}, r"whose copy has in 'head.weight' no parameter that torch can train"),
+        (
+            nn.Sequential(torch.jit.script(Compiled())),
+            {},
+            r"found Sequential, whose copy has in '0.head.weight' no",
+        ),
         (head_bias, {"name": "flat_mlp"}, "name: found 'flat_mlp', the name of an installed encoder"),
         (head_bias, {"name": "a/b"}, "name: found 'a/b', expected at most 80 letters"),
         ("flat_mlp", {"name": "mine"}, "name: found 'mine' for the encoder 'flat_mlp', which has a name"),
@@ -324,6 +364,11 @@ def test_what_cannot_be_scored_is_an_error_before_any_work(encoder, fields, mess
     with pytest.raises(RnnzooError, match=message):
         evaluate(encoder, language_zoo, out=place / "results", quiet=True, **fields)
     assert not (place / "results").exists()
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.float16, torch.int64, torch.bool])
+def test_features_may_be_of_any_real_kind(kind, language_zoo):
+    evaluate(lambda weights: weights["head.bias"].to(kind), language_zoo, targets="step", seeds=1, quiet=True)
 
 
 def test_another_module_of_the_name_is_not_taken_for_the_file(place):

@@ -396,7 +396,13 @@ def test_a_kept_encoder_is_whole_and_of_its_key(tmp_path):
 def test_tied_weights_are_kept(tmp_path):
     key = ResultKey(code={}, versions={}, zoo_digest="z", settings={})
     numbers = torch.arange(6.0)
-    state = {"whole": numbers, "again": numbers, "part": numbers[2:], "turned": numbers.view(2, 3).T, "none": numbers[:0]}
+    state = {
+        "whole": numbers,
+        "again": numbers,
+        "part": numbers[2:],
+        "turned": numbers.view(2, 3).T,
+        "none": numbers[:0],
+    }
     write_kept(tmp_path / "state.safetensors", state, key)
     found = read_kept(tmp_path / "state.safetensors", key)
     assert found.keys() == state.keys()
