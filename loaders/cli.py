@@ -228,7 +228,7 @@ def list_names(json: JsonOption = False) -> None:
     from rnnzoo.loaders.encoders import PUBLISHED_FORMS
     from rnnzoo.loaders.encoders.names import describe_encoder, encoder_names
     from rnnzoo.loaders.training_config import PRESETS, TRACKS
-    from rnnzoo.zoo_builder.tasks import family_names, find_family
+    from rnnzoo.zoo_builder.tasks import installed_families
     from rnnzoo.zoo_builder.tasks.target import COMMON_TARGETS, TargetKind
 
     encoders = {name: describe_encoder(location) for name, location in encoder_names().items()}
@@ -246,7 +246,7 @@ def list_names(json: JsonOption = False) -> None:
                 },
                 "targets": {
                     "every zoo": [target.name for target in COMMON_TARGETS],
-                    **{name: [target.name for target in find_family(name).targets] for name in family_names()},
+                    **{family.name: [target.name for target in family.targets] for family in installed_families()},
                 },
                 "tracks": list(TRACKS),
                 "presets": {
@@ -263,8 +263,8 @@ def list_names(json: JsonOption = False) -> None:
     say("\n" + fill(f"targets of every zoo: {_names(COMMON_TARGETS)}", 80, subsequent_indent="    "))
     say("    and any column of its metadata as COLUMN or COLUMN:KIND;")
     say(f"    a kind is one of {', '.join(get_args(TargetKind))}")
-    for name in family_names():
-        say(fill(f"targets of {name}: {_names(find_family(name).targets)}", 80, subsequent_indent="    "))
+    for family in installed_families():
+        say(fill(f"targets of {family.name}: {_names(family.targets)}", 80, subsequent_indent="    "))
     say(f"tracks:  {', '.join(TRACKS)}")
     for track, presets in PRESETS.items():
         for name, config in presets.items():

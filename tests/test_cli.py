@@ -114,6 +114,7 @@ def test_a_broken_zoo_fails_verify_with_2(builder, copied):
         (["verify", "nowhere"], "nowhere: not a zoo"),
         (["info", "nowhere"], "nowhere: not a zoo"),
         (["available", "--mnist", "nowhere"], "MNIST folder: nowhere is not a folder"),
+        (["available", "--items", "nowhere"], "MNIST folder: nowhere is not a folder"),
     ],
 )
 def test_bad_input_exits_with_2_and_leaves_nothing(builder, tmp_path, monkeypatch, arguments, message):

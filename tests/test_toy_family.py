@@ -125,6 +125,60 @@ def test_what_a_family_does_not_say_is_named(tmp_path, monkeypatch):
     assert "formal_languages" in [family.name for family in installed_families()]
 
 
+TWINS = """
+import toy_family.words
+class {name}(toy_family.words.CountingWords):
+    name = "{family}"
+    zoos = {{zoo: toy_family.words.CountingWords.zoos["counting_words"] for zoo in {zoos!r}}}
+"""
+
+
+@pytest.fixture
+def twins(tmp_path, monkeypatch):
+    """Two packages more, with a family of one name, and with other families that have a zoo of one name."""
+    families = {
+        "one": ("twin", ["first"]),
+        "two": ("twin", ["second"]),
+        "three": ("third", ["shared", "Upper-case"]),
+        "four": ("fourth", ["shared", "formal_languages", "own"]),
+    }
+    for package, (family, zoos) in families.items():
+        (tmp_path / f"twin_{package}").mkdir()
+        text = TWINS.format(name=package.title(), family=family, zoos=zoos)
+        (tmp_path / f"twin_{package}" / "__init__.py").write_text(text)
+        described = tmp_path / f"twin_{package}-1.0.dist-info"
+        described.mkdir()
+        (described / "METADATA").write_text(f"Metadata-Version: 2.1\nName: twin-{package}\nVersion: 1.0\n")
+        points = f"[rnnzoo.families]\n{family} = twin_{package}:{package.title()}\n"
+        (described / "entry_points.txt").write_text(points)
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+@pytest.mark.usefixtures("twins")
+def test_a_name_that_two_packages_have_is_told_with_both(capsys, caplog, tmp_path):
+    with pytest.raises(
+        RnnzooError, match=r"family: found 'twin' in twin_\w+:\w+ and in twin_\w+:\w+, expected one"
+    ):
+        find_family("twin")
+    assert run("build", "shared", "--out", tmp_path / "zoo") == 2
+    err = " ".join(capsys.readouterr().err.split())
+    assert "zoo: found 'shared' in twin_" in err
+    assert all(name in err for name in ("twin_three:Three", "twin_four:Four"))
+    assert ZOOS["formal_languages"][0] is find_family("formal_languages")
+    with caplog.at_level(logging.WARNING):
+        assert run("available") == 0
+    out, err = capsys.readouterr()
+    assert {"own", "counting_words"} < set(out.split())
+    assert out.split().count("formal_languages") == 1
+    assert not {"shared", "first", "second", "Upper-case"} & set(out.split())
+    assert err.count("shared: zoo: found 'shared' in") == 2
+    assert "formal_languages: zoo: found in 'formal_languages' and in 'fourth', expected one family" in err
+    assert "Upper-case: zoo: found this name in the family 'third', expected one of the pattern" in err
+    assert "family: found 'twin' in" in caplog.text
+    assert bench("list") == 0
+    assert "targets of third" in capsys.readouterr().out
+
+
 def test_the_named_zoos_are_those_of_all_families():
     assert set(FAMILY_OF) <= set(ZOOS)
     assert len(ZOOS) == len(list(ZOOS))

@@ -6,6 +6,7 @@ should not.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -35,6 +36,7 @@ from rnnzoo.zoo_builder.cli.app import (
 from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
 
 if TYPE_CHECKING:
+    from rnnzoo.zoo_builder.tasks.family import TaskFamily
     from rnnzoo.zoo_builder.verify.zoo import Check
 
 
@@ -297,13 +299,28 @@ def _available(mnist: Path | None, one_each: bool) -> Iterator[tuple[str, str | 
 
     for family in installed_families():
         for zoo, named in family.zoos.items():
-            try:
-                family.load(named.source, mnist)
-            except RnnzooError as error:
-                if mnist is not None:  # who names a folder means its items
-                    raise
-                yield zoo, str(error)
-                continue
-            yield zoo, None
-            if one_each:
+            why_not = _name_problem(zoo, family)
+            if why_not is None:
+                try:
+                    family.load(named.source, mnist)
+                except RnnzooError as error:
+                    if mnist is not None:  # who names a folder means its items
+                        raise
+                    why_not = str(error)
+            yield zoo, why_not
+            if one_each and why_not is None:
                 break
+
+
+def _name_problem(zoo: str, family: type[TaskFamily[Any]]) -> str | None:
+    """Why a zoo of a family cannot be built by its name, if so."""
+    from rnnzoo.zoo_builder.storage.schema import NAME
+    from rnnzoo.zoo_builder.tasks import ZOOS
+
+    if not re.fullmatch(NAME, zoo):
+        return f"zoo: found this name in the family {family.name!r}, expected one of the pattern {NAME}"
+    try:
+        first, _ = ZOOS[zoo]
+    except RnnzooError as error:
+        return str(error)
+    return None if first is family else f"zoo: found in {first.name!r} and in {family.name!r}, expected one family"

@@ -33,16 +33,27 @@ NEEDED = ("zoos", "encoding", "output_size", "generates", "task_columns")
 
 def family_names() -> dict[str, str]:
     """All families that are installed: name -> module:class. The product's own come first, and stay its own."""
-    others = {point.name: point.value for point in entry_points(group=ENTRY_POINTS) if point.name not in FAMILIES}
-    return FAMILIES | others
+    return FAMILIES | {name: places[0] for name, places in _others().items()}
+
+
+def _others() -> dict[str, list[str]]:
+    """Name -> module:class of families of other packages, each place once; several where packages disagree."""
+    found: dict[str, list[str]] = {}
+    for point in entry_points(group=ENTRY_POINTS):
+        places = found.setdefault(point.name, []) if point.name not in FAMILIES else []
+        if point.value not in places:
+            places.append(point.value)
+    return found
 
 
 @cache
 def find_family(name: str) -> type[TaskFamily[Any]]:
-    """The family of this name. Raises RnnzooError for one that is not installed, or cannot be imported."""
+    """The family of this name. Raises RnnzooError for one that is not installed, cannot be imported, or is two."""
     known = FAMILIES if name in FAMILIES else family_names()
     if name not in known:
         raise RnnzooError(f"family: found {name!r}, expected one of {', '.join(known)}")
+    if name not in FAMILIES and len(places := _others()[name]) > 1:
+        raise RnnzooError(f"family: found {name!r} in {' and in '.join(places)}, expected one package that has it")
     module, _, attribute = known[name].partition(":")
     try:
         family = getattr(import_module(module), attribute)
@@ -70,10 +81,19 @@ class _Zoos(Mapping[str, tuple[type[TaskFamily[Any]], NamedZoo]]):
     """All zoos that can be built by name -> their family, and what it says of them."""
 
     def __getitem__(self, name: str) -> tuple[type[TaskFamily[Any]], NamedZoo]:
+        """Raises KeyError for an unknown name, RnnzooError for one that two families have of other packages."""
+        having: list[type[TaskFamily[Any]]] = []
         for family in installed_families():
             if name in family.zoos:
-                return family, family.zoos[name]
-        raise KeyError(name)
+                having.append(family)
+            if having and having[0].name in FAMILIES:  # nothing takes a zoo of the product away
+                break
+        if not having:
+            raise KeyError(name)
+        if len(having) > 1:
+            places = " and in ".join(f"{family.__module__}:{family.__qualname__}" for family in having)
+            raise RnnzooError(f"zoo: found {name!r} in {places}, expected one family that has it")
+        return having[0], having[0].zoos[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(dict.fromkeys(zoo for family in installed_families() for zoo in family.zoos))
