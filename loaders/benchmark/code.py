@@ -2,27 +2,31 @@
 
 They are found by following imports, from the encoder, from the family of the zoo's tasks and from what does a
 job: all files of the user's own, and of this package those in the rooms that decide scores (`DECIDING`). Of other
-packages the versions are told. What is imported by a name that is made up while the program runs is not found,
-nor are data that an encoder reads.
+packages the versions are told. Values that the running program has changed are told beside them
+(`named_values.py`). What is imported by a name that is made up while the program runs is not found, nor are data
+that an encoder reads.
 """
 
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
+import importlib
 import importlib.metadata
 import importlib.util
 import inspect
 import linecache
 import sys
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from rnnzoo.loaders.benchmark.given_values import digest_values
+from rnnzoo.loaders.benchmark.named_values import PROGRAM, VALUE, NamedValues, class_digest, value_here
 from rnnzoo.loaders.encoders.base import importing_from
 from rnnzoo.loaders.encoders.names import split_location
 from rnnzoo.zoo_builder.errors import RnnzooError
@@ -51,22 +55,23 @@ REGISTRIES = {"rnnzoo.loaders.encoders", "rnnzoo.loaders.encoders.names", "rnnzo
 COMPILED = "rnnzoo.zoo_builder.compiled"
 """The package whose C++ stands beside its modules."""
 NOTEBOOK = "__main__"
-NOTEBOOK_CELL, PROGRAM = " (notebook", " (program)"
-"""In the names of what is defined in a notebook, and of the file that Python was started with."""
+NOTEBOOK_CELL = " (notebook"
+"""In the names of what is defined in a notebook."""
 
 _seen: dict[str, tuple[ModuleSpec, str]] = {}
 """Module of the user's -> how it was imported, and the digest of its file when it was first looked at."""
 
 
 def code_of(location: str | None, *made: object) -> tuple[dict[str, str], dict[str, str]]:
-    """The source files that decide the results of an encoder, and the packages that the user's files import.
+    """The source that decides the results of an encoder, and the packages that the user's files import.
 
     Args:
         location: The encoder's "module:class"; None for one that was made from an object.
         made: The encoder, classes and functions that it is made of, and the family of the zoo's tasks.
 
     Returns:
-        File -> 16 digits of its SHA-256, those of the encoder first; and package -> version.
+        File -> 16 digits of its SHA-256, those of the encoder first, and the same of `NamedValues`; and
+            package -> version.
 
     Raises:
         RnnzooError: A file of the user's was edited after this process imported it.
@@ -76,11 +81,17 @@ def code_of(location: str | None, *made: object) -> tuple[dict[str, str], dict[s
     walk = _Walk(home.module.partition(".")[0])
     with importing_from(home.folder):
         walk.follow(filter(None, [home.module, *(each.__module__ for each in parts), JOB]))
+        values = NamedValues(walk.is_users)
+        if (located := getattr(sys.modules.get(home.module), home.attribute, None)) is not None:
+            values.add(home.module, home.attribute, located)
+        values.follow(parts)
+        walk.follow(each.__module__ for each in values.met)
         if walk.notebook is not None:
             named = [vars(walk.notebook)[home.attribute]] if home.module == NOTEBOOK else []
-            objects = [*named, *(each for each in parts if each.__module__ == NOTEBOOK)]
-            walk.follow(_Notebook(walk.notebook, walk.code).read(objects))
-    return walk.code, _versions(walk.packages)
+            others = [each for each in values.met if isinstance(each, type) or "." not in each.__qualname__]
+            objects = [*named, *(each for each in (*parts, *others) if each.__module__ == NOTEBOOK)]
+            walk.follow(_Notebook(walk.notebook, walk.code, walk.is_users).read(objects))
+    return walk.code | values.digests, _versions(walk.packages)
 
 
 def code_here(location: str | None, code: Mapping[str, str]) -> dict[str, str]:
@@ -91,8 +102,8 @@ def code_here(location: str | None, code: Mapping[str, str]) -> dict[str, str]:
         code: What `code_of` found, in another process or on another machine.
 
     Returns:
-        The same, with the digests of the files that are found here. What is defined in a notebook, or in the
-            program itself, is sent to other processes, and is the same there.
+        The same, with the digests of the files and values that are found here. What is defined in a notebook, or
+            in the program itself, is sent to other processes, and is the same there.
 
     Raises:
         RnnzooError: As for `code_of`.
@@ -101,7 +112,12 @@ def code_here(location: str | None, code: Mapping[str, str]) -> dict[str, str]:
     walk = _Walk(home.module.partition(".")[0])
     with importing_from(home.folder):
         for file in code:
-            if PROGRAM not in file and NOTEBOOK_CELL not in file:
+            if file.endswith(VALUE):
+                with contextlib.suppress(ImportError):  # of what is not found here the job will tell
+                    importlib.import_module(file.partition(":")[0])
+                    here = value_here(file, walk.is_users)
+                    walk.code |= {} if here is None else {file: here}
+            elif PROGRAM not in file and NOTEBOOK_CELL not in file:
                 walk.read(file.rpartition(".")[0].removesuffix("/__init__").replace("/", "."))
     return {file: walk.code.get(file, digest) for file, digest in code.items()}
 
@@ -126,7 +142,8 @@ class _Walk:
         self.code: dict[str, str] = {}
         self.packages: dict[str, None] = {}
         self.notebook: ModuleType | None = None
-        self._own = {home: True, "rnnzoo": True, NOTEBOOK: True}
+        self._own = {home: True, NOTEBOOK: True, "rnnzoo": False}
+        self._installed: set[str] = set()
         self._met: set[str] = set()
 
     def follow(self, names: Iterable[str]) -> None:
@@ -157,17 +174,25 @@ class _Walk:
         imports = _imports(content, name if is_package else name.rpartition(".")[0])
         return [each for each in imports if each.startswith("rnnzoo.") or not ours]
 
+    def is_users(self, name: str) -> bool:
+        """Whether a module is of the user's own."""
+        top = name.partition(".")[0]
+        if top not in self._own:
+            place = None if top in sys.stdlib_module_names else _place(top)
+            self._own[top] = place is not None and not {"site-packages", "dist-packages"} & set(place.parts)
+            if place is not None and not self._own[top]:
+                self._installed.add(top)
+        return self._own[top]
+
     def _is_own(self, name: str) -> bool:
         """Whether a module is of the user's own, or of this package and decides scores."""
         top = name.partition(".")[0]
         if top == "rnnzoo":
             return name not in REGISTRIES and any(f"{name}.".startswith(f"{room}.") for room in DECIDING)
-        if top not in self._own:
-            place = None if top in sys.stdlib_module_names else _place(top)
-            self._own[top] = place is not None and not {"site-packages", "dist-packages"} & set(place.parts)
-            if place is not None and not self._own[top]:
-                self.packages[top] = None
-        return self._own[top]
+        is_own = self.is_users(name)
+        if top in self._installed:
+            self.packages[top] = None
+        return is_own
 
     def _add_compiled(self, name: str, path: Path) -> None:
         if name == COMPILED:
@@ -281,8 +306,8 @@ def _functions(values: Iterable[Any], home: str) -> Iterator[FunctionType]:
 class _Notebook:
     """Source of what is defined in a notebook: the text of its cells. code: file -> digest, added to."""
 
-    def __init__(self, main: ModuleType, code: dict[str, str]) -> None:
-        self._main, self._code = main, code
+    def __init__(self, main: ModuleType, code: dict[str, str], is_own: Callable[[str], bool]) -> None:
+        self._main, self._code, self._is_own = main, code, is_own
         self._imports: list[str] = []
 
     def read(self, objects: list[object]) -> list[str]:
@@ -301,7 +326,9 @@ class _Notebook:
             elif isinstance(value, type | FunctionType) and value.__module__ != NOTEBOOK:
                 self._imports.append(value.__module__)
             elif isinstance(value, type | FunctionType) and (text := _definition(value)):
-                self._code[label] = _digest(text.encode())
+                changed, parts = class_digest(value, self._is_own) if isinstance(value, type) else (None, [])
+                self._code[label] = _digest(f"{text}{changed or ''}".encode())
+                waiting += [(each.__qualname__, each) for each in parts]
                 used = {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
                 waiting += [(each, vars(self._main)[each]) for each in sorted(used & vars(self._main).keys())]
                 self._imports += _imports(text.encode(), "")
@@ -318,7 +345,10 @@ def _definition(value: type | FunctionType) -> str:
 
     Empty where the text is not kept.
     """
-    function = next(_functions([value], NOTEBOOK), None)
+    found = list(_functions([value], NOTEBOOK))
+    if isinstance(value, type):  # whose methods may be put there by other cells
+        found = [each for each in found if each.__qualname__.startswith(f"{value.__qualname__}.")]
+    function = found[0] if found else None
     cell = "" if function is None else "".join(linecache.getlines(function.__code__.co_filename))
     named = (ast.ClassDef, ast.FunctionDef)
     nodes = [node for node in ast.parse(cell).body if isinstance(node, named) and node.name == value.__name__]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import sys
 import uuid
+from collections.abc import Callable
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -12,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+SCALARS = (np.generic, np.dtype, torch.dtype, torch.device)
 PLAIN = (bool, int, float, complex, str, bytes, type(None))
 
 
@@ -30,11 +34,36 @@ def digest_values(value: object) -> tuple[str, list[type | FunctionType]]:
     return walk.hash.hexdigest()[:16], walk.made
 
 
-class _Walk:
-    """Goes through an object and what it refers to, each part once."""
+def digest_known(value: object, is_own: Callable[[str], bool]) -> tuple[str | None, list[type | FunctionType]]:
+    """The same of a value that is made of numbers, texts, arrays, and containers and objects of these.
 
-    def __init__(self) -> None:
+    Args:
+        value: Any object.
+        is_own: Whether the module of a name is of the user's own. Objects may be of classes of such modules, of
+            Python itself, or of data classes.
+
+    Returns:
+        As `digest_values`, with None for a value that has a part of another kind, or one that tells nothing of
+            itself.
+    """
+
+    def is_known(kind: type) -> bool:
+        module = kind.__module__
+        is_plain = module.partition(".")[0] in sys.stdlib_module_names or is_own(module)
+        return is_plain or dataclasses.is_dataclass(kind) or issubclass(kind, SCALARS)
+
+    walk = _Walk(is_known)
+    walk.add(value)
+    return walk.hash.hexdigest()[:16] if walk.tells else None, walk.made
+
+
+class _Walk:
+    """Goes through an object and what it refers to, each part once. is_known: which classes objects may have."""
+
+    def __init__(self, is_known: Callable[[type], bool] = lambda _: True) -> None:
         self.hash = hashlib.sha256()
+        self.tells = True
+        self._is_known = is_known
         self.made: list[type | FunctionType] = []
         self._met: dict[int, tuple[int, object]] = {}
 
@@ -72,12 +101,16 @@ class _Walk:
     def _tell(self, *words: object) -> None:
         self.hash.update(f"{words!r}\n".encode())
 
+    def _tell_nothing(self) -> None:
+        self.tells = False
+        self._tell(uuid.uuid4())
+
     def _add_array(self, value: Tensor | NDArray[Any]) -> None:
         try:
             data = value.detach().cpu() if isinstance(value, Tensor) else torch.from_numpy(value.copy())
             content = data.reshape(-1).contiguous().view(torch.uint8).numpy().tobytes()
         except (TypeError, RuntimeError, NotImplementedError):  # of a kind that has no bytes, such as sparse ones
-            self._tell(uuid.uuid4())
+            self._tell_nothing()
             return
         self._tell(
             type(value).__name__, str(value.dtype), tuple(value.shape), getattr(value, "requires_grad", False)
@@ -95,9 +128,12 @@ class _Walk:
 
     def _add_object(self, value: Any) -> None:
         """By what pickle would take of it."""
+        if not self._is_known(type(value)):
+            self._tell_nothing()
+            return
         try:
             parts = value.__reduce_ex__(2)
         except Exception:  # of whatever kind: many objects cannot be pickled
-            self._tell(uuid.uuid4())
+            self._tell_nothing()
             return
         self.add(parts if isinstance(parts, str) else [*parts[:3], *map(list, filter(None, parts[3:5]))])
