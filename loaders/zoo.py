@@ -150,15 +150,15 @@ class Zoo:
 
         Args:
             checkpoint: A checkpoint_id, a row number of `metadata`, or a row that has a "checkpoint_id": of
-                pandas, of the metadata, of a dataset.
+                pandas (or that is labelled by it), of the metadata, of a dataset.
             device: Where the module stands; None for the CPU.
 
         Returns:
             A torch module with the checkpoint's weights.
 
         Raises:
-            RnnzooError: The checkpoint is not in the zoo, the row has no "checkpoint_id", there is no such device,
-                or a file does not fit its manifest.
+            RnnzooError: The checkpoint is not in the zoo, the row has no "checkpoint_id" or hashes of another zoo,
+                there is no such device, or a file does not fit its manifest.
         """
         weights = self.batch([checkpoint])
         model = RNNModule.of_weights({name: tensor[0] for name, tensor in weights.items()})
@@ -169,15 +169,16 @@ class Zoo:
 
         Args:
             ids: The N checkpoints, each as for `model`, as often as it is needed; or a table of them (of pandas,
-                pyarrow or datasets); or truth values, one for each row of `metadata`.
+                pyarrow or datasets); or truth values, one for each row of `metadata`. A Series of those is taken
+                by its labels: row numbers or ids, in any order.
             device: Where the tensors stand; None for the CPU.
 
         Returns:
             Parameter name -> float32 [N, *shape], in the order of `ids`.
 
         Raises:
-            RnnzooError: There are no ids, one is not in the zoo, there is no such device, or a file does not fit
-                its manifest.
+            RnnzooError: There are no ids, one is not in the zoo, a row or table has hashes of another zoo, there
+                is no such device, or a file does not fit its manifest.
         """
         where = _known_device(device)
         weights = self._files.weights(self._index.rows(ids))
@@ -377,7 +378,7 @@ class Zoo:
 
     @cached_property
     def _index(self) -> Index:
-        return Index(self.metadata[ID].to_pylist())
+        return Index(self.metadata)
 
     @cached_property
     def _files(self) -> ShardFiles:

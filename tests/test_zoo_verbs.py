@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from datasets import Dataset
 
 from rnnzoo import Zoo, load_zoo, rnn
 from rnnzoo.zoo_builder.errors import RnnzooError
@@ -66,7 +67,9 @@ def test_checkpoints_are_named_in_every_way(zoo, language_zoo):
     good = table["accuracy"] > table["accuracy"].median()
     for mask in (good, good.to_numpy(), good.tolist(), torch.tensor(good.to_numpy())):
         assert torch.equal(zoo.flat(mask), zoo.flat(np.flatnonzero(good)))
-    for checkpoint in (30, some.iloc[0], next(some.itertuples()), zoo[30]):
+    labelled = some.set_index("checkpoint_id")
+    one_of = (30, some.iloc[0], next(some.itertuples()), zoo[30], labelled.iloc[0], next(labelled.itertuples()))
+    for checkpoint in one_of:
         assert torch.equal(zoo.model(checkpoint).head.bias, zoo.batch([30])["head.bias"][0])
 
 
@@ -94,6 +97,61 @@ def test_checkpoints_are_named_in_every_way(zoo, language_zoo):
 def test_what_names_no_checkpoints_is_an_error(ids, message, zoo):
     with pytest.raises(RnnzooError, match=message):
         zoo.batch(ids)
+
+
+def test_truth_values_of_a_sorted_table_stand_for_their_own_rows(zoo):
+    """They are those of the labels of a Series, row numbers or ids, as pandas itself has it."""
+    table = zoo.metadata.to_pandas()
+    expected = zoo.flat(np.flatnonzero(table["accuracy"] > table["accuracy"].median()))
+    for ordered in (table, table[::-1], table.sort_values("accuracy"), table.sample(frac=1, random_state=0)):
+        for labelled in (
+            ordered,
+            ordered.set_index("checkpoint_id"),
+            ordered.set_index("checkpoint_id", drop=False),
+        ):
+            good = labelled["accuracy"] > labelled["accuracy"].median()
+            for mask in (good, good.astype("boolean"), good.astype(object)):
+                assert torch.equal(zoo.flat(mask), expected)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [range(1, 37), [0] * 36, np.arange(36) / 2, ["run"] * 36, pd.MultiIndex.from_product([range(6), range(6)])],
+    ids=["from one", "all the same", "floats", "texts", "pairs"],
+)
+def test_truth_values_under_other_labels_are_an_error(zoo, labels):
+    mask = pd.Series([True] * 36, index=labels)
+    message = "ids: found truth values with the labels .* more, expected each row number from 0 to 35 once"
+    with pytest.raises(RnnzooError, match=message):
+        zoo.batch(mask)
+
+
+@pytest.mark.parametrize("hashes", [["sha256"], ["rollout_sha256"], ["sha256", "rollout_sha256"]])
+def test_rows_and_tables_of_another_zoo_are_an_error(zoo, digits, hashes):
+    """Both zoos have the same ids."""
+    of_other = digits.metadata.select(["checkpoint_id", "step", *hashes])
+    table = of_other.to_pandas()
+    name = table["checkpoint_id"][3]
+    found, expected = digits[name][hashes[0]], zoo[name][hashes[0]]
+    message = rf"checkpoint '{name}': found the {hashes[0]} {found}, expected {expected}"
+    tables = [table[3:], of_other.slice(3), table[3:].set_index("checkpoint_id"), Dataset(of_other.slice(3))]
+    rows = [*(one[3:].iloc[0] for one in (table, table.set_index("checkpoint_id"))), of_other.to_pylist()[3]]
+    rows.append(next(table[3:].itertuples()))
+    for ids in (*tables, *([row] for row in rows)):
+        with pytest.raises(RnnzooError, match=message):
+            zoo.batch(ids)
+    for row in rows:
+        with pytest.raises(RnnzooError, match=message):
+            zoo.model(row)
+    unknown = table[["checkpoint_id"]].assign(**dict.fromkeys(hashes, np.nan))  # as a join leaves them
+    assert torch.equal(zoo.flat(unknown), zoo.flat(table["checkpoint_id"]))
+
+
+def test_a_row_without_an_id_is_an_error_of_one_line(zoo):
+    row = zoo.metadata.to_pandas().drop(columns="checkpoint_id").iloc[3]
+    with pytest.raises(RnnzooError, match=r"checkpoint: found run_id .*, expected a row number") as raised:
+        zoo.model(row)
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("verb", ["model", "batch", "flat", "rollouts", "generate"])
