@@ -231,9 +231,10 @@ class Zoo:
         Raises:
             RnnzooError: As for `batch`, or the rollouts have no such tensor, or the encoding cannot read them.
         """
-        values = self._files.rollouts(tensor, self._index.rows(ids))
-        check_items(self.encoding, self.spec.output_size, **{tensor: values})
-        return values
+        rows = self._index.rows(ids)
+        return self._files.rollouts(
+            tensor, rows, lambda found: check_items(self.encoding, self.spec.output_size, **{tensor: found})
+        )
 
     def has_labels(self, ids: Checkpoints) -> bool:
         """Whether the stored rollouts of all these checkpoints have labels.
@@ -273,7 +274,7 @@ class Zoo:
             raise ParameterError("strings", f"found {strings}, expected at least 1")
         rows = self._index.rows(ids)
         weights = self.batch(rows, device)
-        steps = self.encoding.steps(self._files.rollouts("inputs", rows[:1]).shape[-1])
+        steps = self.encoding.steps(self.rollout_tensor("inputs", rows[:1]).shape[-1])
         draws = [uniform(seed, Stream.STRINGS, int(row), strings * steps).reshape(strings, steps) for row in rows]
         uniforms = torch.from_numpy(np.stack(draws)).to(weights["head.bias"].device)
         return written_strings(weights, self.encoding.opening, uniforms, self._tokens(beginning))

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import stat
 
 import pytest
@@ -62,6 +63,17 @@ def test_off_is_off(copied):
         read(copied, "off")
     with pytest.raises(RnnzooError, match="check: found 'on', expected one of files, rows, off"):
         load_zoo(copied, check="on")
+
+
+@pytest.mark.parametrize("tensor", ["inputs", "labels"])
+def test_rollouts_that_no_rnn_can_read_are_told_by_their_file(digits_zoo, language_zoo, tmp_path, tensor):
+    """Nothing is compared with hashes here; the second of the files that are read is the damaged one."""
+    zoo = shutil.copytree(digits_zoo if tensor == "labels" else language_zoo, tmp_path / "zoo")
+    name = "rollouts/train-00001-of-00004.safetensors"
+    extent = read_header(zoo / name).extents[tensor]
+    flip(zoo / name, extent.offset + extent.row_bytes - 1, bit=7)
+    with pytest.raises(RnnzooError, match=f"^{name}: {tensor}: found "):
+        Zoo(zoo, check="off").rollout_tensor(tensor, range(24))
 
 
 @pytest.mark.parametrize("streaming", [False, True])

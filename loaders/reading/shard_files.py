@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from itertools import pairwise
 
@@ -58,11 +58,16 @@ class ShardFiles:
                 block[places] = self._weights[name][parameter][rows_there]
         return batch
 
-    def rollouts(self, tensor: str, rows: Rows) -> NDArray[np.uint8]:
+    def rollouts(self, tensor: str, rows: Rows, check: Callable[[NDArray[np.uint8]], None]) -> NDArray[np.uint8]:
         """A tensor of the rollouts of the checkpoints in some rows: [N, R, F] or [N, R].
 
+        Args:
+            tensor: Its name.
+            rows: The N rows.
+            check: Raises RnnzooError for rollouts of one file that cannot be read; the file is then named too.
+
         Raises:
-            RnnzooError: A file does not fit its manifest, or has no such tensor.
+            RnnzooError: A file does not fit its manifest, has no such tensor, or does not pass the check.
         """
         groups = self._by_shard(rows, "rollout_row")
         self._open_rollouts([name for name, _, _ in groups])
@@ -73,7 +78,12 @@ class ShardFiles:
             if self._source.check == "rows":
                 metadata = self._metadata.take(pa.array(rows[places]))
                 check_rollout_hashes(metadata, self._rollouts[name], rows_there, rollouts_of(name))
-            parts.append((places, self._rollouts[name][tensor][rows_there]))
+            part = self._rollouts[name][tensor][rows_there]
+            try:
+                check(part)
+            except RnnzooError as error:
+                raise RnnzooError(f"{rollouts_of(name)}: {error}") from error
+            parts.append((places, part))
         values = np.empty((len(rows), *parts[0][1].shape[1:]), np.uint8)
         for places, part in parts:
             values[places] = part
