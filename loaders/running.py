@@ -1,4 +1,4 @@
-"""What the RNNs of a zoo do: what they answer to sequences, and what they write."""
+"""What the RNNs of a zoo do, and where: what they answer to sequences, and what they write."""
 
 from __future__ import annotations
 
@@ -7,12 +7,28 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from rnnzoo.zoo_builder.errors import ParameterError
 from rnnzoo.zoo_builder.rnn import State, Weights, rnn_forward
 from rnnzoo.zoo_builder.rnn.sampling import write_tokens
 from rnnzoo.zoo_builder.tasks.encodings import Encoding
 
+Device = str | torch.device | None
+"""Where RNNs run, and tensors stand; None stands for the CPU."""
 SEQUENCES_AT_ONCE = 8192
 """Sequences, of all models together, whose outputs are computed at once: more would only take more memory."""
+
+
+def known_device(device: Device) -> torch.device:
+    """The device that is meant. Raises ParameterError for one that torch does not know, or this machine lacks."""
+    try:
+        known = torch.device("cpu" if device is None else device)
+    except (RuntimeError, TypeError) as error:
+        raise ParameterError("device", f"found {device!r}, expected one of torch, such as cpu or cuda") from error
+    try:
+        torch.empty(0, device=known)
+    except (RuntimeError, AssertionError, ImportError) as error:
+        raise ParameterError("device", f"found {device!r}, but torch sees none here; expected cpu") from error
+    return known
 
 
 def log_probabilities(encoding: Encoding, weights: Weights, items: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from rnnzoo.loaders.checkpoints import ID, Checkpoint, Checkpoints, Index
 from rnnzoo.loaders.reading.shard_files import ShardFiles
-from rnnzoo.loaders.running import answers, log_probabilities, written_strings
+from rnnzoo.loaders.running import Device, answers, known_device, log_probabilities, written_strings
 from rnnzoo.loaders.source.opening import open_source
 from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
 from rnnzoo.zoo_builder.random_streams import Stream, uniform
@@ -26,9 +27,6 @@ from rnnzoo.zoo_builder.storage.manifest import Manifest, SplitEntry
 from rnnzoo.zoo_builder.tasks import family_names, find_family
 from rnnzoo.zoo_builder.tasks.encodings import Encoding, check_items, encoding_of
 from rnnzoo.zoo_builder.tasks.family import TaskFamily
-
-Device = str | torch.device | None
-"""Where tensors go; None stands for the CPU."""
 
 
 class Zoo:
@@ -162,7 +160,7 @@ class Zoo:
         """
         weights = self.batch([checkpoint])
         model = RNNModule.of_weights({name: tensor[0] for name, tensor in weights.items()})
-        return model.to(_known_device(device))
+        return model.to(known_device(device))
 
     def batch(self, ids: Checkpoints, device: Device = None) -> dict[str, Tensor]:
         """Stacked weights of some checkpoints: what `torch.func` takes.
@@ -180,7 +178,7 @@ class Zoo:
             RnnzooError: There are no ids, one is not in the zoo, a row or table has hashes of another zoo, there
                 is no such device, or a file does not fit its manifest.
         """
-        where = _known_device(device)
+        where = known_device(device)
         weights = self._files.weights(self._index.rows(ids))
         return {name: torch.from_numpy(values).to(where) for name, values in weights.items()}
 
@@ -258,26 +256,29 @@ class Zoo:
         Args:
             ids: The N checkpoints, as for `batch`.
             strings: How many strings each writes, M.
-            beginning: What all strings begin with, as `family.encode` takes it, such as "aab".
-            seed: For the draws of tokens; those of a checkpoint do not depend on the others.
+            beginning: What all strings begin with, as `family.encode` takes it, such as "aab", without an end.
+            seed: For the draws of tokens, below 2^64; those of a checkpoint do not depend on the others.
             device: Where the RNNs run, and the tensor stands; None for the CPU.
 
         Returns:
             uint8 [N, M, F], as rollouts are stored; `family.decode` makes texts of them.
 
         Raises:
+            ParameterError: `strings`, `seed` or `beginning` is none of these.
             RnnzooError: As for `batch`, the RNNs of the zoo write nothing, or they cannot read the beginning.
         """
         if self.encoding.opening is None or not self.family.generates:
             raise RnnzooError(f"zoo {self.manifest.zoo}: its RNNs answer and write nothing; expected `classify`")
-        if strings < 1:
-            raise ParameterError("strings", f"found {strings}, expected at least 1")
+        for name, value, least, most in (("strings", strings, 1, 2**31 - 1), ("seed", seed, 0, 2**64 - 1)):
+            if not isinstance(value, Integral) or not least <= value <= most:
+                raise ParameterError(name, f"found {value!r}, expected a whole number from {least} to {most}")
+        given = self._tokens(beginning)
         rows = self._index.rows(ids)
         weights = self.batch(rows, device)
         steps = self.encoding.steps(self.rollout_tensor("inputs", rows[:1]).shape[-1])
         draws = [uniform(seed, Stream.STRINGS, int(row), strings * steps).reshape(strings, steps) for row in rows]
         uniforms = torch.from_numpy(np.stack(draws)).to(weights["head.bias"].device)
-        return written_strings(weights, self.encoding.opening, uniforms, self._tokens(beginning))
+        return written_strings(weights, self.encoding.opening, uniforms, given)
 
     def classify(
         self, ids: Checkpoints, sequences: Any = None, device: Device = None, stored: Any = None
@@ -371,10 +372,18 @@ class Zoo:
         return np.array(np.broadcast_to(given, (count, *given.shape[-2:])))
 
     def _tokens(self, beginning: str) -> list[int]:
-        """The bytes of a beginning after the opening one: those by which it differs from an empty text."""
-        if not beginning:
+        """The bytes of a beginning after the opening one: those by which it differs from an empty text.
+
+        Raises ParameterError for what is no text, or has an end.
+        """
+        if beginning == "":
             return []
-        begun, empty = self.family.encode(beginning), self.family.encode("")
+        empty = self.family.encode("")
+        end = self.family.decode(empty)
+        if not isinstance(beginning, str) or (end and end in beginning):
+            problem = f"found {beginning!r:.200}, expected a text without {end!r}, the end of a string"
+            raise ParameterError("beginning", problem)
+        begun = self.family.encode(beginning)
         return begun[1 : 1 + np.flatnonzero(begun != empty).max(initial=0)].tolist()
 
     @cached_property
@@ -384,14 +393,3 @@ class Zoo:
     @cached_property
     def _files(self) -> ShardFiles:
         return ShardFiles(self._source, self.metadata, self.spec)
-
-
-def _known_device(device: Device) -> torch.device:
-    """Raises ParameterError for a device that torch does not know, or this machine lacks."""
-    try:
-        known = torch.device("cpu" if device is None else device)
-    except RuntimeError as error:
-        raise ParameterError("device", f"found {device!r}, expected one of torch, such as cpu or cuda") from error
-    if known.type == "cuda" and not torch.cuda.is_available():
-        raise ParameterError("device", f"found {device!r}, but torch sees no GPU; expected cpu")
-    return known

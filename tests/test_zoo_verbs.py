@@ -9,7 +9,7 @@ import torch
 from datasets import Dataset
 
 from rnnzoo import Zoo, load_zoo, rnn
-from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
 from rnnzoo.zoo_builder.tasks import FAMILIES, find_family
 from rnnzoo.zoo_builder.tasks.sequential_images.images import SIDE
 
@@ -164,11 +164,29 @@ def test_verbs_go_to_a_device(verb, zoo):
         "rollouts": lambda: list(found),
     }.get(verb, lambda: [found])()
     assert {each.device.type for each in tensors} == {"meta" if verb in ("model", "batch", "flat") else "cpu"}
-    with pytest.raises(RnnzooError, match="device: found 'gpu', expected one of torch"):
+    with pytest.raises(ParameterError, match="device: found 'gpu', expected one of torch"):
         getattr(zoo, verb)(given, device="gpu")
-    if not torch.cuda.is_available():
-        with pytest.raises(RnnzooError, match="device: found 'cuda', but torch sees no GPU"):
-            getattr(zoo, verb)(given, device="cuda")
+
+
+def is_missing(device):
+    """Whether this machine lacks a device of which torch knows the name."""
+    try:
+        torch.empty(0, device=device)
+    except Exception:
+        return True
+    return False
+
+
+@pytest.mark.parametrize(
+    "device", ["cuda", "cuda:99", "mps", "xla", "xpu", "hpu", "mtia", "ipu", "vulkan", 99, 1.5]
+)
+def test_a_device_that_is_not_there(device, zoo):
+    if not is_missing(device):
+        pytest.skip("it is there")
+    with pytest.raises(
+        ParameterError, match=f"device: found '?{device}'?, (but torch sees none here|expected one)"
+    ):
+        zoo.batch([0], device=device)
 
 
 def test_strings_are_drawn_from_what_the_rnn_gives(zoo):
@@ -289,10 +307,26 @@ def test_who_writes_does_not_answer(zoo, digits):
         zoo.classify([0], ["ab"])
     with pytest.raises(RnnzooError, match="its RNNs answer and write nothing; expected `classify`"):
         digits.generate([0])
-    with pytest.raises(RnnzooError, match="strings: found 0, expected at least 1"):
-        zoo.generate([0], strings=0)
     with pytest.raises(RnnzooError, match="sequences: found 'xy', expected at most 41 of the letters"):
         zoo.generate([0], beginning="xy")
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value"),
+    [("strings", value) for value in (0, -1, 2.0, "3", None, 2**40)]
+    + [("seed", value) for value in (-1, 2**64, 0.5, "0", None)]
+    + [("beginning", value) for value in ("ab$", "$", "a" * 41 + "$", ["ab"], None, 3)],
+)
+def test_parameters_of_strings(parameter, value, zoo):
+    with pytest.raises(
+        ParameterError, match=f"^{parameter}: found .*, expected a (whole number from|text without)"
+    ):
+        zoo.generate([0], **{parameter: value})
+
+
+def test_the_largest_seed_and_the_longest_beginning(zoo):
+    written = zoo.generate([0], strings=np.int64(2), seed=2**64 - 1, beginning="ab" * 20 + "a")
+    assert zoo.family.decode(written) == [["ab" * 20 + "a"] * 2]
 
 
 @pytest.mark.parametrize("name", ["zoo", "digits"])
