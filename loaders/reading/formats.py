@@ -3,7 +3,8 @@
 A matrix is a column of `Array2D`, a vector a list of fixed length. Those are features of `datasets` itself, so
 that what is saved of a zoo is read without this package. (No nested lists of fixed size: `take` on those returns
 wrong values in pyarrow 22 to 26.) What is ours are two formats, in which a column becomes one array [B, *shape] in
-one copy, so that results may be written to.
+one copy, so that results may be written to. Where `datasets` itself makes tensors, of what `map` and `batch` hand
+on, a column keeps its dtype.
 """
 
 from __future__ import annotations
@@ -74,9 +75,20 @@ class BlockFormatter(TensorFormatter):
         values = [flat(chunk, len(shape)).to_numpy(zero_copy_only=False) for chunk in column.chunks]
         return self.wrap((np.concatenate(values) if values else np.empty(0, dtype)).reshape(-1, *shape))
 
+    def recursive_tensorize(self, data_struct: Any) -> Any:
+        """Rows and batches of Python, as `map` hands them on: numbers take the dtype of their column."""
+        if isinstance(data_struct, dict):
+            data_struct = {name: _typed(value, self._dtypes.get(name)) for name, value in data_struct.items()}
+        return super().recursive_tensorize(data_struct)
+
     @cached_property
     def _kinds(self) -> dict[str, Kind]:
         return {}
+
+    @cached_property
+    def _dtypes(self) -> dict[str, np.dtype[Any] | None]:
+        schema = self.features.arrow_schema if self.features else pa.schema([])
+        return {field.name: _leaf_dtype(field.type) for field in schema}
 
     def wrap(self, array: NDArray[Any]) -> Any:
         """An array that belongs to nobody else, as what this format returns."""
@@ -96,6 +108,15 @@ class ZooNumpyFormatter(BlockFormatter, NumpyFormatter):
     def wrap_texts(self, texts: list[str]) -> NDArray[np.str_]:
         return np.array(texts, dtype=np.str_)
 
+    def _tensorize(self, value: Any) -> Any:
+        if isinstance(value, np.ndarray):
+            return (value if value.flags.writeable else value.copy())[()]
+        return np.asarray(value)[()] if isinstance(value, bool | int | float) else super()._tensorize(value)
+
+    def _consolidate(self, column: Any) -> Any:
+        is_text = isinstance(column, list) and bool(column) and all(isinstance(each, str) for each in column)
+        return self.wrap_texts(column) if is_text else super()._consolidate(column)
+
 
 class ZooTorchFormatter(BlockFormatter, TorchFormatter):
     """torch tensors: int64 for integers and float32 for floats, as "torch" does it, but uint8 stays uint8."""
@@ -109,6 +130,12 @@ class ZooTorchFormatter(BlockFormatter, TorchFormatter):
 
     def wrap_texts(self, texts: list[str]) -> list[str]:
         return texts
+
+    def _tensorize(self, value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            return value.detach().clone()
+        is_array = isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biuf"
+        return self.wrap(np.array(value)) if is_array else super()._tensorize(value)
 
 
 class FormatName(str):
@@ -190,3 +217,25 @@ def flat(chunk: pa.Array, axes: int) -> pa.Array:
 
 def _is_number(kind: pa.DataType) -> bool:
     return pa.types.is_integer(kind) or pa.types.is_floating(kind)
+
+
+def _leaf_dtype(kind: pa.DataType) -> np.dtype[Any] | None:
+    """The dtype of a column of numbers, or of tensors or lists of them; None for any other."""
+    while pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        kind = kind.value_type
+    if isinstance(kind, ArrayType):
+        return np.dtype(kind.value_type)
+    return np.dtype(kind.to_pandas_dtype()) if _is_number(kind) or pa.types.is_boolean(kind) else None
+
+
+def _typed(value: Any, dtype: np.dtype[Any] | None) -> Any:
+    """Numbers of Python, alone or in lists of one shape, in this dtype; anything else as it is."""
+    first = value
+    while isinstance(first, list | tuple) and first:
+        first = first[0]
+    if dtype is None or not isinstance(first, bool | int | float):
+        return value
+    try:
+        return np.array(value, dtype)
+    except (ValueError, TypeError, OverflowError):
+        return value
