@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import operator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from rnnzoo.zoo_builder.errors import RnnzooError
@@ -18,8 +20,18 @@ from rnnzoo.zoo_builder.storage.manifest import Manifest
 
 Filters: TypeAlias = "Sequence[Any] | pc.Expression"
 """`[("accuracy", ">", 0.9), ("step", "==", 2000)]`: all must hold; a list of such lists: one of them must.
-Or an expression of `pyarrow.compute`, in which numbers are doubles, while most columns are float32."""
-OPERATORS = ("=", "==", "!=", "<", ">", "<=", ">=", "in", "not in")
+Values are of the column's kind, and a row without a value passes no condition. Or an expression of
+`pyarrow.compute`, in which numbers are doubles, while most columns are float32."""
+COMPARISONS = {
+    "=": operator.eq,
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    ">": operator.gt,
+    "<=": operator.le,
+    ">=": operator.ge,
+}
+OPERATORS = (*COMPARISONS, "in", "not in")
 
 
 @dataclass(frozen=True)
@@ -85,7 +97,7 @@ def matching_rows(metadata: pa.Table, filters: Filters | None) -> NDArray[np.int
     numbered = metadata.append_column("", pa.array(np.arange(len(metadata))))
     try:
         return numbered.filter(expression).column("").to_numpy()
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
+    except pa.ArrowException as error:
         raise RnnzooError(
             f"filters: found {filters!s}: {str(error).splitlines()[0]}; "
             f"the columns are {', '.join(metadata.column_names)}"
@@ -93,7 +105,7 @@ def matching_rows(metadata: pa.Table, filters: Filters | None) -> NDArray[np.int
 
 
 def _expression(filters: Sequence[Any], schema: pa.Schema) -> pc.Expression:
-    """A pyarrow expression from `Filters` in their list form."""
+    """A pyarrow expression from `Filters` in their list form. Raises RnnzooError where they are none."""
     if not isinstance(filters, list | tuple) or not filters:
         raise RnnzooError(f"filters: found {filters!r}, expected None, an expression or a list of conditions")
     is_condition = [isinstance(item, list | tuple) and bool(item) and isinstance(item[0], str) for item in filters]
@@ -101,34 +113,58 @@ def _expression(filters: Sequence[Any], schema: pa.Schema) -> pc.Expression:
     for group in groups:
         if not isinstance(group, list | tuple) or not group:
             raise RnnzooError(f"filters: found {group!r}, expected a list of conditions")
-    try:
-        return pq.filters_to_expression([[_condition(item, schema) for item in group] for group in groups])
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError, TypeError, OverflowError) as error:
-        raise RnnzooError(f"filters: found {filters!r}: {error}") from error
+    conditions = [[_condition(item, schema) for item in group] for group in groups]
+    return reduce(operator.or_, (reduce(operator.and_, group) for group in conditions))
 
 
-def _condition(condition: Any, schema: pa.Schema) -> tuple[str, str, Any]:
-    """A checked condition, its value as precise as the column: a float32 column never equals the double 0.001."""
+def _condition(condition: Any, schema: pa.Schema) -> pc.Expression:
+    """The expression of a condition, which is not true for rows without a value."""
     if not isinstance(condition, list | tuple) or len(condition) != 3:
         raise RnnzooError(f"filters: found {condition!r}, expected (column, operator, value)")
-    name, operator, value = condition
+    name, symbol, value = condition
     if name not in schema.names:
         raise RnnzooError(f"filters: found column {name!r}, expected one of {', '.join(schema.names)}")
-    if operator not in OPERATORS:
-        raise RnnzooError(f"filters: found operator {operator!r}, expected one of {', '.join(OPERATORS)}")
-    several = operator in ("in", "not in")
+    if symbol not in OPERATORS:
+        raise RnnzooError(f"filters: found operator {symbol!r}, expected one of {', '.join(OPERATORS)}")
+    several = symbol in ("in", "not in")
     if several != isinstance(value, list | tuple | set | frozenset | np.ndarray):
         expected = "a list of values" if several else "one value"
-        raise RnnzooError(f"filters: found {condition!r}, expected {expected} after {operator!r}")
-    if any(each is None for each in (value if several else [value])):
-        raise RnnzooError(f"filters: found {condition!r}, expected a value: no row has None")
-    kind = schema.field(name).type
+        raise RnnzooError(f"filters: found {condition!r}, expected {expected} after {symbol!r}")
+    field, kind = pc.field(name), schema.field(name).type
+    if not several:
+        return COMPARISONS[symbol](field, pa.scalar(_value(value, kind, condition)))
+    given = np.atleast_1d(value).tolist() if isinstance(value, np.ndarray) else value
+    values = [_value(each, kind, condition) for each in given]
+    if pa.types.is_integer(kind):
+        values, kind = [each for each in values if isinstance(each, int)], pa.int64()  # the others equal none
+    elif pa.types.is_floating(kind):
+        kind = pa.float64()
+    is_in = field.cast(kind).isin(pa.array(values, kind))
+    return is_in if symbol == "in" else ~is_in & field.is_valid()
+
+
+def _value(value: Any, kind: pa.DataType, condition: Any) -> str | bool | int | float:
+    """A value of a condition on a column of a kind, as precise as that: a float32 never equals the double 0.001.
+
+    Raises RnnzooError for a value of another kind.
+    """
+    given = value.item() if getattr(value, "ndim", None) == 0 else value
+    if pa.types.is_string(kind):
+        fits, expected = isinstance(given, str), "texts"
+    elif pa.types.is_boolean(kind):
+        fits, expected = isinstance(given, bool), "truth values"
+    elif pa.types.is_fixed_size_list(kind):
+        fits, expected = False, "an expression of pyarrow, as there are several numbers in a row,"
+    else:
+        fits, expected = isinstance(given, int | float) and not isinstance(given, bool), "numbers"
+        if fits and isinstance(given, int) and not -(2**63) <= given < 2**63:
+            fits, expected = False, "numbers of 64 bits"
+    if not fits:
+        expected += " (a row without a value passes no condition)" if given is None else ""
+        found = f"{value!r:.80} in {condition!r:.200}"
+        raise RnnzooError(f"filters: found {found}, expected {expected} for column {condition[0]!r}")
     if pa.types.is_floating(kind):
-        rounded = np.dtype(kind.to_pandas_dtype()).type
-        try:
-            value = [float(rounded(each)) for each in value] if several else float(rounded(value))
-        except (TypeError, ValueError) as error:
-            raise RnnzooError(f"filters: found {condition!r}, expected numbers for column {name!r}") from error
-    if several and not len(value):
-        return name, operator, pa.array([], schema.field(name).type)  # pyarrow guesses no type from no values
-    return name, operator, list(value) if several else value
+        with np.errstate(over="ignore"):
+            rounded = float(kind.to_pandas_dtype()(given))
+        return float(given) if math.isinf(rounded) else rounded
+    return int(given) if isinstance(given, float) and given.is_integer() and abs(given) < 2**63 else given

@@ -1,0 +1,108 @@
+"""Filters: a row passes where its value compares so, as the column stores it; a row without one never does."""
+
+import warnings
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rnnzoo.loaders.reading.selection import COMPARISONS, OPERATORS, matching_rows
+from rnnzoo.zoo_builder.errors import RnnzooError
+
+TABLE = pa.table(
+    {
+        "seed": pa.array([0, 2**62 + 1, None, -5, 7], pa.int64()),
+        "index": pa.array([0, 127, None, -128, 7], pa.int8()),
+        "loss": pa.array([0.1, np.inf, None, np.nan, 3e38], pa.float32()),
+        "accuracy": pa.array([0.1, 1e300, None, np.nan, 7.0], pa.float64()),
+        "language": pa.array(["a", "b", None, "", "0"]),
+        "diverged": pa.array([True, False, None, True, False]),
+        "offsets": pa.array([[0, 1]] * 5, pa.list_(pa.int8(), 2)),
+    }
+)
+NUMBERS = [0, 7, 127, 128, -128, -129, 0.5, 7.0, 0.1, float(np.float32(0.1)), 3e38, 1e300, -1e300, np.inf]
+VALUES = {
+    "seed": [0, 2**62 + 1, 2**63 - 1, -5, -(2**63), 7],
+    "index": NUMBERS,
+    "loss": [*NUMBERS, np.float64(0.1), np.float32(0.1), np.int64(7)],
+    "accuracy": [*NUMBERS, np.float32(0.1), np.float16(0.5)],
+    "language": ["a", "", "0", np.str_("b")],
+    "diverged": [True, False, np.True_],
+}
+OTHERS = {
+    "seed": ["0", True, 2**63, -(2**63) - 1, [0], b"0"],
+    "index": ["0", False, 2**80],
+    "loss": ["0", True, 2**80, 1j],
+    "accuracy": ["high", np.False_, {}],
+    "language": [0, True, b"a", 0.5],
+    "diverged": [0, 1.0, "True"],
+    "offsets": [0, 0.5, "0"],
+}
+
+
+def stored(value, kind):
+    """A value as a column of this type has it, where it has such a value at all."""
+    if not pa.types.is_floating(kind):
+        return value
+    with np.errstate(over="ignore"):
+        rounded = float(kind.to_pandas_dtype()(value))
+    return float(value) if np.isinf(rounded) else rounded
+
+
+def passes(found, symbol, value, kind):
+    if found is None:
+        return False
+    if symbol in COMPARISONS:
+        return COMPARISONS[symbol](found, stored(value, kind))
+    return any(found == stored(each, kind) for each in value) == (symbol == "in")
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_a_condition(data):
+    name, symbol = data.draw(st.sampled_from(sorted(VALUES))), data.draw(st.sampled_from(OPERATORS))
+    values = st.sampled_from(VALUES[name])
+    value = data.draw(values if symbol in COMPARISONS else st.lists(values, max_size=6))
+    kind = TABLE.schema.field(name).type
+    expected = [passes(found, symbol, value, kind) for found in TABLE[name].to_pylist()]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rows = matching_rows(TABLE, [(name, symbol, value)])
+    assert rows.tolist() == np.flatnonzero(expected).tolist()
+
+
+@pytest.mark.parametrize("symbol", OPERATORS)
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in OTHERS.items() for value in values])
+def test_a_value_of_another_kind_is_an_error(name, symbol, value):
+    several = symbol not in COMPARISONS
+    mixed = [[value], [*VALUES.get(name, [])[:2], value]] if several else [value]
+    for each in mixed:
+        with pytest.raises(RnnzooError, match=r"^filters: found .*, expected .*"):
+            matching_rows(TABLE, [(name, symbol, each)])
+
+
+@pytest.mark.parametrize("symbol", ["==", "!=", "in", "not in"])
+def test_no_value_is_no_value_of_a_condition(symbol):
+    value = None if symbol in COMPARISONS else [0, None]
+    message = r"found None in .*, expected numbers \(a row without a value passes no condition\) for column 'seed'"
+    with pytest.raises(RnnzooError, match=message):
+        matching_rows(TABLE, [("seed", symbol, value)])
+    assert matching_rows(TABLE, pc.field("seed").is_null()).tolist() == [2]
+
+
+@pytest.mark.parametrize(
+    "expression", [pc.field("seed") + 1, pc.field("seed"), pc.field("no"), pc.field("loss") > 2**62]
+)
+def test_expressions_that_choose_no_rows(expression):
+    with pytest.raises(RnnzooError, match=r"^filters: found .*; the columns are seed, index"):
+        matching_rows(TABLE, expression)
+
+
+def test_arrays_of_values():
+    for values in (np.array([7, 0]), np.array(7), np.array([7.0, 0.5]), {7}, frozenset([7]), (7, 8)):
+        assert matching_rows(TABLE, [("index", "in", values), ("index", ">", 0)]).tolist() == [4]
+    with pytest.raises(RnnzooError, match=r"found \[7\] in .*, expected numbers for column 'index'"):
+        matching_rows(TABLE, [("index", "in", np.array([[7]]))])
