@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict, NamedSplit
 
 from rnnzoo.loaders.reading.formats import format_name
 from rnnzoo.loaders.reading.map_style import map_style
-from rnnzoo.loaders.reading.selection import Filters, choose_columns, choose_splits
+from rnnzoo.loaders.reading.selection import Filters, choose_columns, choose_splits, in_order
 from rnnzoo.loaders.reading.stream import streamed
 from rnnzoo.loaders.source.opening import open_source
 
@@ -20,8 +20,8 @@ def load_zoo(
     *,
     streaming: bool = False,
     filters: Filters | None = None,
-    columns: Sequence[str] | None = None,
-    tensors: Sequence[str] | None = None,
+    columns: Iterable[str] | None = None,
+    tensors: Iterable[str] | None = None,
     rollouts: bool = False,
     format: str = "torch",
     revision: str | None = None,
@@ -68,6 +68,7 @@ def load_zoo(
     type_name = format_name(format)
     source = open_source(path_or_repo, revision, check)
     names = choose_splits(source.manifest, split)
+    columns, tensors = in_order("columns", columns), in_order("tensors", tensors)
     make = streamed if streaming else map_style
     datasets = {}
     for name, metadata in zip(names, source.read_metadata(names), strict=True):

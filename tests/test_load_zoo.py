@@ -115,6 +115,16 @@ def test_what_datasets_does_with_it(language_zoo, stored):
     assert len(dataset.add_column("extra", list(range(24)))[[5, 2]]["extra"]) == 2
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+def test_names_may_come_in_any_order_that_is_one(language_zoo, streaming):
+    """A generator is gone through once, and there are four splits."""
+    expected = ["step", "accuracy", "head.bias"]
+    for kind in (list, tuple, iter, dict.fromkeys, lambda names: dict.fromkeys(names).keys(), np.array):
+        options = {"columns": kind(expected[:2]), "tensors": kind(expected[2:])}
+        found = load_zoo(language_zoo, streaming=streaming, **options)
+        assert [each.column_names for each in found.values()] == [expected] * 4
+
+
 def test_map(language_zoo, stored):
     dataset = load_zoo(language_zoo, "train")
 

@@ -19,6 +19,8 @@ from rnnzoo.zoo_builder.storage.manifest import encode_manifest
         ({"split": "dev"}, "split: found 'dev', expected one of train, validation, test, ood"),
         ({"columns": ["step", "loss"]}, "columns: found 'loss', expected names among checkpoint_id, run_id"),
         ({"columns": "step"}, "columns: found the text 'step', expected a list"),
+        ({"columns": {"step"}}, "columns: found {'step'}, expected a list"),
+        ({"tensors": 3}, "tensors: found 3, expected a list"),
         ({"columns": ["step", "step"]}, "columns: found 'step' twice"),
         ({"tensors": ["lstm.weight"]}, r"tensors: found 'lstm.weight', expected names among lstm.weight_ih_l0"),
         ({"columns": [], "tensors": []}, "columns and tensors: found none of either"),

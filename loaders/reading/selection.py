@@ -60,11 +60,22 @@ def choose_columns(
     return chosen
 
 
+def in_order(option: str, names: Iterable[str] | None) -> tuple[str, ...] | None:
+    """Names as they were given, to be gone through more than once; None stands for all.
+
+    Raises RnnzooError, which names the option, for what is no list of names, or has no order.
+    """
+    if names is None:
+        return None
+    if isinstance(names, str | set | frozenset) or not isinstance(names, Iterable):
+        what = "the text " if isinstance(names, str) else ""
+        raise RnnzooError(f"{option}: found {what}{names!r}, expected a list of names")
+    return tuple(names)
+
+
 def _chosen(option: str, names: Sequence[str] | None, known: Sequence[str]) -> tuple[str, ...]:
     if names is None:
         return tuple(known)
-    if isinstance(names, str):
-        raise RnnzooError(f"{option}: found the text {names!r}, expected a list of names")
     for index, name in enumerate(names):
         if name not in known:
             raise RnnzooError(f"{option}: found {name!r}, expected names among {', '.join(known)}")
