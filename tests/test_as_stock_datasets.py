@@ -3,18 +3,22 @@
 Each line of the tables is one use of it, done to a dataset of a zoo and to a stock dataset of the same values.
 """
 
+import json
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import datasets
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from datasets import Array2D, Dataset, DatasetDict, Features, Sequence, Value, concatenate_datasets
 
 from rnnzoo import Zoo, load_zoo
 from rnnzoo.loaders.reading.map_style import ZooDataset
+from rnnzoo.zoo_builder.errors import RnnzooError
 
 W = "head.weight"
 MATRIX = Array2D((6, 32), "float64")
@@ -51,6 +55,7 @@ EITHER = {
     "in polars": lambda d: list(d.with_format("polars").iter(4)),
     "to pandas": lambda d: d.to_pandas(),
     "to polars": lambda d: d.to_polars(),
+    "to CSV": lambda d: d.remove_columns([W, "head.bias"]).to_csv("rows.csv") and csv_rows(),
 }
 MAP_STYLE = {
     "a row": lambda d: d[3],
@@ -73,8 +78,6 @@ MAP_STYLE = {
     "to a dict": lambda d: d.to_dict(),
     "to a list": lambda d: d.to_list(),
     "to a stream": lambda d: list(d.to_iterable_dataset(num_shards=3)),
-    "to CSV": lambda d: d.to_csv("rows.csv") > 0,
-    "to JSON": lambda d: d.to_json("rows.json") > 0,
     "sort": lambda d: d.sort("accuracy")[:],
     "shuffle": lambda d: d.shuffle(seed=0)[:3],
     "shard": lambda d: d.shard(3, 1)[:],
@@ -99,6 +102,10 @@ WRONG = {
     "nested": ([[1]], TypeError, "found int64 of shape"),
     "one truth value": (True, TypeError, "found bool of shape"),
 }
+
+
+def csv_rows():
+    return Path("rows.csv").read_text(encoding="utf-8")
 
 
 def _doubled(row):
@@ -143,7 +150,8 @@ def test_a_dataset(ours, stock, use, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("use", EITHER)
-def test_a_stream(language_zoo, ours, stock, use):
+def test_a_stream(language_zoo, ours, stock, use, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     shown = list(ours.column_names)
     stream = load_zoo(language_zoo, "train", streaming=True, columns=shown[:4], tensors=shown[4:]).take(16)
     assert plain(EITHER[use](stream)) == plain(EITHER[use](stock.to_iterable_dataset().with_format("torch")))
@@ -186,6 +194,66 @@ def test_map_keeps_its_result_on_the_disk(ours):
     mapped = ours.map(_doubled)
     assert mapped.cache_files
     assert ours.map(_doubled).cache_files == mapped.cache_files
+
+
+def test_map_without_a_folder_to_write_to_keeps_its_result_in_memory(ours, monkeypatch):
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # chmod is nothing to root
+    before = ours.map(_doubled)[:]
+    for made in (ours.map(_doubled), ours.filter(lambda row: True), ours.shuffle(seed=0), ours.sort("accuracy")):
+        assert not made.cache_files
+        assert len(made) == len(ours)
+    assert torch.equal(before[W], 2 * ours[:][W])
+
+
+TEXT_FILES = {
+    "as it is": lambda d: d,
+    "taken": lambda d: d.take(9),
+    "mapped": lambda d: d.map(_doubled),
+    "filtered": lambda d: d.filter(lambda row: row["step"] > 0),
+    "renamed": lambda d: d.rename_column("step", "time").select_columns(["time", "accuracy", W, "head.bias"]),
+    "shuffled": lambda d: d.shuffle(seed=0),
+    "batched": lambda d: d.batch(4),
+    "in NumPy": lambda d: d.with_format("numpy"),
+}
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("way", TEXT_FILES)
+def test_tensors_in_json_are_read_back(language_zoo, way, streaming, tmp_path):
+    """Numbers have 15 decimals there."""
+    made = TEXT_FILES[way](load_zoo(language_zoo, "train", tensors=[W, "head.bias"], streaming=streaming))
+    made.to_json(tmp_path / "rows.jsonl")
+    read = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    rows = list(made)
+    assert len(read) == len(rows) > 0
+    for found, row in zip(read, rows, strict=True):
+        assert found.keys() == row.keys()
+        for name in found.keys() & {W, "head.bias", "accuracy", "offsets"}:
+            assert np.shape(found[name]) == np.shape(row[name])
+            assert np.allclose(found[name], row[name], rtol=1e-6, atol=1e-15)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("way", TEXT_FILES)
+def test_matrices_are_not_written_to_csv(language_zoo, way, streaming, tmp_path):
+    made = TEXT_FILES[way](load_zoo(language_zoo, "train", tensors=[W, "head.bias"], streaming=streaming))
+    names = "offsets, word_probabilities, head.weight and 1 more" if way == "batched" else "head.weight"
+    message = f"to_csv: found matrices in the columns {names}; expected none, .*; `to_parquet` writes them"
+    with pytest.raises(RnnzooError, match=message):
+        made.to_csv(tmp_path / "rows.csv")
+    assert not (tmp_path / "rows.csv").exists()
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_metadata_in_csv_are_read_back(language_zoo, streaming, tmp_path):
+    made = load_zoo(language_zoo, "train", tensors=["lstm.bias_ih_l0"], streaming=streaming)
+    made.to_csv(tmp_path / "rows.csv")
+    read, expected = pd.read_csv(tmp_path / "rows.csv"), made.to_pandas()
+    assert list(read.columns) == list(expected.columns)
+    for name in read.columns:
+        is_vector = isinstance(expected[name].iloc[0], np.ndarray)
+        found = read[name].map(json.loads) if is_vector else read[name].astype(expected[name].dtype)
+        assert plain(found.tolist()) == plain(expected[name].tolist()), name
 
 
 WITHOUT_US = """

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
-from functools import wraps
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, SupportsIndex, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import Dataset, DatasetDict, DatasetInfo, NamedSplit
+from datasets import Dataset, DatasetInfo, NamedSplit
 from numpy.typing import NDArray
 
 from rnnzoo.loaders.reading.blocks import check_rows, dataset_features, runs_of_names, split_by_shard
 from rnnzoo.loaders.reading.formats import FORMATS, BlockFormatter
-from rnnzoo.loaders.reading.private_parts import HF_DATASETS_CACHE, chosen_rows, get_formatter
+from rnnzoo.loaders.reading.private_parts import HF_DATASETS_CACHE, chosen_rows, get_formatter, keep_class
 from rnnzoo.loaders.reading.selection import Filters, Selection, matching_rows
 from rnnzoo.loaders.reading.table import ShardTable, TableRecipe
+from rnnzoo.loaders.reading.text_files import TextFiles
 from rnnzoo.loaders.source.base import Source
 
 
-class ZooDataset(Dataset):
+class ZooDataset(TextFiles, Dataset):
     """A `Dataset` that reads batches in the zoo's formats straight from the shards, each column in one copy.
 
     `Dataset` itself gathers rows one by one into an Arrow table, which is then copied again. Other formats,
@@ -53,11 +55,10 @@ class ZooDataset(Dataset):
         if own or not isinstance(self.data, ShardTable):
             return own
         folder = Path(HF_DATASETS_CACHE, "rnnzoo", self.data.recipe.source.sha256[:16])
-        try:
+        with contextlib.suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
-        except OSError:  # nowhere to keep them: they stay in memory
-            return []
-        return [{"filename": str(folder / "zoo.arrow")}]
+        is_writable = os.access(folder, os.W_OK | os.X_OK)
+        return [{"filename": str(folder / "zoo.arrow")}] if is_writable else []  # else they stay in memory
 
     def _reads_blocks(self) -> bool:
         return (
@@ -78,33 +79,21 @@ class ZooDataset(Dataset):
         return batch
 
 
-def _kept(name: str) -> Callable[..., Any]:
-    """A method of `Dataset`, whose results are of `ZooDataset` again: `Dataset` names its own class."""
-    method = getattr(Dataset, name)
-
-    @wraps(method)
-    def kept(self: ZooDataset, *args: Any, **kwargs: Any) -> Any:
-        made = method(self, *args, **kwargs)
-        for dataset in made.values() if isinstance(made, DatasetDict) else [made]:
-            if type(dataset) is Dataset:
-                dataset.__class__ = ZooDataset
-        return made
-
-    return kept
-
-
-for _name in (
-    "select",
-    "shuffle",
-    "sort",
-    "train_test_split",
-    "map",
-    "cast",
-    "add_column",
-    "add_item",
-    "flatten_indices",
-):
-    setattr(ZooDataset, _name, _kept(_name))
+keep_class(
+    ZooDataset,
+    Dataset,
+    [
+        "select",
+        "shuffle",
+        "sort",
+        "train_test_split",
+        "map",
+        "cast",
+        "add_column",
+        "add_item",
+        "flatten_indices",
+    ],
+)
 
 
 def row_numbers(key: Any, length: int) -> int | NDArray[np.int64]:

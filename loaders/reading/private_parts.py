@@ -6,8 +6,9 @@ them is seen there first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
+from functools import wraps
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -32,6 +33,7 @@ __all__ = [
     "TorchFormatter",
     "chosen_rows",
     "get_formatter",
+    "keep_class",
     "register_formatter",
     "table_cast",
     "table_flatten",
@@ -44,6 +46,24 @@ ReadShards: TypeAlias = Callable[[list[Any]], AbstractContextManager[Iterator[It
 def chosen_rows(dataset: Dataset) -> NDArray[np.integer[Any]] | None:
     """Which rows of its table a dataset has, in order, after `select` and the like; None: all of them."""
     return None if dataset._indices is None else dataset._indices.column(0).to_numpy()
+
+
+def keep_class(ours: type, stock: type, methods: Iterable[str]) -> None:
+    """Let methods of a class of `datasets` give objects of our subclass again: there they name their own class."""
+
+    def kept(method: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(method)
+        def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
+            made = method(self, *args, **kwargs)
+            for dataset in made.values() if isinstance(made, dict) else [made]:
+                if type(dataset) is stock:
+                    dataset.__class__ = ours
+            return made
+
+        return wrapped
+
+    for name in methods:
+        setattr(ours, name, kept(getattr(stock, name)))
 
 
 class ShardExamples(ArrowExamplesIterable):

@@ -5,16 +5,82 @@ A shard is what workers, nodes and the shuffling of shards divide the data by.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import pyarrow as pa
 from datasets import DatasetInfo, IterableDataset, NamedSplit
 
 from rnnzoo.loaders.reading.blocks import dataset_features, files_of, hashes_of, split_by_shard
-from rnnzoo.loaders.reading.private_parts import ShardExamples
+from rnnzoo.loaders.reading.private_parts import ShardExamples, keep_class
 from rnnzoo.loaders.reading.read_ahead import read_shards
 from rnnzoo.loaders.reading.selection import Filters, Selection, matching_rows
+from rnnzoo.loaders.reading.text_files import TextFiles
 from rnnzoo.loaders.source.base import Source
+from rnnzoo.zoo_builder.errors import ParameterError
+
+
+class ZooStream(TextFiles, IterableDataset):
+    """An `IterableDataset` that goes on from a state only in the way in which the state came about.
+
+    `datasets` would count batches of one size as those of another, and so skip rows or give them twice.
+    """
+
+    _batch_size: int | None = None
+    """Rows at a time of the iteration that was last begun; None before any."""
+    _loaded: dict[str, Any] | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"batch_size": self._batch_size}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self._loaded = state_dict
+
+    def __iter__(self) -> Iterator[Any]:
+        self._begin(1)
+        return super().__iter__()
+
+    def iter(self, batch_size: int, drop_last_batch: bool = False) -> Iterator[Any]:
+        self._begin(batch_size)
+        return super().iter(batch_size, drop_last_batch)
+
+    def _begin(self, batch_size: int) -> None:
+        state = self._loaded
+        before = state.get("batch_size") if state is not None and state["epoch"] == self.epoch else None
+        if before not in (None, batch_size):
+            raise ParameterError(
+                "batch_size",
+                f"found {batch_size}, expected {before}, that of the iteration whose state was loaded",
+            )
+        self._batch_size = batch_size
+
+
+keep_class(
+    ZooStream,
+    IterableDataset,
+    [
+        "with_format",
+        "map",
+        "filter",
+        "shuffle",
+        "skip",
+        "take",
+        "repeat",
+        "shard",
+        "reshard",
+        "rename_column",
+        "rename_columns",
+        "remove_columns",
+        "select_columns",
+        "cast",
+        "cast_column",
+        "add_column",
+        "batch",
+        "decode",
+    ],
+)
 
 
 def streamed(
@@ -22,8 +88,9 @@ def streamed(
 ) -> IterableDataset:
     """A stream over the shards of a split that hold matching rows; the others are not opened.
 
-    The stream resumes exactly from a `state_dict`, unless it goes through a shuffle buffer. What a worker gets
-    is the metadata of the wanted rows, as much of them as it uses; it opens the shards itself.
+    The stream resumes exactly from a `state_dict` if it goes on as it was begun, by rows or by batches of the same
+    size, and not through a shuffle buffer. What a worker gets is the metadata of the wanted rows, as much of them
+    as it uses; it opens the shards itself.
     """
     rows = matching_rows(metadata, filters)
     used = {*selection.columns, "shard", "row", "rollout_row", *hashes_of(selection)}
@@ -32,4 +99,4 @@ def streamed(
     features = dataset_features(source, metadata.schema, any_shard, selection)
     source.check_files([name for shard in shards for name in files_of(shard.name, selection)])
     examples = ShardExamples(partial(read_shards, source, selection), shards)
-    return IterableDataset(examples, info=DatasetInfo(features=features), split=NamedSplit(split))
+    return ZooStream(examples, info=DatasetInfo(features=features), split=NamedSplit(split))
