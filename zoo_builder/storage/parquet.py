@@ -7,6 +7,7 @@ looked at first (`parquet_pages.py`): how large they become, and which encodings
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,14 +35,14 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     vectors of numbers, and for a file that would take more than 200 times its size.
     """
     try:
-        with pq.ParquetFile(path) as file:
+        with pa.OSFile(os.fsencode(path)) as opened, pq.ParquetFile(opened) as file:
             _check_types(file.schema_arrow, file.metadata.num_columns)
             most = max(SMALL, LARGEST_GROWTH * path.stat().st_size)
             check_pages(path, file.schema_arrow, most)
             footer, schema = file.metadata, file.schema_arrow
         texts = [field.name for field in schema if pa.types.is_string(field.type)]
         options = {"read_dictionary": texts, "page_checksum_verification": True}
-        with pq.ParquetFile(path, metadata=footer, **options) as file:
+        with pa.OSFile(os.fsencode(path)) as opened, pq.ParquetFile(opened, metadata=footer, **options) as file:
             chosen = list(columns) if columns is not None else None
             table = file.read(chosen, use_threads=path.stat().st_size > WORTH_THREADS)
         table.validate(full=True)

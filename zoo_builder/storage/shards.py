@@ -129,7 +129,7 @@ def read_shard(path: Path) -> Shard:
     """
     header = read_header(path)
     try:
-        with pa.memory_map(str(path)) as mapped:  # Python's own mmap would keep every file open
+        with pa.memory_map(os.fsencode(path)) as mapped:  # Python's own mmap would keep every file open
             content = np.frombuffer(mapped.read_buffer(), np.uint8)
         tensors = {name: extent.view(content) for name, extent in header.extents.items()}
     except (OSError, ValueError) as error:
