@@ -1,16 +1,25 @@
 """What `load_zoo` and `Zoo` say of bad arguments, and of zoos that are not whole."""
 
 import json
+import os
+import pickle
+import shutil
+from functools import partial
 from hashlib import sha256
+from pathlib import Path
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+import torch
 from huggingface_hub import constants
 
 from rnnzoo import Zoo, load_zoo
+from rnnzoo.loaders.source.checked import CHECKS
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.storage.manifest import encode_manifest
+
+CARDS = Path(__file__).parent.parent / "dataset_cards"
 
 
 @pytest.mark.parametrize(
@@ -58,6 +67,75 @@ def test_no_such_zoo(tmp_path, language_zoo, monkeypatch):
     (tmp_path / ".build").mkdir()
     with pytest.raises(RnnzooError, match="an unfinished zoo"):
         Zoo(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "a" * 300 + "/b/c", "a" * 5000, "a\0b"])
+def test_names_that_no_folder_can_have(name, tmp_path):
+    for place in (name, tmp_path / name):
+        with pytest.raises(RnnzooError, match=r"a.*: there is no such folder$"):
+            load_zoo(place)
+
+
+@pytest.fixture
+def as_nobody(tmp_path):
+    """A function that is called without the rights of root, which no permission keeps out."""
+    if os.geteuid():
+        return lambda call: call()
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+
+    def call_as(call):
+        os.seteuid(65534)
+        try:
+            return call()
+        finally:
+            os.seteuid(0)
+
+    return call_as
+
+
+@pytest.mark.parametrize("folder", ["", "metadata", "weights"])
+def test_a_folder_that_one_may_not_look_into(copied, folder, as_nobody):
+    closed = copied / folder
+    closed.chmod(0o644)
+    message = f"{closed}.*: cannot be (looked into|opened): .*denied"
+    try:
+        for open_zoo in (load_zoo, lambda path: Zoo(path).batch([0])):
+            with pytest.raises(RnnzooError, match=message):
+                as_nobody(partial(open_zoo, copied))
+    finally:
+        closed.chmod(0o755)
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_a_folder_whose_name_is_not_utf8(language_zoo, tmp_path, check):
+    try:
+        copy = shutil.copytree(language_zoo, os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe"))
+    except OSError:
+        pytest.skip("this file system has no such names")
+    expected = load_zoo(language_zoo, "train", rollouts=True)[:]["sha256"]
+    for streaming in (False, True):
+        found = load_zoo(copy, "train", rollouts=True, streaming=streaming, check=check)
+        assert [row["sha256"] for row in pickle.loads(pickle.dumps(found))] == expected
+    assert torch.equal(Zoo(copy, check=check).flat([3]), Zoo(language_zoo).flat([3]))
+    (Path(copy) / "metadata" / "ood.parquet").unlink()
+    with pytest.raises(RnnzooError, match=r"ood\.parquet: this file is missing"):
+        load_zoo(copy, check=check)
+
+
+def test_a_record_has_metadata_alone():
+    records = [path.parent for path in CARDS.glob("*/*/zoo.json")]
+    assert records
+    for record in records:
+        assert len(load_zoo(record, "train", tensors=[])) == Zoo(record).splits["train"].checkpoints
+        for streaming in (False, True):
+            with pytest.raises(RnnzooError, match="a record of a zoo, without weights: found no folder 'weights'"):
+                load_zoo(record, "train", streaming=streaming)
+        for read in (Zoo(record).batch, Zoo(record).rollouts):
+            with pytest.raises(RnnzooError, match=r"its metadata can be read, by `load_zoo` with tensors=\[\]"):
+                read([0])
+        with pytest.raises(RnnzooError, match="without weights: found no folder 'rollouts'"):
+            load_zoo(record, "train", tensors=[], rollouts=True)
 
 
 def edit_manifest(folder, change):

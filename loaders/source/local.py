@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -24,11 +25,14 @@ from rnnzoo.zoo_builder.storage.manifest import (
     FileEntry,
     Manifest,
     SplitEntry,
+    find_manifest,
     parse_manifest,
-    read_manifest,
     read_split,
 )
 from rnnzoo.zoo_builder.storage.shards import read_shard
+
+RECORDS_LACK = ("weights", "rollouts")
+"""Folders that are absent where a zoo's metadata alone are kept, as in `dataset_cards`."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +47,7 @@ class LocalSource:
     @classmethod
     def open(cls, path: Path, check: str) -> LocalSource:
         """Raises RnnzooError for a folder that is no zoo, an unfinished one, or another format version."""
-        if not (path / schema.MANIFEST).exists():
-            read_manifest(path)  # says what is wrong with such a folder
-        manifest = file_in(path, schema.MANIFEST)
+        manifest = find_manifest(path)
         return cls.of_manifest(read_bytes(manifest), path, check, str(manifest))
 
     @classmethod
@@ -99,7 +101,13 @@ class LocalSource:
 
     def _find(self, name: str) -> Path:
         """The path of a file, which has the size that the manifest says."""
-        expected, path = entry_of(self.manifest, name, self.path).bytes, file_in(self.path, name)
+        expected, room = entry_of(self.manifest, name, self.path).bytes, name.partition("/")[0]
+        if room in RECORDS_LACK and not os.path.lexists(self.path / room):
+            raise RnnzooError(
+                f"{self.path}: a record of a zoo, without weights: found no folder {room!r}; its metadata can be "
+                "read, by `load_zoo` with tensors=[] and by `Zoo.metadata`"
+            )
+        path = file_in(self.path, name)
         if (found := path.stat().st_size) != expected:
             raise RnnzooError(f"{path}: found {found} bytes, expected {expected}")
         return path

@@ -34,7 +34,7 @@ def open_source(path_or_repo: str | Path, revision: str | None = None, check: st
                 f"revision: found {revision!r} for the folder {path}, expected None: folders have none"
             )
         return LocalSource.open(path, check)
-    if path.exists():
+    if os.path.exists(path):
         raise RnnzooError(f"{path}: a file, expected the folder of a zoo")
     if isinstance(path_or_repo, Path) or not REPOSITORY.fullmatch(path_or_repo):
         raise RnnzooError(f"{path_or_repo}: there is no such folder")

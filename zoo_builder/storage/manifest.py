@@ -226,15 +226,24 @@ def read_manifest(folder: Path) -> Manifest:
     Raises:
         RnnzooError: The folder is no zoo, or an unfinished one, or has another format version.
     """
-    if not (folder / MANIFEST).exists():
-        if (folder / BUILD_FOLDER).is_dir():
-            raise RnnzooError(
-                f"{folder}: an unfinished zoo; run the same `zoo-builder build` or `merge` command to continue; "
-                "if other folders hold its other parts, `zoo-builder merge` joins them"
-            )
-        raise RnnzooError(f"{folder}: not a zoo: there is no {MANIFEST} in it")
-    path = file_in(folder, MANIFEST)
+    path = find_manifest(folder)
     return parse_manifest(read_bytes(path), str(path))
+
+
+def find_manifest(folder: Path) -> Path:
+    """The file of the manifest of the zoo in `folder`. Raises RnnzooError, which says why, where there is none."""
+    try:
+        is_zoo, is_unfinished = (folder / MANIFEST).exists(), (folder / BUILD_FOLDER).is_dir()
+    except OSError as error:
+        raise RnnzooError(f"{folder}: cannot be looked into: {error.strerror}") from error
+    if not is_zoo and is_unfinished:
+        raise RnnzooError(
+            f"{folder}: an unfinished zoo; run the same `zoo-builder build` or `merge` command to continue; "
+            "if other folders hold its other parts, `zoo-builder merge` joins them"
+        )
+    if not is_zoo:
+        raise RnnzooError(f"{folder}: not a zoo: there is no {MANIFEST} in it")
+    return file_in(folder, MANIFEST)
 
 
 def parse_manifest(content: bytes, where: str) -> Manifest:
