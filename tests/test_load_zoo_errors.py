@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import shutil
+import tempfile
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -76,26 +77,28 @@ def test_names_that_no_folder_can_have(name, tmp_path):
             load_zoo(place)
 
 
-@pytest.fixture
-def as_nobody(tmp_path):
-    """A function that is called without the rights of root, which no permission keeps out."""
+def as_nobody(call):
+    """Call a function without the rights of root, which no permission keeps out."""
     if os.geteuid():
-        return lambda call: call()
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
+        return call()
+    os.seteuid(65534)
+    try:
+        return call()
+    finally:
+        os.seteuid(0)
 
-    def call_as(call):
-        os.seteuid(65534)
-        try:
-            return call()
-        finally:
-            os.seteuid(0)
 
-    return call_as
+@pytest.fixture
+def seen_by_all():
+    """A folder that every user may look into; those of pytest are open to their own user alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
 
 
 @pytest.mark.parametrize("folder", ["", "metadata", "weights"])
-def test_a_folder_that_one_may_not_look_into(copied, folder, as_nobody):
+def test_a_folder_that_one_may_not_look_into(language_zoo, folder, seen_by_all):
+    copied = shutil.copytree(language_zoo, seen_by_all / "zoo")
     closed = copied / folder
     closed.chmod(0o644)
     message = f"{closed}.*: cannot be (looked into|opened): .*denied"
