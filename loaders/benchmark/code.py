@@ -26,7 +26,15 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from rnnzoo.loaders.benchmark.given_values import digest_values
-from rnnzoo.loaders.benchmark.named_values import PROGRAM, VALUE, NamedValues, class_digest, value_here
+from rnnzoo.loaders.benchmark.named_values import (
+    MAIN,
+    PROGRAM,
+    VALUE,
+    NamedValues,
+    class_digest,
+    function_in,
+    value_here,
+)
 from rnnzoo.loaders.encoders.base import importing_from
 from rnnzoo.loaders.encoders.names import split_location
 from rnnzoo.zoo_builder.errors import RnnzooError
@@ -54,7 +62,6 @@ REGISTRIES = {"rnnzoo.loaders.encoders", "rnnzoo.loaders.encoders.names", "rnnzo
 """Modules in these packages that only say what there is: a new entry changes no score."""
 COMPILED = "rnnzoo.zoo_builder.compiled"
 """The package whose C++ stands beside its modules."""
-NOTEBOOK = "__main__"
 NOTEBOOK_CELL = " (notebook"
 """In the names of what is defined in a notebook."""
 
@@ -87,9 +94,9 @@ def code_of(location: str | None, *made: object) -> tuple[dict[str, str], dict[s
         values.follow(parts)
         walk.follow(each.__module__ for each in values.met)
         if walk.notebook is not None:
-            named = [vars(walk.notebook)[home.attribute]] if home.module == NOTEBOOK else []
+            named = [vars(walk.notebook)[home.attribute]] if home.module == MAIN else []
             others = [each for each in values.met if isinstance(each, type) or "." not in each.__qualname__]
-            objects = [*named, *(each for each in (*parts, *others) if each.__module__ == NOTEBOOK)]
+            objects = [*named, *(each for each in (*parts, *others) if each.__module__ == MAIN)]
             walk.follow(_Notebook(walk.notebook, walk.code, walk.is_users).read(objects))
     return walk.code | values.digests, _versions(walk.packages)
 
@@ -142,7 +149,7 @@ class _Walk:
         self.code: dict[str, str] = {}
         self.packages: dict[str, None] = {}
         self.notebook: ModuleType | None = None
-        self._own = {home: True, NOTEBOOK: True, "rnnzoo": False}
+        self._own = {home: True, MAIN: True, "rnnzoo": False}
         self._installed: set[str] = set()
         self._met: set[str] = set()
 
@@ -158,8 +165,8 @@ class _Walk:
     def read(self, name: str) -> list[str]:
         """Add the file of a module; returns the names of those that it may import."""
         path, is_package = _file_of(name)
-        if path is None and name == NOTEBOOK:
-            self.notebook = sys.modules[NOTEBOOK]
+        if path is None and name == MAIN:
+            self.notebook = sys.modules[MAIN]
         if path is None:
             return []
         content = path.read_bytes()
@@ -231,7 +238,7 @@ def _file_of(name: str) -> tuple[Path | None, bool]:
 
 
 def _label(name: str, path: Path, is_package: bool) -> str:
-    if name == NOTEBOOK:
+    if name == MAIN:
         return f"{path.name}{PROGRAM}"
     return name.replace(".", "/") + ("/__init__" if is_package else "") + path.suffix
 
@@ -297,9 +304,8 @@ def _functions(values: Iterable[Any], home: str) -> Iterator[FunctionType]:
         if isinstance(value, type) and value.__module__ == home and id(value) not in classes:
             classes.add(id(value))
             waiting[:0] = vars(value).values()
-        if isinstance(value, staticmethod | classmethod | property):
-            value = value.fget if isinstance(value, property) else value.__func__
-        if isinstance(value, FunctionType) and isinstance(plain := inspect.unwrap(value), FunctionType):
+        found = function_in(value)
+        if found is not None and isinstance(plain := inspect.unwrap(found), FunctionType):
             yield plain
 
 
@@ -315,7 +321,7 @@ class _Notebook:
 
         What has no source never has the same digest twice: its results are not reused.
         """
-        waiting = [(getattr(each, "__name__", NOTEBOOK), each) for each in objects]
+        waiting = [(getattr(each, "__name__", MAIN), each) for each in objects]
         while waiting:
             name, value = waiting.pop(0)
             label = f"{name}{NOTEBOOK_CELL})"
@@ -323,7 +329,7 @@ class _Notebook:
                 continue
             if isinstance(value, ModuleType):
                 self._imports.append(value.__name__)
-            elif isinstance(value, type | FunctionType) and value.__module__ != NOTEBOOK:
+            elif isinstance(value, type | FunctionType) and value.__module__ != MAIN:
                 self._imports.append(value.__module__)
             elif isinstance(value, type | FunctionType) and (text := _definition(value)):
                 changed, parts = class_digest(value, self._is_own) if isinstance(value, type) else (None, [])
@@ -345,7 +351,7 @@ def _definition(value: type | FunctionType) -> str:
 
     Empty where the text is not kept.
     """
-    found = list(_functions([value], NOTEBOOK))
+    found = list(_functions([value], MAIN))
     if isinstance(value, type):  # whose methods may be put there by other cells
         found = [each for each in found if each.__qualname__.startswith(f"{value.__qualname__}.")]
     function = found[0] if found else None

@@ -109,10 +109,12 @@ def build_fresh(
 def _splits(loaded: LoadedZoo, parts: Partition, protocol: str, plan: ZooPlan) -> dict[str, str]:
     """Task id -> the split that its fresh runs are reported in."""
     ids = loaded.column("task_id")
-    known, first = np.unique(ids, return_index=True)
+    known = set(ids.tolist())
     reported = {task: split for split, rows in parts.reported.items() for task in ids[rows].tolist()}
-    new = {task.task_id: task for task in plan.runs.tasks if task.task_id not in set(known)}
-    inner = loaded.tasks(first[loaded.column("split" if protocol == "strict" else "paper_split")[first] != "ood"])
+    new = {task.task_id: task for task in plan.runs.tasks if task.task_id not in known}
+    held = [parts.train, parts.validation, *(rows for split, rows in parts.reported.items() if split != "ood")]
+    rows = np.concatenate(held)
+    inner = loaded.tasks(rows[np.unique(ids[rows], return_index=True)[1]])
     if protocol == "strict":
         beyond = {name for name, task in new.items() if _is_beyond(plan.family, inner, task)}
     else:

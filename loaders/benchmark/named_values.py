@@ -23,6 +23,7 @@ PROGRAM = " (program)"
 VALUE = " (value)"
 """In the names of values of other modules."""
 MAIN = "__main__"
+"""The module of a notebook, or of the file that Python was started with."""
 GLOBALS = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS", "STORE_GLOBAL"}
 """Instructions that name a global."""
 CHANGING = {"add", "append", "clear", "extend", "insert", "pop", "setdefault", "update"}
@@ -79,13 +80,13 @@ class NamedValues:
             self.digests[label] = digest
 
     def _wait_for(self, value: Any) -> None:
-        found = value if isinstance(value, type) else _function_in(value)
+        found = value if isinstance(value, type) else function_in(value)
         if found is not None:
             self._waiting.append(found)
 
     def _digest(self, module: str, name: str, value: Any) -> str | None:
         """Of a value; of a function that stands there under another name than its own; else None."""
-        function = _function_in(value)
+        function = function_in(value)
         if function is not None:
             is_alias = (function.__module__, function.__qualname__) != (module, name)
             return _told(function) if is_alias and self._is_own(function.__module__) else None
@@ -133,7 +134,7 @@ def class_digest(made: type, is_own: IsOwn) -> tuple[str | None, list[type | Fun
     """
     found: dict[str, str] = {}
     parts: list[type | FunctionType] = []
-    functions = {name: function for name, value in vars(made).items() if (function := _function_in(value))}
+    functions = {name: function for name, value in vars(made).items() if (function := function_in(value))}
     changed = {name for function in functions.values() for name in _changed_by(function)}
     for name, value in vars(made).items():
         if name in functions:
@@ -167,7 +168,7 @@ def value_here(label: str, is_own: IsOwn) -> str | None:
         value = vars(value)[name]
     if isinstance(value, type):
         return class_digest(value, is_own)[0] or "none"
-    function = _function_in(value)
+    function = function_in(value)
     return _told(function) if function is not None else digest_known(value, is_own)[0] or "none"
 
 
@@ -185,7 +186,7 @@ def _told(function: FunctionType) -> str:
     return digest_values([function.__module__, function.__qualname__, function.__code__.co_firstlineno])[0]
 
 
-def _function_in(value: Any) -> FunctionType | None:
+def function_in(value: Any) -> FunctionType | None:
     """The function that stands in a class or module, whatever of Python's own it is wrapped in."""
     if isinstance(value, property):
         value = value.fget
