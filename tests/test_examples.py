@@ -11,9 +11,10 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import pytest
-from IPython.core.interactiveshell import InteractiveShell
 
 from rnnzoo.zoo_builder.zoos import resolve_config
+
+InteractiveShell = pytest.importorskip("IPython.core.interactiveshell").InteractiveShell
 
 ROOT = Path(__file__).parent.parent
 TINY = {
