@@ -145,7 +145,7 @@ def test_names_that_lead_out_of_a_folder(tmp_path, name):
     (tmp_path / "zoo").mkdir()
     with pytest.raises(RnnzooError, match=r"leads out of its folder|found a folder"):
         file_in(tmp_path / "zoo", name)
-    with pytest.raises(RnnzooError, match="null (byte|character)"):
+    with pytest.raises(RnnzooError, match=r"null (byte|character)"):
         file_in(tmp_path / "zoo", "a\0b")
 
 
