@@ -38,7 +38,8 @@ constexpr int kRowsOfStep = 4, kRowsOfAll = 8;
 
 // A phase of all units of some rows: body(first row, Constant<rows>, unit), where one thread keeps the sums of a tile of
 // rows in registers: of one row where that keeps all threads busy, else of Most. The last tile may reach beyond the rows
-// (see `tile_row`).
+// (see `tile_row`). A body writes arrays of such sizes out: NVRTC of CUDA 12.1 and 12.2 crashes on `Sums` of a size that
+// is a constant of a generic lambda.
 template <int Most, class Body>
 INLINE void each_tile(const Block& block, int rows, Body body) {
     const auto share = [&](auto size) {

@@ -60,7 +60,7 @@ INLINE void score_layer(const Scorer& scorer, const Seen& seen, int rows, int t)
         const float* from = Layer == 0 ? scorer.inputs : scorer.after[Layer == 0 ? 0 : Layer - 1];
         constexpr bool of_tokens = kTokens && Layer == 0;
         constexpr int width = Layer == 0 ? kInputs : kStateRow;
-        Sums<tile, Cell::kSums> sums;
+        Vec sums[tile][Cell::kSums];
         State states[tile];
         for (int r = 0; r < tile; r++) {
             start_sums<Layer>(scorer.model, sums[r], of_tokens ? seen.byte(row(r), t) : 0, unit);

@@ -22,7 +22,7 @@ INLINE void add_up_inputs(const Trainer& trainer) {
     each_tile<kRowsOfAll>(trainer.block, tree.nodes(), [&](int first, auto count, int unit) {
         constexpr int rows = decltype(count)::value;
         const auto node = [&](int r) { return tile_row(first, r, tree.nodes()); };
-        Sums<rows, Cell::kSums> sums;
+        Vec sums[rows][Cell::kSums];
         for (int r = 0; r < rows; r++)
             start_sums<Layer>(model, sums[r], of_tokens ? tree.tokens[node(r)] : 0, unit);
         if constexpr (!of_tokens)
@@ -61,7 +61,7 @@ ONCE void forward_layer(const Trainer& trainer) {
             const auto row = [&](int r) { return tile_row(first, r, tree.present[t]); };
             const auto node = [&](int r) { return tree.start[t] + row(r); };
             float* kept = trace.sums + unit;
-            Sums<rows, Cell::kSums> sums;
+            Vec sums[rows][Cell::kSums];
             State states[rows];
             for (int r = 0; r < rows; r++) {
                 const int place = node(r) * kUnits + unit;
