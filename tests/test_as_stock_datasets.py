@@ -255,7 +255,9 @@ def test_matrices_are_not_written_to_csv(language_zoo, way, streaming, tmp_path)
 def test_metadata_in_csv_are_read_back(language_zoo, streaming, tmp_path):
     made = load_zoo(language_zoo, "train", tensors=["lstm.bias_ih_l0"], streaming=streaming)
     made.to_csv(tmp_path / "rows.csv")
-    read, expected = pd.read_csv(tmp_path / "rows.csv", engine="python"), made.to_pandas()
+    expected = made.to_pandas()
+    as_text = {name: str for name in expected.columns if expected[name].dtype.kind == "f"}  # older pandas rounds
+    read = pd.read_csv(tmp_path / "rows.csv", dtype=as_text)
     assert list(read.columns) == list(expected.columns)
     for name in read.columns:
         is_vector = isinstance(expected[name].iloc[0], np.ndarray)
