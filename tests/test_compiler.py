@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
+import shlex
 import stat
 import subprocess
 import sys
@@ -59,7 +59,7 @@ def test_what_a_killed_compilation_leaves_is_removed(monkeypatch: pytest.MonkeyP
     cache, wrapper = tmp_path / "cache", tmp_path / "wrapper"
     (tmp_path / "one.cpp").write_text('extern "C" int one() { return 1; }')
     kills_once = f"case $* in *-shared*) mkdir {tmp_path}/once 2>&- && kill -9 $PPID;; esac"
-    wrapper.write_text(f'#!/bin/sh\n{kills_once}\nexec {shutil.which(compiler.find_compiler()[0])} "$@"\n')
+    wrapper.write_text(f'#!/bin/sh\n{kills_once}\nexec {shlex.join(compiler.find_compiler())} "$@"\n')
     wrapper.chmod(0o755)
     monkeypatch.setenv("CXX", str(wrapper))
     monkeypatch.setenv("RNNZOO_CACHE_DIR", str(cache))
