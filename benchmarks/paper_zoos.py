@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +27,8 @@ from rnnzoo.zoo_builder.storage.writing import write_json
 
 PRESET = "paper"
 CARDS = Path(__file__).parents[1] / "dataset_cards"
+SECONDS = 60
+"""Between two entries of how long a sitting has lasted: a killed one is known to so many seconds."""
 
 
 def build(zoo: str, folder: Path, items: Sequence[str], options: Sequence[str]) -> None:
@@ -33,8 +36,19 @@ def build(zoo: str, folder: Path, items: Sequence[str], options: Sequence[str]) 
     log = folder.with_name(f"{folder.name}-sittings.json")
     sittings = json.loads(log.read_text()) if log.exists() else []
     sitting = {"began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **machine(), "options": list(options)}
-    began = time.monotonic()
-    code: Any = "killed"
+    began, is_over = time.monotonic(), threading.Event()
+    code: Any = "killed"  # as it stands there until it ends otherwise
+
+    def write() -> None:
+        write_json(log, [*sittings, {**sitting, "seconds": round(time.monotonic() - began), "exit_code": code}])
+
+    def keep_writing() -> None:
+        while not is_over.wait(SECONDS):
+            write()
+
+    write()
+    writer = threading.Thread(target=keep_writing, daemon=True)
+    writer.start()
     try:
         command("zoo-builder", "build", zoo, "--preset", PRESET, "--out", str(folder), *items, *options)
         code = 0
@@ -42,8 +56,9 @@ def build(zoo: str, folder: Path, items: Sequence[str], options: Sequence[str]) 
         code = ended.code
         raise
     finally:
-        sittings.append(sitting | {"seconds": round(time.monotonic() - began), "exit_code": code})
-        write_json(log, sittings)
+        is_over.set()
+        writer.join()
+        write()
 
 
 def record(folder: Path, to: Path) -> None:

@@ -1,6 +1,9 @@
 """`python -m benchmarks.paper_zoos`, at a smaller preset; and the records that it left beside the cards."""
 
 import json
+import os
+import signal
+import sys
 
 import pytest
 
@@ -34,6 +37,30 @@ def test_a_zoo_is_built_and_leaves_a_record(tmp_path, monkeypatch):
     assert [sitting["exit_code"] for sitting in sittings] == [0]
     assert sittings[0]["cores"] > 0
     assert str(tmp_path) not in str(sittings)
+
+
+def fails(*command):
+    sys.exit(130)
+
+
+def is_killed(*command):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_sitting_is_written_down_however_it_ends(tmp_path, monkeypatch):
+    log = tmp_path / "zoo-sittings.json"
+    for run in (fails, is_killed, lambda *command: None):
+        monkeypatch.setattr(paper_zoos, "command", run)
+        child = os.fork()
+        if child == 0:
+            try:
+                paper_zoos.build("formal_languages", tmp_path / "zoo", [], ["--workers", "2"])
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+    sittings = json.loads(log.read_text())
+    assert [sitting["exit_code"] for sitting in sittings] == [130, "killed", 0]
+    assert all(sitting["options"] == ["--workers", "2"] and sitting["seconds"] >= 0 for sitting in sittings)
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.parent.name)
