@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import struct
+import sys
 import zipfile
 from pathlib import Path
 
@@ -145,7 +146,8 @@ def test_names_that_lead_out_of_a_folder(tmp_path, name):
     (tmp_path / "zoo").mkdir()
     with pytest.raises(RnnzooError, match=r"leads out of its folder|found a folder"):
         file_in(tmp_path / "zoo", name)
-    with pytest.raises(RnnzooError, match=r"null (byte|character)"):
+    null = "null byte" if sys.version_info < (3, 13) else "null character"  # as Python calls it
+    with pytest.raises(RnnzooError, match=f"cannot be opened: .*{null}"):
         file_in(tmp_path / "zoo", "a\0b")
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+import time
 
 import pytest
 
@@ -44,10 +45,12 @@ def fails(*command):
 
 
 def is_killed(*command):
+    time.sleep(1.2)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_sitting_is_written_down_however_it_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr(paper_zoos, "SECONDS", 0.1)
     log = tmp_path / "zoo-sittings.json"
     for run in (fails, is_killed, lambda *command: None):
         monkeypatch.setattr(paper_zoos, "command", run)
@@ -60,6 +63,7 @@ def test_a_sitting_is_written_down_however_it_ends(tmp_path, monkeypatch):
         os.waitpid(child, 0)
     sittings = json.loads(log.read_text())
     assert [sitting["exit_code"] for sitting in sittings] == [130, "killed", 0]
+    assert sittings[1]["seconds"] >= 1
     assert all(sitting["options"] == ["--workers", "2"] and sitting["seconds"] >= 0 for sitting in sittings)
 
 
