@@ -20,6 +20,7 @@ from rnnzoo import command_line
 from rnnzoo.command_line import (
     MOST_PROCESSES,
     JsonOption,
+    MnistOption,
     SettingsOption,
     VersionOption,
     draw_without_a_screen,
@@ -104,6 +105,7 @@ def run(
     ray: RayOption = None,
     gpus_per_task: GpusOption = None,
     fresh_seed: FreshSeedOption = None,
+    mnist: MnistOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Train or fit an encoder, and score it.
@@ -127,6 +129,7 @@ def run(
         "ray": ray,
         "gpus_per_task": gpus_per_task,
         "fresh_seed": fresh_seed,
+        "items_folder": mnist,
         "overwrite": overwrite,
         "command": shlex.join(["zoo-bench", *sys.argv[1:]]),
     }

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Mapping
 from io import TextIOWrapper
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -163,6 +164,16 @@ VersionOption = Annotated[
 SettingsOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="FIELD=VALUE", help="Set a field of the config; again for more."),
+]
+
+MnistOption = Annotated[
+    Path | None,
+    typer.Option(
+        *("--mnist", "--items"),
+        metavar="DIR",
+        envvar="RNNZOO_MNIST_DIR",
+        help="Folder with MNIST's IDX files, or with what else a family reads.",
+    ),
 ]
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]

@@ -4,12 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from commands import exit_code
+from conftest import TINY, build
 
 from rnnzoo.loaders.benchmark.fresh import FreshPlan, _splits
 from rnnzoo.loaders.benchmark.protocol import PROTOCOLS, partition
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ZooPlan
-from rnnzoo.zoo_builder.zoos import config_of
+from rnnzoo.zoo_builder.tasks.sequential_images import images
+from rnnzoo.zoo_builder.zoos import config_of, resolve_config
 
 
 def how_far_out(family, protocol):
@@ -41,3 +44,25 @@ def test_new_tasks_are_ood_where_they_lie_beyond_those_of_the_zoo(zoo, protocol,
     known = {name: split for split, rows in parts.reported.items() for name in ids[rows]}
     assert {name: split for name, split in splits.items() if name not in new} == known
     assert {task.task_id for task in FreshPlan(config, plan.family, splits).runs.tasks} <= splits.keys()
+
+
+def test_the_items_of_a_fresh_zoo_are_where_the_user_says(tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv(images.MNIST_VARIABLE, raising=False)
+    folder, zoo = tmp_path / "mnist", tmp_path / "zoo"
+    asked = []
+
+    def of_folder(found):
+        asked.append(found)
+        return replace(images.bundled_digits(), source="mnist")
+
+    monkeypatch.setattr(images, "mnist_from_folder", of_folder)
+    monkeypatch.setenv(images.MNIST_VARIABLE, str(folder))
+    build(resolve_config("sequential_mnist", "smoke", TINY), zoo)
+    monkeypatch.delenv(images.MNIST_VARIABLE)
+    asked.clear()
+    words = ["--zoo", zoo, "--encoder", "weight_norm", "--target", "step", "--out", tmp_path / "results"]
+    assert exit_code("zoo-bench", "run", *words, "--fresh-seed", 5, "--mnist", folder) == 0
+    assert set(asked) == {folder}
+    (fresh,) = (tmp_path / "results-fresh").iterdir()
+    assert LoadedZoo(fresh).zoo.manifest.config["seed"] == 5
+    assert "fresh zoo of seed 5" in "".join(capsys.readouterr())

@@ -65,7 +65,14 @@ class FreshPlan(ZooPlan):
 
 
 def build_fresh(
-    loaded: LoadedZoo, parts: Partition, protocol: str, seed: int, home: Path, threads: int | None, quiet: bool
+    loaded: LoadedZoo,
+    parts: Partition,
+    protocol: str,
+    seed: int,
+    home: Path,
+    items_folder: Path | None,
+    threads: int | None,
+    quiet: bool,
 ) -> Path:
     """Build the zoo of another seed that stands beside a benchmarked one, or find it built.
 
@@ -76,6 +83,7 @@ def build_fresh(
         protocol: That of the partition, which says by what order.
         seed: That of the fresh zoo.
         home: The folder of all fresh zoos.
+        items_folder: Where the user has the items, if they are read from files.
         threads: CPU threads of the training; None for all cores.
         quiet: Whether not to say that it is built.
 
@@ -93,7 +101,7 @@ def build_fresh(
     if seed == config.seed:
         raise ParameterError("fresh_seed", f"found {seed}, the seed of the zoo itself, expected another")
     config = replace(config, seed=seed)
-    family = config.make_family()
+    family = config.make_family(items_folder)
     plan = FreshPlan(config, family, _splits(loaded, parts, protocol, ZooPlan(config, family)))
     if not len(plan.runs):
         raise ParameterError("fresh_seed", f"found {seed}, which has no run of an unseen task, expected another")

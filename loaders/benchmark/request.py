@@ -56,6 +56,7 @@ class Request:
         overwrite: Whether results of this encoder and track that other code, data or settings made are removed,
             and made anew.
         fresh_seed: Seed of a fresh zoo that is built, and scored on besides; None for none.
+        items_folder: Where the user has the items of a fresh zoo, if its family reads them from files.
         name: What results call an object, see `recipe_of`.
         revision: Of a repository on the hub; None for the newest tag.
         quiet: Whether to show no progress.
@@ -79,6 +80,7 @@ class Request:
     command: str = ""
     overwrite: bool = False
     fresh_seed: int | None = None
+    items_folder: Path | None = None
     name: str | None = None
     revision: str | None = None
     quiet: bool = False
@@ -96,6 +98,7 @@ class Options(TypedDict, total=False):
     ray: str | None
     gpus_per_task: float | None
     fresh_seed: int | None
+    items_folder: Path | None
     overwrite: bool
     quiet: bool
     command: str

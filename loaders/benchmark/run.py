@@ -63,7 +63,8 @@ def run_benchmark(request: Request) -> list[Path]:
         out = request.out.absolute()
         home = out.with_name(f"{out.name}-fresh")
         parts, protocol = settings[0].parts, settings[0].protocol
-        folder = build_fresh(loaded, parts, protocol, request.fresh_seed, home, request.threads, request.quiet)
+        making = home, request.items_folder, request.threads, request.quiet
+        folder = build_fresh(loaded, parts, protocol, request.fresh_seed, *making)
         settings = [replace(setting, fresh=folder, fresh_seed=request.fresh_seed) for setting in settings]
     jobs = [(setting, job) for setting in settings for job in _jobs(request, setting, targets)]
     wanted = [path for setting, job in jobs for path in job.paths(setting)]

@@ -14,15 +14,6 @@ from rnnzoo.command_line import MOST_PROCESSES, VersionOption, VisibleFormatter,
 app = make_app("Build model zoos of recurrent networks, verify them, look at them, and publish them.")
 
 ZooArgument = Annotated[Path, typer.Argument(metavar="ZOO", help="Folder of a finished zoo.")]
-MnistOption = Annotated[
-    Path | None,
-    typer.Option(
-        *("--mnist", "--items"),
-        metavar="DIR",
-        envvar="RNNZOO_MNIST_DIR",
-        help="Folder with MNIST's IDX files, or with what else a family reads.",
-    ),
-]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 KernelOption = Annotated[str, typer.Option(help="auto, fused (compiled for this CPU, or GPU) or torch.")]
 ThreadsOption = Annotated[

@@ -19,6 +19,7 @@ from rnnzoo.command_line import (
     DAILY_FIELDS,
     MOST_PROCESSES,
     JsonOption,
+    MnistOption,
     SettingsOption,
     draw_without_a_screen,
     say,
@@ -28,7 +29,6 @@ from rnnzoo.ray_options import ClusterCommand, GpusOption, RayOption
 from rnnzoo.zoo_builder.cli.app import (
     DeviceOption,
     KernelOption,
-    MnistOption,
     ThreadsOption,
     ZooArgument,
     app,

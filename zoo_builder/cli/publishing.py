@@ -9,11 +9,10 @@ from typing import Annotated
 
 import typer
 
-from rnnzoo.command_line import draw_without_a_screen, say
+from rnnzoo.command_line import MnistOption, draw_without_a_screen, say
 from rnnzoo.zoo_builder.cli.app import (
     DeviceOption,
     KernelOption,
-    MnistOption,
     ThreadsOption,
     ZooArgument,
     app,
