@@ -102,6 +102,8 @@ def train(
                 module.eval()
                 with torch.no_grad():
                     found = validation_loss()
+                if not math.isfinite(found):
+                    raise RnnzooError(f"training: the validation loss became {found} at step {step}")
                 curve.append({"step": step, "train_loss": running / window, "validation_loss": found})
                 running, window = 0.0, 0
                 if found < best[0]:

@@ -44,7 +44,9 @@ class Emulator(nn.Module):
         self.condition = condition
         self.read_inputs = nn.Linear(spec.input_size, hidden)
         self.read_embedding = nn.Linear(embedding, hidden)
-        if form == "own":  # embeddings have unit length: by a map of torch's scale they would be far too quiet
+        if (
+            form == "own"
+        ):  # most embeddings have unit length: by a map of torch's scale they would be far too quiet
             nn.init.normal_(self.read_embedding.weight)
         self.lstm = nn.LSTM(hidden, hidden, layers, batch_first=True)
         self.head = nn.Linear(hidden, spec.output_size)

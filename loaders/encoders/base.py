@@ -159,7 +159,8 @@ def make_encoder(
         ParameterError: No encoder can be made of what is given, or the options do not fit.
     """
     if isinstance(given, nn.Module) and not options:
-        return copy.deepcopy(given)
+        with torch.no_grad():  # else the copied parameters of a script module are no leaves
+            return copy.deepcopy(given)
     if not callable(given):
         raise ParameterError(
             "encoder",

@@ -22,7 +22,7 @@ class InvariantStatistics(RegisteredEncoder):
 
     A block is a gate's rows of a tensor, after `fix_gauges`. Of each block there are: mean, deviation and
     quantiles of its entries, or of their absolute values where flips change their signs; and quantiles of its
-    singular values. A flip negates plain unit axes and the rows of `Cell.odd_gates`. So these do not change
+    singular values, without that which is zero where `fix_gauges` has centred the block. A flip negates plain unit axes and the rows of `Cell.odd_gates`. So these do not change
     either, and are taken too: traces of powers of the blocks whose two axes run over the same units and flip
     together, cosines of the blocks of two even gates, W W^T of the head, and `linear_path`. E is 347 for 2 x 32
     LSTMs on 6 tokens.
@@ -50,11 +50,11 @@ class InvariantStatistics(RegisteredEncoder):
             fixed["head.bias"],
             (head @ head.mT)[:, rows, columns],
             linear_path(self.spec, blocks, head).flatten(1),
-            *describe_block(head, flipped_axes(self.spec, "head.weight")),
+            *describe_block(head, flipped_axes(self.spec, "head.weight"), is_centred=True),
         ]
         for (name, gate), block in blocks.items():
             flips = flipped_axes(self.spec, name, gate)
-            statistics += describe_block(block, flips)
+            statistics += describe_block(block, flips, self.sums_to_one and "weight_ih_l0" in name)
             if "weight_hh" in name and len(set(flips)) == 1:
                 statistics += [
                     torch.linalg.matrix_power(block, power).diagonal(dim1=1, dim2=2).sum(dim=1, keepdim=True)
@@ -103,13 +103,14 @@ def flipped_axes(spec: RNNSpec, name: str, gate: str | None = None) -> tuple[boo
     return (gate in odd_gates, *(bool(odd_gates) and axis.kind == "hidden" for axis in axes[1:]))
 
 
-def describe_block(block: Tensor, flips: tuple[bool, ...]) -> list[Tensor]:
+def describe_block(block: Tensor, flips: tuple[bool, ...], is_centred: bool) -> list[Tensor]:
     """Mean, deviation and quantiles of a block [N, ...], and quantiles of the singular values of a matrix."""
     values = (block.abs() if any(flips) else block).flatten(1)
     deviation, mean = torch.std_mean(values, dim=1, keepdim=True)
     described = [mean, deviation, _quantiles(values)]
     if block.dim() == 3:
-        described.append(_quantiles(torch.linalg.svdvals(block)))
+        singular = torch.linalg.svdvals(block)
+        described.append(_quantiles(singular[:, :-1] if is_centred else singular))  # the least of them is rounding
     return described
 
 

@@ -181,7 +181,7 @@ class RNNSpec:
         Raises:
             RnnzooError: No spec has these parameters. The error names a parameter that differs.
         """
-        cell = next((name.split(".")[0] for name in shapes if ".weight_ih_l0" in name), "")
+        cell = next((name.split(".")[0] for name in shapes if name.endswith(".weight_ih_l0")), "")
         if cell not in CELLS or "head.weight" not in shapes:
             raise RnnzooError(
                 f"weights: found parameters {sorted(shapes)}, expected '<cell>.weight_ih_l0', ..., "

@@ -7,6 +7,7 @@ of your own is registered in `FAMILIES`, or from another package by an entry poi
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -325,7 +326,8 @@ class TaskFamily(ABC, Generic[TaskT]):
     @classmethod
     def _text_beside(cls, name: str) -> str | None:
         """A file in the folder of the family; None where there is none."""
-        path = files(cls.__module__.rpartition(".")[0] or cls.__module__).joinpath(name)
+        home = cls.__module__.rpartition(".")[0]
+        path = files(home) / name if home else Path(str(sys.modules[cls.__module__].__file__)).with_name(name)
         return path.read_text(encoding="utf-8") if path.is_file() else None
 
     @classmethod

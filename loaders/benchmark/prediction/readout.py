@@ -63,7 +63,7 @@ def fit_readout(
     candidates = list(READOUTS[name](target, train, validation, seed))
     features, truth = validation if len(validation[1]) else train
     found = [distance(target, truth, candidate.predict(features)) for candidate in candidates]
-    best = int(np.argmin(found)) if len(validation[1]) else len(candidates) // 2
+    best = int(np.argmin(np.nan_to_num(found, nan=np.inf))) if len(validation[1]) else len(candidates) // 2
     return candidates[best], found[best]
 
 
@@ -168,14 +168,19 @@ class _Constant:
 
 
 class _Rounded(_PerColumn):
-    """Regressions of classes that are whole numbers, rounded to the nearest class of training."""
+    """Regressions of classes that are numbers, brought to the nearest class of training."""
 
     def __init__(self, truth: Array, fit: Callable[[Array], Any]) -> None:
         super().__init__(truth, fit)
-        self._range = truth.min(axis=0), truth.max(axis=0)
+        self._classes = [np.unique(column) for column in truth.T]
 
     def predict(self, features: Array) -> Array:
-        return np.clip(np.round(super().predict(features)), *self._range)
+        found = super().predict(features).T
+        distances = (
+            np.abs(column - classes[:, None]) for column, classes in zip(found, self._classes, strict=True)
+        )
+        nearest = (each.argmin(axis=0) for each in distances)
+        return np.stack([classes[at] for classes, at in zip(self._classes, nearest, strict=True)], axis=1)
 
 
 class _Angle:

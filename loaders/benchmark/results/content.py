@@ -21,27 +21,32 @@ def _finite_or_none(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _rounded(value: Any) -> Any:
+def rounded(value: Any) -> Any:
     """Numbers of nested lists and dicts to seven digits: files stay small, and an object equals its file."""
     if isinstance(value, np.ndarray):
         value = value.tolist()
     if isinstance(value, list | tuple):
-        return [_rounded(entry) for entry in value]
+        return [rounded(entry) for entry in value]
     if isinstance(value, dict):
-        return {key: _rounded(entry) for key, entry in value.items()}
+        return {key: rounded(entry) for key, entry in value.items()}
     value = _finite_or_none(value)
     if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
         raise ValueError(f"found a whole number beyond {LARGEST_INTEGER}")
     return float(f"{value:.{_DIGITS}g}") if isinstance(value, int | float) else value
 
 
+def as_stored(predictions: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Predictions as results keep them: what only differs by rounding is the same."""
+    return np.array(rounded(predictions), dtype=np.float64)
+
+
 Value = Annotated[float | None, BeforeValidator(_finite_or_none)]
 """A number, or None where there is none (nan and infinity become None)."""
 Scores = dict[str, dict[str, Value]]
 """Split -> score -> value."""
-Numbers = Annotated[list[Any], BeforeValidator(_rounded)]
+Numbers = Annotated[list[Any], BeforeValidator(rounded)]
 """A nested list of numbers, rounded; arrays become lists."""
-Performance = Annotated[dict[str, Any], BeforeValidator(_rounded)]
+Performance = Annotated[dict[str, Any], BeforeValidator(rounded)]
 """Accuracy on a split: the means "original" and "emulated", and a list "per checkpoint"."""
 
 

@@ -13,7 +13,7 @@ from rnnzoo.loaders.benchmark.prediction.readout import Fold, fit_readout
 from rnnzoo.loaders.benchmark.prediction.scores import score
 from rnnzoo.loaders.benchmark.prediction.targets import labels_of, truth_of, used_rows
 from rnnzoo.loaders.benchmark.request import Setting
-from rnnzoo.loaders.benchmark.results.content import Readout
+from rnnzoo.loaders.benchmark.results.content import Readout, as_stored
 from rnnzoo.loaders.benchmark.tracks.fresh_rows import score_fresh
 from rnnzoo.loaders.benchmark.tracks.soundness import Compute, check_finite, compute_rows, compute_soundly
 from rnnzoo.loaders.encoders.base import Encoder
@@ -92,7 +92,9 @@ def read_out(
     readouts, predictors, predictions = {}, {}, {}
     for name in setting.readouts:
         predictors[name], distance = fit_readout(name, target, train, validation, seed)
-        predictions[name] = {split: predictors[name].predict(inputs) for split, (inputs, _) in reported.items()}
+        predictions[name] = {
+            split: as_stored(predictors[name].predict(inputs)) for split, (inputs, _) in reported.items()
+        }
         scores = score_predictions(loaded, setting, target, predictions[name])
         beyond = None
         if len(rim[1]) and len(inner[1]) and len(setting.readouts) > 1:

@@ -99,7 +99,9 @@ def _emulation_file(
 
 def _performance(loaded: LoadedZoo, emulation: EncoderEmulator, rows: NDArray[np.int64]) -> dict[str, Any]:
     steps = loaded.column("step")[rows]
-    found = emulated_performance(loaded, emulation, rows[steps == steps.max()][:PERFORMERS])
+    last = rows[steps == steps.max()]
+    chosen = last[np.unique(np.linspace(0, len(last) - 1, PERFORMERS).round().astype(int))]  # of all tasks alike
+    found = emulated_performance(loaded, emulation, chosen)
     pairs = [[original, emulated] for original, emulated in zip(found["original"], found["emulated"], strict=True)]
     return {
         "original": float(np.mean(found["original"])),

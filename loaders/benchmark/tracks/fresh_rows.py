@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rnnzoo.loaders.benchmark.prediction.scores import score
 from rnnzoo.loaders.benchmark.prediction.targets import labels_of, used_rows
 from rnnzoo.loaders.benchmark.protocol import zoo_digest
-from rnnzoo.loaders.benchmark.results.content import Fresh
+from rnnzoo.loaders.benchmark.results.content import Fresh, as_stored
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.zoo_builder.tasks.target import Target
 
@@ -37,7 +37,7 @@ def score_fresh(fresh: LoadedZoo, target: Target, predict: Predict, published: d
         if len(rows):
             labels = labels_of(fresh, target, rows)
             scores[split] = score(
-                target, labels.truth, predict(split, rows), labels.steps, measured=labels.measured
+                target, labels.truth, as_stored(predict(split, rows)), labels.steps, measured=labels.measured
             )
             main = next(iter(there))
             before, now = there[main], scores[split][main]

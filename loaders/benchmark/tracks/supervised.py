@@ -15,7 +15,7 @@ from rnnzoo.loaders.benchmark.prediction.heads import TargetHead
 from rnnzoo.loaders.benchmark.prediction.targets import truth_of, used_rows
 from rnnzoo.loaders.benchmark.protocol import Partition
 from rnnzoo.loaders.benchmark.request import Setting
-from rnnzoo.loaders.benchmark.results.content import CurvePoint, Readout
+from rnnzoo.loaders.benchmark.results.content import CurvePoint, Readout, as_stored
 from rnnzoo.loaders.benchmark.results.kept import KEPT, write_kept
 from rnnzoo.loaders.benchmark.tracks.embedding import score_predictions
 from rnnzoo.loaders.benchmark.tracks.fresh_rows import score_fresh
@@ -151,7 +151,7 @@ def train_supervised(
     )
     ends = np.cumsum([len(chosen) for chosen in reported.values()])[:-1]
     outputs = torch.from_numpy(found).float().to(loaded.device).tensor_split(torch.from_numpy(ends))
-    predictions = {name: head.predict(split) for name, split in zip(reported, outputs, strict=True)}
+    predictions = {name: as_stored(head.predict(split)) for name, split in zip(reported, outputs, strict=True)}
     validation = min(point["validation_loss"] for point in curve)
     return Supervised(predictions, moves, validation, curve, predictor, head)
 

@@ -52,7 +52,7 @@ class FeedbackProbing(ProbingEncoder):
         """Weights, name -> [N, *shape], to embeddings [N, E]."""
         rnns = FrozenRNNs(weights)
         inputs = self._asked(rnns)
-        answers = read_logits(rnns.run(inputs)).exp()
+        answers = rnns.run(inputs).softmax(dim=-1)
         return self.head(SUM_SCALE / self.length * (inputs.mT @ answers).flatten(1))
 
     @torch.no_grad()

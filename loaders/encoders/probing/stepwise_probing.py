@@ -5,7 +5,6 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from rnnzoo.loaders.encoders.base import EMBEDDING_SIZE
-from rnnzoo.loaders.encoders.probing.base import read_logits
 from rnnzoo.loaders.encoders.probing.feedback_probing import FeedbackProbing
 from rnnzoo.loaders.encoders.probing.frozen_rnn import FrozenRNNs
 from rnnzoo.loaders.population import Population
@@ -36,4 +35,4 @@ class StepwiseProbing(FeedbackProbing):
     def forward(self, weights: Weights) -> Tensor:
         """Weights, name -> [N, *shape], to embeddings [N, E]."""
         rnns = FrozenRNNs(weights)
-        return self.head(read_logits(rnns.run(self._asked(rnns))).exp().flatten(1))
+        return self.head(rnns.run(self._asked(rnns)).softmax(dim=-1).flatten(1))
