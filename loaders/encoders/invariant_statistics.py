@@ -22,10 +22,10 @@ class InvariantStatistics(RegisteredEncoder):
 
     A block is a gate's rows of a tensor, after `fix_gauges`. Of each block there are: mean, deviation and
     quantiles of its entries, or of their absolute values where flips change their signs; and quantiles of its
-    singular values, without that which is zero where `fix_gauges` has centred the block. A flip negates plain unit axes and the rows of `Cell.odd_gates`. So these do not change
-    either, and are taken too: traces of powers of the blocks whose two axes run over the same units and flip
-    together, cosines of the blocks of two even gates, W W^T of the head, and `linear_path`. E is 347 for 2 x 32
-    LSTMs on 6 tokens.
+    singular values, without that which is zero where `fix_gauges` has centred the block. A flip negates plain
+    unit axes and the rows of `Cell.odd_gates`. So these do not change either, and are taken too: traces of powers
+    of the blocks whose two axes run over the same units and flip together, cosines of the blocks of two even
+    gates, W W^T of the head, and `linear_path`. E is 347 for 2 x 32 LSTMs on 6 tokens.
 
     Args:
         population: What it is made from.
