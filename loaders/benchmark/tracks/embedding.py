@@ -134,5 +134,5 @@ def score_predictions(
     scores = {}
     for split, prediction in predictions.items():
         labels = labels_of(loaded, target, used_rows(loaded, target, setting.parts.reported[split]))
-        scores[split] = score(target, labels.truth, prediction, labels.steps, measured=labels.measured)
+        scores[split] = score(target, as_stored(labels.truth), prediction, labels.steps, measured=labels.measured)
     return scores

@@ -37,7 +37,11 @@ def score_fresh(fresh: LoadedZoo, target: Target, predict: Predict, published: d
         if len(rows):
             labels = labels_of(fresh, target, rows)
             scores[split] = score(
-                target, labels.truth, as_stored(predict(split, rows)), labels.steps, measured=labels.measured
+                target,
+                as_stored(labels.truth),
+                as_stored(predict(split, rows)),
+                labels.steps,
+                measured=labels.measured,
             )
             main = next(iter(there))
             before, now = there[main], scores[split][main]
