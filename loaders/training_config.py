@@ -15,6 +15,7 @@ ModelDraws = Literal["independent", "epochs"]
 RolloutDraws = Literal["first", "random"]
 EmulatorForm = Literal["own", "published"]
 Condition = Literal["first", "every"]
+Precision = Literal["float32", "bfloat16"]
 
 
 WORDS: dict[str, tuple[str, ...]] = {
@@ -23,6 +24,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "draws": get_args(ModelDraws),
     "emulator_form": get_args(EmulatorForm),
     "emulator_condition": get_args(Condition),
+    "emulator_precision": get_args(Precision),
     "validation_draws": get_args(RolloutDraws),
 }
 """Field of a `TrainingConfig` -> the words that it may be."""
@@ -62,6 +64,8 @@ class TrainingConfig:
         emulator_layers: Layers of the emulator (emulation).
         emulator_form: How the emulator's parameters start, see `Emulator` (emulation).
         emulator_condition: The steps at which the emulator is told the embedding, "first" or "every" (emulation).
+        emulator_precision: In which the products of the emulator's LSTM are computed in training; "bfloat16" is
+            faster where a CPU or GPU has instructions for it. Everything else is float32 (emulation).
         validate_every: Steps between validations.
         validation_rollouts: Sequences of each RNN in a validation (emulation).
         validation_draws: Whether these are its first ones, or drawn at random, once for all validations
@@ -87,6 +91,7 @@ class TrainingConfig:
     emulator_layers: int = 2
     emulator_form: EmulatorForm = "own"
     emulator_condition: Condition = "first"
+    emulator_precision: Precision = "float32"
     validate_every: int = 1000
     validation_rollouts: int = 8
     validation_draws: RolloutDraws = "first"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnzoo.loaders.encoders.base import EMBEDDING_SIZE, declared
-from rnnzoo.loaders.training_config import Condition, EmulatorForm, TrainingConfig
+from rnnzoo.loaders.training_config import Condition, EmulatorForm, Precision, TrainingConfig
 from rnnzoo.zoo_builder.rnn import RNNSpec, Weights
 
 FORGET_BIAS = 2.0
@@ -29,6 +29,8 @@ class Emulator(nn.Module):
         form: How parameters start: "published" as torch's modules do; "own" so that the embedding is heard, and
             remembered, from the first update on.
         condition: The steps that the embedding is added to: "first" or "every".
+        precision: "bfloat16" computes the products of the LSTM in bfloat16, in training mode alone; parameters and
+            everything else are float32.
     """
 
     def __init__(
@@ -39,14 +41,13 @@ class Emulator(nn.Module):
         embedding: int = EMBEDDING_SIZE,
         form: EmulatorForm = "own",
         condition: Condition = "first",
+        precision: Precision = "float32",
     ) -> None:
         super().__init__()
-        self.condition = condition
+        self.condition, self.precision = condition, precision
         self.read_inputs = nn.Linear(spec.input_size, hidden)
         self.read_embedding = nn.Linear(embedding, hidden)
-        if (
-            form == "own"
-        ):  # most embeddings have unit length: by a map of torch's scale they would be far too quiet
+        if form == "own":  # an embedding has unit length, most times: a map of torch's scale would be far too quiet
             nn.init.normal_(self.read_embedding.weight)
         self.lstm = nn.LSTM(hidden, hidden, layers, batch_first=True)
         self.head = nn.Linear(hidden, spec.output_size)
@@ -71,8 +72,10 @@ class Emulator(nn.Module):
             driven = driven + heard
         else:
             driven = torch.cat([driven[:, :, :1] + heard, driven[:, :, 1:]], dim=2)
-        hidden, _ = self.lstm(driven.flatten(0, 1))
-        return self.head(hidden).log_softmax(dim=-1).unflatten(0, (models, rollouts))
+        is_coarse = self.training and self.precision == "bfloat16"
+        with torch.autocast(driven.device.type, torch.bfloat16, enabled=is_coarse):
+            hidden, _ = self.lstm(driven.flatten(0, 1))
+        return self.head(hidden.float()).log_softmax(dim=-1).unflatten(0, (models, rollouts))
 
     def step(self, inputs: Tensor, state: EmulatorState | None, embedding: Tensor) -> tuple[Tensor, EmulatorState]:
         """One step of M sequences.
@@ -109,6 +112,7 @@ def make_emulator(spec: RNNSpec, config: TrainingConfig, embedding: int = EMBEDD
         embedding,
         form=config.emulator_form,
         condition=config.emulator_condition,
+        precision=config.emulator_precision,
     )
 
 
