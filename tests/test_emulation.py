@@ -227,7 +227,15 @@ def test_the_schedule_warms_up_and_decays():
 
 @pytest.mark.parametrize(
     "field",
-    ["clipping", "decay", "draws", "emulator_form", "emulator_condition", "emulator_precision", "validation_draws"],
+    [
+        "clipping",
+        "decay",
+        "draws",
+        "emulator_form",
+        "emulator_condition",
+        "emulator_precision",
+        "validation_draws",
+    ],
 )
 def test_a_word_that_no_setting_has_is_refused(field):
     with pytest.raises(RnnzooError, match=f"{field}: found 'sideways', expected .* or "):

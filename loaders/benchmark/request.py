@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import torch
-from torch import Tensor, nn
 
 import rnnzoo
 from rnnzoo.loaders.benchmark.code import code_of
@@ -25,7 +24,6 @@ from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.loaders.result_key import ResultKey
 from rnnzoo.loaders.training_config import PRESETS, TRACKS, TrainingConfig
 from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
-from rnnzoo.zoo_builder.rnn import RNNSpec, init_parameters, unflatten_weights
 from rnnzoo.zoo_builder.tasks.target import Target
 
 
@@ -165,8 +163,7 @@ def resolve(request: Request, loaded: LoadedZoo) -> tuple[list[Setting], list[Ta
         What all jobs share, for each track; and the targets.
 
     Raises:
-        RnnzooError: The encoder fails `check_encoder`, its embeddings are of a kind that nothing can be read from,
-            torch cannot train it, or the protocol does not fit the zoo.
+        RnnzooError: The encoder fails `check_encoder`, or the protocol does not fit the zoo.
         ParameterError: A parameter has a value that is unknown, or that does not fit the encoder or the zoo.
     """
     if request.preset == "paper" and request.tracks != ("features",) and isinstance(request.encoder, str):
@@ -174,7 +171,6 @@ def resolve(request: Request, loaded: LoadedZoo) -> tuple[list[Setting], list[Ta
     parts = partition(loaded, request.protocol)
     recipe = recipe_of(request.encoder, request.name)
     encoder = recipe.make(loaded.population)
-    _check_embeddings(recipe, encoder, loaded.population.spec)
     width = check_encoder(encoder, loaded.population)
     _check_columns(recipe, encoder)
     tracks = _tracks(request, recipe, encoder)
@@ -288,34 +284,6 @@ def _check_columns(recipe: Recipe, encoder: Encoder) -> None:
             f"found {recipe.name}, which reads the metadata {', '.join(columns)}, which only controls of rnnzoo "
             "may; expected one that reads weights",
         )
-
-
-def _check_embeddings(recipe: Recipe, encoder: Encoder, spec: RNNSpec) -> None:
-    """Raise RnnzooError for embeddings that no readout or training takes, and for parameters that none changes."""
-    weights = unflatten_weights(spec, init_parameters(spec, range(2)))
-    columns = {name: torch.arange(2.0) for name in declared(encoder, "columns")}
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        embedded = encoder(weights, **columns)
-    if not isinstance(embedded, Tensor) or embedded.dim() != 2:
-        return  # `check_encoder` says what is wrong with it
-    kind, width = embedded.dtype, embedded.shape[1]
-    if not width:
-        raise RnnzooError(f"encoder: found {recipe.name}, whose embeddings have width 0, expected at least 1")
-    if kind.is_complex:
-        raise RnnzooError(f"encoder: found {recipe.name}, whose embeddings are {kind}, expected real numbers")
-    if not isinstance(encoder, nn.Module) or not is_learned(encoder):
-        return
-    if kind != torch.float32:
-        raise RnnzooError(
-            f"encoder: found {recipe.name}, which learns and whose embeddings are {kind}, expected torch.float32"
-        )
-    for name, parameter in encoder.named_parameters():
-        if parameter.requires_grad and not parameter.is_leaf:
-            raise RnnzooError(
-                f"encoder: found {recipe.name}, whose copy has in {name!r} no parameter that torch can train, as "
-                "with a compiled module (torch.jit); expected a class, or a function that makes the encoder of a "
-                "Population"
-            )
 
 
 def _choose_targets(request: Request, recipe: Recipe, loaded: LoadedZoo, encoder: Encoder) -> list[Target]:

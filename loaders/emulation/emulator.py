@@ -47,7 +47,7 @@ class Emulator(nn.Module):
         self.condition, self.precision = condition, precision
         self.read_inputs = nn.Linear(spec.input_size, hidden)
         self.read_embedding = nn.Linear(embedding, hidden)
-        if form == "own":  # an embedding has unit length, most times: a map of torch's scale would be far too quiet
+        if form == "own":  # most embeddings have unit length: a map of torch's scale would be too quiet
             nn.init.normal_(self.read_embedding.weight)
         self.lstm = nn.LSTM(hidden, hidden, layers, batch_first=True)
         self.head = nn.Linear(hidden, spec.output_size)

@@ -159,8 +159,7 @@ def make_encoder(
         ParameterError: No encoder can be made of what is given, or the options do not fit.
     """
     if isinstance(given, nn.Module) and not options:
-        with torch.no_grad():  # else the copied parameters of a script module are no leaves
-            return copy.deepcopy(given)
+        return copy.deepcopy(given)
     if not callable(given):
         raise ParameterError(
             "encoder",
@@ -270,8 +269,8 @@ def check_encoder(encoder: Encoder, population: Population) -> int:
         Its width E.
 
     Raises:
-        RnnzooError: The result has the wrong shape, is not finite, or depends on other models of the batch; or a
-            parameter of the encoder gets no gradient.
+        RnnzooError: The result has the wrong shape or kind, is not finite, or depends on other models of the
+            batch; or torch cannot train the encoder: a parameter is no leaf, or gets no gradient.
     """
     spec = population.spec
     weights = _fresh_weights(spec, 4)
@@ -288,6 +287,10 @@ def check_encoder(encoder: Encoder, population: Population) -> int:
     if not isinstance(together, Tensor) or together.dim() != 2 or len(together) != 4:
         shape = list(together.shape) if isinstance(together, Tensor) else type(together).__name__
         raise RnnzooError(f"encoder: found an output of shape {shape} for 4 models, expected [4, E]")
+    if not together.shape[1]:
+        raise RnnzooError("encoder: found embeddings of width 0, expected at least 1")
+    if together.is_complex():
+        raise RnnzooError(f"encoder: found embeddings of {together.dtype}, expected real numbers")
     if not together.isfinite().all():
         raise RnnzooError("encoder: found values that are not finite in the output for fresh models")
     if not all(
@@ -295,6 +298,10 @@ def check_encoder(encoder: Encoder, population: Population) -> int:
     ):
         raise RnnzooError("encoder: a model's embedding depends on the other models of its batch")
     if isinstance(encoder, nn.Module) and is_learned(encoder):
+        if together.dtype != torch.float32:
+            raise RnnzooError(
+                f"encoder: it learns, and its embeddings are {together.dtype}, expected torch.float32"
+            )
         _check_gradients(encoder, weights, columns)
         encoder.train(was_training)
     return together.shape[1]
@@ -302,6 +309,12 @@ def check_encoder(encoder: Encoder, population: Population) -> int:
 
 def _check_gradients(encoder: nn.Module, weights: Weights, columns: Mapping[str, Tensor]) -> None:
     named = {name: p for name, p in encoder.named_parameters() if p.requires_grad}
+    for name, parameter in named.items():
+        if not parameter.is_leaf:
+            raise RnnzooError(
+                f"encoder: found in {name!r} no parameter that torch can train, as in a copy of a compiled "
+                "module (torch.jit); expected a class, or a function that makes the encoder of a Population"
+            )
     embedded = encoder(weights, **columns)
     if not embedded.requires_grad:
         raise RnnzooError("encoder: its output takes no gradient; expected it to depend on its parameters")
