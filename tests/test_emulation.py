@@ -144,6 +144,25 @@ def test_a_stopped_training_goes_on_exactly(loaded, tmp_path, monkeypatch, name,
         assert torch.equal(first, second)
 
 
+def test_bfloat16_ends_within_the_noise_of_float32(loaded, tmp_path):
+    """By the loss in float32; noise is what another seed's batches make of it."""
+    config = dataclasses.replace(CONFIG, steps=80, models=16, warmup=5, decay="cosine", learning_rate=0.01)
+    coarse = dataclasses.replace(config, emulator_precision="bfloat16")
+
+    def ends(config, seed):
+        torch.manual_seed(0)
+        encoder = find_encoder("flat_mlp")(loaded.population)
+        path = tmp_path / f"{config.emulator_precision}-{seed}.pt"
+        emulation, curve = train_emulation(loaded, encoder, rows_of(loaded), config, seed, path, Watcher())
+        assert {tensor.dtype for tensor in emulation.state_dict().values()} == {torch.float32}
+        return [point["validation_loss"] for point in curve]
+
+    fine, others, found = ends(config, 0), ends(config, 1), ends(coarse, 0)
+    assert found != fine
+    assert abs(found[-1] - fine[-1]) < max(0.01 * fine[-1], abs(others[-1] - fine[-1]))
+    assert max(map(abs, np.subtract(found, fine))) < 0.05 * fine[0]
+
+
 def test_a_training_does_not_touch_the_global_generator(language_zoo, tmp_path):
     loaded = LoadedZoo(language_zoo)
     encoder = find_encoder("flat_mlp")(loaded.population)
