@@ -21,6 +21,7 @@ LEAST_LOG_PROBABILITY = -12.0
 PROBE_SPREAD = 2.0
 """Deviation of a random probe's numbers before `InputRange`: at first most steps lean to one or two inputs."""
 PROBE_NOISE = 0.3
+SUM_SCALE = 5.0
 CERTAINTY = 0.8
 """How far a probe that sets out from a real item is one: where an input range ends, its gradient does, too."""
 
@@ -99,6 +100,15 @@ def read_logits(logits: Tensor) -> Tensor:
     The cut keeps the sharpest RNNs from drowning the reader.
     """
     return logits.log_softmax(dim=-1).clamp_min(LEAST_LOG_PROBABILITY)
+
+
+def sum_over_steps(inputs: Tensor, answers: Tensor) -> Tensor:
+    """The sums over all steps of input times answer, [N, K, T', D] and [N, K, T', O] to [N, K D O], times 5 / T'.
+
+    Whatever an RNN counts is a number in these sums. They and linear maps of them are not brought to unit length:
+    a linear readout then finds the number where RNNs count further than any training RNN did.
+    """
+    return SUM_SCALE / inputs.shape[-2] * (inputs.mT @ answers).flatten(1)
 
 
 class Reader(nn.Module):

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from rnnzoo.loaders.encoders.base import EmbeddingHead
-from rnnzoo.loaders.encoders.probing.base import PROBE_NOISE, ProbingEncoder
+from rnnzoo.loaders.encoders.base import EMBEDDING_SIZE
+from rnnzoo.loaders.encoders.probing.base import PROBE_NOISE, ProbingEncoder, sum_over_steps
 from rnnzoo.loaders.encoders.probing.frozen_rnn import FrozenRNNs, Walk
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.errors import RnnzooError
@@ -15,16 +15,13 @@ from rnnzoo.zoo_builder.rnn import Weights
 
 SOFTNESS = 0.02
 """Share of a beginning's token that is spread over all tokens: RNNs that count must not lose count."""
-COUNT_SCALE = 1 / 8
 
 
 class CompletionProbing(ProbingEncoder):
     """K learned beginnings; each RNN completes them, its likeliest token being its next input.
 
-    The embedding is a linear map of how often each token follows each other one, as the RNN expects it: sums over
-    all steps of input times predicted distribution, [D, O] for each probe. Whatever an RNN counts is a number in
-    these sums. A linear readout still finds it where RNNs count further than any training RNN did; a nonlinear
-    readout does not.
+    The embedding is a linear map of how often each token follows each other one, as the RNN expects it: see
+    `sum_over_steps`.
 
     Beginnings start from strings that training RNNs wrote, up to the first change of token: from there on a word
     is determined. Gradients reach the beginnings through what the RNN predicts, not through which tokens it chose.
@@ -55,14 +52,13 @@ class CompletionProbing(ProbingEncoder):
         hard = one_hot(items, spec.input_size)
         soft = (1 - SOFTNESS) * hard + SOFTNESS / spec.input_size
         self.scores = nn.Parameter(soft.log() + PROBE_NOISE * torch.randn(soft.shape))
-        self.head = EmbeddingHead(probes * spec.input_size * spec.output_size)
+        self.head = nn.Linear(probes * spec.input_size * spec.output_size, EMBEDDING_SIZE)
 
     def forward(self, weights: Weights) -> Tensor:
-        """Weights, name -> [N, *shape], to embeddings [N, E] of unit length."""
+        """Weights, name -> [N, *shape], to embeddings [N, E]."""
         rnns = FrozenRNNs(weights)
         inputs = self._completed(rnns)
-        expected = rnns.run(inputs).softmax(dim=-1)
-        return self.head(COUNT_SCALE * (inputs.mT @ expected).flatten(1))
+        return self.head(sum_over_steps(inputs, rnns.run(inputs).softmax(dim=-1)))
 
     @torch.no_grad()
     def probing_inputs(self, weights: Weights) -> Tensor:

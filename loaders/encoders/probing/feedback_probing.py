@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnzoo.loaders.encoders.base import EMBEDDING_SIZE
-from rnnzoo.loaders.encoders.probing.base import ProbingEncoder, centred, read_logits
+from rnnzoo.loaders.encoders.probing.base import ProbingEncoder, centred, read_logits, sum_over_steps
 from rnnzoo.loaders.encoders.probing.frozen_rnn import FrozenRNNs, Walk
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.rnn import Weights
@@ -15,8 +15,6 @@ PROBE_GAIN = 8.0
 """Of the sequences: by an update alone their numbers would hardly move."""
 FEEDBACK_GAIN = 16.0
 """Of the feedback, likewise: its map starts at zero, and takes long to be heard without it."""
-SUM_SCALE = 5.0
-"""Of the sums over all steps, divided by their number."""
 
 
 class FeedbackProbing(ProbingEncoder):
@@ -26,9 +24,7 @@ class FeedbackProbing(ProbingEncoder):
     becomes the way from an output to the next input, and an RNN goes on by itself; nothing tells it to. Its
     gradient is that of what it adds to the inputs: how an answer came about is not followed back.
 
-    The embedding is a linear map of the sums over all steps of input times answer, [D, O] for each probe. Whatever
-    an RNN counts is a number in these sums, so the embedding is not brought to unit length: a linear readout finds
-    the number where RNNs count further than any training RNN did.
+    The embedding is a linear map of the sums over all steps of input times answer: see `sum_over_steps`.
 
     Args:
         population: What it is made from.
@@ -52,8 +48,7 @@ class FeedbackProbing(ProbingEncoder):
         """Weights, name -> [N, *shape], to embeddings [N, E]."""
         rnns = FrozenRNNs(weights)
         inputs = self._asked(rnns)
-        answers = rnns.run(inputs).softmax(dim=-1)
-        return self.head(SUM_SCALE / self.length * (inputs.mT @ answers).flatten(1))
+        return self.head(sum_over_steps(inputs, rnns.run(inputs).softmax(dim=-1)))
 
     @torch.no_grad()
     def probing_inputs(self, weights: Weights) -> Tensor:
