@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rnnzoo.loaders.encoders.probing import frozen_rnn
 from rnnzoo.loaders.encoders.probing.frozen_layer import FrozenHead, LSTMLayer
-from rnnzoo.loaders.encoders.probing.frozen_rnn import FrozenRNNs, run_frozen
+from rnnzoo.loaders.encoders.probing.frozen_rnn import FrozenRNNs
 from rnnzoo.zoo_builder.compiled import frozen_layers
 from rnnzoo.zoo_builder.compiled.compiler import KernelUnavailable
 from rnnzoo.zoo_builder.compiled.frozen_layers import CompiledLayer
@@ -58,7 +58,7 @@ def test_logits_and_the_gradient_of_inputs_equal_the_references(way, cell, sizes
     layers = FrozenRNNs(weights).layers
     assert [isinstance(layer, CompiledLayer) for layer in layers] == [way == "compiled"] * len(layers)
     inputs = torch.randn(*(() if shared else (MODELS,)), sequences, STEPS, spec.input_size, requires_grad=True)
-    found, expected = run_frozen(weights, inputs), rnn_forward(weights, inputs)[0]
+    found, expected = FrozenRNNs(weights).run(inputs), rnn_forward(weights, inputs)[0]
     assert_close(found, expected)
     direction = torch.randn_like(expected)
     assert_close(*(torch.autograd.grad(logits, inputs, direction)[0] for logits in (found, expected)))
@@ -153,9 +153,9 @@ def test_more_threads_change_nothing(monkeypatch):
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        alone = run_frozen(weights, inputs)
+        alone = FrozenRNNs(weights).run(inputs)
         torch.set_num_threads(4)
-        assert torch.equal(run_frozen(weights, inputs), alone)
+        assert torch.equal(FrozenRNNs(weights).run(inputs), alone)
     finally:
         torch.set_num_threads(before)
 

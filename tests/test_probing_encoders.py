@@ -27,7 +27,7 @@ from rnnzoo.loaders.encoders.probing.base import Reader, centred
 from rnnzoo.loaders.encoders.probing.closed_loop import ClosedLoop, closed_loop_reference
 from rnnzoo.loaders.encoders.probing.completion_probing import CompletionProbing
 from rnnzoo.loaders.encoders.probing.feedback_probing import FEEDBACK_GAIN, PROBE_GAIN, FeedbackProbing
-from rnnzoo.loaders.encoders.probing.frozen_rnn import FrozenRNNs, run_frozen
+from rnnzoo.loaders.encoders.probing.frozen_rnn import FrozenRNNs
 from rnnzoo.loaders.encoders.probing.hidden_probing import HiddenProbing
 from rnnzoo.loaders.encoders.probing.interactive_probing import InteractiveProbing
 from rnnzoo.loaders.encoders.probing.noninteractive_probing import NoninteractiveProbing
@@ -100,7 +100,7 @@ def assert_close(found, expected):
 @pytest.mark.parametrize("shape", [(2, 7, 6), (3, 2, 7, 6), (1, 1, 6), (3, 1, 4, 6)])
 def test_frozen_run_equals_the_reference_forward_and_backward(weights, shape):
     inputs = numbers(*shape)
-    found, expected = run_frozen(weights, inputs), rnn_forward(weights, inputs)[0]
+    found, expected = FrozenRNNs(weights).run(inputs), rnn_forward(weights, inputs)[0]
     assert_close([found], [expected])
     assert_close(gradients([found], [inputs]), gradients([expected], [inputs]))
 
@@ -137,14 +137,14 @@ def test_other_cells_take_the_reference_path(weights, monkeypatch):
 
 def test_no_gradient_reaches_the_weights_of_the_rnn(weights):
     taking = {name: tensor.clone().requires_grad_() for name, tensor in weights.items()}
-    run_frozen(taking, numbers(2, 4, 6)).sum().backward()
+    FrozenRNNs(taking).run(numbers(2, 4, 6)).sum().backward()
     assert all(tensor.grad is None for tensor in taking.values())
 
 
 @pytest.mark.parametrize("shape", [(2, 7, 5), (4, 2, 7, 6), (7, 6)])
 def test_inputs_of_another_shape_raise(weights, shape):
     with pytest.raises(RnnzooError, match=r"inputs: found shape .*expected \[B, T, 6\]"):
-        run_frozen(weights, numbers(*shape))
+        FrozenRNNs(weights).run(numbers(*shape))
 
 
 @pytest.mark.parametrize("population", [SMALL, SMALL_IMAGES], ids=["tokens", "images"])

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from rnnzoo.loaders.emulation.emulator import LOSSES, EncoderEmulator, make_emulator
 from rnnzoo.loaders.encoders.base import declared
-from rnnzoo.loaders.encoders.probing.frozen_rnn import run_frozen
+from rnnzoo.loaders.encoders.probing.frozen_rnn import FrozenRNNs
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.loaders.result_key import ResultKey
 from rnnzoo.loaders.training import TrainingObserver, draw_models, train
@@ -94,7 +94,7 @@ def _losses(loaded: LoadedZoo, emulation: EncoderEmulator, rows: Tensor, rollout
     items = loaded.rollouts[loaded.rollout_group[rows].unsqueeze(1), rollouts]
     inputs = loaded.zoo.encoding.inputs(items)
     with torch.no_grad():
-        original = run_frozen(weights, inputs).log_softmax(dim=-1)
+        original = FrozenRNNs(weights).run(inputs).log_softmax(dim=-1)
     columns = loaded.columns(emulation.columns, rows)
     return LOSSES[loss](original, emulation(weights, inputs, **columns))
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnzoo.loaders.encoders.base import EVERY_SYMMETRY, EmbeddingHead, RegisteredEncoder
+from rnnzoo.loaders.encoders.probing.frozen_rnn import FrozenRNNs
 from rnnzoo.loaders.encoders.probing.recurrence import LSTMStack, in_full_precision
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.errors import RnnzooError
@@ -82,16 +83,29 @@ class ProbingEncoder(RegisteredEncoder):
         """Steps that one RNN is run for, over all probes: K T'."""
         return self.probes * self.length
 
+    def asked(self, rnns: FrozenRNNs) -> Tensor:
+        """The inputs that N RNNs are shown.
+
+        Args:
+            rnns: The N models.
+
+        Returns:
+            Inputs [N, K, T', D], each RNN's own; or [K, T', D], the same for all.
+        """
+        raise NotImplementedError
+
+    @torch.no_grad()
     def probing_inputs(self, weights: Weights) -> Tensor:
-        """The inputs that RNNs are shown.
+        """The inputs that each RNN is shown, to look at: no gradient.
 
         Args:
             weights: Name -> [N, *shape].
 
         Returns:
-            Inputs [N, K, T', D], without a gradient.
+            Inputs [N, K, T', D].
         """
-        raise NotImplementedError
+        rnns = FrozenRNNs(weights)
+        return self.asked(rnns).expand(rnns.models, -1, -1, -1)
 
 
 def read_logits(logits: Tensor) -> Tensor:

@@ -57,13 +57,22 @@ class CompletionProbing(ProbingEncoder):
     def forward(self, weights: Weights) -> Tensor:
         """Weights, name -> [N, *shape], to embeddings [N, E]."""
         rnns = FrozenRNNs(weights)
-        inputs = self._completed(rnns)
+        inputs = self.asked(rnns)
         return self.head(sum_over_steps(inputs, rnns.run(inputs).softmax(dim=-1)))
 
-    @torch.no_grad()
-    def probing_inputs(self, weights: Weights) -> Tensor:
-        """See `ProbingEncoder`: each RNN's own."""
-        return self._completed(FrozenRNNs(weights))
+    def asked(self, rnns: FrozenRNNs) -> Tensor:
+        """See `ProbingEncoder`: each RNN's own, the beginnings and what it writes after them."""
+        beginnings = self.input_range.forward(self.scores).expand(rnns.models, -1, -1, -1)
+        with torch.no_grad():
+            walk = Walk(rnns, self.length, self.probes)
+            written = torch.empty_like(beginnings, memory_format=torch.contiguous_format)
+            written[:, :, 0] = beginnings[:, :, 0]
+            for t in range(self.length - 1):
+                chosen = one_hot(walk.step(written[:, :, t], t).argmax(dim=-1), beginnings.shape[-1])
+                given = (t + 1 < self.lengths)[:, None]
+                written[:, :, t + 1] = torch.where(given, beginnings[:, :, t + 1], chosen.to(written))
+        given = torch.arange(self.length, device=written.device) < self.lengths[:, None]
+        return torch.where(given[..., None], beginnings, written)
 
     def _beginnings(self) -> tuple[Tensor, Tensor]:
         """Tokens [K, T'] of which lengths [K] are beginnings, of the middle half of strings by length."""
@@ -80,17 +89,3 @@ class CompletionProbing(ProbingEncoder):
         room = items.new_zeros(self.probes, max(self.length, items.shape[1]))
         room[:, : items.shape[1]] = items[chosen]
         return room[:, : self.length], lengths[chosen].clamp_max(self.length)
-
-    def _completed(self, rnns: FrozenRNNs) -> Tensor:
-        """Inputs [N, K, T', D]: the beginnings, and what each RNN writes after them."""
-        beginnings = self.input_range.forward(self.scores).expand(rnns.models, -1, -1, -1)
-        with torch.no_grad():
-            walk = Walk(rnns, self.length, self.probes)
-            written = torch.empty_like(beginnings, memory_format=torch.contiguous_format)
-            written[:, :, 0] = beginnings[:, :, 0]
-            for t in range(self.length - 1):
-                chosen = one_hot(walk.step(written[:, :, t], t).argmax(dim=-1), beginnings.shape[-1])
-                given = (t + 1 < self.lengths)[:, None]
-                written[:, :, t + 1] = torch.where(given, beginnings[:, :, t + 1], chosen.to(written))
-        given = torch.arange(self.length, device=written.device) < self.lengths[:, None]
-        return torch.where(given[..., None], beginnings, written)

@@ -47,16 +47,11 @@ class FeedbackProbing(ProbingEncoder):
     def forward(self, weights: Weights) -> Tensor:
         """Weights, name -> [N, *shape], to embeddings [N, E]."""
         rnns = FrozenRNNs(weights)
-        inputs = self._asked(rnns)
+        inputs = self.asked(rnns)
         return self.head(sum_over_steps(inputs, rnns.run(inputs).softmax(dim=-1)))
 
-    @torch.no_grad()
-    def probing_inputs(self, weights: Weights) -> Tensor:
-        """See `ProbingEncoder`: each RNN's own."""
-        return self._asked(FrozenRNNs(weights))
-
-    def _asked(self, rnns: FrozenRNNs) -> Tensor:
-        """Inputs [N, K, T', D]: the RNNs are run once to hear their answers, which then are constants."""
+    def asked(self, rnns: FrozenRNNs) -> Tensor:
+        """See `ProbingEncoder`: each RNN's own. It is run once to hear its answers, which then are constants."""
         shape = rnns.models, self.probes, self.length, rnns.spec.output_size
         heard = self.scores.new_zeros(shape)  # before each step; nothing before the first
         with torch.no_grad():

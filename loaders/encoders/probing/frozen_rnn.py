@@ -68,7 +68,7 @@ class FrozenRNNs:
 
     @in_full_precision
     def run(self, inputs: Tensor) -> Tensor:
-        """Run the models from zero states.
+        """Run the models from zero states, as `rnn_forward` does; differentiable in the inputs alone.
 
         Args:
             inputs: [N, B, T, D], or [B, T, D] shared by all models.
@@ -148,19 +148,6 @@ class Walk:
         for layer, ran in zip(self.rnns.layers, self.ran, strict=True):
             below = layer.forward(below, ran, t, t + 1)
         return self.rnns.head.forward(below)[0]
-
-
-def run_frozen(weights: Weights, inputs: Tensor) -> Tensor:
-    """Logits of N RNNs, equal to those of `rnn_forward`, and differentiable in the inputs alone.
-
-    Args:
-        weights: Name -> [N, *shape].
-        inputs: [N, B, T, D], or [B, T, D] shared by all models.
-
-    Returns:
-        Logits [N, B, T, O].
-    """
-    return FrozenRNNs(weights).run(inputs)
 
 
 class _Sequence(torch.autograd.Function):

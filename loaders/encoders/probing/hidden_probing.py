@@ -70,15 +70,14 @@ class HiddenProbing(ProbingEncoder):
 
     def forward(self, weights: Weights) -> Tensor:
         """Weights, name -> [N, *shape], to embeddings [N, E] of unit length."""
-        logits, seen = FrozenRNNs(weights).run_observed(self.input_range.forward(self.generator()))
+        rnns = FrozenRNNs(weights)
+        logits, seen = rnns.run_observed(self.asked(rnns))
         read = [self.outputs(centred(read_logits(logits)).flatten(1))]
         for units, variables in zip(self.units, seen.by_layer(), strict=True):
             trajectories = torch.cat(variables, dim=2)  # [N, K, T' for each variable, H]
             read.append(units(trajectories.flatten(1, 2).mT))
         return self.head(torch.cat(read, dim=-1))
 
-    @torch.no_grad()
-    def probing_inputs(self, weights: Weights) -> Tensor:
-        """See `ProbingEncoder`: the same for all N."""
-        models = weights["head.weight"].shape[0]
-        return self.input_range.forward(self.generator()).expand(models, -1, -1, -1)
+    def asked(self, rnns: FrozenRNNs) -> Tensor:
+        """See `ProbingEncoder`: the same for all, [K, T', D]."""
+        return self.input_range.forward(self.generator())

@@ -43,16 +43,14 @@ class InteractiveProbing(ProbingEncoder):
 
     def forward(self, weights: Weights) -> Tensor:
         """Weights, name -> [N, *shape], to embeddings [N, E] of unit length."""
-        return self.read_out(self._interrogate(weights)[0])
+        return self.read_out(self._interrogate(FrozenRNNs(weights))[0])
 
-    @torch.no_grad()
-    def probing_inputs(self, weights: Weights) -> Tensor:
+    def asked(self, rnns: FrozenRNNs) -> Tensor:
         """See `ProbingEncoder`: each RNN's own."""
-        return self._interrogate(weights)[1].permute(1, 2, 0, 3)
+        return self._interrogate(rnns)[1].permute(1, 2, 0, 3)
 
-    def _interrogate(self, weights: Weights) -> tuple[Tensor, Tensor]:
+    def _interrogate(self, rnns: FrozenRNNs) -> tuple[Tensor, Tensor]:
         """The reader's hidden states [T', N, 256] and the inputs [T', N, K, D]."""
-        rnns = FrozenRNNs(weights)
         loop = in_full_precision(ClosedLoop.apply if rnns.is_fast else closed_loop_reference)
         # A sum over 256 units that learn in step: the scale keeps it from outrunning the free sequences.
         correction = self.correction / READER_SIZE**0.5

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from rnnzoo.loaders.encoders.probing.base import ProbingEncoder, Reader, ReadOut, read_logits
-from rnnzoo.loaders.encoders.probing.frozen_rnn import run_frozen
+from rnnzoo.loaders.encoders.probing.frozen_rnn import FrozenRNNs
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.rnn import Weights
 
@@ -36,10 +36,10 @@ class NoninteractiveProbing(ProbingEncoder):
 
     def forward(self, weights: Weights) -> Tensor:
         """Weights, name -> [N, *shape], to embeddings [N, E] of unit length."""
-        answers = read_logits(run_frozen(weights, self.input_range.forward(self.scores)))
+        rnns = FrozenRNNs(weights)
+        answers = read_logits(rnns.run(self.asked(rnns)))
         return self.read_out(self.reader(answers.permute(2, 0, 1, 3).flatten(2)))
 
-    def probing_inputs(self, weights: Weights) -> Tensor:
-        """See `ProbingEncoder`: the same for all N."""
-        models = weights["head.weight"].shape[0]
-        return self.input_range.forward(self.scores).detach().expand(models, -1, -1, -1)
+    def asked(self, rnns: FrozenRNNs) -> Tensor:
+        """See `ProbingEncoder`: the same for all, [K, T', D]."""
+        return self.input_range.forward(self.scores)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from rnnzoo.loaders.encoders.base import EmbeddingHead
 from rnnzoo.loaders.encoders.probing.base import PROBE_SPREAD, ProbingEncoder, centred, read_logits
-from rnnzoo.loaders.encoders.probing.frozen_rnn import run_frozen
+from rnnzoo.loaders.encoders.probing.frozen_rnn import FrozenRNNs
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.rnn import Weights
 
@@ -95,11 +95,10 @@ class ProbeGenerator(ProbingEncoder):
 
     def forward(self, weights: Weights) -> Tensor:
         """Weights, name -> [N, *shape], to embeddings [N, E] of unit length."""
-        answers = read_logits(run_frozen(weights, self.input_range.forward(self.generator())))
+        rnns = FrozenRNNs(weights)
+        answers = read_logits(rnns.run(self.asked(rnns)))
         return self.head(centred(answers).flatten(1))
 
-    @torch.no_grad()
-    def probing_inputs(self, weights: Weights) -> Tensor:
-        """See `ProbingEncoder`: the same for all N."""
-        models = weights["head.weight"].shape[0]
-        return self.input_range.forward(self.generator()).expand(models, -1, -1, -1)
+    def asked(self, rnns: FrozenRNNs) -> Tensor:
+        """See `ProbingEncoder`: the same for all, [K, T', D]."""
+        return self.input_range.forward(self.generator())

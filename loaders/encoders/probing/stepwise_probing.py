@@ -35,4 +35,4 @@ class StepwiseProbing(FeedbackProbing):
     def forward(self, weights: Weights) -> Tensor:
         """Weights, name -> [N, *shape], to embeddings [N, E]."""
         rnns = FrozenRNNs(weights)
-        return self.head(rnns.run(self._asked(rnns)).softmax(dim=-1).flatten(1))
+        return self.head(rnns.run(self.asked(rnns)).softmax(dim=-1).flatten(1))

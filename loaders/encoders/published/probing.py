@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from rnnzoo.loaders.encoders.base import EmbeddingHead
 from rnnzoo.loaders.encoders.probing.base import READER_SIZE, ProbingEncoder
-from rnnzoo.loaders.encoders.probing.frozen_rnn import FrozenRNNs, run_frozen
+from rnnzoo.loaders.encoders.probing.frozen_rnn import FrozenRNNs
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.rnn import State, Weights
 from rnnzoo.zoo_builder.tasks.input_ranges import Interval
@@ -119,19 +119,15 @@ class PublishedNoninteractiveProbing(PublishedProbing):
 
     def forward(self, weights: Weights) -> Tensor:
         """Weights, name -> [N, *shape], to embeddings [N, E] of unit length."""
-        read_in = self._squashed(run_frozen(weights, self._probes()).transpose(1, 2))
-        _, reading = self._begun(len(read_in))
+        rnns = FrozenRNNs(weights)
+        read_in = self._squashed(rnns.run(self.asked(rnns)).transpose(1, 2))
+        _, reading = self._begun(rnns.models)
         for answers in read_in.unbind(1):
             _, reading = self._read(answers, reading)
         return self.head(self._ended(reading))
 
-    @torch.no_grad()
-    def probing_inputs(self, weights: Weights) -> Tensor:
-        """See `ProbingEncoder`: the same for all N."""
-        return self._probes().expand(len(weights["head.weight"]), -1, -1, -1)
-
-    def _probes(self) -> Tensor:
-        """[K, T', D]."""
+    def asked(self, rnns: FrozenRNNs) -> Tensor:
+        """See `ProbingEncoder`: the same for all, [K, T', D]."""
         return self._inputs(self.sequence[: self.length]).transpose(0, 1)
 
 
@@ -155,16 +151,14 @@ class PublishedInteractiveProbing(PublishedProbing):
 
     def forward(self, weights: Weights) -> Tensor:
         """Weights, name -> [N, *shape], to embeddings [N, E] of unit length."""
-        return self.head(self._interrogate(weights)[0])
+        return self.head(self._interrogate(FrozenRNNs(weights))[0])
 
-    @torch.no_grad()
-    def probing_inputs(self, weights: Weights) -> Tensor:
+    def asked(self, rnns: FrozenRNNs) -> Tensor:
         """See `ProbingEncoder`: each RNN's own."""
-        return self._interrogate(weights)[1]
+        return self._interrogate(rnns)[1]
 
-    def _interrogate(self, weights: Weights) -> tuple[Tensor, Tensor]:
+    def _interrogate(self, rnns: FrozenRNNs) -> tuple[Tensor, Tensor]:
         """The reader's output at END [N, R], and the inputs [N, K, T', D]."""
-        rnns = FrozenRNNs(weights)
         read, reading = self._begun(rnns.models)
         state: State | None = None
         shown = []
