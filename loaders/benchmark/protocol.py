@@ -15,7 +15,7 @@ from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
 from rnnzoo.zoo_builder.storage.digest import ZooDigest, config_digest
 from rnnzoo.zoo_builder.storage.manifest import Manifest
 
-Rows = NDArray[np.int64]
+RowNumbers = NDArray[np.int64]
 Protocol = Literal["strict", "paper"]
 PROTOCOLS = ("strict", "paper")
 PAPER_HALVES_SEED = 2
@@ -36,11 +36,11 @@ class Partition:
             under "paper", where readouts see half of the ood tasks.
     """
 
-    train: Rows
-    readout: Rows
-    validation: Rows
-    reported: dict[str, Rows]
-    rim: Rows
+    train: RowNumbers
+    readout: RowNumbers
+    validation: RowNumbers
+    reported: dict[str, RowNumbers]
+    rim: RowNumbers
 
 
 def partition(loaded: LoadedZoo, protocol: str) -> Partition:
@@ -79,7 +79,7 @@ def partition(loaded: LoadedZoo, protocol: str) -> Partition:
     return parts
 
 
-def _rim(loaded: LoadedZoo, train: Rows) -> Rows:
+def _rim(loaded: LoadedZoo, train: RowNumbers) -> RowNumbers:
     """The rows of the training tasks that would be out of distribution, were there no others."""
     ids = loaded.column("task_id")[train]
     known, first = np.unique(ids, return_index=True)
@@ -88,7 +88,7 @@ def _rim(loaded: LoadedZoo, train: Rows) -> Rows:
     return rim if len(known) > len(furthest) else rim[:0]
 
 
-def _shown_tasks(loaded: LoadedZoo, ood: Rows) -> NDArray[np.str_]:
+def _shown_tasks(loaded: LoadedZoo, ood: RowNumbers) -> NDArray[np.str_]:
     """The ids of the half of the paper's ood tasks that its code moves to the training of readouts."""
     ids, first = np.unique(loaded.column("task_id")[ood], return_index=True)
     tasks = loaded.tasks(ood[first])

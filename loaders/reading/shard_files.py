@@ -22,8 +22,8 @@ from rnnzoo.zoo_builder.storage.contents import (
 )
 from rnnzoo.zoo_builder.storage.schema import rollouts_of
 
-Rows = NDArray[np.int64]
-Group = tuple[str, Rows, Rows]
+RowNumbers = NDArray[np.int64]
+Group = tuple[str, RowNumbers, RowNumbers]
 """The file of a shard's weights, which of some checkpoints are in it, and their rows there."""
 
 
@@ -41,7 +41,7 @@ class ShardFiles:
         self._weights: dict[str, dict[str, NDArray[np.float32]]] = {}
         self._rollouts: dict[str, dict[str, NDArray[np.uint8]]] = {}
 
-    def weights(self, rows: Rows) -> dict[str, NDArray[np.float32]]:
+    def weights(self, rows: RowNumbers) -> dict[str, NDArray[np.float32]]:
         """Weights of the checkpoints in some rows of the metadata: parameter -> [N, *shape].
 
         Raises:
@@ -58,7 +58,9 @@ class ShardFiles:
                 block[places] = self._weights[name][parameter][rows_there]
         return batch
 
-    def rollouts(self, tensor: str, rows: Rows, check: Callable[[NDArray[np.uint8]], None]) -> NDArray[np.uint8]:
+    def rollouts(
+        self, tensor: str, rows: RowNumbers, check: Callable[[NDArray[np.uint8]], None]
+    ) -> NDArray[np.uint8]:
         """A tensor of the rollouts of the checkpoints in some rows: [N, R, F] or [N, R].
 
         Args:
@@ -89,13 +91,13 @@ class ShardFiles:
             values[places] = part
         return values
 
-    def have_rollouts(self, tensor: str, rows: Rows) -> bool:
+    def have_rollouts(self, tensor: str, rows: RowNumbers) -> bool:
         """Whether all rollouts of the checkpoints in some rows have a tensor."""
         names = [name for name, _, _ in self._by_shard(rows, "rollout_row")]
         self._open_rollouts(names)
         return all(tensor in self._rollouts[name] for name in names)
 
-    def _by_shard(self, rows: Rows, row_column: str) -> list[Group]:
+    def _by_shard(self, rows: RowNumbers, row_column: str) -> list[Group]:
         chosen = self._metadata.select(["shard", row_column]).take(pa.array(rows)).combine_chunks()
         shards, rows_there = chosen["shard"].chunk(0).dictionary_encode(), chosen[row_column].to_numpy()
         numbers = shards.indices.to_numpy()

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from rnnzoo.loaders.benchmark.prediction.scores import score
 from rnnzoo.loaders.benchmark.prediction.targets import truth_of, used_rows
-from rnnzoo.loaders.benchmark.protocol import Rows
+from rnnzoo.loaders.benchmark.protocol import RowNumbers
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.zoo_builder.tasks.target import Target
 
@@ -40,13 +40,15 @@ def measure_leakage(loaded: LoadedZoo, target: Target, seed: int = 0) -> dict[st
     return {unit: _scores(loaded, target, rows, _held_out(loaded, rows, unit, random)) for unit in UNITS}
 
 
-def _held_out(loaded: LoadedZoo, rows: Rows, unit: str, random: np.random.Generator) -> NDArray[np.bool_]:
+def _held_out(loaded: LoadedZoo, rows: RowNumbers, unit: str, random: np.random.Generator) -> NDArray[np.bool_]:
     names, numbers = np.unique(loaded.column(UNITS[unit])[rows], return_inverse=True)
     chosen = random.permutation(len(names))[: max(1, len(names) // 4)]
     return np.isin(numbers, chosen)
 
 
-def _scores(loaded: LoadedZoo, target: Target, rows: Rows, held: NDArray[np.bool_]) -> dict[str, float | None]:
+def _scores(
+    loaded: LoadedZoo, target: Target, rows: RowNumbers, held: NDArray[np.bool_]
+) -> dict[str, float | None]:
     known, unknown = rows[~held], rows[held]
     distances = torch.cdist(loaded.flat[unknown], loaded.flat[known])
     nearest = known[distances.argmin(dim=1).cpu().numpy()]
