@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
+from rnnzoo.loaders.reading.shard_files import RowNumbers
 from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
 from rnnzoo.zoo_builder.storage.digest import ZooDigest, config_digest
 from rnnzoo.zoo_builder.storage.manifest import Manifest
 
-RowNumbers = NDArray[np.int64]
 Protocol = Literal["strict", "paper"]
 PROTOCOLS = ("strict", "paper")
 PAPER_HALVES_SEED = 2

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from rnnzoo.loaders.benchmark.prediction.limits import measurable
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
+from rnnzoo.loaders.reading.shard_files import RowNumbers
 from rnnzoo.zoo_builder.errors import ParameterError
 from rnnzoo.zoo_builder.tasks.target import COMMON_TARGETS, Target, TargetKind
 
-RowNumbers = NDArray[np.int64]
 TARGET_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}")
 """Names of targets stand in file names."""
 
