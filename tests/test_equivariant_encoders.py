@@ -23,11 +23,10 @@ from rnnzoo.loaders.encoders.universal_functional import (
     EquivariantLayer,
     SumReLU,
     UniversalFunctional,
-    by_hidden_axes,
-    channels_by_axes,
     equivariant_terms,
     partitions,
 )
+from rnnzoo.loaders.encoders.weight_space import arrays_by_space, channels_by_space
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.rnn import RNNSpec
 from rnnzoo.zoo_builder.rnn.symmetry import flip_signs, permute_units
@@ -128,9 +127,9 @@ def test_number_of_terms():
     assert len(equivariant_terms((0, 0), (0, 0))) == 15
     assert len(equivariant_terms((1, 0), (1, 0))) == 4
     assert len(equivariant_terms((0, 0), ())) == 2
-    layer = EquivariantLayer(channels_by_axes(LANGUAGES.spec), 28)
+    layer = EquivariantLayer(channels_by_space(LANGUAGES.spec), 28)
     assert layer.num_terms == 119
-    inner = EquivariantLayer(dict.fromkeys(channels_by_axes(LANGUAGES.spec), 28), 28)
+    inner = EquivariantLayer(dict.fromkeys(channels_by_space(LANGUAGES.spec), 28), 28)
     assert sum(matrix.numel() for matrix in inner.maps) == 119 * 28 * 28
 
 
@@ -164,11 +163,14 @@ def test_terms_are_independent_and_span_the_equivariant_maps():
 def test_layer_is_equivariant():
     spec = SMALL.spec
     torch.manual_seed(0)
-    layer = EquivariantLayer(channels_by_axes(spec), 3).double()
+    layer = EquivariantLayer(channels_by_space(spec), 3).double()
     weights = fresh_weights(spec, 2)
     order = torch.tensor([3, 1, 0, 2, 7, 6, 5, 4])
     permuted = permute_units(spec, weights, 0, order.expand(2, 8))
-    before, after = layer(by_hidden_axes(spec, weights)), layer(by_hidden_axes(spec, permuted))
+    before, after = (
+        layer({space: array.movedim(-1, 1) for space, array in arrays_by_space(spec, of).items()})
+        for of in (weights, permuted)
+    )
     for axes, tensor in before.items():
         for dim, label in enumerate(axes, start=2):
             if label == 0:

@@ -22,8 +22,9 @@ from rnnzoo.loaders.encoders.augmentation import augment_units
 from rnnzoo.loaders.encoders.base import EMBEDDING_SIZE, check_encoder
 from rnnzoo.loaders.encoders.flat_mlp import FlatMLP
 from rnnzoo.loaders.encoders.layer_statistics import LayerStatistics
-from rnnzoo.loaders.encoders.neural_functional import EquivariantLinear, NeuralFunctional, parameter_spaces
+from rnnzoo.loaders.encoders.neural_functional import EquivariantLinear, NeuralFunctional
 from rnnzoo.loaders.encoders.parameter_transformer import ParameterTransformer, neuron_groups, neurons
+from rnnzoo.loaders.encoders.weight_space import parameter_spaces
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import RNNSpec, rnn_forward

@@ -1,9 +1,8 @@
 """Neural functional: linear layers on weight space that commute with permutations of the hidden units.
 
 After Zhou et al. 2023, "Permutation Equivariant Neural Functionals" (the HNP case: hidden axes are permuted,
-inputs and outputs are not), carried over to recurrent layers through the axis labels of `RNNSpec`. Gates, inputs
-and outputs are channels. What is left of a parameter is an array over the hidden units of 0, 1 or 2 layers: its
-space, () or (l,) or (l, k). Arrays of the same space stand side by side, as more channels.
+inputs and outputs are not), carried over to recurrent layers through the axis labels of `RNNSpec`: see
+`weight_space`.
 """
 
 from __future__ import annotations
@@ -15,11 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from rnnzoo.loaders.encoders.base import EmbeddingHead, RegisteredEncoder
+from rnnzoo.loaders.encoders.weight_space import Space, arrays_by_space, channels_by_space, parameter_spaces
 from rnnzoo.loaders.population import Population
-from rnnzoo.zoo_builder.rnn import Parameter, RNNSpec, Weights
-
-Space = tuple[int, ...]
-"""The layers whose hidden units the axes of an array run over."""
+from rnnzoo.zoo_builder.rnn import Weights
 
 Features = Mapping[Space, Tensor]
 """Space -> [N, units of each of its layers, channels]."""
@@ -47,18 +44,17 @@ class NeuralFunctional(RegisteredEncoder):
         self, population: Population, layers: int = 4, channels: int = 48, hidden: tuple[int, ...] = (64,)
     ) -> None:
         super().__init__()
-        self.spaces = parameter_spaces(population.spec)
-        self.scale = math.sqrt(population.spec.hidden_size)  # weights at initialisation then span (-1, 1)
-        raw = {space: sum(channels_of(p) for p in group) for space, group in self.spaces.items()}
-        wide = {space: channels * len(group) for space, group in self.spaces.items()}
+        self.spec = population.spec
+        self.scale = math.sqrt(self.spec.hidden_size)  # weights at initialisation then span (-1, 1)
+        raw = channels_by_space(self.spec)
+        wide = {space: channels * len(group) for space, group in parameter_spaces(self.spec).items()}
         self.layers = nn.ModuleList(EquivariantLinear(raw if n == 0 else wide, wide) for n in range(layers))
         self.head = EmbeddingHead(sum(wide.values()), hidden)
 
     def forward(self, weights: Weights) -> Tensor:
         """Weights, name -> [N, *shape], to embeddings [N, E] of unit length."""
         features: Features = {
-            space: self.scale * torch.cat([unit_axes_first(p, weights[p.name]) for p in group], dim=-1)
-            for space, group in self.spaces.items()
+            space: self.scale * array for space, array in arrays_by_space(self.spec, weights).items()
         }
         for layer in self.layers:
             features = {space: array.relu() for space, array in layer(features).items()}
@@ -139,33 +135,3 @@ def spread(share: Tensor, dim: int, axes: int) -> Tensor:
     shape = [len(share)] + [1] * axes + [share.shape[-1]]
     shape[dim] = share.shape[1]
     return share.reshape(shape)
-
-
-def parameter_spaces(spec: RNNSpec) -> dict[Space, list[Parameter]]:
-    """The parameters of each space, both in the spec's order."""
-    spaces: dict[Space, list[Parameter]] = {}
-    for parameter in spec.parameters:
-        layers = [axis.layer for axis in parameter.axes if axis.kind == "hidden"]
-        spaces.setdefault(tuple(layer for layer in layers if layer is not None), []).append(parameter)
-    return spaces
-
-
-def channels_of(parameter: Parameter) -> int:
-    """Gates x inputs x outputs of a parameter."""
-    axes = zip(parameter.shape, parameter.axes, strict=True)
-    return math.prod(axis.gates if axis.kind == "hidden" else length for length, axis in axes)
-
-
-def unit_axes_first(parameter: Parameter, tensor: Tensor) -> Tensor:
-    """[N, *shape] to [N, units of each hidden axis, channels]."""
-    units: list[int] = []
-    others: list[int] = []
-    dim = 1
-    for axis in parameter.axes:
-        if axis.kind == "hidden":
-            tensor = tensor.unflatten(dim, (axis.gates, -1))
-            others.append(dim)
-            dim += 1
-        (units if axis.kind == "hidden" else others).append(dim)
-        dim += 1
-    return tensor.permute(0, *units, *others).flatten(1 + len(units))

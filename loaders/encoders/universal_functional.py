@@ -1,11 +1,11 @@
 """Universal neural functional (Zhou et al. 2024): all permutation-equivariant linear maps of an RNN's weights.
 
-The hidden units of every layer may be permuted, so a tensor is known by its hidden axes: (1, 0) is a matrix from
-the units of layer 0 to those of layer 1, (0,) a vector over the units of layer 0, () does not move. Gates, inputs
-and outputs are channels. A linear map from one tensor to another that commutes with all permutations has one
-coefficient for every set partition of the axes of both in which a block holds axes of one layer only: axes of a
-block run together, so that two axes of the source in one block are its diagonal; a block of source axes alone is a
-mean; one of destination axes alone is broadcast.
+The hidden units of every layer may be permuted, so a tensor is known by its space (see `weight_space`): (1, 0) is
+a matrix from the units of layer 0 to those of layer 1, (0,) a vector over the units of layer 0, () does not move.
+A linear map from one tensor to another that commutes with all permutations has one coefficient for every set
+partition of the axes of both in which a block holds axes of one layer only: axes of a block run together, so that
+two axes of the source in one block are its diagonal; a block of source axes alone is a mean; one of destination
+axes alone is broadcast.
 
 A partition is thus a *reading* of the source (diagonals and means), a *writing* to the destination (diagonals and
 broadcasts), and the layers of the blocks that link them. All readings and writings of the same linked layers are
@@ -24,11 +24,9 @@ import torch
 from torch import Tensor, nn
 
 from rnnzoo.loaders.encoders.base import EmbeddingHead, RegisteredEncoder
+from rnnzoo.loaders.encoders.weight_space import Space, arrays_by_space, channels_by_space
 from rnnzoo.loaders.population import Population
-from rnnzoo.zoo_builder.rnn import Parameter, RNNSpec, Weights
-
-HiddenAxes = tuple[int, ...]
-"""The layers whose hidden units the axes of a tensor run over: what its permutations depend on."""
+from rnnzoo.zoo_builder.rnn import Weights
 
 Blocks = tuple[tuple[int, ...], ...]
 """Blocks of a partition: which axes of a tensor run together."""
@@ -38,7 +36,7 @@ Blocks = tuple[tuple[int, ...], ...]
 class Reading:
     """Part of a term: blocks of source axes that are kept, in this order, and blocks that are averaged over."""
 
-    source: HiddenAxes
+    source: Space
     kept: Blocks
     averaged: Blocks
 
@@ -47,7 +45,7 @@ class Reading:
 class Writing:
     """Part of a term: blocks of destination axes that run along the reading's, and those broadcast along."""
 
-    destination: HiddenAxes
+    destination: Space
     linked: Blocks
     free: Blocks
 
@@ -58,12 +56,7 @@ class Term:
 
     reading: Reading
     writing: Writing
-    linked: HiddenAxes
-
-
-def hidden_axes(parameter: Parameter) -> HiddenAxes:
-    """The layers of a parameter's hidden axes, in order."""
-    return tuple(axis.layer for axis in parameter.axes if axis.layer is not None)
+    linked: Space
 
 
 def partitions(labels: Sequence[int]) -> Iterator[Blocks]:
@@ -83,7 +76,7 @@ def partitions(labels: Sequence[int]) -> Iterator[Blocks]:
         yield (*blocks, (last,))
 
 
-def equivariant_terms(source: HiddenAxes, destination: HiddenAxes) -> list[Term]:
+def equivariant_terms(source: Space, destination: Space) -> list[Term]:
     """The basis of the equivariant linear maps from one tensor to another."""
     terms = []
     rank, labels = len(source), (*source, *destination)
@@ -104,7 +97,7 @@ class EquivariantLayer(nn.Module):
     `maps[i]` holds the terms whose linked layers are `linked[i]`: from all their readings to all their writings.
     """
 
-    def __init__(self, channels_in: Mapping[HiddenAxes, int], channels_out: int) -> None:
+    def __init__(self, channels_in: Mapping[Space, int], channels_out: int) -> None:
         super().__init__()
         self.channels_out = channels_out
         terms = [t for d in channels_in for s in channels_in for t in equivariant_terms(s, d)]
@@ -121,10 +114,10 @@ class EquivariantLayer(nn.Module):
             self.maps.append(torch.cat([std * torch.randn(channels_out, width) for std in shares]))
         self.bias = nn.Parameter(torch.zeros(len(channels_in), channels_out))
 
-    def forward(self, tensors: Mapping[HiddenAxes, Tensor]) -> dict[HiddenAxes, Tensor]:
+    def forward(self, tensors: Mapping[Space, Tensor]) -> dict[Space, Tensor]:
         """Hidden axes -> [N, C_in, *hidden axes] to the same with C_out."""
         reader = Reader(tensors)
-        written: dict[HiddenAxes, dict[Blocks, list[Tensor]]] = {
+        written: dict[Space, dict[Blocks, list[Tensor]]] = {
             axes: {_apart(axes): [bias.view(1, -1, *[1] * len(axes))]}
             for axes, bias in zip(tensors, self.bias, strict=True)
         }
@@ -143,7 +136,7 @@ class EquivariantLayer(nn.Module):
 class Reader:
     """Readings of some tensors, each reduction computed once."""
 
-    def __init__(self, tensors: Mapping[HiddenAxes, Tensor]) -> None:
+    def __init__(self, tensors: Mapping[Space, Tensor]) -> None:
         self._tensors = tensors
         self._known: dict[Reading, Tensor] = {}
 
@@ -183,7 +176,7 @@ class UniversalFunctional(RegisteredEncoder):
         self.spec = population.spec
         # Weights are initialised in +-1/sqrt(H): in these units.
         self.scale = math.sqrt(self.spec.hidden_size)
-        widths = channels_by_axes(self.spec)
+        widths: Mapping[Space, int] = channels_by_space(self.spec)
         self.layers = nn.ModuleList()
         for _ in range(layers):
             self.layers.append(EquivariantLayer(widths, channels))
@@ -193,41 +186,14 @@ class UniversalFunctional(RegisteredEncoder):
 
     def forward(self, weights: Weights) -> Tensor:
         """Weights, name -> [N, *shape], to embeddings [N, E] of unit length."""
-        tensors = {axes: self.scale * tensor for axes, tensor in by_hidden_axes(self.spec, weights).items()}
+        tensors = {
+            space: self.scale * array.movedim(-1, 1).contiguous()
+            for space, array in arrays_by_space(self.spec, weights).items()
+        }
         for layer in self.layers:
             tensors = layer(tensors)
         reader = Reader(tensors)
         return self.head(torch.cat([reader.read(reading) for reading in self.pooled], dim=1))
-
-
-def channels_by_axes(spec: RNNSpec) -> dict[HiddenAxes, int]:
-    """Hidden axes -> channels: gates, inputs and outputs of all parameters that have these axes."""
-    channels: dict[HiddenAxes, int] = {}
-    for parameter in spec.parameters:
-        axes = hidden_axes(parameter)
-        channels[axes] = channels.get(axes, 0) + parameter.size // spec.hidden_size ** len(axes)
-    return channels
-
-
-def by_hidden_axes(spec: RNNSpec, weights: Weights) -> dict[HiddenAxes, Tensor]:
-    """Hidden axes -> [N, C, *hidden axes]: parameters with the same axes, stacked as channels."""
-    stacked: dict[HiddenAxes, list[Tensor]] = {axes: [] for axes in channels_by_axes(spec)}
-    for parameter in spec.parameters:
-        tensor = weights[parameter.name]
-        channel_dims: list[int] = []
-        hidden_dims: list[int] = []
-        dim = 1
-        for axis in parameter.axes:
-            if axis.gates > 1:
-                tensor = tensor.unflatten(dim, (axis.gates, -1))
-                channel_dims.append(dim)
-                dim += 1
-            (channel_dims if axis.layer is None else hidden_dims).append(dim)
-            dim += 1
-        tensor = tensor.permute(0, *channel_dims, *hidden_dims)
-        shape = (-1, *tensor.shape[1 + len(channel_dims) :])
-        stacked[hidden_axes(parameter)].append(tensor.reshape(len(tensor), *shape))
-    return {axes: torch.cat(tensors, dim=1) for axes, tensors in stacked.items()}
 
 
 def mix_channels(matrix: Tensor, parts: Sequence[Tensor]) -> Tensor:
@@ -243,7 +209,7 @@ def mix_channels(matrix: Tensor, parts: Sequence[Tensor]) -> Tensor:
     return mixed.view(models, -1, *lengths)
 
 
-def _assemble(written: Mapping[Blocks, Sequence[Tensor]], axes: HiddenAxes) -> Tensor:
+def _assemble(written: Mapping[Blocks, Sequence[Tensor]], axes: Space) -> Tensor:
     """ReLU of the sum of what was written to a tensor, on the whole of it and on its diagonals."""
     places, parts = [], []
     for blocks, at_blocks in sorted(written.items(), key=lambda item: len(item[0])):
@@ -253,7 +219,7 @@ def _assemble(written: Mapping[Blocks, Sequence[Tensor]], axes: HiddenAxes) -> T
     return SumReLU.apply(places[::-1], *parts[::-1])  # the whole first
 
 
-def _apart(axes: HiddenAxes) -> Blocks:
+def _apart(axes: Space) -> Blocks:
     """The partition of a tensor's axes that ties none of them."""
     return tuple((axis,) for axis in range(len(axes)))
 
