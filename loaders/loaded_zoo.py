@@ -23,6 +23,9 @@ from rnnzoo.zoo_builder.tasks.family import TaskFamily
 REFERENCES = 100
 """Items that encoders may know of."""
 
+RowNumbers = NDArray[np.int64]
+"""Which rows of a `LoadedZoo` are meant, int64 [M]."""
+
 
 class LoadedZoo:
     """All checkpoints of a zoo that did not diverge: weights, rollouts and metadata, M rows in one order.

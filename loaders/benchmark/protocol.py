@@ -10,8 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnzoo.loaders.loaded_zoo import LoadedZoo
-from rnnzoo.loaders.reading.shard_files import RowNumbers
+from rnnzoo.loaders.loaded_zoo import LoadedZoo, RowNumbers
 from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
 from rnnzoo.zoo_builder.storage.digest import ZooDigest, config_digest
 from rnnzoo.zoo_builder.storage.manifest import Manifest

@@ -23,7 +23,7 @@ from rnnzoo.zoo_builder.storage.contents import (
 from rnnzoo.zoo_builder.storage.schema import rollouts_of
 
 RowNumbers = NDArray[np.int64]
-"""Which rows of a table are meant, int64 [M]."""
+"""Which rows of the metadata, or of a file, are meant, int64 [M]."""
 Group = tuple[str, RowNumbers, RowNumbers]
 """The file of a shard's weights, which of some checkpoints are in it, and their rows there."""
 

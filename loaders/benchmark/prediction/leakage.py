@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 
 from rnnzoo.loaders.benchmark.prediction.scores import score
 from rnnzoo.loaders.benchmark.prediction.targets import truth_of, used_rows
-from rnnzoo.loaders.loaded_zoo import LoadedZoo
-from rnnzoo.loaders.reading.shard_files import RowNumbers
+from rnnzoo.loaders.loaded_zoo import LoadedZoo, RowNumbers
 from rnnzoo.zoo_builder.tasks.target import Target
 
 MOST_ROWS = 4000

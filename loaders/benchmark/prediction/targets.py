@@ -12,8 +12,7 @@ import pyarrow.types as types
 from numpy.typing import NDArray
 
 from rnnzoo.loaders.benchmark.prediction.limits import measurable
-from rnnzoo.loaders.loaded_zoo import LoadedZoo
-from rnnzoo.loaders.reading.shard_files import RowNumbers
+from rnnzoo.loaders.loaded_zoo import LoadedZoo, RowNumbers
 from rnnzoo.zoo_builder.errors import ParameterError
 from rnnzoo.zoo_builder.tasks.target import COMMON_TARGETS, Target, TargetKind
 
