@@ -67,7 +67,7 @@ class TrainingConfig:
         emulator_precision: In which the products of the emulator's LSTM are computed in training; "bfloat16" is
             faster where a CPU or GPU has instructions for it. Everything else is float32 (emulation).
         validate_every: Steps between validations.
-        validation_rollouts: Sequences of each RNN in a validation (emulation).
+        validation_rollouts: Sequences of each RNN in a validation, or as many as it has (emulation).
         validation_draws: Whether these are its first ones, or drawn at random, once for all validations
             (emulation).
         patience: The training ends when a validation comes more than so many steps after the best one; 0: never.
