@@ -1,9 +1,10 @@
 """Losses of emulation beside those of the paper: one table a zoo, and every difference in how they were made.
 
-    python -m benchmarks.paper_table FOLDER/results
+    python -m benchmarks.paper_table FOLDER/results --zoo ZOO
 
-Reads results of protocol "paper". Losses are total variation on validation, over all checkpoints, as published:
-Herrmann, Faccio & Schmidhuber (ICML 2024).
+Reads results of protocol "paper" and what was trained for them, and measures this again on validation, over all
+checkpoints, in the loss that the paper reports: the reverse KL divergence, its sum over the outputs divided by
+their number (docs/paper.md says how we know). Herrmann, Faccio & Schmidhuber (ICML 2024).
 """
 
 from __future__ import annotations
@@ -16,10 +17,21 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+import torch
+
+from rnnzoo.loaders.benchmark.protocol import partition, zoo_digest
 from rnnzoo.loaders.benchmark.results.content import Emulation, Rows
+from rnnzoo.loaders.benchmark.results.files import emulation_path, leaderboard_folder
+from rnnzoo.loaders.benchmark.results.kept import KEPT, read_kept
 from rnnzoo.loaders.benchmark.results.leaderboard import read_results
+from rnnzoo.loaders.emulation import EncoderEmulator, make_emulator
+from rnnzoo.loaders.emulation.emulator import published_reverse_kl
+from rnnzoo.loaders.encoders.base import check_encoder
 from rnnzoo.loaders.encoders.names import parse_encoder_name
-from rnnzoo.loaders.training_config import PRESETS
+from rnnzoo.loaders.encoders.probing.frozen_rnn import FrozenRNNs
+from rnnzoo.loaders.encoders.recipe import make_learned, recipe_of
+from rnnzoo.loaders.loaded_zoo import LoadedZoo
+from rnnzoo.loaders.training_config import PRESETS, TrainingConfig
 from rnnzoo.zoo_builder.errors import RnnzooError
 
 PUBLISHED = {
@@ -52,38 +64,76 @@ ENCODERS = (
 )
 ZOO = {"runs": 1000, "steps": 20_000}
 """Of the zoos of the paper: what a zoo's config has to say to be one."""
+MODELS_AT_ONCE = 64
 
 
-def table(rows: Rows, emulations: Sequence[Emulation]) -> str:
+def published_loss(loaded: LoadedZoo, training: Emulation, board: Path) -> float:
+    """What an encoder and emulator come to on validation in the loss of the paper, in nats an output.
+
+    Args:
+        loaded: The zoo.
+        training: A training by emulation on it, under the protocol "paper".
+        board: The folder of its results, in which its encoder and emulator are kept.
+
+    Returns:
+        The mean over all checkpoints, positions, and as many rollouts as validations of the training had.
+
+    Raises:
+        RnnzooError: Encoder and emulator are not there, or are of another training.
+    """
+    encoder = make_learned(recipe_of(training.encoder), loaded.population, training.seed)
+    config = TrainingConfig(**training.training)
+    emulator = make_emulator(loaded.zoo.spec, config, check_encoder(encoder, loaded.population))
+    emulation = EncoderEmulator(encoder, emulator)
+    kept = emulation_path(board, training.encoder, training.seed).with_suffix(KEPT)
+    emulation.load_state_dict(read_kept(kept, training.key))
+    emulation.to(loaded.device).eval()
+    losses = []
+    for chunk in torch.from_numpy(partition(loaded, "paper").validation).split(MODELS_AT_ONCE):
+        weights = loaded.weights(chunk)
+        items = loaded.rollouts[loaded.rollout_group[chunk], : config.validation_rollouts]
+        inputs = loaded.zoo.encoding.inputs(items)
+        with torch.no_grad():
+            original = FrozenRNNs(weights).run(inputs).log_softmax(dim=-1)
+            emulated = emulation(weights, inputs, **loaded.columns(emulation.columns, chunk))
+        losses.append(published_reverse_kl(original, emulated).mean(dim=(1, 2)))
+    return float(torch.cat(losses).double().mean())
+
+
+def table(rows: Rows, emulations: Sequence[Emulation], published_losses: Sequence[float]) -> str:
     """The table of a zoo in Markdown, and under it what differs from the paper.
 
     Args:
         rows: Of the board; they say which zoo it is.
         emulations: Its trainings by emulation, the paper's encoders in any form, and others.
+        published_losses: The `published_loss` of each.
 
     Returns:
         Lines of Markdown. Encoders that the paper does not have stand last.
     """
     published = dict(zip(ENCODERS, PUBLISHED.get(rows.zoo, ()), strict=False))
-    found = defaultdict(list)
-    for emulation in emulations:
+    found: dict[str, list[Emulation]] = defaultdict(list)
+    losses: dict[str, list[float]] = defaultdict(list)
+    for emulation, loss in zip(emulations, published_losses, strict=True):
         found[emulation.encoder].append(emulation)
+        losses[emulation.encoder].append(loss)
     names = sorted(found, key=lambda name: (_place(name), name))
     lines = [
         f"{rows.zoo}, `{rows.zoo_digest}`",
         "",
-        "| encoder | paper | here: mean | least and most | seeds | steps |",
-        "| --- | --: | --: | --: | --: | --: |",
+        "| encoder | paper | here: mean | least and most | total variation | seeds | steps |",
+        "| --- | --: | --: | --: | --: | --: | --: |",
     ]
     for name in names:
-        losses = [loss for emulation in found[name] if (loss := emulation.losses["validation"]) is not None]
+        variations = [value for emulation in found[name] if (value := emulation.losses["validation"]) is not None]
         theirs = published.get(parse_encoder_name(name)[0])
         cells = [
             f"`{name}`",
             theirs or "",
-            f"{mean(losses):.4f}",
-            f"{min(losses):.4f} to {max(losses):.4f}",
-            str(len(losses)),
+            f"{mean(losses[name]):.4f}",
+            f"{min(losses[name]):.4f} to {max(losses[name]):.4f}",
+            f"{mean(variations):.4f}" if variations else "",
+            str(len(losses[name])),
             str(found[name][0].training["steps"]),
         ]
         lines.append(f"| {' | '.join(cells)} |")
@@ -131,14 +181,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path, help="what `zoo-bench run --protocol paper` wrote")
+    parser.add_argument("--zoo", action="append", required=True, help="a zoo they are of; again for another")
+    chosen = parser.parse_args(arguments)
     try:
-        boards = read_results(parser.parse_args(arguments).results)
+        boards = read_results(chosen.results)
+        boards = [board for board in boards if board.rows.protocol == "paper" and board.emulations]
+        if not boards:
+            raise RnnzooError("found no training by emulation under the protocol paper")
+        tables = []
+        zoos = {zoo_digest(loaded.zoo.manifest): loaded for loaded in map(LoadedZoo, chosen.zoo)}
+        for rows, emulations in ((board.rows, board.emulations) for board in boards):
+            if rows.zoo_digest not in zoos:
+                raise RnnzooError(
+                    f"--zoo: found {', '.join(zoos)}, expected {rows.zoo_digest}, which results are of"
+                )
+            folder = leaderboard_folder(chosen.results, rows.zoo, rows.protocol)
+            losses = [published_loss(zoos[rows.zoo_digest], emulation, folder) for emulation in emulations]
+            tables.append(table(rows, emulations, losses))
     except RnnzooError as error:
         sys.exit(f"paper_table: {error}")
-    boards = [board for board in boards if board.rows.protocol == "paper" and board.emulations]
-    if not boards:
-        sys.exit("paper_table: found no training by emulation under the protocol paper")
-    print("\n\n".join(table(board.rows, board.emulations) for board in boards))
+    print("\n\n".join(tables))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,20 @@
 """`python -m benchmarks.paper_table`: losses beside the paper's, and what was done otherwise."""
 
+import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 from synthetic_results import make_emulation, make_rows, write_results
+from torch.nn import functional
 
 from benchmarks import paper_table
-from rnnzoo.loaders.training_config import PRESETS
+from rnnzoo import evaluate
+from rnnzoo.loaders.benchmark.protocol import partition
+from rnnzoo.loaders.benchmark.results.leaderboard import read_results
+from rnnzoo.loaders.emulation import EncoderEmulator, make_emulator
+from rnnzoo.loaders.encoders.base import load_encoder
+from rnnzoo.loaders.loaded_zoo import LoadedZoo
+from rnnzoo.loaders.training_config import PRESETS, TrainingConfig
 
 PAPER = PRESETS["frozen"]["paper"].to_dict()
 FORM = 'noninteractive_probing(form="published")'
@@ -26,11 +36,12 @@ def test_a_loss_stands_beside_that_of_the_same_encoder(rows):
     seeds = [emulation(rows, FORM, seed) for seed in range(3)]
     losses = [one.losses["validation"] for one in seeds]
     mine = emulation(rows, "my_encoder:Mine")
-    lines = paper_table.table(rows, [mine, *seeds]).splitlines()
+    lines = paper_table.table(rows, [mine, *seeds], [0.5, 0.1, 0.2, 0.4]).splitlines()
     shown = [line.split(" | ") for line in lines if line.startswith("| `")]
     assert [cells[:2] for cells in shown] == [[f"| `{FORM}`", ".023 (.019–.029)"], ["| `my_encoder:Mine`", ""]]
-    assert float(shown[0][2]) == pytest.approx(sum(losses) / 3, abs=1e-4)
-    assert shown[0][3:5] == [f"{min(losses):.4f} to {max(losses):.4f}", "3"]
+    assert shown[0][2:4] == ["0.2333", "0.1000 to 0.4000"]
+    assert float(shown[0][4]) == pytest.approx(sum(losses) / 3, abs=1e-4)
+    assert [cells[5] for cells in shown] == ["3", "1"]
     assert rows.zoo_digest in lines[0]
     assert "- seeds: 1 or 3 of an encoder, in the paper 15" in lines
     others = [name for name in paper_table.ENCODERS if name != "noninteractive_probing"]
@@ -57,7 +68,44 @@ def test_a_difference_of_some_names_them(rows):
     assert f"- training: steps is 9, in the paper 100000 (`{FORM}`)" in paper_table.differences(rows, some)
 
 
+@pytest.fixture(scope="module")
+def trained(language_zoo, tmp_path_factory):
+    """A folder of results of the zoo of languages, under the protocol of the paper."""
+    out = tmp_path_factory.mktemp("results")
+    few = {"steps": 2, "emulator_hidden": 8, "validation_rollouts": 3}
+    evaluate("flat_mlp", language_zoo, "frozen", "offsets", 1, few, out, protocol="paper", quiet=True)
+    return out
+
+
+def test_the_published_loss_is_that_of_the_published_program(trained, language_zoo):
+    (board,) = read_results(trained)
+    (training,) = board.emulations
+    loaded = LoadedZoo(language_zoo)
+    folder = trained / "formal_languages" / "paper"
+    found = paper_table.published_loss(loaded, training, folder)
+    state = load_file(folder / "flat_mlp" / "emulation" / "seed0.safetensors")
+    encoder = load_encoder("flat_mlp", loaded.population)
+    emulation = EncoderEmulator(encoder, make_emulator(loaded.zoo.spec, TrainingConfig(**training.training), 16))
+    emulation.load_state_dict(state)
+    losses = []
+    for row in partition(loaded, "paper").validation:
+        weights = loaded.weights(np.array([row]))
+        inputs = loaded.zoo.encoding.inputs(loaded.rollouts[loaded.rollout_group[row], :3])
+        with torch.no_grad():
+            original = loaded.zoo.model(int(row))(inputs)[0].log_softmax(dim=-1)
+            emulated = emulation.eval()(weights, inputs[None])[0]
+        losses.append(functional.kl_div(original, emulated, reduction="none", log_target=True).mean())
+    assert found == pytest.approx(float(torch.stack(losses).mean()), rel=1e-4)
+
+
+def test_the_table_is_printed_for_the_zoo_that_results_are_of(trained, language_zoo, digits_zoo, capsys):
+    paper_table.main([str(trained), "--zoo", str(digits_zoo), "--zoo", str(language_zoo)])
+    assert "| `flat_mlp` | .045 (.045–.046) | 0." in capsys.readouterr().out
+    with pytest.raises(SystemExit, match=r"--zoo: found .*, expected .*, which results are of"):
+        paper_table.main([str(trained), "--zoo", str(digits_zoo)])
+
+
 def test_other_protocols_have_no_such_table(tmp_path):
     write_results(tmp_path, "formal_languages", seeds=1, encoders=("flat_mlp",))
     with pytest.raises(SystemExit, match="no training by emulation under the protocol paper"):
-        paper_table.main([str(tmp_path)])
+        paper_table.main([str(tmp_path), "--zoo", "nowhere"])
