@@ -18,6 +18,7 @@ from statistics import mean
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from rnnzoo.loaders.benchmark.protocol import partition, zoo_digest
 from rnnzoo.loaders.benchmark.results.content import Emulation, Rows
@@ -25,7 +26,7 @@ from rnnzoo.loaders.benchmark.results.files import emulation_path, leaderboard_f
 from rnnzoo.loaders.benchmark.results.kept import KEPT, read_kept
 from rnnzoo.loaders.benchmark.results.leaderboard import read_results
 from rnnzoo.loaders.emulation import EncoderEmulator, make_emulator
-from rnnzoo.loaders.emulation.emulator import published_reverse_kl
+from rnnzoo.loaders.emulation.emulator import LOSSES
 from rnnzoo.loaders.encoders.base import check_encoder
 from rnnzoo.loaders.encoders.names import parse_encoder_name
 from rnnzoo.loaders.encoders.probing.frozen_rnn import FrozenRNNs
@@ -64,11 +65,13 @@ ENCODERS = (
 )
 ZOO = {"runs": 1000, "steps": 20_000}
 """Of the zoos of the paper: what a zoo's config has to say to be one."""
+MEASURED = ("published_reverse_kl", "published_forward_kl", "total_variation")
+"""Keys of `LOSSES`; the first is the one that the paper reports."""
 MODELS_AT_ONCE = 64
 
 
-def published_loss(loaded: LoadedZoo, training: Emulation, board: Path) -> float:
-    """What an encoder and emulator come to on validation in the loss of the paper, in nats an output.
+def validation_losses(loaded: LoadedZoo, training: Emulation, board: Path) -> dict[str, float]:
+    """What an encoder and emulator come to on validation.
 
     Args:
         loaded: The zoo.
@@ -76,7 +79,8 @@ def published_loss(loaded: LoadedZoo, training: Emulation, board: Path) -> float
         board: The folder of its results, in which its encoder and emulator are kept.
 
     Returns:
-        The mean over all checkpoints, positions, and as many rollouts as validations of the training had.
+        A loss of `MEASURED` -> its mean over all checkpoints, positions, and as many rollouts as validations of
+            the training had. KL divergences are in nats an output.
 
     Raises:
         RnnzooError: Encoder and emulator are not there, or are of another training.
@@ -88,7 +92,7 @@ def published_loss(loaded: LoadedZoo, training: Emulation, board: Path) -> float
     kept = emulation_path(board, training.encoder, training.seed).with_suffix(KEPT)
     emulation.load_state_dict(read_kept(kept, training.key))
     emulation.to(loaded.device).eval()
-    losses = []
+    losses: dict[str, list[Tensor]] = {name: [] for name in MEASURED}
     for chunk in torch.from_numpy(partition(loaded, "paper").validation).split(MODELS_AT_ONCE):
         weights = loaded.weights(chunk)
         items = loaded.rollouts[loaded.rollout_group[chunk], : config.validation_rollouts]
@@ -96,44 +100,44 @@ def published_loss(loaded: LoadedZoo, training: Emulation, board: Path) -> float
         with torch.no_grad():
             original = FrozenRNNs(weights).run(inputs).log_softmax(dim=-1)
             emulated = emulation(weights, inputs, **loaded.columns(emulation.columns, chunk))
-        losses.append(published_reverse_kl(original, emulated).mean(dim=(1, 2)))
-    return float(torch.cat(losses).double().mean())
+        for name, found in losses.items():
+            found.append(LOSSES[name](original, emulated).mean(dim=(1, 2)))
+    return {name: float(torch.cat(found).double().mean()) for name, found in losses.items()}
 
 
-def table(rows: Rows, emulations: Sequence[Emulation], published_losses: Sequence[float]) -> str:
+def table(rows: Rows, emulations: Sequence[Emulation], measured: Sequence[dict[str, float]]) -> str:
     """The table of a zoo in Markdown, and under it what differs from the paper.
 
     Args:
         rows: Of the board; they say which zoo it is.
         emulations: Its trainings by emulation, the paper's encoders in any form, and others.
-        published_losses: The `published_loss` of each.
+        measured: The `validation_losses` of each.
 
     Returns:
         Lines of Markdown. Encoders that the paper does not have stand last.
     """
     published = dict(zip(ENCODERS, PUBLISHED.get(rows.zoo, ()), strict=False))
     found: dict[str, list[Emulation]] = defaultdict(list)
-    losses: dict[str, list[float]] = defaultdict(list)
-    for emulation, loss in zip(emulations, published_losses, strict=True):
+    losses: dict[str, list[dict[str, float]]] = defaultdict(list)
+    for emulation, of_one in zip(emulations, measured, strict=True):
         found[emulation.encoder].append(emulation)
-        losses[emulation.encoder].append(loss)
+        losses[emulation.encoder].append(of_one)
     names = sorted(found, key=lambda name: (_place(name), name))
     lines = [
         f"{rows.zoo}, `{rows.zoo_digest}`",
         "",
-        "| encoder | paper | here: mean | least and most | total variation | seeds | steps |",
-        "| --- | --: | --: | --: | --: | --: | --: |",
+        "| encoder | paper | reverse KL: mean | least and most | forward KL | total variation | seeds | steps |",
+        f"| --- |{' --: |' * 7}",
     ]
     for name in names:
-        variations = [value for emulation in found[name] if (value := emulation.losses["validation"]) is not None]
-        theirs = published.get(parse_encoder_name(name)[0])
+        reverse, *others = ([of_one[loss] for of_one in losses[name]] for loss in MEASURED)
         cells = [
             f"`{name}`",
-            theirs or "",
-            f"{mean(losses[name]):.4f}",
-            f"{min(losses[name]):.4f} to {max(losses[name]):.4f}",
-            f"{mean(variations):.4f}" if variations else "",
-            str(len(losses[name])),
+            published.get(parse_encoder_name(name)[0]) or "",
+            f"{mean(reverse):.4f}",
+            f"{min(reverse):.4f} to {max(reverse):.4f}",
+            *(f"{mean(values):.4f}" for values in others),
+            str(len(reverse)),
             str(found[name][0].training["steps"]),
         ]
         lines.append(f"| {' | '.join(cells)} |")
@@ -196,8 +200,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     f"--zoo: found {', '.join(zoos)}, expected {rows.zoo_digest}, which results are of"
                 )
             folder = leaderboard_folder(chosen.results, rows.zoo, rows.protocol)
-            losses = [published_loss(zoos[rows.zoo_digest], emulation, folder) for emulation in emulations]
-            tables.append(table(rows, emulations, losses))
+            found = [validation_losses(zoos[rows.zoo_digest], emulation, folder) for emulation in emulations]
+            tables.append(table(rows, emulations, found))
     except RnnzooError as error:
         sys.exit(f"paper_table: {error}")
     print("\n\n".join(tables))

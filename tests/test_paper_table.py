@@ -34,14 +34,14 @@ def emulation(rows, name, seed=0, **training):
 
 def test_a_loss_stands_beside_that_of_the_same_encoder(rows):
     seeds = [emulation(rows, FORM, seed) for seed in range(3)]
-    losses = [one.losses["validation"] for one in seeds]
     mine = emulation(rows, "my_encoder:Mine")
-    lines = paper_table.table(rows, [mine, *seeds], [0.5, 0.1, 0.2, 0.4]).splitlines()
+    measured = [dict(zip(paper_table.MEASURED, (loss, 2.0, 3.0), strict=True)) for loss in (0.5, 0.1, 0.2, 0.4)]
+    lines = paper_table.table(rows, [mine, *seeds], measured).splitlines()
     shown = [line.split(" | ") for line in lines if line.startswith("| `")]
     assert [cells[:2] for cells in shown] == [[f"| `{FORM}`", ".023 (.019–.029)"], ["| `my_encoder:Mine`", ""]]
     assert shown[0][2:4] == ["0.2333", "0.1000 to 0.4000"]
-    assert float(shown[0][4]) == pytest.approx(sum(losses) / 3, abs=1e-4)
-    assert [cells[5] for cells in shown] == ["3", "1"]
+    assert shown[0][4:7] == ["2.0000", "3.0000", "3"]
+    assert shown[1][6] == "1"
     assert rows.zoo_digest in lines[0]
     assert "- seeds: 1 or 3 of an encoder, in the paper 15" in lines
     others = [name for name in paper_table.ENCODERS if name != "noninteractive_probing"]
@@ -77,25 +77,27 @@ def trained(language_zoo, tmp_path_factory):
     return out
 
 
-def test_the_published_loss_is_that_of_the_published_program(trained, language_zoo):
+def test_losses_are_those_of_the_published_program(trained, language_zoo):
     (board,) = read_results(trained)
     (training,) = board.emulations
     loaded = LoadedZoo(language_zoo)
     folder = trained / "formal_languages" / "paper"
-    found = paper_table.published_loss(loaded, training, folder)
+    found = paper_table.validation_losses(loaded, training, folder)
     state = load_file(folder / "flat_mlp" / "emulation" / "seed0.safetensors")
     encoder = load_encoder("flat_mlp", loaded.population)
     emulation = EncoderEmulator(encoder, make_emulator(loaded.zoo.spec, TrainingConfig(**training.training), 16))
     emulation.load_state_dict(state)
-    losses = []
+    reverse, forward = [], []
     for row in partition(loaded, "paper").validation:
         weights = loaded.weights(np.array([row]))
         inputs = loaded.zoo.encoding.inputs(loaded.rollouts[loaded.rollout_group[row], :3])
         with torch.no_grad():
             original = loaded.zoo.model(int(row))(inputs)[0].log_softmax(dim=-1)
             emulated = emulation.eval()(weights, inputs[None])[0]
-        losses.append(functional.kl_div(original, emulated, reduction="none", log_target=True).mean())
-    assert found == pytest.approx(float(torch.stack(losses).mean()), rel=1e-4)
+        reverse.append(functional.kl_div(original, emulated, log_target=True, reduction="none").mean())
+        forward.append(functional.kl_div(emulated, original, log_target=True, reduction="none").mean())
+    expected = [float(torch.stack(losses).mean()) for losses in (reverse, forward)]
+    assert list(found.values()) == pytest.approx([*expected, training.losses["validation"]], rel=1e-4)
 
 
 def test_the_table_is_printed_for_the_zoo_that_results_are_of(trained, language_zoo, digits_zoo, capsys):
