@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -76,38 +76,37 @@ def alike(loaded: LoadedZoo, rows: RowNumbers, at_once: int) -> list[RowNumbers]
     return groups
 
 
-def measure(loaded: LoadedZoo, groups: Iterable[RowNumbers], items: int) -> dict[str, float]:
-    """The mean of `floors` over groups of checkpoints, each on the first items of its last checkpoint."""
-    found = []
-    for group in groups:
-        shown = loaded.rollouts[loaded.rollout_group[group[-1]], :items]
-        inputs = loaded.zoo.encoding.inputs(shown.expand(len(group), *shown.shape))
-        with torch.no_grad():
-            found.append(floors(FrozenRNNs(loaded.weights(group)).run(inputs).log_softmax(dim=-1)))
-    return {name: float(np.mean([one[name] for one in found])) for name in SHOWN}
+def measure(loaded: LoadedZoo, group: RowNumbers, items: int) -> dict[str, float]:
+    """The `floors` of a group of checkpoints, on the first items of its last checkpoint."""
+    shown = loaded.rollouts[loaded.rollout_group[group[-1]], :items]
+    inputs = loaded.zoo.encoding.inputs(shown.expand(len(group), *shown.shape))
+    with torch.no_grad():
+        return floors(FrozenRNNs(loaded.weights(group)).run(inputs).log_softmax(dim=-1))
 
 
 def report(loaded: LoadedZoo, groups: int, at_once: int, items: int) -> str:
     """A table in Markdown: what is told, and the floor of each loss."""
     steps = loaded.column("step")
-    told: dict[str, list[RowNumbers]] = {}
+    told: dict[str, list[dict[str, float]]] = {}
     for step in np.unique(steps):
         found = alike(loaded, np.flatnonzero(steps == step), at_once)
-        told[f"task, and step {step}"] = [found[place] for place in _spread(len(found), groups)]
-    told["task and step"] = [group for found in told.values() for group in found]
+        chosen = [found[place] for place in _spread(len(found), groups)]
+        told[f"task, and step {step}"] = [measure(loaded, group, items) for group in chosen]
+    told["task and step"] = [least for of_step in told.values() for least in of_step]
     if loaded.zoo.encoding.needs_labels:
         runs = loaded.column("run_id")
         names = np.unique(runs)
-        told["run"] = [np.flatnonzero(runs == names[place]) for place in _spread(len(names), groups)]
+        chosen = [np.flatnonzero(runs == names[place]) for place in _spread(len(names), groups)]
+        told["run"] = [measure(loaded, group, items) for group in chosen]
     lines = [
         f"{loaded.zoo.manifest.zoo}, `{zoo_digest(loaded.zoo.manifest)}`",
         "",
         f"| told | {' | '.join(name.replace('_', ' ') for name in SHOWN)} |",
         "| --- | --: | --: | --: |",
     ]
-    for name, chosen in told.items():
-        least = measure(loaded, chosen, items)
-        lines.append(f"| {name} | {' | '.join(f'{least[loss]:.4f}' for loss in SHOWN)} |")
+    for name, measured in told.items():
+        means = (np.mean([least[loss] for least in measured]) for loss in SHOWN)
+        lines.append(f"| {name} | {' | '.join(f'{value:.4f}' for value in means)} |")
     return "\n".join(lines)
 
 

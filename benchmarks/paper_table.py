@@ -22,12 +22,12 @@ from torch import Tensor
 
 from rnnzoo.loaders.benchmark.protocol import partition, zoo_digest
 from rnnzoo.loaders.benchmark.results.content import Emulation, Rows
-from rnnzoo.loaders.benchmark.results.files import emulation_path, leaderboard_folder
+from rnnzoo.loaders.benchmark.results.files import emulation_path
 from rnnzoo.loaders.benchmark.results.kept import KEPT, read_kept
-from rnnzoo.loaders.benchmark.results.leaderboard import read_results
+from rnnzoo.loaders.benchmark.results.leaderboard import board_folders, read_results
 from rnnzoo.loaders.emulation import EncoderEmulator, make_emulator
 from rnnzoo.loaders.emulation.emulator import LOSSES
-from rnnzoo.loaders.encoders.base import check_encoder
+from rnnzoo.loaders.emulation.training import MODELS_AT_ONCE
 from rnnzoo.loaders.encoders.names import parse_encoder_name
 from rnnzoo.loaders.encoders.probing.frozen_rnn import FrozenRNNs
 from rnnzoo.loaders.encoders.recipe import make_learned, recipe_of
@@ -67,7 +67,6 @@ ZOO = {"runs": 1000, "steps": 20_000}
 """Of the zoos of the paper: what a zoo's config has to say to be one."""
 MEASURED = ("published_reverse_kl", "published_forward_kl", "total_variation")
 """Keys of `LOSSES`; the first is the one that the paper reports."""
-MODELS_AT_ONCE = 64
 
 
 def validation_losses(loaded: LoadedZoo, training: Emulation, board: Path) -> dict[str, float]:
@@ -85,12 +84,12 @@ def validation_losses(loaded: LoadedZoo, training: Emulation, board: Path) -> di
     Raises:
         RnnzooError: Encoder and emulator are not there, or are of another training.
     """
-    encoder = make_learned(recipe_of(training.encoder), loaded.population, training.seed)
     config = TrainingConfig(**training.training)
-    emulator = make_emulator(loaded.zoo.spec, config, check_encoder(encoder, loaded.population))
+    kept = read_kept(emulation_path(board, training.encoder, training.seed).with_suffix(KEPT), training.key)
+    encoder = make_learned(recipe_of(training.encoder), loaded.population, training.seed)
+    emulator = make_emulator(loaded.zoo.spec, config, kept["emulator.read_embedding.weight"].shape[1])
     emulation = EncoderEmulator(encoder, emulator)
-    kept = emulation_path(board, training.encoder, training.seed).with_suffix(KEPT)
-    emulation.load_state_dict(read_kept(kept, training.key))
+    emulation.load_state_dict(kept)
     emulation.to(loaded.device).eval()
     losses: dict[str, list[Tensor]] = {name: [] for name in MEASURED}
     for chunk in torch.from_numpy(partition(loaded, "paper").validation).split(MODELS_AT_ONCE):
@@ -188,20 +187,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--zoo", action="append", required=True, help="a zoo they are of; again for another")
     chosen = parser.parse_args(arguments)
     try:
-        boards = read_results(chosen.results)
-        boards = [board for board in boards if board.rows.protocol == "paper" and board.emulations]
+        found_boards = zip(board_folders(chosen.results), read_results(chosen.results), strict=True)
+        boards = [
+            (folder, board)
+            for folder, board in found_boards
+            if board.rows.protocol == "paper" and board.emulations
+        ]
         if not boards:
             raise RnnzooError("found no training by emulation under the protocol paper")
         tables = []
         zoos = {zoo_digest(loaded.zoo.manifest): loaded for loaded in map(LoadedZoo, chosen.zoo)}
-        for rows, emulations in ((board.rows, board.emulations) for board in boards):
-            if rows.zoo_digest not in zoos:
-                raise RnnzooError(
-                    f"--zoo: found {', '.join(zoos)}, expected {rows.zoo_digest}, which results are of"
-                )
-            folder = leaderboard_folder(chosen.results, rows.zoo, rows.protocol)
-            found = [validation_losses(zoos[rows.zoo_digest], emulation, folder) for emulation in emulations]
-            tables.append(table(rows, emulations, found))
+        for folder, board in boards:
+            loaded = zoos.get(board.rows.zoo_digest)
+            if loaded is None:
+                expected = f"{board.rows.zoo_digest}, which results are of"
+                raise RnnzooError(f"--zoo: found {', '.join(zoos)}, expected {expected}")
+            found = [validation_losses(loaded, emulation, folder) for emulation in board.emulations]
+            tables.append(table(board.rows, board.emulations, found))
     except RnnzooError as error:
         sys.exit(f"paper_table: {error}")
     print("\n\n".join(tables))

@@ -77,13 +77,18 @@ def read_results(folder: Path) -> list[Leaderboard]:
     """
     if not folder.is_dir():
         raise RnnzooError(f"{folder}: there is no such folder; expected the results of `zoo-bench run`")
-    boards = sorted(path.parent for depth in ("*", "*/*") for path in folder.glob(f"{depth}/{ROWS}"))
+    boards = board_folders(folder)
     for path in _files(folder):
         if not any(board in path.parents for board in boards):
             raise RnnzooError(f"{path}: found no {ROWS} above it, expected {folder}/<zoo>/<protocol>/{ROWS}")
     if not boards:
         raise RnnzooError(f"{folder}: found no results, expected the folder that `zoo-bench run` wrote")
     return [read_board(board) for board in boards]
+
+
+def board_folders(folder: Path) -> list[Path]:
+    """The folders of the leaderboards in a folder of results, in the order of `read_results`."""
+    return sorted(path.parent for depth in ("*", "*/*") for path in folder.glob(f"{depth}/{ROWS}"))
 
 
 def describe_other_code(some: Sequence[Result], others: Sequence[Result], message: str) -> tuple[str, ...]:
