@@ -216,8 +216,8 @@ def commit(
     """Put results beside the zoos' cards, as baselines.
 
     A file an encoder and track goes to DIR/<zoo>/<preset>/results. Other seeds and targets of one that is there
-    stay if the same code, data and settings made them; else it is replaced. The table on the card, baselines.md,
-    is written anew, and so are its pictures, ranking.png and emulation.png.
+    stay if the same code, data and settings made them; else it is replaced. The tables on the card, baselines.md,
+    are written anew, and so are the pictures of each protocol, ranking-*.png and emulation-*.png.
     """
     from rnnzoo.loaders.benchmark.report.baselines import commit_results, write_summaries
 

@@ -137,9 +137,8 @@ def test_a_second_commit_joins_an_encoder_and_keeps_the_others(committed, tmp_pa
     found, _ = read_baseline(committed / "strict/probe_generator-supervised.json")
     assert {result.seed for result in found} == {0, 1, 2}
     assert (committed / "strict/greedy_decode-features.json").read_bytes() == kept
-    beside = [
-        tmp_path / "cards" / ZOO / "small" / name for name in ("baselines.md", "ranking.png", "emulation.png")
-    ]
+    names = ("baselines.md", "ranking-strict.png", "emulation-strict.png")
+    beside = [tmp_path / "cards" / ZOO / "small" / name for name in names]
     assert write_summaries(tmp_path / "cards") == beside
     before = [path.read_bytes() for path in beside]
     assert all(content.startswith(b"\x89PNG") for content in before[1:])
@@ -148,6 +147,18 @@ def test_a_second_commit_joins_an_encoder_and_keeps_the_others(committed, tmp_pa
     assert re.match(r"\| \S+ \| \w+ \| [23] \|", first)
     write_summaries(tmp_path / "cards")
     assert [path.read_bytes() for path in beside] == before
+
+
+def test_each_protocol_has_a_table_and_pictures_of_its_own(committed, tmp_path):
+    shutil.copytree(committed / "strict", committed / "paper")
+    for path in (committed / "paper").iterdir():
+        path.write_text(path.read_text().replace('"strict"', '"paper"'))
+    table, *pictures = write_summaries(tmp_path / "cards")
+    of_each = re.findall(r"protocol `(\w+)`", table.read_text())
+    assert of_each == ["strict", "paper"]
+    assert table.read_text().count("| encoder |") == 2
+    kinds = ("ranking", "emulation")
+    assert [picture.name for picture in pictures] == [f"{kind}-{of}.png" for of in of_each for kind in kinds]
 
 
 def test_what_another_cpu_computes_a_little_otherwise_is_of_the_same_zoo(committed, tmp_path):

@@ -12,9 +12,7 @@ from huggingface_hub import DatasetCard
 from synthetic_results import write_results
 
 from rnnzoo import Zoo, __version__
-from rnnzoo.loaders.benchmark.report.baselines import baselines_markdown
-from rnnzoo.loaders.benchmark.report.page import LeaderboardTables
-from rnnzoo.loaders.benchmark.results.leaderboard import read_results
+from rnnzoo.loaders.benchmark.report.baselines import baselines_markdown, tables_of
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.release import card, render_card
 from rnnzoo.zoo_builder.release.card import TEMPLATES
@@ -149,8 +147,7 @@ def test_the_card_says_what_values_columns_have(language_zoo):
 
 @pytest.mark.parametrize("table", sorted(TEMPLATES.glob("*/*/baselines.md")), ids=lambda path: path.parent)
 def test_the_committed_baselines_are_those_of_the_results(table):
-    (board,) = read_results(table.parent / "results")
-    assert table.read_text() == baselines_markdown(LeaderboardTables.of(board, None)), "run `zoo-bench commit`"
+    assert table.read_text() == baselines_markdown(tables_of(table.parent / "results")), "run `zoo-bench commit`"
 
 
 def test_baselines_stand_on_the_card_of_their_zoo_alone(language_zoo, digits_zoo):
@@ -202,9 +199,9 @@ def test_a_size_category_is_one_of_the_hub(rows, name):
 
 def test_a_table_of_baselines_says_what_the_results_do(tmp_path):
     write_results(tmp_path, "sequential_mnist", encoders=("noninteractive_probing", "behaviour_statistics"))
-    (board,) = read_results(tmp_path)
-    text = baselines_markdown(LeaderboardTables.of(board, None))
-    sentence, _, header, _, *lines = text.splitlines()
+    protocols = tables_of(tmp_path)
+    board = protocols[0].board
+    sentence, _, header, _, *lines = baselines_markdown(protocols).splitlines()
     assert "256 runs of 2000 steps" in sentence
     assert "| rotation: mean error (deg) ↓ |" in header
     assert lines[-1].startswith("†")

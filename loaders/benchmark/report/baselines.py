@@ -1,11 +1,9 @@
-"""The baselines beside a zoo's card: results as few files, one short table of them, and two pictures.
+"""The baselines beside a zoo's card: results as few files, a short table and two pictures of each protocol.
 
-dataset_cards/<zoo>/<preset>/results/<protocol>/     rows.json, leakage.json, <encoder>-<track>.json
-dataset_cards/<zoo>/<preset>/baselines.md
-dataset_cards/<zoo>/<preset>/ranking.png             the first target's main score of every encoder
-dataset_cards/<zoo>/<preset>/emulation.png           emulation loss by training step
-
-The last three are of the protocol `strict`, or of `paper` where a zoo has results of that one alone.
+dataset_cards/<zoo>/<preset>/results/<protocol>/        rows.json, leakage.json, <encoder>-<track>.json
+dataset_cards/<zoo>/<preset>/baselines.md               a table a protocol
+dataset_cards/<zoo>/<preset>/ranking-<protocol>.png     the first target's main score of every encoder
+dataset_cards/<zoo>/<preset>/emulation-<protocol>.png   emulation loss by training step
 """
 
 from __future__ import annotations
@@ -26,19 +24,24 @@ from rnnzoo.loaders.benchmark.results.baseline import baseline_path, read_baseli
 from rnnzoo.loaders.benchmark.results.committed import committed_folder
 from rnnzoo.loaders.benchmark.results.content import Emulation, Result
 from rnnzoo.loaders.benchmark.results.files import ROWS, read_rows, write_leakage, write_rows
-from rnnzoo.loaders.benchmark.results.leaderboard import Leaderboard, read_results
+from rnnzoo.loaders.benchmark.results.leaderboard import read_results
 from rnnzoo.loaders.benchmark.results.same_zoo import describe_digest, is_same_zoo
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.escaping import for_markdown, with_code
 from rnnzoo.zoo_builder.storage.writing import TEMPORARY_FILES, clear_abandoned, write_single
 
 FILE = "baselines.md"
-RANKING, EMULATION = "ranking.png", "emulation.png"
+RANKING, EMULATION = "ranking", "emulation"
+"""How the names of pictures begin."""
 DPI = 130
 
 
-def baselines_markdown(tables: LeaderboardTables) -> str:
-    """A sentence on what was measured, and a line for every encoder and track: main scores on test / ood."""
+def baselines_markdown(protocols: Sequence[LeaderboardTables]) -> str:
+    """Of each protocol what was measured, and a line for every encoder and track: main scores on test / ood."""
+    return "\n".join(map(_markdown, protocols))
+
+
+def _markdown(tables: LeaderboardTables) -> str:
     board = tables.board
     config = board.rows.zoo_config
     rnns = f" ({for_markdown(rnns_of(config))})" if "cell" in config else ""
@@ -144,24 +147,34 @@ def _joined(
 
 
 def write_summaries(cards: Path = COMMITTED) -> list[Path]:
-    """Write the table and the pictures of every zoo with committed results; returns the files."""
+    """Write the tables and the pictures of every zoo with committed results; returns the files."""
     written = []
     for results in sorted(cards.glob("*/*/results")):
-        board = min(read_results(results), key=lambda board: board.rows.protocol != PROTOCOLS[0])
-        for name, content in _summaries(board).items():
+        protocols = tables_of(results)
+        found = {FILE: baselines_markdown(protocols).encode()}
+        for tables in protocols:
+            found |= _pictures(tables)
+        for name, content in found.items():
             written.append(results.parent / name)
             write_single(written[-1], content)
     return written
 
 
-def _summaries(board: Leaderboard) -> dict[str, bytes]:
+def tables_of(results: Path) -> list[LeaderboardTables]:
+    """The committed results of a zoo, `strict` first."""
+    boards = sorted(read_results(results), key=lambda board: PROTOCOLS.index(board.rows.protocol))
+    return [LeaderboardTables.of(board, None) for board in boards]
+
+
+def _pictures(tables: LeaderboardTables) -> dict[str, bytes]:
     """File -> content."""
-    tables = LeaderboardTables.of(board, None)
-    found = {FILE: baselines_markdown(tables).encode()}
+    found: dict[str, bytes] = {}
+    board = tables.board
+    ending = f"-{board.rows.protocol}.png"
     marks = marks_of(result.encoder for result in board.results)
     with mpl.rc_context(plots.GREY_STYLE):
         if tables.targets:
-            found[RANKING] = plots.png_file(plots.scores_figure(tables.targets[0], marks), DPI)
+            found[RANKING + ending] = plots.png_file(plots.scores_figure(tables.targets[0], marks), DPI)
         if curves := plots.curves_figure(board.emulations, plots.EMULATION_LOSS, marks):
-            found[EMULATION] = plots.png_file(curves, DPI)
+            found[EMULATION + ending] = plots.png_file(curves, DPI)
     return found
