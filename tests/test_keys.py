@@ -298,4 +298,4 @@ def test_a_table_says_when_baselines_were_made_by_other_code(part, tmp_path):
     (committed,) = read_results(committed_folder(beside, rows).parent)
     assert committed.notes == (f"Code of these results: `{name}` differ.",)
     none_left = replace(committed, results=(), emulations=())
-    assert committed.notes[0] in baselines_markdown(LeaderboardTables.of(none_left, None))
+    assert committed.notes[0] in baselines_markdown([LeaderboardTables.of(none_left, None)])
