@@ -89,6 +89,7 @@ class VisibleFormatter(logging.Formatter):
 
 def run(app: typer.Typer, name: str) -> None:
     """Run an app of `Commands`; bad input exits with 2, an interruption with 130."""
+    _share_cores()
     _print_anywhere()
     if logging.lastResort is not None:  # what prints warnings where nothing was set up
         logging.lastResort.setFormatter(VisibleFormatter())
@@ -109,6 +110,15 @@ def draw_without_a_screen() -> None:
 
     mpl.rcdefaults()
     mpl.use("Agg")
+
+
+def _share_cores() -> None:
+    """Let threads of torch that wait for each other sleep, before anything imports it.
+
+    They spin otherwise. Where another program holds a core, the thread that is waited for does not get it, and
+    steps of microseconds last for milliseconds.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def _print_anywhere() -> None:

@@ -13,11 +13,14 @@ from typing import Dict  # noqa: UP035 (TorchScript knows no other)
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_info
 from torch import nn
 
 import rnnzoo
 from rnnzoo import Zoo, evaluate
+from rnnzoo.loaders.benchmark import executors
 from rnnzoo.loaders.benchmark.given_values import digest_values
+from rnnzoo.loaders.benchmark.jobs import run_job
 from rnnzoo.loaders.encoders.base import load_encoder
 from rnnzoo.loaders.encoders.flat_mlp import FlatMLP
 from rnnzoo.loaders.encoders.recipe import GivenEncoder, recipe_of
@@ -26,6 +29,7 @@ from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
 
 pytestmark = pytest.mark.usefixtures("short_readouts")
 
+TORCH = Path(torch.__file__).parent
 SHORT = {"steps": 2, "validate_every": 1, "models": 4, "emulator_hidden": 8}
 
 
@@ -377,3 +381,23 @@ def test_it_is_a_name_of_the_package():
     assert "evaluate" in dir(rnnzoo)
     assert Path(sys.modules[evaluate.__module__].__file__).name == "evaluation.py"
     assert isinstance(recipe_of(lambda weights: weights), GivenEncoder)
+
+
+@pytest.mark.parametrize("threads", [None, 3])
+def test_only_torch_uses_many_threads(threads, language_zoo, monkeypatch):
+    """Readouts gain nothing by threads, and wait for them where another program holds a core."""
+    found = []
+
+    def spy(*job):
+        found.append((torch.get_num_threads(), threadpool_info()))
+        run_job(*job)
+
+    monkeypatch.setattr(executors, "run_job", spy)
+    before, pools_before = torch.get_num_threads(), threadpool_info()
+    evaluate(head_bias, language_zoo, targets="step", threads=threads)
+    ((of_torch, pools),) = found
+    assert of_torch == (threads or before)
+    others = [pool["num_threads"] for pool in pools if not Path(pool["filepath"]).is_relative_to(TORCH)]
+    assert others
+    assert set(others) == {1}
+    assert (torch.get_num_threads(), threadpool_info()) == (before, pools_before)

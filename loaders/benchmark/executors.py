@@ -112,10 +112,15 @@ def run_jobs(request: Request, resources: Resources | None, loaded: LoadedZoo, w
 
 @contextlib.contextmanager
 def _threads(count: int | None) -> Iterator[None]:
+    """Torch may use so many threads, or as many as before; NumPy, SciPy and scikit-learn one.
+
+    What readouts are fitted on is too small for more. Threads that wait for each other spin, and where another
+    program holds a core they wait for most of the time: boosted trees took four hundred times as long.
+    """
     before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
     try:
-        with threadpool_limits(count):  # of NumPy and SciPy
+        with threadpool_limits(1):  # of torch too
+            torch.set_num_threads(count or before)
             yield
     finally:
         torch.set_num_threads(before)
@@ -192,7 +197,6 @@ def _run_on_node(environment: TaskEnvironment, landmark: Path, do: Callable[[Job
 
 def _begin_worker(threads: int, lock: Any) -> None:
     torch.set_num_threads(threads)
-    threadpool_limits(threads)  # of NumPy and SciPy
     tqdm.set_lock(lock)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
@@ -210,7 +214,8 @@ def _end_with_parent() -> None:
 
 def _run_in_worker(zoo: str, revision: str | None, device: str, setting: Setting, job: Job) -> None:
     _check_code(setting)
-    run_job(_open_zoo(zoo, device, revision), setting, job, quiet=True)
+    with _threads(None):
+        run_job(_open_zoo(zoo, device, revision), setting, job, quiet=True)
 
 
 def _check_code(setting: Setting) -> None:
