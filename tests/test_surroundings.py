@@ -74,10 +74,14 @@ def test_folders_that_cannot_be_synced(tmp_path, monkeypatch, code):
     assert (tmp_path / "file").read_bytes() == b"content"
 
 
-@pytest.mark.parametrize(("given", "expected"), [({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active")])
-def test_threads_that_wait_sleep_unless_the_user_says_otherwise(given, expected, monkeypatch):
-    """It is said before torch is imported: threads read it once."""
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    said = "import os, sys; print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")],
+)
+def test_threads_that_wait_soon_sleep_unless_the_user_says_otherwise(given, expected, monkeypatch):
+    """It is said before torch is imported: its threads read it once."""
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    said = "import os, sys; print(os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)"
     done = start(SAY.replace("say('exact task ↑ 0.5–0.6')", said), "arrow", **given)
     assert done.stdout.decode().split() == [expected, "False"]
