@@ -235,6 +235,38 @@ def test_results_belong_to_the_values_of_an_object(language_zoo, tmp_path):
     assert path.stat().st_mtime_ns != written
 
 
+def chosen(kind, sign=0):
+    """Functions and classes of one name."""
+    if kind == "double":
+
+        def encode(weights):
+            return weights["head.bias"] * 2
+    elif kind == "half":
+
+        def encode(weights):
+            return weights["head.bias"] / 2
+    elif sign:
+
+        class encode:
+            def __call__(self, weights):
+                return weights["head.bias"]
+    else:
+
+        class encode:
+            def __call__(self, weights):
+                return -weights["head.bias"]
+
+    return encode
+
+
+def test_one_lambda_does_not_get_the_results_of_another(language_zoo, tmp_path):
+    given = {"targets": "step", "seeds": 1, "out": tmp_path, "quiet": True}
+    evaluate(lambda w: w["head.weight"].flatten(1), language_zoo, **given)
+    with pytest.raises(ParameterError, match=r"^overwrite: .*setting values: found .*another name"):
+        evaluate(lambda w: w["head.bias"], language_zoo, **given)
+    assert evaluate(lambda w: w["head.bias"], language_zoo, name="bias", **given).results[0].embedding_size == 6
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [
@@ -248,6 +280,15 @@ def test_results_belong_to_the_values_of_an_object(language_zoo, tmp_path):
         (Learned, HeadBias),
         (nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False)),
         (types.SimpleNamespace(width=3), types.SimpleNamespace(width=4)),
+        (lambda w: w["head.bias"], lambda w: w["head.weight"]),
+        (lambda w: w["head.bias"] * 2, lambda w: w["head.bias"] * 3),
+        (lambda w: [w, w], lambda w: [w for _ in w]),
+        (lambda w, power=2: w, lambda w, power=3: w),
+        (chosen("double"), chosen("half")),
+        (functools.partial(chosen("double"), 1), functools.partial(chosen("half"), 1)),
+        (chosen("class"), chosen("class", 1)),
+        (chosen("class")(), chosen("class", 1)()),
+        ({"encoder": chosen("double")}, {"encoder": chosen("half")}),
     ],
 )
 def test_values_are_told_apart(one, other):
@@ -258,6 +299,11 @@ def cloudpickled(value):
     import cloudpickle
 
     return cloudpickle.dumps(value)
+
+
+def test_what_a_cached_function_does_is_told():
+    assert digest_values(functools.cache(chosen("double"))) != digest_values(functools.cache(chosen("half")))
+    assert digest_values(functools.cache(chosen("half")))[0] == digest_values(functools.cache(chosen("half")))[0]
 
 
 def test_what_tells_nothing_of_itself_never_has_the_same_digest():

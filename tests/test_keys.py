@@ -1,5 +1,6 @@
 """A result belongs to the code, data, versions and settings that made it; nothing made otherwise is mixed in."""
 
+import itertools
 import json
 import sys
 import types
@@ -12,6 +13,7 @@ from test_imports import imported
 from users_modules import ENCODER, SHORT, asked_for, define_in_a_cell, edit, in_a_new_process, place_of
 
 from rnnzoo.loaders.benchmark.code import DECIDING, JOB, REGISTRIES, code_of
+from rnnzoo.loaders.benchmark.given_values import digest_values
 from rnnzoo.loaders.benchmark.report.baselines import baselines_markdown, commit_results
 from rnnzoo.loaders.benchmark.report.page import LeaderboardTables
 from rnnzoo.loaders.benchmark.results.committed import committed_folder, merge_committed
@@ -187,6 +189,42 @@ def test_classes_of_a_notebook(monkeypatch):
     assert code(2, "torch.ones(1)") == code(2, "torch.ones(1)") != code(2, "torch.zeros(1)")
     assert code(2, "(n for n in [3])") != code(2, "(n for n in [3])")  # tells nothing of itself
     assert code(2, known=False) != code(2, known=False)
+
+
+def test_functions_of_a_notebook(monkeypatch):
+    """A cell that is run again gives the same key, whatever else stands in it; another function does not."""
+    main = types.ModuleType("__main__")
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    numbers = itertools.count(1)
+
+    def code(*cells, name="encoder"):
+        for text in cells:
+            define_in_a_cell(main, next(numbers), text)
+        given = vars(main)[name]
+        found, _ = code_of(None, *digest_values(given)[1], given)
+        return digest_values(given)[0], {file: digest for file, digest in found.items() if "notebook" in file}
+
+    cell = "found = [encoder := lambda w: w * factor, object(), (n for n in [1])]; factor = 2"
+    first = code("import torch\nfactor = 2\ndef helper(w):\n    return w", cell)
+    assert first == code(cell) == code(f"import os\n{cell}")
+    assert first[1].keys() == {"<lambda> (notebook)", "factor (notebook)"}
+    others = [
+        code("factor = 3"),
+        code(cell.replace("w * factor", "w - factor")),
+        code("encoder = lambda w: helper(w)"),
+        code("def helper(w):\n    return -w"),
+        code("def helper(w):\n    return -w\ndef old():\n    pass\ndef helper(w):\n    return w + 1"),
+        code("def helper(w, by=2):\n    return w + 1"),
+        code("def helper(w):\n    import torch\n    return torch.sin(w)"),
+        code("class Two:\n    def __call__(self, w): return w\nfirst = Two()\nencoder = lambda w: first(w)"),
+        code("class Two:\n    def __call__(self, w): return -w\nfirst = Two()"),
+        code("a, b = (lambda w: w), (lambda w: -w)\nencoder = lambda w: a(b(w))"),
+        code("a, b = (lambda w: w), (lambda w: w / 2)"),
+        code("import functools\na = functools.cache(lambda w: w * 5)"),
+        code("a = functools.cache(lambda w: w + 1)"),
+    ]
+    told = [json.dumps(each) for each in [first, *others]]
+    assert len(set(told)) == len(told)
 
 
 def test_packages_imports_within_functions_and_relative_ones_are_followed(tmp_path, monkeypatch):

@@ -118,7 +118,17 @@ def test_values_that_the_running_program_changes_are_in_the_code(change, differs
     assert code_here("my_encoder:Mine", before[0]) == before[0]
 
 
-@pytest.mark.parametrize("change", CHANGES.values())
+REDEFINITIONS = [
+    "def twice(weights):\n    return -weights",
+    "twice = lambda weights: -weights",
+    "@functools.cache\ndef cached():\n    return 2",
+    "part = functools.partial(lambda weights: weights, 1)",
+    "class Mine(Base):\n    def forward(self):\n        return 2",
+    "class Mine(Base):\n    def forward(self):\n        return 1\n    def more(self):\n        return 2",
+]
+
+
+@pytest.mark.parametrize("change", [*CHANGES.values(), *REDEFINITIONS])
 def test_values_that_a_script_changes_are_in_the_code(change, place, monkeypatch):
     (place / "helper.py").write_text(HELPER)
     script = place / "script.py"
@@ -128,10 +138,10 @@ def test_values_that_a_script_changes_are_in_the_code(change, place, monkeypatch
     monkeypatch.setitem(sys.modules, "__main__", main)
     with importing_from():
         exec(compile(script.read_text(), script, "exec"), vars(main))
-    made = main.Mine(None)
-    before, _ = code_of(None, main.Mine, made)
-    exec(change, {"mine": main, "functools": functools})
-    after, _ = code_of(None, main.Mine, made)
+    before, _ = code_of(None, main.Mine, main.Mine(None))
+    vars(main)["mine"] = main
+    exec(change, vars(main))
+    after, _ = code_of(None, main.Mine, main.Mine.__new__(main.Mine))
     assert before != after
     assert {file for file in after if "(notebook" in file} == set()
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import dis
 import hashlib
 import importlib
 import importlib.metadata
@@ -25,14 +26,14 @@ from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-from rnnzoo.loaders.benchmark.given_values import digest_values
+from rnnzoo.loaders.benchmark.given_values import MAIN, content_of, digest_values, function_in
 from rnnzoo.loaders.benchmark.named_values import (
-    MAIN,
+    GLOBALS,
     PROGRAM,
     VALUE,
     NamedValues,
     class_digest,
-    function_in,
+    told,
     value_here,
 )
 from rnnzoo.loaders.encoders.base import importing_from
@@ -310,55 +311,77 @@ def _functions(values: Iterable[Any], home: str) -> Iterator[FunctionType]:
 
 
 class _Notebook:
-    """Source of what is defined in a notebook: the text of its cells. code: file -> digest, added to."""
+    """What is defined in a notebook: code of functions, text of classes. code: name -> digest, added to."""
 
     def __init__(self, main: ModuleType, code: dict[str, str], is_own: Callable[[str], bool]) -> None:
         self._main, self._code, self._is_own = main, code, is_own
         self._imports: list[str] = []
 
     def read(self, objects: list[object]) -> list[str]:
-        """Add the cells of some objects, and of all that they use; returns the modules they import.
+        """Add the code of some objects, and of all that they use; returns the modules they import.
 
-        What has no source never has the same digest twice: its results are not reused.
+        A class without source never has the same digest twice: its results are not reused.
         """
         waiting = [(getattr(each, "__name__", MAIN), each) for each in objects]
+        met: dict[int, object] = {}
         while waiting:
             name, value = waiting.pop(0)
-            label = f"{name}{NOTEBOOK_CELL})"
-            if label in self._code:
+            value = function_in(value) or value
+            if id(value) in met:
                 continue
+            met[id(value)] = value
+            parts: list[type | FunctionType] = []
             if isinstance(value, ModuleType):
                 self._imports.append(value.__name__)
             elif isinstance(value, type | FunctionType) and value.__module__ != MAIN:
                 self._imports.append(value.__module__)
-            elif isinstance(value, type | FunctionType) and (text := _definition(value)):
-                changed, parts = class_digest(value, self._is_own) if isinstance(value, type) else (None, [])
-                self._code[label] = _digest(f"{text}{changed or ''}".encode())
-                waiting += [(each.__qualname__, each) for each in parts]
+            elif isinstance(value, FunctionType):
+                self._add(name, told(value, self._is_own))
+                waiting += self._named_by(value)
+            elif isinstance(value, type):
+                text = _definition(value)
+                changed, parts = class_digest(value, self._is_own)
+                self._add(name, f"{text}{changed or ''}" if text else uuid.uuid4().hex)
                 used = {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
-                waiting += [(each, vars(self._main)[each]) for each in sorted(used & vars(self._main).keys())]
+                waiting += self._globals(used)
                 self._imports += _imports(text.encode(), "")
-            elif isinstance(value, type | FunctionType):
-                self._code[f"{name}{NOTEBOOK_CELL}, no source to be had)"] = uuid.uuid4().hex[:16]
             else:
-                self._code[label], parts = digest_values(value)
-                waiting += [(each.__name__, each) for each in parts]
+                digest, parts = digest_values(value)
+                self._add(name, digest)
+            waiting += [(each.__qualname__, each) for each in parts]
         return self._imports
 
+    def _add(self, name: str, content: str) -> None:
+        """Several things may have one name, such as lambdas."""
+        label = f"{name}{NOTEBOOK_CELL})"
+        self._code[label] = _digest(f"{self._code.get(label, '')}{content}".encode())
 
-def _definition(value: type | FunctionType) -> str:
-    """The text that defines a class or function, or all of its cell where it is not defined by name.
+    def _named_by(self, function: FunctionType) -> list[tuple[str, Any]]:
+        """The globals that a function names; the modules that it imports itself are added."""
+        names = set[str]()
+        for code in _code_objects(function.__code__):
+            for each in dis.get_instructions(code):
+                if each.opname in GLOBALS:
+                    names.add(each.argval)
+                elif each.opname == "IMPORT_NAME":
+                    self._imports += _with_parents(each.argval)
+        within = [content_of(cell) for cell in function.__closure__ or ()]
+        functions = [(each.__qualname__, each) for each in within if isinstance(each, type | FunctionType)]
+        return [*functions, *self._globals(names)]
 
-    Empty where the text is not kept.
-    """
-    found = list(_functions([value], MAIN))
-    if isinstance(value, type):  # whose methods may be put there by other cells
-        found = [each for each in found if each.__qualname__.startswith(f"{value.__qualname__}.")]
-    function = found[0] if found else None
-    cell = "" if function is None else "".join(linecache.getlines(function.__code__.co_filename))
-    named = (ast.ClassDef, ast.FunctionDef)
-    nodes = [node for node in ast.parse(cell).body if isinstance(node, named) and node.name == value.__name__]
-    if not nodes:
-        return cell
-    first = min(node.lineno for node in (nodes[-1], *nodes[-1].decorator_list))
-    return "".join(cell.splitlines(keepends=True)[first - 1 : nodes[-1].end_lineno])
+    def _globals(self, names: set[str]) -> list[tuple[str, Any]]:
+        return [(each, vars(self._main)[each]) for each in sorted(names & vars(self._main).keys())]
+
+
+def _definition(value: type) -> str:
+    """The text that defines a class of a notebook; empty where it is not kept."""
+    own = f"{value.__qualname__}."  # other cells may have put functions into it
+    codes = [each.__code__ for each in _functions([value], MAIN) if each.__qualname__.startswith(own)]
+    if not codes:
+        return ""
+    cell = "".join(linecache.getlines(codes[0].co_filename))
+    for node in [each for each in ast.walk(ast.parse(cell)) if isinstance(each, ast.ClassDef)]:
+        if node.name == value.__name__ and node.lineno <= codes[0].co_firstlineno <= (node.end_lineno or 0):
+            first = min([node.lineno, *(each.lineno for each in node.decorator_list)])
+            return "".join(cell.splitlines(keepends=True)[first - 1 : node.end_lineno])
+    return cell

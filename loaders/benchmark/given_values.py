@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import inspect
 import sys
 import uuid
 from collections.abc import Callable
-from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+MAIN = "__main__"
+"""The module of a notebook, or of the file that Python was started with."""
 SCALARS = (np.generic, np.dtype, torch.dtype, torch.device)
 PLAIN = (bool, int, float, complex, str, bytes, type(None))
 
@@ -27,7 +30,8 @@ def digest_values(value: object) -> tuple[str, list[type | FunctionType]]:
 
     Returns:
         16 hexadecimal digits, which are never the same twice for an object with a part that tells nothing of
-            itself; and the classes and functions in it, whose code is not in the digest.
+            itself; and the classes and functions in it. The code of functions is in the digest, that of classes
+            where their name does not lead to it.
     """
     walk = _Walk()
     walk.add(value)
@@ -55,6 +59,17 @@ def digest_known(value: object, is_own: Callable[[str], bool]) -> tuple[str | No
     walk = _Walk(is_known)
     walk.add(value)
     return walk.hash.hexdigest()[:16] if walk.tells else None, walk.made
+
+
+def function_in(value: Any) -> FunctionType | None:
+    """The function that stands in a class or module, whatever of Python's own it is wrapped in."""
+    if isinstance(value, property):
+        value = value.fget
+    elif isinstance(value, staticmethod | classmethod):
+        value = value.__func__
+    elif not isinstance(value, FunctionType):  # functools.cache
+        value = inspect.getattr_static(value, "__wrapped__", None)
+    return value if isinstance(value, FunctionType) else None
 
 
 class _Walk:
@@ -91,6 +106,8 @@ class _Walk:
             self._add_named(value)
         elif isinstance(value, MethodType):
             self._add_all(value.__func__, value.__self__)
+        elif isinstance(value, CodeType):
+            self._add_code(value)
         else:
             self._add_object(value)
 
@@ -122,18 +139,49 @@ class _Walk:
         if not isinstance(value, BuiltinFunctionType):
             self.made.append(value)
         if isinstance(value, FunctionType):
+            self._add_code(value.__code__)
             self._add_all(value.__defaults__, value.__kwdefaults__)
             for cell in value.__closure__ or ():
-                self.add(cell.cell_contents)
+                self.add(content_of(cell))
+        elif isinstance(value, type) and not _is_named(value):
+            self._add_all(*value.__bases__)
+            for name, function in sorted(vars(value).items()):
+                if (found := function_in(function)) is not None:
+                    self._tell(name)
+                    self._add_code(found.__code__)
+
+    def _add_code(self, code: CodeType) -> None:
+        """What it does, wherever it stands: many functions may have one name, and stand in one line."""
+        self._tell(code.co_code, code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)
+        self._tell(code.co_flags, code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount)
+        self._add_all(*code.co_consts)
 
     def _add_object(self, value: Any) -> None:
         """By what pickle would take of it."""
         if not self._is_known(type(value)):
             self._tell_nothing()
             return
+        if (within := function_in(value)) is not None:  # pickle takes it by its name
+            self.add(within)
         try:
             parts = value.__reduce_ex__(2)
         except Exception:  # of whatever kind: many objects cannot be pickled
             self._tell_nothing()
             return
         self.add(parts if isinstance(parts, str) else [*parts[:3], *map(list, filter(None, parts[3:5]))])
+
+
+def content_of(cell: Any) -> Any:
+    """Of a variable that a function closes over; None where it is empty yet."""
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return None
+
+
+def _is_named(value: type) -> bool:
+    """Whether a class is what stands under its name in its file, so that the file says what it is."""
+    found: Any = None if value.__module__ == MAIN else sys.modules.get(value.__module__)
+    for name in value.__qualname__.split("."):
+        found = inspect.getattr_static(found, name, None)
+    return found is value

@@ -16,14 +16,18 @@ from collections.abc import Callable, Iterable, Iterator
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-from rnnzoo.loaders.benchmark.given_values import digest_known, digest_values
+from rnnzoo.loaders.benchmark.given_values import (
+    MAIN,
+    content_of,
+    digest_known,
+    digest_values,
+    function_in,
+)
 
 PROGRAM = " (program)"
 """In the names of what the file defines that Python was started with."""
 VALUE = " (value)"
 """In the names of values of other modules."""
-MAIN = "__main__"
-"""The module of a notebook, or of the file that Python was started with."""
 GLOBALS = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS", "STORE_GLOBAL"}
 """Instructions that name a global."""
 CHANGING = {"add", "append", "clear", "extend", "insert", "pop", "setdefault", "update"}
@@ -85,11 +89,13 @@ class NamedValues:
             self._waiting.append(found)
 
     def _digest(self, module: str, name: str, value: Any) -> str | None:
-        """Of a value; of a function that stands there under another name than its own; else None."""
+        """Of a value; of a function that its file does not tell: one that stands there under another name than its
+        own, or in the program, where the name may be given again; else None.
+        """
         function = function_in(value)
         if function is not None:
-            is_alias = (function.__module__, function.__qualname__) != (module, name)
-            return _told(function) if is_alias and self._is_own(function.__module__) else None
+            is_plain = (function.__module__, function.__qualname__) == (module, name) and module != MAIN
+            return None if is_plain or not self._is_own(function.__module__) else told(function, self._is_own)
         if isinstance(value, type):
             return None
         digest, parts = digest_known(value, self._is_own)
@@ -98,7 +104,7 @@ class NamedValues:
 
     def _add_function(self, function: FunctionType) -> None:
         module = str(function.__globals__.get("__name__"))
-        for within in (*map(_content, function.__closure__ or ()), getattr(function, "__wrapped__", None)):
+        for within in (*map(content_of, function.__closure__ or ()), getattr(function, "__wrapped__", None)):
             self._wait_for(within)
         if not self._is_own(module):
             return
@@ -129,18 +135,21 @@ def class_digest(made: type, is_own: IsOwn) -> tuple[str | None, list[type | Fun
         is_own: Whether the module of a name is of the user's own.
 
     Returns:
-        16 digits for all attributes that tell of themselves, and for the functions that were put in the place of
-            its own; None without any. And the classes and functions in them.
+        16 digits for all attributes that tell of themselves, and for the functions that its file does not tell:
+            those that were put in the place of its own, and all of a class of the program, whose name may be given
+            again; None without any. And the classes and functions in them.
     """
     found: dict[str, str] = {}
     parts: list[type | FunctionType] = []
     functions = {name: function for name, value in vars(made).items() if (function := function_in(value))}
+    is_program = made.__module__ == MAIN and _has_file(MAIN)
     changed = {name for function in functions.values() for name in _changed_by(function)}
     for name, value in vars(made).items():
         if name in functions:
             function = functions[name]
-            if (function.__module__, function.__qualname__) != (made.__module__, f"{made.__qualname__}.{name}"):
-                found[name] = _told(function)
+            own = made.__module__, f"{made.__qualname__}.{name}"
+            if (function.__module__, function.__qualname__) != own or is_program:
+                found[name] = told(function, is_own)
                 parts.append(function)
         elif not name.startswith(("__", "_abc_")) and name not in changed:
             digest, within = digest_known(value, is_own)
@@ -169,7 +178,7 @@ def value_here(label: str, is_own: IsOwn) -> str | None:
     if isinstance(value, type):
         return class_digest(value, is_own)[0] or "none"
     function = function_in(value)
-    return _told(function) if function is not None else digest_known(value, is_own)[0] or "none"
+    return told(function, is_own) if function is not None else digest_known(value, is_own)[0] or "none"
 
 
 def _label(module: str, name: str) -> str:
@@ -181,27 +190,10 @@ def _has_file(module: str) -> bool:
     return getattr(sys.modules.get(module), "__file__", None) is not None
 
 
-def _told(function: FunctionType) -> str:
-    """Which function it is; its source is told by its file, or its cell."""
-    return digest_values([function.__module__, function.__qualname__, function.__code__.co_firstlineno])[0]
-
-
-def function_in(value: Any) -> FunctionType | None:
-    """The function that stands in a class or module, whatever of Python's own it is wrapped in."""
-    if isinstance(value, property):
-        value = value.fget
-    elif isinstance(value, staticmethod | classmethod):
-        value = value.__func__
-    elif not isinstance(value, FunctionType):  # functools.cache
-        value = inspect.getattr_static(value, "__wrapped__", None)
-    return value if isinstance(value, FunctionType) else None
-
-
-def _content(cell: Any) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # empty yet
-        return None
+def told(function: FunctionType, is_own: IsOwn) -> str:
+    """What a function does, with what of its defaults, and of the values it closes over, tells of itself."""
+    known, _ = digest_known(function, is_own)
+    return known or digest_values([function.__module__, function.__qualname__, function.__code__])[0]
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:

@@ -44,7 +44,7 @@ def check_keys(board: Path, encoder: str, track: str, key: ResultKey, overwrite:
             raise ParameterError(
                 "overwrite",
                 f"{path} was made otherwise: {difference}. Set it to make the results of this encoder and track "
-                "anew, or choose another folder",
+                "anew, or choose another folder or, for an object, another name",
             )
         path.with_suffix(KEPT).unlink(missing_ok=True)
         path.unlink()
