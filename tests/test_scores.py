@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import kendalltau
 
 from rnnzoo.loaders.benchmark.prediction.scores import better, kendall_tau, score
+from rnnzoo.loaders.benchmark.results.content import as_stored
 from rnnzoo.zoo_builder.tasks.target import Target
 
 ROWS, REPLICATES = 40, 25
@@ -101,3 +104,30 @@ def test_tau_within_a_step_is_the_mean_over_steps_that_have_one():
     truth = np.array([5.0, 5, 5, 1, 2, 3])
     scores = score(TARGETS["number"], truth, np.array([1.0, 2, 3, 1, 3, 2]), steps)
     assert scores["tau within a step"] == pytest.approx(1 / 3)
+
+
+@given(seed=st.integers(0, 10**6), scale=st.sampled_from([1e-9, 0.1, 1.0, 250.0, 1e6]), tuples=st.booleans())
+def test_predictions_that_only_differ_by_rounding_are_one(seed, scale, tuples):
+    """Also where a rounded number would have another last digit."""
+    random = np.random.default_rng(seed)
+    kinds = random.choice(np.arange(1, 200), size=random.integers(1, 9), replace=False) / 200 * scale
+    which = random.integers(len(kinds), size=(60, 3) if tuples else 60)
+    exact = kinds[which]
+    noisy = exact.astype(np.float32) * (1 + random.integers(-2, 3, exact.shape) * np.finfo(np.float32).eps)
+    found = as_stored(noisy.astype(np.float64))
+    assert found == pytest.approx(exact, rel=1e-5)
+    for column, truth in zip(found.reshape(60, -1).T, which.reshape(60, -1).T, strict=True):
+        assert len(np.unique(column)) == len(np.unique(truth))
+
+
+@pytest.mark.parametrize("values", [np.arange(10**6, 10**6 + 50.0), np.linspace(0.5, 1, 5000), np.empty((0, 3))])
+def test_predictions_that_differ_by_more_are_not(values):
+    assert len(np.unique(as_stored(values))) == values.size
+    assert as_stored(values).shape == values.shape
+
+
+@pytest.mark.parametrize("noise", [0, 1e-7])
+def test_who_tells_nothing_apart_within_a_step_scores_nothing(noise):
+    truth, _, steps, _ = rows("number")
+    constant = 0.84953785 + steps / 1000 + noise * np.random.default_rng(0).choice([-1, 1], len(steps))
+    assert score(TARGETS["number"], truth, as_stored(constant), steps)["tau within a step"] == 0

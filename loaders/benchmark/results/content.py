@@ -14,6 +14,7 @@ from rnnzoo.loaders.result_key import ResultKey
 from rnnzoo.zoo_builder.tasks.target import Target
 
 _DIGITS = 7
+_CLOSE = 1e-6
 LARGEST_INTEGER = 2**63
 
 
@@ -36,8 +37,34 @@ def rounded(value: Any) -> Any:
 
 
 def as_stored(predictions: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Predictions as results keep them: what only differs by rounding is the same."""
-    return np.array(rounded(predictions), dtype=np.float64)
+    """Predictions as results keep them: what only differs by rounding is the same.
+
+    Readouts compute in float32, and give equal embeddings numbers that differ in their last bits. So numbers of
+    one column that lie within a millionth of its largest become one, and then all have seven digits.
+
+    Args:
+        predictions: [M] or [M, K].
+
+    Returns:
+        The same, of the same shape.
+    """
+    merged = np.array(predictions, dtype=np.float64)
+    for column in merged.reshape(len(merged), -1).T if merged.size else ():
+        finite = np.abs(column[np.isfinite(column)])
+        if finite.size and not np.array_equal(column, np.round(column)):  # numbers of classes are exact
+            column[:] = _merged(column, _CLOSE * finite.max())
+    return np.array(rounded(merged), dtype=np.float64).reshape(merged.shape)
+
+
+def _merged(values: NDArray[np.float64], width: float) -> NDArray[np.float64]:
+    """Values [M], of which those within `width` of the least that stands alone are that one."""
+    distinct, where = np.unique(values, return_inverse=True)
+    start = 0
+    while start < len(distinct):
+        end = max(start + 1, int(np.searchsorted(distinct, distinct[start] + width, side="right")))
+        distinct[start:end] = distinct[start]
+        start = end
+    return distinct[where]
 
 
 Value = Annotated[float | None, BeforeValidator(_finite_or_none)]
