@@ -332,7 +332,7 @@ def test_leakage_is_there_to_be_seen(language_zoo, tmp_path):
     [
         ({"targets": ("rotation",)}, r"targets: found 'rotation', expected one of offsets"),
         ({"tracks": ("fast",)}, r"tracks: found 'fast', expected one of features, frozen, supervised"),
-        ({"encoder": "step_only", "tracks": ("frozen",)}, "has no parameters; expected features"),
+        ({"encoder": "step_only", "tracks": ("frozen",)}, "has no parameters to train; expected features"),
         ({"protocol": "lax"}, r"protocol: found 'lax', expected one of strict, paper"),
         ({"preset": "huge"}, r"preset: found 'huge', expected one of quick, paper"),
         ({"encoder": "nothing"}, "encoder: found 'nothing', expected one of layer_statistics"),

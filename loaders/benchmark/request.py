@@ -16,9 +16,10 @@ from rnnzoo.loaders.benchmark.prediction.readout import FITTED
 from rnnzoo.loaders.benchmark.prediction.targets import choose_targets, used_rows
 from rnnzoo.loaders.benchmark.protocol import Partition, partition, zoo_digest
 from rnnzoo.loaders.benchmark.results.files import leaderboard_folder
-from rnnzoo.loaders.encoders import ENCODERS
-from rnnzoo.loaders.encoders.base import Encoder, check_encoder, declared, is_learned
-from rnnzoo.loaders.encoders.names import in_published_form, parse_encoder_name
+from rnnzoo.loaders.benchmark.tried_encoder import try_encoder
+from rnnzoo.loaders.emulation import LOSSES
+from rnnzoo.loaders.encoders.base import Encoder, declared, is_learned
+from rnnzoo.loaders.encoders.names import in_published_form
 from rnnzoo.loaders.encoders.recipe import Recipe, recipe_of
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.loaders.result_key import ResultKey
@@ -163,16 +164,14 @@ def resolve(request: Request, loaded: LoadedZoo) -> tuple[list[Setting], list[Ta
         What all jobs share, for each track; and the targets.
 
     Raises:
-        RnnzooError: The encoder fails `check_encoder`, or the protocol does not fit the zoo.
+        RnnzooError: The encoder fails `try_encoder`, or the protocol does not fit the zoo.
         ParameterError: A parameter has a value that is unknown, or that does not fit the encoder or the zoo.
     """
     if request.preset == "paper" and request.tracks != ("features",) and isinstance(request.encoder, str):
         request = replace(request, encoder=in_published_form(request.encoder))
     parts = partition(loaded, request.protocol)
     recipe = recipe_of(request.encoder, request.name)
-    encoder = recipe.make(loaded.population)
-    width = check_encoder(encoder, loaded.population)
-    _check_columns(recipe, encoder)
+    encoder, width = try_encoder(recipe, loaded)
     tracks = _tracks(request, recipe, encoder)
     targets = _choose_targets(request, recipe, loaded, encoder)
     for target in targets:
@@ -217,7 +216,7 @@ def _tracks(request: Request, recipe: Recipe, encoder: Encoder) -> list[str]:
             raise ParameterError("tracks", f"found {track!r}, expected one of {', '.join(TRACKS)}")
         if track != "features" and not learned:
             raise ParameterError(
-                "tracks", f"found {track!r}, but {recipe.name} has no parameters; expected features"
+                "tracks", f"found {track!r}, but {recipe.name} has no parameters to train; expected features"
             )
         if track == "features" and learned:
             raise ParameterError(
@@ -274,18 +273,6 @@ def _object_key(given: object) -> tuple[dict[str, str], list[Any]]:
     return {"values": digest}, parts
 
 
-def _check_columns(recipe: Recipe, encoder: Encoder) -> None:
-    """Raise ParameterError if an encoder reads metadata, and is no control of this package."""
-    columns = declared(encoder, "columns")
-    is_control = parse_encoder_name(recipe.name)[0] in ENCODERS and declared(encoder, "group") == "control"
-    if columns and not is_control:
-        raise ParameterError(
-            "encoder",
-            f"found {recipe.name}, which reads the metadata {', '.join(columns)}, which only controls of rnnzoo "
-            "may; expected one that reads weights",
-        )
-
-
 def _choose_targets(request: Request, recipe: Recipe, loaded: LoadedZoo, encoder: Encoder) -> list[Target]:
     """The targets asked for, or those of the zoo that the encoder can say something of."""
     targets = choose_targets(loaded, request.targets)
@@ -308,7 +295,9 @@ def _training(request: Request, track: str) -> TrainingConfig:
     if request.preset not in presets:
         raise ParameterError("preset", f"found {request.preset!r}, expected one of {', '.join(presets)}")
     known = [field.name for field in fields(TrainingConfig)]
-    for name, _ in request.overrides:
+    for name, value in request.overrides:
         if name not in known:
             raise ParameterError("settings", f"found {name!r}, expected one of {', '.join(known)}")
+        if name == "loss" and value not in LOSSES:
+            raise ParameterError("loss", f"found {value!r}, expected one of {', '.join(LOSSES)}")
     return replace(presets[request.preset], **dict(request.overrides))

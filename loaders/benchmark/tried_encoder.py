@@ -1,0 +1,124 @@
+"""An encoder made and tried before any work: what a user's code does wrong is said with its file and line."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from rnnzoo.loaders.encoders import ENCODERS
+from rnnzoo.loaders.encoders.base import Encoder, Group, check_encoder, declared
+from rnnzoo.loaders.encoders.names import parse_encoder_name
+from rnnzoo.loaders.encoders.recipe import Recipe
+from rnnzoo.loaders.loaded_zoo import LoadedZoo
+from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError, some_of
+
+GROUPS = (*get_args(Group), "user")
+_Found = TypeVar("_Found")
+
+
+def try_encoder(recipe: Recipe, loaded: LoadedZoo) -> tuple[Encoder, int]:
+    """Make an encoder, and try it on a few fresh models.
+
+    Args:
+        recipe: What it is made from.
+        loaded: The zoo that it is made for.
+
+    Returns:
+        The encoder, and its width E.
+
+    Raises:
+        ParameterError: What it declares of itself is of no known kind, it raises an exception, or it makes
+            parameters only when it is called.
+        RnnzooError: As in `check_encoder`.
+    """
+    population = loaded.population
+    encoder = _of_users(recipe, loaded, "could not be made", lambda: recipe.make(population))
+    _check_declared(recipe, encoder)
+    _check_columns(recipe, encoder)
+    before = _parameters(recipe, encoder)
+    width = _of_users(recipe, loaded, "failed on fresh models", lambda: check_encoder(encoder, population))
+    if late := sorted(_parameters(recipe, encoder) - before):
+        raise ParameterError(
+            "encoder",
+            f"found {recipe.name}, which makes parameters when it is called: {some_of(late)}; expected them "
+            "when it is made",
+        )
+    return encoder, width
+
+
+def _of_users(recipe: Recipe, loaded: LoadedZoo, what: str, call: Callable[[], _Found]) -> _Found:
+    """What a call of the user's code returns; any exception of it becomes an error that says where it arose."""
+    try:
+        return call()
+    except RnnzooError:
+        raise
+    except (Exception, SystemExit) as error:
+        if (recipe.location or "").startswith("rnnzoo."):  # no mistake of the user's
+            raise
+        said = f"{type(error).__name__}: {error}{_place(error)}"
+        if isinstance(error, KeyError):
+            said += f"; names of weights are {', '.join(each.name for each in loaded.zoo.spec.parameters)}"
+        raise ParameterError("encoder", f"found {recipe.name}, which {what}: {said}") from error
+
+
+def _place(error: BaseException) -> str:
+    """File and line of the last of the frames that are the user's own."""
+    if isinstance(error, SyntaxError):
+        return f" ({error.filename}, line {error.lineno})"
+    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
+        file, module = frame.f_code.co_filename, str(frame.f_globals.get("__name__"))
+        is_library = {"site-packages", "dist-packages"} & set(Path(file).parts) or file.startswith("<frozen")
+        if not is_library and module.partition(".")[0] not in {"rnnzoo", *sys.stdlib_module_names}:
+            return f" ({file}, line {line})"
+    return ""
+
+
+def _check_declared(recipe: Recipe, encoder: Encoder) -> None:
+    """Raise ParameterError if an attribute in which an encoder describes itself is of no known kind."""
+
+    def names(value: Any) -> bool:
+        return isinstance(value, tuple | list) and all(isinstance(each, str) for each in value)
+
+    expected: dict[str, tuple[Callable[[Any], bool], str]] = {
+        "group": (lambda value: value in GROUPS, f"one of {', '.join(GROUPS)}"),
+        **dict.fromkeys(("published", "answers", "uses_data"), (lambda value: isinstance(value, bool), "a bool")),
+        "columns": (names, "a tuple of names"),
+        "targets": (lambda value: value is None or names(value), "a tuple of names, or None"),
+    }
+    for attribute, (fits, what) in expected.items():
+        if not fits(found := declared(encoder, attribute)):
+            raise ParameterError(
+                "encoder", f"found {recipe.name}, whose {attribute} is {found!r}; expected {what}"
+            )
+
+
+def _check_columns(recipe: Recipe, encoder: Encoder) -> None:
+    """Raise ParameterError if an encoder reads metadata, and is no control of this package."""
+    columns = declared(encoder, "columns")
+    is_control = parse_encoder_name(recipe.name)[0] in ENCODERS and declared(encoder, "group") == "control"
+    if columns and not is_control:
+        raise ParameterError(
+            "encoder",
+            f"found {recipe.name}, which reads the metadata {', '.join(columns)}, which only controls of rnnzoo "
+            "may; expected one that reads weights",
+        )
+
+
+def _parameters(recipe: Recipe, encoder: Encoder) -> set[str]:
+    """Names of an encoder's parameters. Raises ParameterError for one that has no numbers yet."""
+    if not isinstance(encoder, nn.Module):
+        return set()
+    named = dict(encoder.named_parameters())
+    for name, parameter in named.items():
+        if is_lazy(parameter) or parameter.is_meta:
+            raise ParameterError(
+                "encoder",
+                f"found {recipe.name}, whose parameter {name!r} has no numbers yet; expected them when it is made",
+            )
+    return set(named)
