@@ -19,6 +19,8 @@ HASHES = ("sha256", "rollout_sha256")
 Checkpoint = str | int | Mapping[str, Any] | Any
 """A checkpoint_id, a row number of `Zoo.metadata`, or a row that has a "checkpoint_id": of pandas (or that is
 labelled by it), also as named tuple, of pyarrow's `to_pylist`, of a dataset."""
+NO_LIST = bytes | bytearray | memoryview | set | frozenset
+"""What can be gone through, but not as checkpoints: bytes would be row numbers, and sets have no order."""
 Checkpoints = Iterable[Any]
 """Some of these, as often as they are needed; or a table with a column "checkpoint_id"; or truth values, one for
 each row of `Zoo.metadata`, which a Series labels by row numbers or ids, in any order."""
@@ -36,12 +38,19 @@ class Index:
         self._row_of = {name: row for row, name in enumerate(self._names)}
         self._hashes = {name: metadata[name] for name in HASHES if name in metadata.column_names}
 
+    def __contains__(self, checkpoint: Checkpoint) -> bool:
+        """Whether a checkpoint is in the zoo. Raises RnnzooError for a table, and for a row without an id."""
+        try:
+            return self.row(checkpoint) >= 0
+        except NoSuchCheckpoint:
+            return False
+
     def row(self, checkpoint: Checkpoint) -> int:
         """The row of a checkpoint.
 
         Raises:
-            NoSuchCheckpoint: It is not in the zoo.
-            RnnzooError: It has no id, or it is a row of another zoo.
+            NoSuchCheckpoint: It is not in the zoo, or it is a row of another one.
+            RnnzooError: It has no id.
         """
         if _columns_of(checkpoint) is not None:
             raise RnnzooError("checkpoint: found a table, expected one row, such as table.iloc[0]")
@@ -68,7 +77,8 @@ class Index:
             given = _listed(_ids_of_table(checkpoints, columns))
         elif _is_one(checkpoints):
             found = _in_a_line(checkpoints)
-            raise RnnzooError(f"ids: found {found}, expected a list of checkpoints, or a table of them")
+            order = ", whose order is arbitrary" if isinstance(checkpoints, set | frozenset) else ""
+            raise RnnzooError(f"ids: found {found}{order}, expected a list of checkpoints, or a table of them")
         elif getattr(checkpoints, "name", None) not in (None, ID) and not _are(str | bool | np.bool_, checkpoints):
             raise RnnzooError(
                 f"ids: found the column {checkpoints.name!r} of a table, expected {ID!r}, or the table"  # type: ignore[attr-defined]
@@ -118,7 +128,7 @@ class Index:
         return label if isinstance(label, str) and label in self._row_of else None
 
     def _check_hashes(self, rows: Sequence[int], found: Mapping[str, Sequence[Any]]) -> None:
-        """Raise RnnzooError where rows were given with other hashes than those of the zoo.
+        """Raise NoSuchCheckpoint where rows were given with other hashes than those of the zoo.
 
         found: for each of these columns, what stands in the rows that were given; what is no text says nothing.
         """
@@ -126,15 +136,15 @@ class Index:
             expected = self._hashes[name].take(pa.array(rows)).to_pylist()
             for row, got, wanted in zip(rows, hashes, expected, strict=True):
                 if isinstance(got, str) and got != wanted:
-                    raise RnnzooError(
+                    raise NoSuchCheckpoint(
                         f"checkpoint {self._names[row]!r}: found the {name} {got:.64}, expected {wanted} "
                         "as in this zoo: the row is one of another zoo"
                     )
 
 
 def _is_one(checkpoints: Any) -> bool:
-    """Whether it is one checkpoint, or what cannot be several."""
-    is_row = isinstance(checkpoints, str | Mapping) or hasattr(checkpoints, ID)
+    """Whether it is one checkpoint, or what cannot be several in an order."""
+    is_row = isinstance(checkpoints, str | Mapping | NO_LIST) or hasattr(checkpoints, ID)
     return is_row or not hasattr(checkpoints, "__iter__")
 
 

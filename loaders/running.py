@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from rnnzoo.zoo_builder.errors import ParameterError
-from rnnzoo.zoo_builder.rnn import State, Weights, rnn_forward
+from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
+from rnnzoo.zoo_builder.rnn import RNNSpec, State, Weights, flatten_weights, rnn_forward
 from rnnzoo.zoo_builder.rnn.sampling import write_tokens
 from rnnzoo.zoo_builder.tasks.encodings import Encoding
+from rnnzoo.zoo_builder.tasks.family import TaskFamily
 
 Device = str | torch.device | None
 """Where RNNs run, and tensors stand; None stands for the CPU."""
@@ -29,6 +33,66 @@ def known_device(device: Device) -> torch.device:
     except (RuntimeError, AssertionError, ImportError) as error:
         raise ParameterError("device", f"found {device!r}, but torch sees none here; expected cpu") from error
     return known
+
+
+def given_weights(spec: RNNSpec, weights: Weights, count: int) -> Tensor:
+    """Weights that a user gave, float32 [N, P]. Raises ParameterError for those that are not of so many models."""
+    if not isinstance(weights, Mapping):
+        problem = f"found {weights!r:.200}, expected name -> [{count}, *shape], as `batch` gives them"
+        raise ParameterError("weights", problem)
+    given = {}
+    for parameter in spec.parameters:
+        name, shape = parameter.name, [count, *parameter.shape]
+        expected = f"{shape}, a model for each id"
+        if name not in weights:
+            raise ParameterError("weights", f"found no {name}, expected it with the shape {expected}")
+        try:
+            given[name] = torch.as_tensor(weights[name]).detach().cpu().float()
+        except (TypeError, ValueError, RuntimeError) as error:
+            problem = f"{name}: found {weights[name]!r:.200}, expected numbers of the shape {expected}"
+            raise ParameterError("weights", problem) from error
+        if (found := list(given[name].shape)) != shape:
+            raise ParameterError("weights", f"{name}: found the shape {found}, expected {expected}")
+    return flatten_weights(spec, given)
+
+
+def given_sequences(sequences: Any, count: int) -> NDArray[np.uint8]:
+    """Sequences that a user gave as they are stored, for so many RNNs: uint8 [N, B, F].
+
+    Raises ParameterError for what is neither [B, F] nor [N, B, F], or empty.
+    """
+    given = _array_of("stored", sequences)
+    of_shape = given.ndim in (2, 3) and given.shape[:-2] in ((), (count,)) and 0 not in given.shape
+    if given.dtype != np.uint8 or not of_shape:
+        found = f"{given.dtype} of shape {list(given.shape)}"
+        expected = f"uint8 of shape [B, F], or [{count}, B, F] as `rollout_tensor` gives it"
+        raise ParameterError("stored", f"found {found}, expected {expected}")
+    return np.array(np.broadcast_to(given, (count, *given.shape[-2:])))
+
+
+def encoded_sequences(family: type[TaskFamily[Any]], sequences: Any) -> NDArray[np.uint8]:
+    """Sequences that a user gave, as a family encodes them: uint8 [B, F].
+
+    Raises ParameterError where there are none, or they are no sequences, and RnnzooError for those that the family
+    cannot read.
+    """
+    if (shape := getattr(sequences, "shape", None)) is not None and 0 in shape:
+        raise ParameterError("sequences", f"found the shape {list(shape)}, expected one sequence or more")
+    try:
+        return np.atleast_2d(family.encode(sequences))
+    except RnnzooError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise ParameterError("sequences", f"found {sequences!r:.200}, which cannot be read: {error}") from error
+
+
+def _array_of(parameter: str, values: Any) -> NDArray[Any]:
+    """Values as an array. Raises ParameterError for lists of several lengths."""
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        problem = f"found lists of several lengths, expected an array: {error}"
+        raise ParameterError(parameter, problem) from error
 
 
 def log_probabilities(encoding: Encoding, weights: Weights, items: Tensor) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,18 @@ from torch import Tensor
 
 from rnnzoo.loaders.checkpoints import ID, Checkpoint, Checkpoints, Index
 from rnnzoo.loaders.reading.shard_files import ShardFiles
-from rnnzoo.loaders.running import Device, answers, known_device, log_probabilities, written_strings
+from rnnzoo.loaders.running import (
+    Device,
+    answers,
+    encoded_sequences,
+    given_sequences,
+    given_weights,
+    known_device,
+    log_probabilities,
+    written_strings,
+)
 from rnnzoo.loaders.source.opening import open_source
-from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
+from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError, check_whole_number
 from rnnzoo.zoo_builder.random_streams import Stream, uniform
 from rnnzoo.zoo_builder.rescoring import rescore_stored
 from rnnzoo.zoo_builder.rnn import RNNModule, RNNSpec, Weights, flatten_weights
@@ -69,6 +77,10 @@ class Zoo:
         row = self._index.row(checkpoint)
         weights = {name: tensor[0] for name, tensor in self.batch([row]).items()}
         return self.metadata.slice(row, 1).to_pylist()[0] | weights
+
+    def __contains__(self, checkpoint: Checkpoint) -> bool:
+        """Whether there is such a checkpoint, by its metadata alone. Raises RnnzooError as `Index.row` does."""
+        return checkpoint in self._index
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return map(self.__getitem__, range(len(self)))
@@ -227,7 +239,8 @@ class Zoo:
             uint8 [N, R, F] for "inputs", with R rollouts of F bytes each; uint8 [N, R] for "labels".
 
         Raises:
-            RnnzooError: As for `batch`, or the rollouts have no such tensor, or the encoding cannot read them.
+            ParameterError: The rollouts have no such tensor.
+            RnnzooError: As for `batch`, or the encoding cannot read them.
         """
         rows = self._index.rows(ids)
         return self._files.rollouts(
@@ -270,8 +283,7 @@ class Zoo:
         if self.encoding.opening is None or not self.family.generates:
             raise RnnzooError(f"zoo {self.manifest.zoo}: its RNNs answer and write nothing; expected `classify`")
         for name, value, least, most in (("strings", strings, 1, 2**31 - 1), ("seed", seed, 0, 2**64 - 1)):
-            if not isinstance(value, Integral) or not least <= value <= most:
-                raise ParameterError(name, f"found {value!r}, expected a whole number from {least} to {most}")
+            check_whole_number(name, value, least, most)
         given = self._tokens(beginning)
         rows = self._index.rows(ids)
         weights = self.batch(rows, device)
@@ -297,7 +309,8 @@ class Zoo:
             int64 [N, B], of the last step; [N, B, T] where RNNs answer at every step.
 
         Raises:
-            ParameterError: There are both or neither of `sequences` and `stored`, or `stored` has another shape.
+            ParameterError: There are both or neither of `sequences` and `stored`, they are none (B is 0), or
+                `stored` has another shape.
             RnnzooError: As for `batch`, the RNNs of the zoo write, or the family cannot read the sequences.
         """
         if self.family.generates:
@@ -306,9 +319,10 @@ class Zoo:
             raise ParameterError("sequences", "expected either these or `stored`")
         rows = self._index.rows(ids)
         if stored is not None:
-            seen = self._stored(stored, len(rows))
+            seen = given_sequences(stored, len(rows))
+            check_items(self.encoding, self.spec.output_size, inputs=seen)
         else:
-            encoded = np.atleast_2d(self.family.encode(sequences))
+            encoded = encoded_sequences(self.family, sequences)
             check_items(self.encoding, self.spec.output_size, inputs=encoded)
             seen = np.stack([self.family.seen(task, encoded) for task in self.tasks(rows)])
         weights = self.batch(rows, device)
@@ -341,42 +355,18 @@ class Zoo:
             RnnzooError: As for `batch`, or the zoo was imported, its items cannot be had, or weights do not fit.
         """
         rows = self._index.rows(ids)
-        flat = self.flat(rows) if weights is None else self._flat_of(weights, len(rows))
+        flat = self.flat(rows) if weights is None else given_weights(self.spec, weights, len(rows))
         chosen = self.metadata.take(pa.array(rows)).to_pylist()
         folder = None if items_folder is None else Path(items_folder)
         scores = rescore_stored(self.manifest, chosen, flat, folder, device, kernel)
         return pd.DataFrame(scores, index=pd.Index([row[ID] for row in chosen], name=ID))
-
-    def _flat_of(self, weights: Weights, count: int) -> Tensor:
-        """Given weights as [N, P]. Raises ParameterError where they are not those of so many models."""
-        given = {name: torch.as_tensor(tensor).detach().cpu().float() for name, tensor in weights.items()}
-        for parameter in self.spec.parameters:
-            expected = f"{[count, *parameter.shape]}, a model for each id"
-            if parameter.name not in given:
-                raise ParameterError(
-                    "weights", f"found no {parameter.name}, expected it with the shape {expected}"
-                )
-            found = list(given[parameter.name].shape)
-            if found != [count, *parameter.shape]:
-                raise ParameterError("weights", f"{parameter.name}: found the shape {found}, expected {expected}")
-        return flatten_weights(self.spec, given)
-
-    def _stored(self, sequences: Any, count: int) -> NDArray[np.uint8]:
-        """Sequences given as they are stored, for so many RNNs, [N, B, F]. Raises ParameterError for others."""
-        given = np.asarray(sequences)
-        if given.dtype != np.uint8 or given.ndim not in (2, 3) or given.shape[:-2] not in ((), (count,)):
-            found = f"{given.dtype} of shape {list(given.shape)}"
-            expected = f"uint8 of shape [B, F], or [{count}, B, F] as `rollout_tensor` gives it"
-            raise ParameterError("stored", f"found {found}, expected {expected}")
-        check_items(self.encoding, self.spec.output_size, inputs=given)
-        return np.array(np.broadcast_to(given, (count, *given.shape[-2:])))
 
     def _tokens(self, beginning: str) -> list[int]:
         """The bytes of a beginning after the opening one: those by which it differs from an empty text.
 
         Raises ParameterError for what is no text, or has an end.
         """
-        if beginning == "":
+        if isinstance(beginning, str) and not beginning:
             return []
         empty = self.family.encode("")
         end = self.family.decode(empty)

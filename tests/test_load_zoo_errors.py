@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import shutil
 import tempfile
 from functools import partial
@@ -17,7 +18,7 @@ from huggingface_hub import constants
 
 from rnnzoo import Zoo, load_zoo
 from rnnzoo.loaders.source.checked import CHECKS
-from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
 from rnnzoo.zoo_builder.storage.manifest import encode_manifest
 
 CARDS = Path(__file__).parent.parent / "dataset_cards"
@@ -72,9 +73,42 @@ def test_no_such_zoo(tmp_path, language_zoo, monkeypatch):
 
 @pytest.mark.parametrize("name", ["a" * 300, "a" * 300 + "/b/c", "a" * 5000, "a\0b"])
 def test_names_that_no_folder_can_have(name, tmp_path):
-    for place in (name, tmp_path / name):
-        with pytest.raises(RnnzooError, match=r"a.*: there is no such folder$"):
+    of_text = r"; expected a folder, or a dataset repository on the hub as org/name or org/name@revision"
+    for place, expected in ((name, of_text), (tmp_path / name, "")):
+        with pytest.raises(RnnzooError, match=rf"a.*: there is no such folder{expected}$"):
             load_zoo(place)
+
+
+@pytest.mark.parametrize(
+    "name", ["hf://datasets/a/b", "https://huggingface.co/datasets/a/b", "zoo", "a/b@", "~/no"]
+)
+def test_a_text_that_is_neither_a_folder_nor_a_repository(name):
+    message = (
+        rf"{name}: there is no such folder; expected a folder, or a dataset repository on the hub as org/name"
+    )
+    for open_zoo in (load_zoo, Zoo):
+        with pytest.raises(RnnzooError, match=message):
+            open_zoo(name)
+
+
+@pytest.mark.parametrize("given", [None, 3, b"zoo", "", ["zoo"], True])
+def test_what_is_no_text_and_no_path(given):
+    for open_zoo in (load_zoo, Zoo):
+        with pytest.raises(
+            ParameterError, match=rf"path_or_repo: found {re.escape(repr(given))}, expected a folder"
+        ):
+            open_zoo(given)
+
+
+def test_the_home_of_the_user(language_zoo, monkeypatch):
+    monkeypatch.setenv("HOME", str(language_zoo.parent))
+    for given in (f"~/{language_zoo.name}", Path("~", language_zoo.name)):
+        assert len(Zoo(given)) == 36
+
+
+def test_a_revision_is_said_once(monkeypatch):
+    with pytest.raises(ParameterError, match=r"revision: found 'v1.0.0' beside 'org/zoo@v1.0.1', expected one"):
+        Zoo("org/zoo@v1.0.1", "v1.0.0")
 
 
 def as_nobody(call):
@@ -139,6 +173,25 @@ def test_a_record_has_metadata_alone():
                 read([0])
         with pytest.raises(RnnzooError, match="without weights: found no folder 'rollouts'"):
             load_zoo(record, "train", tensors=[], rollouts=True)
+
+
+def test_what_is_missing_of_a_whole_zoo_is_said(copied):
+    """With weights and without rollouts, the other way round, and where all is gone: none is a record."""
+    rows = load_zoo(copied, "train", streaming=True, rollouts=True)
+    reads = (lambda: list(rows), lambda: Zoo(copied).rollouts([0]), lambda: load_zoo(copied, rollouts=True))
+    for room, other in (("rollouts", "weights"), ("weights", "rollouts")):
+        (copied / room).rename(copied / "away")
+        message = rf"{copied}: found no folder '{room}', expected it beside '{other}': the zoo is not whole"
+        for read in reads:
+            with pytest.raises(RnnzooError, match=message):
+                read()
+        (copied / "away").rename(copied / room)
+    zoo = Zoo(copied)
+    shutil.rmtree(copied)
+    message = rf"{copied}: found no zoo.json any more, expected the zoo that was opened there"
+    for read in (lambda: list(rows), lambda: zoo.batch([0]), lambda: zoo.metadata):
+        with pytest.raises(RnnzooError, match=message):
+            read()
 
 
 def edit_manifest(folder, change):

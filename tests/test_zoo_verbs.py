@@ -1,5 +1,6 @@
 """What an analyst asks of a `Zoo`: rows of every kind, strings, answers, scores anew."""
 
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -92,11 +93,35 @@ def test_checkpoints_are_named_in_every_way(zoo, language_zoo):
         (pd.Series({"checkpoint_id": "x", "step": 1}), "ids: found .* expected a list of checkpoints"),
         (3, "ids: found 3, expected a list of checkpoints"),
         (slice(3), r"ids: found slice\(None, 3, None\), expected a list of checkpoints"),
+        *[
+            (kind(b"run-000005-step-000000"), "ids: found .*run-000005.*, expected a list of checkpoints")
+            for kind in (bytes, bytearray)
+        ],
+        (memoryview(b"run"), "ids: found <memory at .*>, expected a list of checkpoints"),
+        *[
+            (kind([0, 1]), "ids: found .*, whose order is arbitrary, expected a list of checkpoints")
+            for kind in (set, frozenset)
+        ],
+        ([b"run-000005-step-000000"], "checkpoint: found b'run-000005-step-000000', expected a row number"),
     ],
 )
 def test_what_names_no_checkpoints_is_an_error(ids, message, zoo):
     with pytest.raises(RnnzooError, match=message):
         zoo.batch(ids)
+
+
+def test_what_is_in_a_zoo(zoo, digits, language_zoo):
+    """It is told by the metadata: no weights are read."""
+    fresh = Zoo(language_zoo)
+    table = fresh.metadata.to_pandas()
+    row = fresh.metadata.to_pylist()[3]
+    for checkpoint in (row["checkpoint_id"], row, table.iloc[3], 0, 35, np.int64(3)):
+        assert checkpoint in fresh
+    for other in ("id", "", 36, -1, True, None, 0.5, b"x", row | {"sha256": "0"}, digits.metadata.to_pylist()[3]):
+        assert other not in fresh
+    with pytest.raises(RnnzooError, match="row: found no 'checkpoint_id'"):
+        _ = {"step": 3} in fresh
+    assert "_files" not in vars(fresh)
 
 
 def test_truth_values_of_a_sorted_table_stand_for_their_own_rows(zoo):
@@ -357,3 +382,74 @@ def test_symmetries_change_no_score_and_a_line_begins_and_ends_at_its_models(zoo
     ends = zoo.evaluate([2, 2, 2], weights=path, kernel="torch")["eval_loss"]
     alone = zoo.evaluate([2, 2], weights={n: torch.cat([first[n], second[n]]) for n in first}, kernel="torch")
     assert np.allclose(ends.iloc[[0, 2]], alone["eval_loss"], rtol=1e-4)
+
+
+@pytest.mark.parametrize("value", [True, False, np.True_, 1.0, "1", None, 0, 2**31])
+def test_how_many_strings_is_a_whole_number(zoo, value):
+    message = rf"strings: found {re.escape(repr(value))}, expected a whole number from 1 to {2**31 - 1}"
+    with pytest.raises(ParameterError, match=message):
+        zoo.generate([1], strings=value)
+
+
+@pytest.mark.parametrize("beginning", [3, None, np.array(["a", "b"]), ["a"]])
+def test_what_strings_begin_with_is_a_text(zoo, beginning):
+    with pytest.raises(ParameterError, match=r"beginning: found .*, expected a text without"):
+        zoo.generate([1], beginning=beginning)
+
+
+@pytest.mark.parametrize(
+    ("sequences", "message"),
+    [
+        (np.zeros((0, SIDE, SIDE), np.uint8), rf"found the shape \[0, {SIDE}, {SIDE}\], expected one sequence"),
+        (torch.zeros(0, SIDE, SIDE, dtype=torch.uint8), "found the shape .*, expected one sequence or more"),
+        ([[[0]], [[0, 1]]], "found .*, which cannot be read"),
+    ],
+)
+def test_sequences_that_are_none(digits, sequences, message):
+    with pytest.raises(ParameterError, match=f"sequences: {message}"):
+        digits.classify([0], sequences)
+
+
+@pytest.mark.parametrize("stored", [np.zeros((0, 784), np.uint8), np.zeros((1, 0, 784), np.uint8), [[0], [0, 1]]])
+def test_stored_sequences_that_are_none(digits, stored):
+    with pytest.raises(ParameterError, match=r"stored: found .*, expected"):
+        digits.classify([0], stored=stored)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ([1], r"found \[1\], expected name -> \[1, \*shape\]"),
+        ("all", "found 'all', expected name -> "),
+        ("texts", r"head\.bias: found 'x', expected numbers of the shape"),
+        ("nothing", r"head\.bias: found None, expected numbers of the shape"),
+        ("ragged", r"head\.bias: found \[\[1\], \[1, 2\]\], expected numbers of the shape"),
+    ],
+)
+def test_weights_that_are_none(zoo, weights, message):
+    bad = {"texts": "x", "nothing": None, "ragged": [[1], [1, 2]]}
+    given = zoo.batch([0]) | {"head.bias": bad[weights]} if str(weights) in bad else weights
+    with pytest.raises(ParameterError, match=f"weights: {message}"):
+        zoo.evaluate([0], weights=given)
+
+
+def test_rollouts_without_such_a_tensor_are_named(zoo, digits, language_zoo):
+    file = language_zoo / zoo.metadata["shard"][0].as_py().replace("weights", "rollouts")
+    for tensor in ("labels", "x", None, ["inputs"]):
+        message = f"tensor: found {tensor!r}, expected one of inputs, which {file} has"
+        with pytest.raises(ParameterError, match=re.escape(message)):
+            zoo.rollout_tensor(tensor, [0])
+    with pytest.raises(ParameterError, match="tensor: found 'x', expected one of inputs, labels, which "):
+        digits.rollout_tensor("x", [0])
+
+
+@pytest.mark.parametrize(("room", "read"), [("weights", Zoo.batch), ("rollouts", Zoo.rollouts)])
+def test_a_damaged_row_is_named_with_the_path_of_its_file(room, read, copied):
+    file = copied / Zoo(copied).metadata["shard"][0].as_py().replace("weights", room)
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    zoo = Zoo(copied, check="rows")
+    rows = [row for row, name in enumerate(zoo.metadata["shard"].to_pylist()) if name.endswith(file.name)]
+    with pytest.raises(RnnzooError, match=re.escape(f"{file}: ")):
+        read(zoo, rows)

@@ -1,6 +1,7 @@
 """The exceptions that mean "your input, not our bug": command lines turn them into exit code 2."""
 
 from collections.abc import Sequence
+from numbers import Integral
 
 
 class RnnzooError(ValueError):
@@ -19,6 +20,12 @@ class ParameterError(RnnzooError):
 
     def __str__(self) -> str:
         return f"{self.parameter}: {self.problem}"
+
+
+def check_whole_number(parameter: str, value: object, least: int, most: int) -> None:
+    """Raise ParameterError for what is no whole number in a range; a truth value is none."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or not least <= int(value) <= most:
+        raise ParameterError(parameter, f"found {value!r:.200}, expected a whole number from {least} to {most}")
 
 
 def some_of(texts: Sequence[str], most: int = 3) -> str:

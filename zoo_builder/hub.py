@@ -14,6 +14,8 @@ REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 """The form of a repository's name, to tell one from a path; `check_repository` asks the hub's client."""
 REVISION = re.compile(r"\w[\w.-]*(?:/\w[\w.-]*)*")
 """The form of a tag, a branch or a commit."""
+ON_HUB = re.compile(rf"({REPOSITORY.pattern})(?:@({REVISION.pattern}))?")
+"""A repository on the hub, org/name or org/name@revision."""
 RELEASE_TAG = re.compile(r"v([0-9]{1,9})\.([0-9]{1,9})\.([0-9]{1,9})")
 """The form of a release's tag, v<format version>.<minor>.<patch>: who publishes makes what who reads finds."""
 EVAL_FILE = "eval.yaml"

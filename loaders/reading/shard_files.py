@@ -11,8 +11,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from rnnzoo.loaders.reading.blocks import runs_of_names
-from rnnzoo.loaders.source.base import Source
-from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.loaders.source.base import MappedFile, Source
+from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
 from rnnzoo.zoo_builder.rnn import RNNSpec
 from rnnzoo.zoo_builder.storage.contents import (
     check_rollout_hashes,
@@ -39,8 +39,8 @@ class ShardFiles:
 
     def __init__(self, source: Source, metadata: pa.Table, spec: RNNSpec) -> None:
         self._source, self._metadata, self._spec = source, metadata, spec
-        self._weights: dict[str, dict[str, NDArray[np.float32]]] = {}
-        self._rollouts: dict[str, dict[str, NDArray[np.uint8]]] = {}
+        self._weights: dict[str, MappedFile] = {}
+        self._rollouts: dict[str, MappedFile] = {}
 
     def weights(self, rows: RowNumbers) -> dict[str, NDArray[np.float32]]:
         """Weights of the checkpoints in some rows of the metadata: parameter -> [N, *shape].
@@ -52,11 +52,12 @@ class ShardFiles:
         self._open_weights([name for name, _, _ in groups])
         batch = {p.name: np.empty((len(rows), *p.shape), np.float32) for p in self._spec.parameters}
         for name, places, rows_there in groups:
+            file = self._weights[name]
             if self._source.check == "rows":
                 metadata = self._metadata.take(pa.array(rows[places]))
-                check_weight_hashes(metadata, self._spec, self._weights[name], rows_there, name)
+                check_weight_hashes(metadata, self._spec, file.tensors, rows_there, file.where)
             for parameter, block in batch.items():
-                block[places] = self._weights[name][parameter][rows_there]
+                block[places] = file.tensors[parameter][rows_there]
         return batch
 
     def rollouts(
@@ -70,22 +71,25 @@ class ShardFiles:
             check: Raises RnnzooError for rollouts of one file that cannot be read; the file is then named too.
 
         Raises:
-            RnnzooError: A file does not fit its manifest, has no such tensor, or does not pass the check.
+            ParameterError: A file has no such tensor.
+            RnnzooError: A file does not fit its manifest, or does not pass the check.
         """
         groups = self._by_shard(rows, "rollout_row")
         self._open_rollouts([name for name, _, _ in groups])
         parts = []
         for name, places, rows_there in groups:
-            if tensor not in self._rollouts[name]:
-                raise RnnzooError(f"{name}: its rollouts have no {tensor!r}")
+            file = self._rollouts[name]
+            if tensor not in (names := list(file.tensors)):
+                expected = f"expected one of {', '.join(names)}, which {file.where} has"
+                raise ParameterError("tensor", f"found {tensor!r}, {expected}")
             if self._source.check == "rows":
                 metadata = self._metadata.take(pa.array(rows[places]))
-                check_rollout_hashes(metadata, self._rollouts[name], rows_there, rollouts_of(name))
-            part = self._rollouts[name][tensor][rows_there]
+                check_rollout_hashes(metadata, file.tensors, rows_there, file.where)
+            part = file.tensors[tensor][rows_there]
             try:
                 check(part)
             except RnnzooError as error:
-                raise RnnzooError(f"{rollouts_of(name)}: {error}") from error
+                raise RnnzooError(f"{file.where}: {error}") from error
             parts.append((places, part))
         values = np.empty((len(rows), *parts[0][1].shape[1:]), np.uint8)
         for places, part in parts:
@@ -96,7 +100,7 @@ class ShardFiles:
         """Whether all rollouts of the checkpoints in some rows have a tensor."""
         names = [name for name, _, _ in self._by_shard(rows, "rollout_row")]
         self._open_rollouts(names)
-        return all(tensor in self._rollouts[name] for name in names)
+        return all(tensor in self._rollouts[name].tensors for name in names)
 
     def _by_shard(self, rows: RowNumbers, row_column: str) -> list[Group]:
         chosen = self._metadata.select(["shard", row_column]).take(pa.array(rows)).combine_chunks()
@@ -118,7 +122,7 @@ class ShardFiles:
         for name, file in zip(new, self._source.map_files(new), strict=True):
             rows = self._rows_of_shard[name]
             check_weights(file.specs, self._spec, rows.stop - rows.start, file.where)
-            self._weights[name] = dict(file.tensors)
+            self._weights[name] = file
 
     def _open_rollouts(self, names: Sequence[str]) -> None:
         """names: of the weights' files."""
@@ -126,4 +130,4 @@ class ShardFiles:
         for name, file in zip(new, self._source.map_files([rollouts_of(name) for name in new]), strict=True):
             rows = self._metadata["rollout_row"].to_numpy()[self._rows_of_shard[name]]
             check_rollouts(file.specs, rows, file.where)
-            self._rollouts[name] = dict(file.tensors)
+            self._rollouts[name] = file

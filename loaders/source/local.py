@@ -102,15 +102,30 @@ class LocalSource:
     def _find(self, name: str) -> Path:
         """The path of a file, which has the size that the manifest says."""
         expected, room = entry_of(self.manifest, name, self.path).bytes, name.partition("/")[0]
-        if room in RECORDS_LACK and not os.path.lexists(self.path / room):
-            raise RnnzooError(
-                f"{self.path}: a record of a zoo, without weights: found no folder {room!r}; its metadata can be "
-                "read, by `load_zoo` with tensors=[] and by `Zoo.metadata`"
-            )
+        if not os.path.lexists(self.path / room):
+            self._check_missing(room)
         path = file_in(self.path, name)
         if (found := path.stat().st_size) != expected:
             raise RnnzooError(f"{path}: found {found} bytes, expected {expected}")
         return path
+
+    def _check_missing(self, room: str) -> None:
+        """Raise RnnzooError where it is not one file or folder alone that is missing, or not by mistake."""
+        if not os.path.lexists(self.path / schema.MANIFEST):
+            raise RnnzooError(
+                f"{self.path}: found no {schema.MANIFEST} any more, expected the zoo that was opened there"
+            )
+        if room not in RECORDS_LACK:
+            return
+        there = [name for name in RECORDS_LACK if os.path.lexists(self.path / name)]
+        if there:
+            raise RnnzooError(
+                f"{self.path}: found no folder {room!r}, expected it beside {there[0]!r}: the zoo is not whole"
+            )
+        raise RnnzooError(
+            f"{self.path}: a record of a zoo, without weights: found no folder {room!r}; its metadata can be "
+            "read, by `load_zoo` with tensors=[] and by `Zoo.metadata`"
+        )
 
 
 def entry_of(manifest: Manifest, name: str, folder: Path) -> FileEntry:

@@ -9,15 +9,19 @@ from rnnzoo.loaders.source.base import Source
 from rnnzoo.loaders.source.checked import CHECKS
 from rnnzoo.loaders.source.hub import HubSource
 from rnnzoo.loaders.source.local import LocalSource
-from rnnzoo.zoo_builder.errors import RnnzooError
-from rnnzoo.zoo_builder.hub import REPOSITORY
+from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
+from rnnzoo.zoo_builder.hub import ON_HUB
+
+ZOO = "a folder, or a dataset repository on the hub as org/name or org/name@revision"
+"""What `path_or_repo` may be, for errors."""
 
 
 def open_source(path_or_repo: str | Path, revision: str | None = None, check: str = "files") -> Source:
     """The zoo in a folder, or in a dataset repository "org/name" on the hub.
 
     Args:
-        path_or_repo: A folder where there is one, else the name of a repository.
+        path_or_repo: A folder where there is one, else the name of a repository, also as "org/name@revision". A
+            "~" at its beginning is the user's home.
         revision: Tag, branch or commit of a repository; None stands for the newest tag of this format version.
         check: What is compared with hashes: see `load_zoo`.
 
@@ -27,7 +31,9 @@ def open_source(path_or_repo: str | Path, revision: str | None = None, check: st
     """
     if check not in CHECKS:
         raise RnnzooError(f"check: found {check!r}, expected one of {', '.join(CHECKS)}")
-    path = Path(path_or_repo)
+    if not isinstance(path_or_repo, str | Path) or path_or_repo == "":
+        raise ParameterError("path_or_repo", f"found {path_or_repo!r:.200}, expected {ZOO}")
+    path = Path(os.path.expanduser(path_or_repo))
     if os.path.isdir(path):  # also of a name that is too long for one
         if revision is not None:
             raise RnnzooError(
@@ -36,9 +42,14 @@ def open_source(path_or_repo: str | Path, revision: str | None = None, check: st
         return LocalSource.open(path, check)
     if os.path.exists(path):
         raise RnnzooError(f"{path}: a file, expected the folder of a zoo")
-    if isinstance(path_or_repo, Path) or not REPOSITORY.fullmatch(path_or_repo):
+    if isinstance(path_or_repo, Path):
         raise RnnzooError(f"{path_or_repo}: there is no such folder")
+    named = ON_HUB.fullmatch(path_or_repo)
+    if named is None:
+        raise RnnzooError(f"{path_or_repo}: there is no such folder; expected {ZOO}")
+    if named[2] is not None and revision is not None:
+        raise ParameterError("revision", f"found {revision!r} beside {path_or_repo!r}, expected one of them")
     try:
-        return HubSource.open(path_or_repo, revision, check)
+        return HubSource.open(named[1], named[2] or revision, check)
     except RnnzooError as error:
         raise RnnzooError(f"{error} (and there is no such folder here)") from error

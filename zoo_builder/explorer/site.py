@@ -12,7 +12,8 @@ from rnnzoo.zoo_builder.errors import ParameterError
 from rnnzoo.zoo_builder.escaping import for_yaml
 from rnnzoo.zoo_builder.explorer.data import read_page_data
 from rnnzoo.zoo_builder.explorer.page import page_title, render_page
-from rnnzoo.zoo_builder.identity.reference import ON_HUB, download
+from rnnzoo.zoo_builder.hub import ON_HUB
+from rnnzoo.zoo_builder.identity.reference import download
 from rnnzoo.zoo_builder.overview import shards_to_draw
 from rnnzoo.zoo_builder.storage import schema
 from rnnzoo.zoo_builder.storage.files import file_in

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
-from rnnzoo.zoo_builder.hub import REPOSITORY, REVISION, foreign_answer
+from rnnzoo.zoo_builder.hub import ON_HUB, foreign_answer
 from rnnzoo.zoo_builder.storage.digest import UNRECORDED, ZooDigest
 from rnnzoo.zoo_builder.storage.files import file_in, read_bytes
 from rnnzoo.zoo_builder.storage.manifest import Manifest, parse_manifest, read_manifest
@@ -18,8 +18,6 @@ from rnnzoo.zoo_builder.storage.schema import MANIFEST
 
 CARD_ENTRY = "zoo_digest"
 """The entry of a card's header that holds the zoo's digest."""
-ON_HUB = re.compile(rf"({REPOSITORY.pattern})(?:@({REVISION.pattern}))?")
-"""A repository on the hub, org/name or org/name@revision."""
 LONGEST_CARD = 4_000_000
 _HEADER = re.compile(r"---\r?\n(.*?)^---\s*$", re.DOTALL | re.MULTILINE)
 
