@@ -8,16 +8,18 @@ import sys
 import numpy as np
 import pyarrow as pa
 import pytest
+from commands import exit_code
 
+from rnnzoo.zoo_builder.columns import column
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.pipeline import Unwatched, build_zoo
-from rnnzoo.zoo_builder.pipeline.plan.contract import check_family
+from rnnzoo.zoo_builder.pipeline.plan.contract import check_family, checked_plan
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ZooPlan
-from rnnzoo.zoo_builder.storage.schema import column
 from rnnzoo.zoo_builder.tasks import ZOOS
 from rnnzoo.zoo_builder.tasks.combination_locks.family import CombinationLocks
 from rnnzoo.zoo_builder.tasks.encodings import TileEncoding, TokenEncoding
 from rnnzoo.zoo_builder.tasks.family import TaskFamily
+from rnnzoo.zoo_builder.tasks.pictures import Colouring
 from rnnzoo.zoo_builder.tasks.target import Target
 from rnnzoo.zoo_builder.training.kernels import TorchKernel
 from rnnzoo.zoo_builder.zoos import ZooConfig, resolve_config
@@ -83,6 +85,75 @@ def scores(method, **changes):
         return getattr(super(cls, cls), method)(*given) | changes
 
     return {method: classmethod(changed)}
+
+
+def failing(*_):
+    return {}["kk"]
+
+
+def drawn(*_):
+    return np.random.default_rng().permutation(60)[:9]
+
+
+@dataclasses.dataclass(frozen=True)
+class Pixels(TileEncoding):
+    """Tiles under a name of its own; what is overridden here, compiled kernels do not know."""
+
+    kind = "pixels"
+
+    def compiled_form(self):
+        return None
+
+
+def pixels(**changes):
+    """An encoding of tiles like that of the images, with methods changed."""
+    made = dataclasses.dataclass(frozen=True)(type("Changed", (Pixels,), changes | {"__annotations__": {}}))
+    return {"encoding": made(16, 2 / 255, -1.0)}
+
+
+def answer(change):
+    return pixels(targets=lambda self, items, labels: change(TileEncoding.targets(self, items, labels)))
+
+
+def read(change):
+    return pixels(inputs=lambda self, items: change(TileEncoding.inputs(self, items)))
+
+
+class Mine(TokenEncoding):
+    """Named like that of the product, whose bytes it reads otherwise."""
+
+    def targets(self, items, labels):
+        return items[..., :-1].long()
+
+
+class Lossy(Pixels):
+    """What a manifest stores of it is not what it is."""
+
+    def to_dict(self):
+        return super().to_dict() | {"shift": 0.0}
+
+
+@dataclasses.dataclass(frozen=True)
+class Odd:
+    """A task that says nothing of itself but its id."""
+
+    task_id: str
+    columns = None
+
+
+def scored(kind, value):
+    """A score column of a type, and the score that it gets."""
+    return {"score_columns": pa.schema([column("n", kind, "n")]), **scores("score_answers", n=value)}
+
+
+def named(name, kind=pa.int8()):  # noqa: B008 (a type)
+    """A score column of a name."""
+    changes = {"score_columns": pa.schema([column(name, kind, "n")])}
+    return changes | scores("score_answers", **{name: 1})
+
+
+def target(*given, **changes):
+    return {"targets": (Target(*given, **changes),)}
 
 
 IMAGES, TOKENS, LOCK_ZOO = "sequential_digits", "formal_languages", "combination_locks_6"
@@ -208,7 +279,7 @@ SLIPS = {
     "words that nobody scores": (
         TOKENS,
         {"score_words": vars(TaskFamily)["score_words"]},
-        "formal_languages has no list of its words",
+        "score_words: found none, expected one, as its tasks have words",
     ),
     "words of another width": (
         TOKENS,
@@ -217,6 +288,140 @@ SLIPS = {
     ),
     "all tasks far out": (TOKENS, {"out_of_distribution": classmethod(lambda _, all: all)}, "found 12 of 12"),
     "no task far out": (TOKENS, {"out_of_distribution": classmethod(lambda *_: [])}, "found 0 of 12 tasks"),
+    "none as tasks": (TOKENS, {"tasks": lambda *_: None}, "tasks: found a NoneType, expected a list of 12"),
+    "an empty list of tasks": (TOKENS, {"tasks": lambda *_: []}, "tasks: found 0 tasks for 12 runs"),
+    "none far out": (
+        TOKENS,
+        {"out_of_distribution": classmethod(lambda *_: None)},
+        "found a NoneType, expected a",
+    ),
+    "strangers far out": (TOKENS, {"out_of_distribution": classmethod(lambda *_: ["p3"])}, "found 'p3', expected"),
+    "tasks with arrays": (TOKENS, {"tasks": lambda *_: [np.arange(2)] * 12}, "tasks: The truth value of an array"),
+    "a torn letter in an id": (
+        LOCK_ZOO,
+        {"tasks": lambda *_: [Odd("\ud800")] * 12},
+        "found the task_id '\\ud800', which is no Unicode",
+    ),
+    "tasks without columns": (
+        TOKENS,
+        {"tasks": lambda *_: [Odd("a")] * 12},
+        "columns of a: TypeError: 'NoneType'",
+    ),
+    **{
+        f"an exception in {method}": (zoo, {method: failing}, f"{method}: KeyError: 'kk' ({__file__}:")
+        for zoo, method in [
+            *((IMAGES, name) for name in ("tasks", "training_items", "evaluation_items", "view", "describe")),
+            *(
+                (IMAGES, name)
+                for name in ("task_of", "out_of_distribution", "score_answers", "paper_rank", "show")
+            ),
+            *((TOKENS, name) for name in ("words", "score_words", "score_strings")),
+        ]
+    },
+    "strings that nobody scores": (
+        TOKENS,
+        {"score_strings": vars(TaskFamily)["score_strings"]},
+        "score_strings: found none, expected one, as its RNNs write",
+    ),
+    "no items at all": (TOKENS, {"items": np.zeros((0, 42), np.uint8)}, "items: found uint8 of shape [0, 42]"),
+    "items drawn anew": (LOCK_ZOO, {"training_items": drawn}, "training_items: found others when"),
+    "scores drawn anew": (
+        LOCK_ZOO,
+        {"score_answers": classmethod(lambda *_: {"accuracy": np.random.default_rng().random()})},
+        "found other scores when asked a second time",
+    ),
+    "an encoding in the name of another": (TOKENS, {"encoding": Mine(6, 4)}, "found 'tokens' of Mine, which is"),
+    "an encoding that its kernels do not know": (
+        IMAGES,
+        pixels(compiled_form=TileEncoding.compiled_form, inputs=lambda self, x: 0 * TileEncoding.inputs(self, x)),
+        "encoding: inputs: found others than CompiledForm",
+    ),
+    "an encoding whose values are lost": (IMAGES, {"encoding": Lossy(16, 2 / 255, -1.0)}, "a frozen dataclass"),
+    "no kind": (IMAGES, pixels(kind=None), "encoding: kind: found None"),
+    "no needs_labels": (IMAGES, pixels(needs_labels=None), "encoding: needs_labels: found None"),
+    "steps that do not fit": (IMAGES, pixels(steps=lambda *_: 7), "inputs: found float32 of shape [8, 50, 16]"),
+    "half a step": (IMAGES, pixels(steps=lambda *_: 49.5), "encoding: steps: found 49.5 for 784 bytes"),
+    "inputs of one axis": (IMAGES, read(lambda x: x[..., 0]), "inputs: found float32 of shape [8, 50], expected"),
+    "inputs of bytes": (IMAGES, read(lambda x: x.byte()), "inputs: found uint8"),
+    "inputs of doubles": (IMAGES, read(lambda x: x.double()), "inputs: found float64"),
+    "inputs of NumPy": (IMAGES, read(lambda x: x.numpy()), "a tensor"),
+    "inputs without end": (IMAGES, read(lambda x: x / 0), "inputs: found some that are not finite"),
+    "targets of int32": (IMAGES, answer(lambda x: x.int()), "targets: found int32"),
+    "targets of sequences": (IMAGES, answer(lambda x: x[..., 0]), "targets: found int64 of shape ["),
+    "targets beyond the outputs": (IMAGES, answer(lambda x: x + 1), "targets: found 1 to 10, expected 0 to 9"),
+    "targets before the outputs": (IMAGES, answer(lambda x: x - 1), "targets: found -1 to 8, expected 0 to 9"),
+    "inputs in any range": (IMAGES, pixels(input_range=(-1, 1)), "input_range: found (-1, 1), which has no sums"),
+    "a judge of answers": (IMAGES, pixels(judge=lambda self, right: right), "judge: found bool of shape [2, 3]"),
+    **{
+        f"{value} in {kind}": (LOCK_ZOO, scored(kind, value), f"n: found {float(value)}, expected {kind}")
+        for kind, value in [(pa.int8(), 300), (pa.int8(), 0.25), (pa.uint8(), -1), (pa.bool_(), 0.5)]
+    },
+    **{
+        f"a column called {name}": (
+            LOCK_ZOO,
+            named(name),
+            f"columns: found {name!r}, as tensors of a row are called",
+        )
+        for name in (
+            "head.weight",
+            "lstm.weight_ih_l0",
+            "rollout_inputs",
+            "rollout_x",
+            "weights",
+            "inputs",
+            "labels",
+        )
+    },
+    **{
+        f"a column called {name}": (LOCK_ZOO, named(name), f"columns: found the name {name!r}, expected letters")
+        for name in ("my mask", "a/b", "", "x" * 81)
+    },
+    **{
+        f"a column of {kind}": (LOCK_ZOO, named("n", kind), "found " + str(kind))
+        for kind in (pa.list_(pa.int8()), pa.struct([("a", pa.int8())]), pa.date32(), pa.string())
+    },
+    "a target of no kind": (
+        IMAGES,
+        target("x", "rotation_degrees", "numbr"),
+        "x: found the kind 'numbr', expected",
+    ),
+    "a number of lists": (LOCK_ZOO, target("x", "secret", "number"), "in its column, which is no number"),
+    "classes of a number": (
+        IMAGES,
+        target("x", "rotation_degrees", "classes"),
+        "in its column, which is no classes",
+    ),
+    "a target with slashes": (IMAGES, target("a/b|c", "step", "class"), "targets: found the name 'a/b|c'"),
+    "an error of a class": (IMAGES, target("x", "step", "class", error="accuracy"), "as the error of a class"),
+    "a target alone": (IMAGES, {"targets": Target("x", "step", "class")}, "targets: found Target("),
+    "a target's name alone": (IMAGES, {"targets": ("step",)}, "targets: found 'step', expected a tuple of Target"),
+    "zoos in a list": (IMAGES, {"zoos": ["a"]}, "zoos: found ['a'], expected a dict"),
+    "zoos as texts": (IMAGES, {"zoos": {"a": "b"}}, "zoos: 'a': found 'b', expected"),
+    "columns in a dict": (IMAGES, {"task_columns": {"k": pa.int8()}}, "task_columns: found {'k'"),
+    "an encoding's class": (IMAGES, {"encoding": TileEncoding}, "encoding: found <class"),
+    "outputs by halves": (IMAGES, {"output_size": 2.5}, "output_size: found 2.5"),
+    "a description of none": (IMAGES, {"describe": classmethod(lambda *_: None)}, "describe: found None"),
+    "a picture of another type": (
+        TOKENS,
+        {"show": classmethod(lambda *_: 3.5)},
+        "show: text: found 3.5, expected",
+    ),
+    "too few names of outputs": (IMAGES, {"output_names": ("a",)}, "output_names: found 1, expected one for each"),
+    "names of outputs in a text": (IMAGES, {"output_names": "abcdefghij"}, "output_names: found 'abcdefghij'"),
+    **{
+        f"colours by {given}": (IMAGES, {"colouring": Colouring("x", *given)}, f"colouring: {message}")
+        for message, given in {
+            "found no column 'none'": ("none",),
+            "found the palette 'none'": ("rotation_degrees", "none"),
+            "value of 'rotation_degrees': KeyError": ("rotation_degrees", "turbo", failing),
+            "value of 'rotation_degrees': found float64 of": (
+                "rotation_degrees",
+                "turbo",
+                lambda x: x[:, None] + 0.0,
+            ),
+            "limits: found (1, 0)": ("rotation_degrees", "turbo", lambda x: x, (1, 0)),
+        }.items()
+    },
 }
 
 
@@ -226,6 +431,49 @@ def test_a_slip_is_named(zoo, changes, message):
     with pytest.raises(RnnzooError, match=r"^family '.*': ") as raised:
         check_family(plan)
     assert message in str(raised.value)
+
+
+@pytest.mark.parametrize("dry", [False, True], ids=["build", "dry run"])
+@pytest.mark.parametrize(("zoo", "changes", "message"), SLIPS.values(), ids=SLIPS)
+def test_a_slip_ends_the_command(zoo, changes, message, dry, tmp_path, monkeypatch, capsys):
+    family = plan_of(zoo, **changes).family
+    monkeypatch.setattr(ZooConfig, "make_family", lambda *_: family)
+    words = ["build", zoo, "--runs", "12", "--out", str(tmp_path / "zoo"), "--kernel", "torch"]
+    assert exit_code("zoo-builder", *words, *["--dry-run"] * dry) == 2
+    assert "zoo-builder: family '" in (said := capsys.readouterr().err)
+    assert message.encode("unicode_escape").decode()[:20] in said.encode("unicode_escape").decode()
+    assert not (tmp_path / "zoo").exists()  # a mended family may have another config
+
+
+def test_what_a_method_raised_is_the_cause():
+    with pytest.raises(RnnzooError) as raised:
+        check_family(plan_of(TOKENS, training_items=failing))
+    assert isinstance(raised.value.__cause__, KeyError)
+
+
+@pytest.mark.parametrize(
+    ("load", "message"),
+    [
+        (lambda cls, source, folder=None: failing(), "load: KeyError: 'kk'"),
+        (lambda cls, source, folder=None: None, "load: found None, expected the family with its items"),
+        (lambda cls, source: cls(), "load: TypeError"),
+    ],
+)
+def test_a_slip_in_load_is_named(load, message, monkeypatch):
+    monkeypatch.setattr(type(LOCKS), "load", classmethod(load))
+    with pytest.raises(RnnzooError, match=r"^family 'combination_locks': ") as raised:
+        resolve_config(LOCK_ZOO, "smoke").make_family()
+    assert message in str(raised.value)
+
+
+def test_items_that_are_drawn_anew_are_found_out(monkeypatch):
+    def init(self, positions=6, made=CombinationLocks.__init__):
+        made(self, positions)
+        self.items = self.items[np.random.default_rng().permutation(len(self.items))]
+
+    monkeypatch.setattr(CombinationLocks, "__init__", init)
+    with pytest.raises(RnnzooError, match="items: found others when the family was loaded"):
+        checked_plan(resolve_config(LOCK_ZOO, "smoke", {"runs": 12}))
 
 
 def test_a_build_looks_before_it_trains(tmp_path, monkeypatch):

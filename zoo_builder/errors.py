@@ -1,7 +1,10 @@
 """The exceptions that mean "your input, not our bug": command lines turn them into exit code 2."""
 
-from collections.abc import Sequence
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from numbers import Integral
+from pathlib import Path
 
 
 class RnnzooError(ValueError):
@@ -26,6 +29,33 @@ def check_whole_number(parameter: str, value: object, least: int, most: int) -> 
     """Raise ParameterError for what is no whole number in a range; a truth value is none."""
     if not isinstance(value, Integral) or isinstance(value, bool) or not least <= int(value) <= most:
         raise ParameterError(parameter, f"found {value!r:.200}, expected a whole number from {least} to {most}")
+
+
+@contextmanager
+def blaming(whose: str) -> Iterator[None]:
+    """Let what goes wrong in code from elsewhere be an error of its author: it says what, and in which line.
+
+    Args:
+        whose: The method or attribute that is to blame.
+
+    Raises:
+        RnnzooError: "<whose>: KeyError: 'kk' (family.py:33)". The exception itself is its cause.
+    """
+    try:
+        yield
+    except RnnzooError:
+        raise
+    except Exception as error:
+        raise RnnzooError(f"{whose}: {type(error).__name__}: {error}{_line_of(error)}") from error
+
+
+def _line_of(error: Exception) -> str:
+    """Where the exception comes from: the innermost line of the first file that is none of this package's."""
+    frames = traceback.extract_tb(error.__traceback__)[1:]
+    here = Path(__file__).parent
+    others = [frame for frame in frames if here not in Path(frame.filename).parents]
+    told = [frame for frame in frames if not others or frame.filename == others[0].filename]
+    return f" ({told[-1].filename}:{told[-1].lineno})" if told else ""
 
 
 def some_of(texts: Sequence[str], most: int = 3) -> str:

@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass
 
 from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
 from rnnzoo.zoo_builder.storage.schema import MOST_CHECKPOINTS, NAME, metadata_schema
-from rnnzoo.zoo_builder.tasks import ZOOS, find_family
+from rnnzoo.zoo_builder.tasks import ZOOS, find_family, load_family
 from rnnzoo.zoo_builder.tasks.encodings import Encoding
 from rnnzoo.zoo_builder.tasks.family import TaskFamily
 
@@ -175,7 +175,7 @@ class ZooConfig:
         Raises:
             RnnzooError: The items cannot be found or read.
         """
-        return find_family(self.family).load(self.source, items_folder)
+        return load_family(find_family(self.family), self.source, items_folder)
 
     @property
     def encoding(self) -> Encoding:

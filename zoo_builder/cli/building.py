@@ -295,14 +295,14 @@ def available(
 
 def _available(mnist: Path | None, one_each: bool) -> Iterator[tuple[str, str | None]]:
     """Zoos, each with why it cannot be built, or None."""
-    from rnnzoo.zoo_builder.tasks import installed_families
+    from rnnzoo.zoo_builder.tasks import installed_families, load_family
 
     for family in installed_families():
         for zoo, named in family.zoos.items():
             why_not = _name_problem(zoo, family)
             if why_not is None:
                 try:
-                    family.load(named.source, mnist)
+                    load_family(family, named.source, mnist)
                 except RnnzooError as error:
                     if mnist is not None:  # who names a folder means its items
                         raise

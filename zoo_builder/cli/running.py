@@ -27,10 +27,11 @@ from rnnzoo.zoo_builder.pipeline.folder.opening import (
 )
 from rnnzoo.zoo_builder.pipeline.folder.unbuilt import is_built
 from rnnzoo.zoo_builder.pipeline.merge import config_of_parts, merge_parts
+from rnnzoo.zoo_builder.pipeline.plan.contract import check_family, checked_plan
 from rnnzoo.zoo_builder.pipeline.plan.part import WHOLE, Part
 from rnnzoo.zoo_builder.storage.manifest import Manifest
 from rnnzoo.zoo_builder.storage.schema import MANIFEST
-from rnnzoo.zoo_builder.tasks import find_family
+from rnnzoo.zoo_builder.tasks import find_family, load_family
 from rnnzoo.zoo_builder.tasks.family import TaskFamily
 from rnnzoo.zoo_builder.training.kernels import choose_kernel
 from rnnzoo.zoo_builder.zoos import ZooConfig
@@ -57,7 +58,7 @@ def build_or_continue(
 def _build(
     config: ZooConfig, out: Path, mnist: Path | None, execution: ExecutionOptions, part: Part
 ) -> Manifest | None:
-    plan = ZooPlan(config, config.make_family(mnist))
+    plan = checked_plan(config, mnist)
     runs = count_runs(part.choose(plan.shards))
     of_all = "" if part == WHOLE else f" (part {part}: {runs} runs)"
     with execution.executor(config) as (executor, words):
@@ -79,6 +80,7 @@ def estimate(config: ZooConfig, out: Path, mnist: Path | None, execution: Execut
         check_same_config(config, read_config(out), out)
     family, source = _items_at_hand(config, mnist)
     plan = ZooPlan(config, family)
+    check_family(plan)
     shards = part.choose(plan.shards)
     unbuilt = [shard for shard in shards if not is_built(out, shard)]
     kernel = choose_kernel(config.spec, config.encoding, execution.device, execution.kernel, execution.threads)
@@ -108,7 +110,7 @@ def _items_at_hand(config: ZooConfig, mnist: Path | None) -> tuple[TaskFamily[An
         family = find_family(config.family)
         for source in {zoo.source: None for zoo in family.zoos.values()}:
             with contextlib.suppress(RnnzooError):
-                return family.load(source, None), source
+                return load_family(family, source, None), source
         raise
 
 

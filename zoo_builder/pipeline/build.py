@@ -1,8 +1,9 @@
 """From a config to a finished zoo. This is the whole story; each step of it has a room of its own.
 
-A zoo is planned (`plan/`), a folder is opened for it (`folder/opening.py`), the shards that are not there yet are
-built (`folder/unbuilt.py`; then an executor: `local/` or `ray/`, which all run the unit of work in `shard/`), and
-once all are there, the zoo is finished (`folder/finish.py`). All of it can be stopped at any moment.
+A zoo is planned (`plan/`) and its family looked at (`plan/contract/`), a folder is opened for it
+(`folder/opening.py`), the shards that are not there yet are built (`folder/unbuilt.py`; then an executor:
+`local/` or `ray/`, which all run the unit of work in `shard/`), and once all are there, the zoo is finished
+(`folder/finish.py`). All of it can be stopped at any moment.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from rnnzoo.zoo_builder.pipeline.folder.finish import finish_folder
 from rnnzoo.zoo_builder.pipeline.folder.opening import finished_zoo, open_folder
 from rnnzoo.zoo_builder.pipeline.folder.unbuilt import find_unbuilt
 from rnnzoo.zoo_builder.pipeline.local.in_process import InProcess
-from rnnzoo.zoo_builder.pipeline.plan.contract import check_family
+from rnnzoo.zoo_builder.pipeline.plan.contract import checked_plan
 from rnnzoo.zoo_builder.pipeline.plan.part import WHOLE, Part
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ShardPlan, ZooPlan
 from rnnzoo.zoo_builder.pipeline.progress import Observer, ShardProgress
@@ -73,7 +74,7 @@ def build_zoo(
     """
     finished = finished_zoo(config, folder)
     if finished is None:
-        plan = ZooPlan(config, config.make_family(items_folder))
+        plan = checked_plan(config, items_folder)
         finished = build_plan(plan, folder, InProcess(kernel, save_every), observer)
     if finished is None:
         raise AssertionError("no part is left to others")
@@ -86,7 +87,7 @@ def build_plan(
     """Build a part of a zoo, and finish the zoo if all of it is there then.
 
     Args:
-        plan: The plan of the whole zoo.
+        plan: The plan of the whole zoo, of a family that was looked at (`checked_plan`).
         folder: Where the zoo goes.
         executor: What builds the shards.
         observer: Gets the reports, and may ask to stop.
@@ -110,9 +111,9 @@ def build_plan(
 
 
 def _build(plan: ZooPlan, folder: Path, executor: Executor, observer: Observer, part: Part) -> Manifest | None:
-    finished = open_folder(plan.config, folder, observer.stop_requested)
+    finished = finished_zoo(plan.config, folder)
     if finished is None:
-        check_family(plan)
+        finished = open_folder(plan.config, folder, observer.stop_requested, plan.fingerprints)
     for split in empty_splits(plan.splits):
         log.warning("the split %s is empty: %d tasks are too few for four splits", split, len(plan.splits.split))
     shards = part.choose(plan.shards)

@@ -17,6 +17,7 @@ from rnnzoo.zoo_builder.pipeline.folder.arithmetic import describe_arithmetics
 from rnnzoo.zoo_builder.pipeline.folder.finish import finish_folder
 from rnnzoo.zoo_builder.pipeline.folder.opening import (
     check_same_config,
+    check_same_family,
     finished_zoo,
     is_finished,
     open_folder,
@@ -72,7 +73,9 @@ def merge_parts(plan: ZooPlan, folders: Sequence[Path], out: Path, placed: Calla
     """
     problems: dict[str, list[str]] = {}
     try:
-        finished = open_folder(plan.config, out)
+        for folder in folders:
+            check_same_family(plan.fingerprints, folder)
+        finished = open_folder(plan.config, out, fingerprints=plan.fingerprints)
         if finished is None:
             _check_arithmetics(plan, [*folders, out])
             problems = _place_shards(plan, folders, out, placed)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,13 @@ from fsspec.implementations.local import LocalFileSystem
 
 from rnnzoo.zoo_builder.errors import ParameterError
 from rnnzoo.zoo_builder.pipeline.folder.arithmetic import arithmetic_path, check_arithmetic, encode_arithmetic
-from rnnzoo.zoo_builder.pipeline.folder.opening import check_same_config, parse_config, plan_path
+from rnnzoo.zoo_builder.pipeline.folder.opening import (
+    check_fingerprints,
+    check_same_config,
+    encode_plan,
+    parse_config,
+    plan_path,
+)
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ShardPlan
 from rnnzoo.zoo_builder.pipeline.shard.record import RECORD_SUFFIX, record_path, shard_files
 from rnnzoo.zoo_builder.pipeline.shard.saved_state import state_path
@@ -39,12 +45,18 @@ class ObjectStore:
         with self._errors():
             return fsspec.core.url_to_fs(self.url)
 
-    def prepare(self, config: ZooConfig) -> None:
-        """Leave the config in an empty store, or check that it is the one left there by an earlier build."""
+    def prepare(self, config: ZooConfig, fingerprints: Mapping[str, str] | None = None) -> None:
+        """Leave the config in an empty store, or check that it is the one left there by an earlier build.
+
+        fingerprints: those of the plan, likewise.
+        """
         if self._plan() is None:
             with self._errors():
-                self._write(_PLAN, (json.dumps(config.to_dict(), indent=1) + "\n").encode())
+                self._write(_PLAN, (json.dumps(encode_plan(config, fingerprints), indent=1) + "\n").encode())
         self.check_plan(config)
+        with self._errors():
+            content = self._read(_PLAN)
+        check_fingerprints(fingerprints or {}, content or b"{}", f"store: {self.url}: {_PLAN}")
 
     def check_plan(self, config: ZooConfig) -> None:
         """Raise RnnzooError unless this store holds a build of this config."""

@@ -36,7 +36,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """
     try:
         with pa.OSFile(os.fsencode(path)) as opened, pq.ParquetFile(opened) as file:
-            _check_types(file.schema_arrow, file.metadata.num_columns)
+            check_types(file.schema_arrow, file.metadata.num_columns)
             most = max(SMALL, LARGEST_GROWTH * path.stat().st_size)
             check_pages(path, file.schema_arrow, most)
             footer, schema = file.metadata, file.schema_arrow
@@ -53,7 +53,8 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         raise RnnzooError(f"{path}: not a whole Parquet file: {error}") from error
 
 
-def _check_types(schema: pa.Schema, leaves: int) -> None:
+def check_types(schema: pa.Schema, leaves: int) -> None:
+    """Raise ValueError for columns that are neither texts nor numbers nor vectors. leaves: those in the file."""
     if leaves > MOST_COLUMNS or leaves != len(schema):
         raise ValueError(f"found {leaves} columns, expected at most {MOST_COLUMNS} and none of them nested")
     if len(set(schema.names)) != len(schema):

@@ -145,9 +145,18 @@ def metadata_schema(family_schema: pa.Schema) -> pa.Schema:
 
 
 def stored_numbers(field: pa.Field, values: ArrayLike) -> NDArray[Any]:
-    """Numbers as a column stores them, in its precision: [M], or [M, K] of a column of lists."""
+    """Numbers as a column stores them, in its precision: [M], or [M, K] of a column of lists.
+
+    Raises:
+        RnnzooError: A column of whole numbers or truth values cannot hold one of them.
+    """
     kind = field.type.value_type if pa.types.is_fixed_size_list(field.type) else field.type
-    return np.array(values, kind.to_pandas_dtype())
+    given = np.asarray(values)
+    with np.errstate(invalid="ignore"):
+        stored = given.astype(kind.to_pandas_dtype())
+    if not pa.types.is_floating(kind) and (other := stored != given).any():
+        raise RnnzooError(f"{field.name}: found {given[other].flat[0]}, expected {field.type}")
+    return stored
 
 
 def check_columns(table: pa.Table, where: str, names: Sequence[str] | None = None) -> None:

@@ -13,10 +13,15 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
-from rnnzoo.zoo_builder.errors import RnnzooError
+import pyarrow as pa
+
+from rnnzoo.zoo_builder.errors import RnnzooError, blaming
+from rnnzoo.zoo_builder.tasks.encodings import Encoding
 from rnnzoo.zoo_builder.tasks.family import NamedZoo, TaskFamily
+from rnnzoo.zoo_builder.tasks.target import Target
 
 log = logging.getLogger(__name__)
 
@@ -29,18 +34,29 @@ FAMILIES: dict[str, str] = {
 ENTRY_POINTS = "rnnzoo.families"
 NEEDED = ("zoos", "encoding", "output_size", "generates", "task_columns")
 """Attributes of a family that have no default."""
+TYPES: dict[str, tuple[type, str]] = {
+    "zoos": (Mapping, "a dict from names to NamedZoo"),
+    "encoding": (Encoding, "an object of a class of Encoding"),
+    "output_size": (int, "a whole number from 1 on"),
+    "generates": (bool, "True or False"),
+    "task_columns": (pa.Schema, "pa.schema([column(...), ...])"),
+    "score_columns": (pa.Schema, "pa.schema([column(...), ...])"),
+    "shown_column": (pa.Field, "column(...)"),
+    "targets": (tuple, "a tuple of Target"),
+}
+"""Attributes of a family -> what they are, and how to write it."""
 
 
 def family_names() -> dict[str, str]:
     """All families that are installed: name -> module:class. The product's own come first, and stay its own."""
-    return FAMILIES | {name: places[0] for name, places in _others().items()}
+    return FAMILIES | {name: places[0] for name, places in _others().items() if name not in FAMILIES}
 
 
 def _others() -> dict[str, list[str]]:
     """Name -> module:class of families of other packages, each place once; several where packages disagree."""
     found: dict[str, list[str]] = {}
     for point in entry_points(group=ENTRY_POINTS):
-        places = found.setdefault(point.name, []) if point.name not in FAMILIES else []
+        places = found.setdefault(point.name, [])
         if point.value not in places:
             places.append(point.value)
     return found
@@ -65,16 +81,54 @@ def find_family(name: str) -> type[TaskFamily[Any]]:
     lacking = [attribute for attribute in NEEDED if not hasattr(family, attribute)]
     if missing := [*lacking, *sorted(family.__abstractmethods__)]:
         raise RnnzooError(f"family: {name!r}: {known[name]} has no {', '.join(missing)}")
+    try:
+        check_attributes(family)
+    except RnnzooError as error:
+        raise RnnzooError(f"family {name!r}: {error}") from error.__cause__ or error
     return family
 
 
+def check_attributes(family: type[TaskFamily[Any]]) -> None:
+    """Raise RnnzooError, naming the attribute, unless a family's attributes are of the types they have to be."""
+    for name, (kind, expected) in TYPES.items():
+        with blaming(name):
+            found = getattr(family, name)
+        fits = type(found) is int and found > 0 if kind is int else isinstance(found, kind)
+        if not fits:
+            raise RnnzooError(f"{name}: found {found!r:.200}, expected {expected}")
+    for zoo, named in family.zoos.items():
+        if not isinstance(zoo, str) or not isinstance(named, NamedZoo):
+            raise RnnzooError(f"zoos: {zoo!r}: found {named!r:.200}, expected {TYPES['zoos'][1]}")
+    if others := [target for target in family.targets if not isinstance(target, Target)]:
+        raise RnnzooError(f"targets: found {others[0]!r:.200}, expected {TYPES['targets'][1]}")
+
+
+def load_family(family: type[TaskFamily[Any]], source: str | None, folder: Path | None) -> TaskFamily[Any]:
+    """A family with its items: see `TaskFamily.load`. Raises RnnzooError, whatever goes wrong there."""
+    where = f"family {family.name!r}: load"
+    with blaming(where):
+        made = family.load(source, folder)
+    if not isinstance(made, TaskFamily):
+        raise RnnzooError(f"{where}: found {made!r:.80}, expected the family with its items")
+    return made
+
+
 def installed_families() -> Iterator[type[TaskFamily[Any]]]:
-    """All families that can be imported; of each other one, a warning says why not."""
+    """All families that can be imported; of each other one, a warning says why not, once a process."""
+    for name in _others().keys() & FAMILIES.keys():
+        found = _others()[name][0]
+        _warn(f"family: {name!r} of {found} is left out: the product's own has this name, expected another")
     for name in family_names():
         try:
             yield find_family(name)
         except RnnzooError as error:
-            log.warning("%s", error)
+            _warn(str(error))
+
+
+@cache
+def _warn(text: str) -> None:
+    """Warn of a family, once: a command asks for all families several times."""
+    log.warning("%s", text)
 
 
 class _Zoos(Mapping[str, tuple[type[TaskFamily[Any]], NamedZoo]]):

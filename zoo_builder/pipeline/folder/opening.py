@@ -7,25 +7,34 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.pipeline.locks import PLAN, locked, never, try_lock
+from rnnzoo.zoo_builder.pipeline.plan.fingerprints import differing
 from rnnzoo.zoo_builder.storage import schema
 from rnnzoo.zoo_builder.storage.files import file_in, parse_json, read_bytes
 from rnnzoo.zoo_builder.storage.manifest import Manifest, read_manifest
 from rnnzoo.zoo_builder.storage.writing import TEMPORARY_FILES, write_json
 from rnnzoo.zoo_builder.zoos import ZooConfig, config_of
 
+_FINGERPRINTS = "fingerprints"
 _SHARD = re.compile(r"\.([a-z]+-\d{5}-of-\d{5})\.")
 
 
-def open_folder(config: ZooConfig, folder: Path, stop_requested: Callable[[], bool] = never) -> Manifest | None:
+def open_folder(
+    config: ZooConfig,
+    folder: Path,
+    stop_requested: Callable[[], bool] = never,
+    fingerprints: Mapping[str, str] | None = None,
+) -> Manifest | None:
     """Get a folder ready for the build of a config; the manifest if that zoo is finished there.
 
-    Leaves the config in an empty folder, or checks that it is the one left there by an earlier build. Raises
-    RnnzooError for a folder that holds something else, and Interrupted where that is asked for.
+    Leaves the config in an empty folder, or checks that it is the one left there by an earlier build; likewise the
+    plan's fingerprints, where they are given. Raises RnnzooError for a folder that holds something else, and
+    Interrupted where that is asked for.
     """
     finished = finished_zoo(config, folder)
     if finished is not None:
@@ -45,8 +54,9 @@ def open_folder(config: ZooConfig, folder: Path, stop_requested: Callable[[], bo
             return finished
         if plan_file.exists():
             check_same_config(config, read_config(folder), folder)
+            check_same_family(fingerprints or {}, folder)
         else:
-            write_json(plan_file, config.to_dict())
+            write_json(plan_file, encode_plan(config, fingerprints))
     _clear_leftovers(folder)
     return None
 
@@ -63,12 +73,46 @@ def read_config(folder: Path) -> ZooConfig:
     return parse_config(read_bytes(path), str(path))
 
 
+def encode_plan(config: ZooConfig, fingerprints: Mapping[str, str] | None) -> dict[str, Any]:
+    """What a build leaves behind: its config, and what its family gave it."""
+    return config.to_dict() | ({_FINGERPRINTS: dict(fingerprints)} if fingerprints else {})
+
+
 def parse_config(content: bytes, where: str) -> ZooConfig:
     """A config from the JSON that a build leaves behind; `where` names the source in errors."""
+    values = _parse_plan(content, where)
+    return config_of(
+        schema.current_names({name: value for name, value in values.items() if name != _FINGERPRINTS}), where
+    )
+
+
+def check_same_family(fingerprints: Mapping[str, str], folder: Path) -> None:
+    """Raise RnnzooError where a build was begun in a folder to which the family gave something else.
+
+    A plan of an earlier version has no fingerprints, and is taken as it is.
+    """
+    path = file_in(folder, str(plan_path(Path())))
+    check_fingerprints(fingerprints, read_bytes(path), str(path))
+
+
+def check_fingerprints(fingerprints: Mapping[str, str], content: bytes, where: str) -> None:
+    """The same, of the JSON that a build left behind."""
+    found = _parse_plan(content, where).get(_FINGERPRINTS, {})
+    if not isinstance(found, dict):
+        raise RnnzooError(f"{where}: {_FINGERPRINTS}: found {found!r:.80}, expected a JSON object")
+    if names := differing(found, fingerprints):
+        raise RnnzooError(
+            f"{where}: {_FINGERPRINTS}: {names[0]}: found {found[names[0]]!r:.80}, expected "
+            f"{fingerprints[names[0]]} by the family here, which gave others where this build was begun. What "
+            "is drawn at random needs a seed, and sets an order; a family that was changed needs another folder"
+        )
+
+
+def _parse_plan(content: bytes, where: str) -> dict[str, Any]:
     values = parse_json(content, where)
     if not isinstance(values, dict):
         raise RnnzooError(f"{where}: found {type(values).__name__}, expected a JSON object")
-    return config_of(schema.current_names(values), where)
+    return values
 
 
 def finished_zoo(config: ZooConfig, folder: Path) -> Manifest | None:

@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 import torch
 
 from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.pipeline.folder.opening import check_same_family
 from rnnzoo.zoo_builder.pipeline.local.in_process import InProcess
 from rnnzoo.zoo_builder.pipeline.local.messages import Ended, Job, LogMessage, Outcome, Ready, ToDriver
 from rnnzoo.zoo_builder.pipeline.progress import Interrupted, ShardProgress
@@ -76,9 +77,10 @@ def work(pipe: Connection) -> None:
 def _do(job: Job, driver: DriverConnection) -> Ended:
     torch.set_num_threads(job.threads)
     executor = InProcess(job.kernel, job.save_every, job.groups, job.sharing)
-    shards = [shard for shard in job.plan.shards if shard.name in job.shards]
-    shards.sort(key=lambda shard: len(shard.runs), reverse=True)  # the small ones last: workers then end together
     try:
+        check_same_family(job.plan.fingerprints, job.folder)
+        shards = [shard for shard in job.plan.shards if shard.name in job.shards]
+        shards.sort(key=lambda shard: len(shard.runs), reverse=True)  # small ones last: workers then end together
         executor(job.plan, job.folder, shards, driver)
     except Interrupted:
         return Ended(Outcome.STOPPED)

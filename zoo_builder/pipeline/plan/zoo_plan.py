@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from rnnzoo.zoo_builder.errors import ParameterError
+from rnnzoo.zoo_builder.pipeline.plan.fingerprints import fingerprints_of
 from rnnzoo.zoo_builder.pipeline.plan.runs import Runs, plan_runs
 from rnnzoo.zoo_builder.rnn import RNNSpec
 from rnnzoo.zoo_builder.splits import SPLITS, Splits, assign_splits
@@ -51,6 +52,11 @@ class ZooPlan:
     @cached_property
     def splits(self) -> Splits:
         return assign_splits(self.family, self.runs.tasks, self.config.seed)
+
+    @cached_property
+    def fingerprints(self) -> dict[str, str]:
+        """Hashes of what the family gives to the zoo: see `fingerprints_of`."""
+        return fingerprints_of(self.family, self.runs.tasks, self.splits)
 
     @cached_property
     def shards(self) -> list[ShardPlan]:

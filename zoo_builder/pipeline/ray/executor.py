@@ -88,7 +88,7 @@ class _ClusterBuild:
         """The shards that cannot be had from the store, where an earlier build may have left some."""
         if self._store is None:
             return list(shards)
-        self._store.prepare(self._plan.config)
+        self._store.prepare(self._plan.config, self._plan.fingerprints)
         stored = self._store.shards()
         missing = []
         for shard in shards:
