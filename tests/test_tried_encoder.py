@@ -46,17 +46,17 @@ USUAL = {"declared": "pass", "made": "pass", "called": "pass"}
         ({"called": LATE}, "which makes parameters when it is called: more.bias"),
         (
             {"made": "raise ValueError('no luck')"},
-            r"could not be made: ValueError: no luck \(.*my_encoder.py, line 10",
+            r"could not be made: ValueError: no luck \(.*my_encoder.py:10",
         ),
-        ({"made": "{}['width']"}, r"could not be made: KeyError: 'width' \(.*my_encoder.py, line 10\)"),
+        ({"made": "{}['width']"}, r"could not be made: KeyError: 'width' \(.*my_encoder.py:10\)"),
         (
             {"called": "weights['lstm.weight']"},
-            r"failed .* KeyError: .* line 13\); names of weights are lstm.weight_ih",
+            r"failed .* KeyError: .*my_encoder.py:13\); names of weights are lstm.weight_ih",
         ),
-        ({"called": "self.nothing"}, r"failed on fresh models: AttributeError: .* \(.*my_encoder.py, line 13\)"),
+        ({"called": "self.nothing"}, r"failed on fresh models: AttributeError: .* \(.*my_encoder.py:13\)"),
         (
             {"called": "self.head(torch.ones(1))"},
-            r"failed on fresh models: RuntimeError: mat1 and mat2 .* line 13\)",
+            r"failed on fresh models: RuntimeError: mat1 and mat2 .*my_encoder.py:13\)",
         ),
         ({"called": "return weights['head.bias'].to_sparse()"}, "failed on fresh models: NotImplementedError"),
     ],
@@ -72,8 +72,8 @@ def test_mistakes_are_told_with_their_place(lines, message, language_zoo, place)
     ("text", "message"),
     [
         ("import torch\nclass Mine(:", "SyntaxError: .*line 2"),
-        ("import sys\nsys.exit(5)", r"SystemExit: 5 \(.*my_encoder.py, line 2\)"),
-        ("x = 1 / 0", r"ZeroDivisionError: division by zero \(.*my_encoder.py, line 1\)"),
+        ("import sys\nsys.exit(5)", r"SystemExit: 5 \(.*my_encoder.py:2\)"),
+        ("x = 1 / 0", r"ZeroDivisionError: division by zero \(.*my_encoder.py:1\)"),
     ],
 )
 def test_a_file_that_cannot_be_imported(text, message, language_zoo, place, monkeypatch):
@@ -97,4 +97,4 @@ def test_the_command_ends_with_a_sentence(language_zoo, place):
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True, cwd=place)
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
-    assert "my_encoder.py, line 13" in done.stderr
+    assert "my_encoder.py:13" in done.stderr

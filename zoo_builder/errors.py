@@ -1,10 +1,12 @@
 """The exceptions that mean "your input, not our bug": command lines turn them into exit code 2."""
 
+import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Integral
-from pathlib import Path
+
+_LIBRARIES = ("datasets", "matplotlib", "numpy", "pandas", "pyarrow", "scipy", "sklearn", "torch")
 
 
 class RnnzooError(ValueError):
@@ -45,17 +47,20 @@ def blaming(whose: str) -> Iterator[None]:
         yield
     except RnnzooError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise RnnzooError(f"{whose}: {type(error).__name__}: {error}{_line_of(error)}") from error
 
 
-def _line_of(error: Exception) -> str:
-    """Where the exception comes from: the innermost line of the first file that is none of this package's."""
-    frames = traceback.extract_tb(error.__traceback__)[1:]
-    here = Path(__file__).parent
-    others = [frame for frame in frames if here not in Path(frame.filename).parents]
-    told = [frame for frame in frames if not others or frame.filename == others[0].filename]
-    return f" ({told[-1].filename}:{told[-1].lineno})" if told else ""
+def _line_of(error: BaseException) -> str:
+    """Where an exception comes from: the innermost line that is neither this package's nor of what it needs."""
+    if isinstance(error, SyntaxError):  # which says so itself
+        return ""
+    told = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        module = str(frame.f_globals.get("__name__")).partition(".")[0]
+        if module not in {"rnnzoo", *_LIBRARIES, *sys.stdlib_module_names}:
+            told = f" ({frame.f_code.co_filename}:{line})"
+    return told
 
 
 def some_of(texts: Sequence[str], most: int = 3) -> str:

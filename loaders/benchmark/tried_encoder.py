@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from torch import nn
@@ -16,7 +13,7 @@ from rnnzoo.loaders.encoders.base import Encoder, Group, check_encoder, declared
 from rnnzoo.loaders.encoders.names import parse_encoder_name
 from rnnzoo.loaders.encoders.recipe import Recipe
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
-from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError, some_of
+from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError, blaming, some_of
 
 GROUPS = (*get_args(Group), "user")
 _Found = TypeVar("_Found")
@@ -33,9 +30,8 @@ def try_encoder(recipe: Recipe, loaded: LoadedZoo) -> tuple[Encoder, int]:
         The encoder, and its width E.
 
     Raises:
-        ParameterError: What it declares of itself is of no known kind, it raises an exception, or it makes
-            parameters only when it is called.
-        RnnzooError: As in `check_encoder`.
+        ParameterError: What it declares of itself is of no known kind, or it makes parameters when it is called.
+        RnnzooError: As in `check_encoder`, or it raises an exception, which is the error's cause.
     """
     population = loaded.population
     encoder = _of_users(recipe, loaded, "could not be made", lambda: recipe.make(population))
@@ -54,29 +50,16 @@ def try_encoder(recipe: Recipe, loaded: LoadedZoo) -> tuple[Encoder, int]:
 
 def _of_users(recipe: Recipe, loaded: LoadedZoo, what: str, call: Callable[[], _Found]) -> _Found:
     """What a call of the user's code returns; any exception of it becomes an error that says where it arose."""
-    try:
+    if (recipe.location or "").startswith("rnnzoo."):  # no code of the user's
         return call()
-    except RnnzooError:
-        raise
-    except (Exception, SystemExit) as error:
-        if (recipe.location or "").startswith("rnnzoo."):  # no mistake of the user's
+    try:
+        with blaming(f"encoder: found {recipe.name}, which {what}"):
+            return call()
+    except RnnzooError as error:
+        if not isinstance(error.__cause__, KeyError) or isinstance(error, ParameterError):
             raise
-        said = f"{type(error).__name__}: {error}{_place(error)}"
-        if isinstance(error, KeyError):
-            said += f"; names of weights are {', '.join(each.name for each in loaded.zoo.spec.parameters)}"
-        raise ParameterError("encoder", f"found {recipe.name}, which {what}: {said}") from error
-
-
-def _place(error: BaseException) -> str:
-    """File and line of the last of the frames that are the user's own."""
-    if isinstance(error, SyntaxError):
-        return f" ({error.filename}, line {error.lineno})"
-    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
-        file, module = frame.f_code.co_filename, str(frame.f_globals.get("__name__"))
-        is_library = {"site-packages", "dist-packages"} & set(Path(file).parts) or file.startswith("<frozen")
-        if not is_library and module.partition(".")[0] not in {"rnnzoo", *sys.stdlib_module_names}:
-            return f" ({file}, line {line})"
-    return ""
+        names = ", ".join(each.name for each in loaded.zoo.spec.parameters)
+        raise RnnzooError(f"{error}; names of weights are {names}") from error.__cause__
 
 
 def _check_declared(recipe: Recipe, encoder: Encoder) -> None:
