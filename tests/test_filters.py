@@ -3,9 +3,11 @@
 import warnings
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -102,7 +104,18 @@ def test_expressions_that_choose_no_rows(expression):
 
 
 def test_arrays_of_values():
-    for values in (np.array([7, 0]), np.array(7), np.array([7.0, 0.5]), {7}, frozenset([7]), (7, 8)):
+    arrays = (np.array([7, 0]), np.array(7), np.array([7.0, 0.5]), {7}, frozenset([7]), (7, 8), range(7, 9))
+    frames = (pd.Series([7, 0]), pd.Series([7.0]), pd.Index([7]), pd.Series([7], dtype="Int64"))
+    others = (pa.array([7, 0]), pa.chunked_array([[7], [0]]), torch.tensor([7, 0]), torch.tensor([7.0]))
+    for values in (*arrays, *frames, *others):
         assert matching_rows(TABLE, [("index", "in", values), ("index", ">", 0)]).tolist() == [4]
     with pytest.raises(RnnzooError, match=r"found \[7\] in .*, expected numbers for column 'index'"):
         matching_rows(TABLE, [("index", "in", np.array([[7]]))])
+    texts = ["a", "0"]
+    for values in (np.array(texts), pd.Series(texts), pd.Series(texts, dtype="category"), pa.array(texts)):
+        assert matching_rows(TABLE, [("language", "in", values)]).tolist() == [0, 4]
+        with pytest.raises(RnnzooError, match=r"expected one value after '=='"):
+            matching_rows(TABLE, [("language", "==", values)])
+    for values in (pd.DataFrame({"a": [7]}), torch.tensor([[7]]), torch.tensor(7), (each for each in [7])):
+        with pytest.raises(RnnzooError, match=r"expected a list of values after 'in'"):
+            matching_rows(TABLE, [("index", "in", values)])

@@ -4,9 +4,10 @@ import json
 from itertools import islice
 
 import pytest
+from datasets import concatenate_datasets, interleave_datasets
 
 from rnnzoo import load_zoo
-from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
 
 
 @pytest.mark.parametrize("again", [None, 1, 2, 5])
@@ -37,3 +38,75 @@ def test_a_stream_goes_on_as_it_was_begun(language_zoo, before, again, change):
     assert list(read(second, again)) == list(read(stream(), None))
     second.set_epoch(1)
     assert len(list(read(second, again))) == len(list(read(stream(), None)))
+
+
+def rows_of(path, split="train", filters=None):
+    return load_zoo(path, split, streaming=True, filters=filters, columns=["sha256"], tensors=[])
+
+
+WRAPPERS = {
+    "none": lambda stream: stream,
+    "map": lambda stream: stream.map(lambda row: {"more": 1}),
+    "filter": lambda stream: stream.filter(lambda row: True),
+    "map, filter": lambda stream: stream.map(lambda row: {"more": 1}).filter(lambda row: True),
+    "in NumPy": lambda stream: stream.with_format("numpy"),
+    "batches": lambda stream: stream.map(lambda rows: rows, batched=True, batch_size=5),
+    "skip": lambda stream: stream.skip(2),
+    "shuffled": lambda stream: stream.shuffle(seed=1, buffer_size=1),
+    "one of two": lambda stream: stream.shard(min(2, stream.num_shards), 0),
+    "two together": lambda stream: concatenate_datasets([stream, stream]),
+    "two in turn": lambda stream: interleave_datasets([stream, stream]),
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
+def test_a_state_goes_on_in_a_stream_of_the_same_rows_alone(wrap, language_zoo, digits_zoo):
+    """Whatever of `datasets` is around them."""
+    whole = [row["sha256"] for row in wrap(rows_of(language_zoo))]
+    first = wrap(rows_of(language_zoo))
+    seen = [row["sha256"] for row in islice(first, 3)]
+    state = json.loads(json.dumps(first.state_dict()))
+    other = wrap(rows_of(language_zoo, filters=[("step", ">=", 0)]))  # the same rows by another way
+    other.load_state_dict(state)
+    assert sorted([*seen, *(row["sha256"] for row in other)]) == sorted(whole)
+
+    others = [
+        rows_of(language_zoo, "test"),
+        rows_of(language_zoo, "ood"),
+        rows_of(language_zoo, filters=[("step", ">", 0)]),
+        rows_of(digits_zoo),
+    ]
+    for each in others:
+        stream = wrap(each)
+        stream.load_state_dict(state)
+        with pytest.raises(RnnzooError, match=r"state_dict: found one of other rows \(fingerprint \w+\)"):
+            list(stream)
+
+
+def test_a_state_goes_on_with_the_same_columns_or_others(language_zoo):
+    first = rows_of(language_zoo)
+    seen = [row["sha256"] for row in islice(first, 3)]
+    more = load_zoo(language_zoo, "train", streaming=True)
+    more.load_state_dict(first.state_dict())
+    assert [*seen, *(row["sha256"] for row in more)] == [row["sha256"] for row in rows_of(language_zoo)]
+
+
+@pytest.mark.parametrize("state", ["x", 3, None, [], {"epoch": 0}, {"batch_size": 1}])
+def test_what_is_no_state(state, language_zoo):
+    with pytest.raises(ParameterError, match=r"state_dict: found .*, expected what `state_dict\(\)` gave"):
+        rows_of(language_zoo).load_state_dict(state)
+
+
+def test_an_empty_state_is_the_beginning(language_zoo):
+    stream = rows_of(language_zoo)
+    list(islice(stream, 3))
+    stream.load_state_dict({})
+    assert list(stream) == list(rows_of(language_zoo))
+
+
+@pytest.mark.parametrize("size", [0, -1, 1.5, True, None, "4"])
+@pytest.mark.parametrize("streaming", [False, True])
+def test_rows_of_a_batch_are_a_whole_number(size, streaming, language_zoo):
+    rows = load_zoo(language_zoo, "train", streaming=streaming)
+    with pytest.raises(ParameterError, match=rf"batch_size: found {size!r}, expected a whole number from 1 on"):
+        rows.iter(size)

@@ -27,10 +27,12 @@ class ParameterError(RnnzooError):
         return f"{self.parameter}: {self.problem}"
 
 
-def check_whole_number(parameter: str, value: object, least: int, most: int) -> None:
-    """Raise ParameterError for what is no whole number in a range; a truth value is none."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or not least <= int(value) <= most:
-        raise ParameterError(parameter, f"found {value!r:.200}, expected a whole number from {least} to {most}")
+def check_whole_number(parameter: str, value: object, least: int, most: int | None = None) -> None:
+    """Raise ParameterError for what is no whole number of a range (most: None for no end), or a truth value."""
+    is_whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not is_whole or int(value) < least or (most is not None and int(value) > most):  # type: ignore[call-overload]
+        end = "on" if most is None else f"to {most}"
+        raise ParameterError(parameter, f"found {value!r:.200}, expected a whole number from {least} {end}")
 
 
 @contextmanager

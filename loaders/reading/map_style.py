@@ -23,6 +23,7 @@ from rnnzoo.loaders.reading.selection import Filters, Selection, matching_rows
 from rnnzoo.loaders.reading.table import ShardTable, TableRecipe
 from rnnzoo.loaders.reading.text_files import TextFiles
 from rnnzoo.loaders.source.base import Source
+from rnnzoo.zoo_builder.errors import check_whole_number
 
 
 class ZooDataset(TextFiles, Dataset):
@@ -41,9 +42,14 @@ class ZooDataset(TextFiles, Dataset):
         return self._read_block(rows) if len(rows) and self._reads_blocks() else super().__getitem__(rows.tolist())
 
     def iter(self, batch_size: int, drop_last_batch: bool = False) -> Iterator[Any]:
-        if not self._reads_blocks():
-            yield from super().iter(batch_size, drop_last_batch)
-            return
+        check_whole_number("batch_size", batch_size, 1)
+        return (
+            self._blocks(batch_size, drop_last_batch)
+            if self._reads_blocks()
+            else super().iter(batch_size, drop_last_batch)
+        )
+
+    def _blocks(self, batch_size: int, drop_last_batch: bool) -> Iterator[Any]:
         end = len(self) // batch_size * batch_size if drop_last_batch else len(self)
         for first in range(0, end, batch_size):
             yield self[first : first + batch_size]

@@ -23,6 +23,8 @@ from datasets.iterable_dataset import ArrowExamplesIterable
 from datasets.table import TableBlock, table_cast, table_flatten
 from numpy.typing import NDArray
 
+from rnnzoo.zoo_builder.errors import ParameterError
+
 __all__ = [
     "HF_DATASETS_CACHE",
     "ArrayType",
@@ -70,11 +72,19 @@ class ShardExamples(ArrowExamplesIterable):
     """The shards of a stream. `datasets` deals them out among workers, shuffles and counts them.
 
     By itself it would ask for the tables of each shard separately. Here one `read` is given all the shards of an
-    iteration, so that it can read those ahead that follow.
+    iteration, so that it can read those ahead that follow. A state says by `fingerprint` which shards it counts,
+    in which order, and goes on with no others.
     """
 
-    def __init__(self, read: ReadShards, shards: list[Any]) -> None:
-        super().__init__(_no_tables, {"read": read, "shards": shards})
+    def __init__(self, read: ReadShards, shards: list[Any], fingerprint: Callable[[list[Any]], str]) -> None:
+        super().__init__(_no_tables, {"read": read, "shards": shards, "fingerprint": fingerprint})
+
+    def _init_state_dict(self) -> dict[str, Any]:
+        self._state_dict = super()._init_state_dict() | {"fingerprint": self._fingerprint()}
+        return self._state_dict
+
+    def _fingerprint(self) -> str:
+        return self.kwargs["fingerprint"](self.kwargs["shards"])
 
     def __iter__(self) -> Iterator[tuple[Any, dict[str, Any]]]:
         with self._read() as tables:
@@ -86,6 +96,9 @@ class ShardExamples(ArrowExamplesIterable):
 
     def _read(self) -> AbstractContextManager[Iterator[Iterator[pa.Table]]]:
         """The shards from the one on where a saved state says that iteration goes on."""
+        if self._state_dict and (found := self._state_dict["fingerprint"]) != (expected := self._fingerprint()):
+            problem = f"found one of other rows (fingerprint {found}), expected one of this stream ({expected})"
+            raise ParameterError("state_dict", f"{problem}: the same zoo, split, filters, order and workers")
         first = self._state_dict["shard_idx"] if self._state_dict else 0
         return self.kwargs["read"](self.kwargs["shards"][first:])
 

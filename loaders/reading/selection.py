@@ -138,20 +138,34 @@ def _condition(condition: Any, schema: pa.Schema) -> pc.Expression:
     if symbol not in OPERATORS:
         raise RnnzooError(f"filters: found operator {symbol!r}, expected one of {', '.join(OPERATORS)}")
     several = symbol in ("in", "not in")
-    if several != isinstance(value, list | tuple | set | frozenset | np.ndarray):
+    if several != _is_several(value):
         expected = "a list of values" if several else "one value"
         raise RnnzooError(f"filters: found {condition!r}, expected {expected} after {symbol!r}")
     field, kind = pc.field(name), schema.field(name).type
     if not several:
         return COMPARISONS[symbol](field, pa.scalar(_value(value, kind, condition)))
-    given = np.atleast_1d(value).tolist() if isinstance(value, np.ndarray) else value
-    values = [_value(each, kind, condition) for each in given]
+    values = [_value(each, kind, condition) for each in _listed(value)]
     if pa.types.is_integer(kind):
         values, kind = [each for each in values if isinstance(each, int)], pa.int64()  # the others equal none
     elif pa.types.is_floating(kind):
         kind = pa.float64()
     is_in = field.cast(kind).isin(pa.array(values, kind))
     return is_in if symbol == "in" else ~is_in & field.is_valid()
+
+
+def _is_several(value: Any) -> bool:
+    """Whether it is a list of values: of Python, NumPy, pandas, pyarrow or torch."""
+    kinds = list | tuple | set | frozenset | range | np.ndarray | pa.Array | pa.ChunkedArray
+    return isinstance(value, kinds) or getattr(value, "ndim", 0) == 1
+
+
+def _listed(values: Any) -> Iterable[Any]:
+    """Such a list's values as those of Python."""
+    if isinstance(values, np.ndarray):
+        return np.atleast_1d(values).tolist()
+    if isinstance(values, pa.ChunkedArray):
+        return values.to_pylist()
+    return values.tolist() if hasattr(values, "tolist") else values
 
 
 def _value(value: Any, kind: pa.DataType, condition: Any) -> str | bool | int | float:

@@ -12,13 +12,22 @@ from typing import Any
 import pyarrow as pa
 from datasets import DatasetInfo, IterableDataset, NamedSplit
 
-from rnnzoo.loaders.reading.blocks import dataset_features, files_of, hashes_of, split_by_shard
+from rnnzoo.loaders.reading.blocks import (
+    dataset_features,
+    files_of,
+    hashes_of,
+    rows_fingerprint,
+    split_by_shard,
+)
 from rnnzoo.loaders.reading.private_parts import ShardExamples, keep_class
 from rnnzoo.loaders.reading.read_ahead import read_shards
 from rnnzoo.loaders.reading.selection import Filters, Selection, matching_rows
 from rnnzoo.loaders.reading.text_files import TextFiles
 from rnnzoo.loaders.source.base import Source
-from rnnzoo.zoo_builder.errors import ParameterError
+from rnnzoo.zoo_builder.errors import ParameterError, check_whole_number
+
+STATE = {"epoch", "examples_iterable"}
+"""What every state of an iteration says."""
 
 
 class ZooStream(TextFiles, IterableDataset):
@@ -35,14 +44,22 @@ class ZooStream(TextFiles, IterableDataset):
         return super().state_dict() | {"batch_size": self._batch_size}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a state; {} for the beginning. Raises ParameterError for what is no state.
+
+        The state of a stream of other rows raises it where the iteration begins: only then they are known.
+        """
+        if not isinstance(state_dict, dict) or (state_dict and not state_dict.keys() >= STATE):
+            expected = f"expected what `state_dict()` gave, with {' and '.join(sorted(STATE))}"
+            raise ParameterError("state_dict", f"found {state_dict!r:.200}, {expected}")
         super().load_state_dict(state_dict)
-        self._loaded = state_dict
+        self._loaded = state_dict or None
 
     def __iter__(self) -> Iterator[Any]:
         self._begin(1)
         return super().__iter__()
 
     def iter(self, batch_size: int, drop_last_batch: bool = False) -> Iterator[Any]:
+        check_whole_number("batch_size", batch_size, 1)
         self._begin(batch_size)
         return super().iter(batch_size, drop_last_batch)
 
@@ -98,5 +115,7 @@ def streamed(
     any_shard = shards[0].name if shards else metadata["shard"][0].as_py()
     features = dataset_features(source, metadata.schema, any_shard, selection)
     source.check_files([name for shard in shards for name in files_of(shard.name, selection)])
-    examples = ShardExamples(partial(read_shards, source, selection), shards)
+    examples = ShardExamples(
+        partial(read_shards, source, selection), shards, partial(rows_fingerprint, source.sha256)
+    )
     return ZooStream(examples, info=DatasetInfo(features=features), split=NamedSplit(split))
