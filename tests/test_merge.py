@@ -102,6 +102,37 @@ def test_parts_may_be_merged_into_the_folder_of_one_of_them(plain, parts):
     assert contents(parts[1]) == contents(plain)
 
 
+def test_a_merge_can_be_repeated_into_the_folder_of_a_part_and_then_elsewhere(plain, parts, tmp_path):
+    """The first part became the finished zoo, and counts as all of it."""
+    for out in (parts[0], parts[0], tmp_path / "elsewhere", tmp_path / "elsewhere", parts[1]):
+        merge(parts, out)
+        assert contents(out) == contents(plain)
+
+
+def test_a_finished_zoo_alone_is_a_part(plain, tmp_path):
+    merge([plain], tmp_path / "zoo")
+    assert contents(tmp_path / "zoo") == contents(plain)
+
+
+def test_a_finished_zoo_of_another_config_is_no_part(parts, tmp_path):
+    other = replace(CONFIG, seed=7)
+    build_plan(ZooPlan(other, other.make_family()), tmp_path / "other", InProcess(TorchKernel(), 0), Watcher())
+    for folders in ([*parts, tmp_path / "other"], [tmp_path / "other", *parts]):
+        with pytest.raises(RnnzooError, match=r"seed is . there, . was asked for"):
+            merge(folders, tmp_path / "zoo")
+    assert not (tmp_path / "zoo").exists()
+
+
+@pytest.mark.parametrize("room", ["weights", "rollouts", "metadata"])
+def test_a_damaged_zoo_is_no_part(room, plain, tmp_path):
+    zoo = shutil.copytree(plain, tmp_path / "damaged")
+    file = next((zoo / room).iterdir())
+    damage(file, "a flipped bit")
+    with pytest.raises(RnnzooError, match=f"{file}: found sha256 "):
+        merge([zoo], tmp_path / "zoo")
+    assert not list((tmp_path / "zoo").glob("weights/*"))
+
+
 def damage(path, how):
     content = bytearray(path.read_bytes())
     if how == "removed":
@@ -165,7 +196,6 @@ def test_what_is_no_part_of_the_same_zoo_is_refused(plain, parts, tmp_path):
     for folder, words in (
         (tmp_path / "empty", r"expected a part of a zoo, found no .build/plan.json in it"),
         (tmp_path / "other", "seed is 7 there, 0 was asked for"),
-        (plain, "found a finished zoo"),
     ):
         with pytest.raises(RnnzooError, match=words):
             merge([*parts, folder], tmp_path / "zoo")

@@ -19,10 +19,8 @@ from rnnzoo.zoo_builder.pipeline import Interrupted, ZooPlan
 from rnnzoo.zoo_builder.pipeline.build import build_plan, count_runs
 from rnnzoo.zoo_builder.pipeline.estimate import estimate_build
 from rnnzoo.zoo_builder.pipeline.folder.opening import (
-    check_same_config,
+    check_folder,
     finished_zoo,
-    plan_path,
-    read_config,
     read_finished,
 )
 from rnnzoo.zoo_builder.pipeline.folder.unbuilt import is_built
@@ -45,6 +43,7 @@ def build_or_continue(
         say(f"{out} holds a finished zoo; checking that it is this one")
     manifest = finished_zoo(config, out)
     if manifest is None:
+        check_folder(config, out)  # before there is a bar
         manifest = _build(config, out, mnist, execution, part)
     if manifest is None:
         say(
@@ -76,8 +75,7 @@ def estimate(config: ZooConfig, out: Path, mnist: Path | None, execution: Execut
     if read_finished(config, out) is not None:
         say(f"{out} holds the finished zoo")
         return
-    if plan_path(out).exists():
-        check_same_config(config, read_config(out), out)
+    check_folder(config, out)
     family, source = _items_at_hand(config, mnist)
     plan = ZooPlan(config, family)
     check_family(plan)
@@ -117,6 +115,8 @@ def _items_at_hand(config: ZooConfig, mnist: Path | None) -> tuple[TaskFamily[An
 def merge_and_finish(parts: list[Path], out: Path, mnist: Path | None) -> None:
     """Merge folders of parts into a zoo, with a bar."""
     config = config_of_parts(parts)
+    if read_finished(config, out) is None:
+        check_folder(config, out)
     plan = ZooPlan(config, config.make_family(mnist))
     with logging_redirect_tqdm(), tqdm(total=len(plan.shards), unit="shard") as bar:
         manifest = merge_parts(plan, parts, out, bar.update)

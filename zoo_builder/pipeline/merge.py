@@ -10,6 +10,7 @@ import contextlib
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from rnnzoo.zoo_builder.errors import RnnzooError, some_of
@@ -25,30 +26,33 @@ from rnnzoo.zoo_builder.pipeline.folder.opening import (
     read_config,
 )
 from rnnzoo.zoo_builder.pipeline.folder.unbuilt import find_unbuilt
-from rnnzoo.zoo_builder.pipeline.locks import locked
+from rnnzoo.zoo_builder.pipeline.locks import FINISH, locked
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ShardPlan, ZooPlan
-from rnnzoo.zoo_builder.pipeline.shard.record import check_shard, read_record, record_path, shard_files
-from rnnzoo.zoo_builder.storage.manifest import Manifest
+from rnnzoo.zoo_builder.pipeline.shard.record import check_file, check_shard, read_record, record_path, shard_files
+from rnnzoo.zoo_builder.storage.files import file_in
+from rnnzoo.zoo_builder.storage.manifest import Manifest, read_manifest
+from rnnzoo.zoo_builder.storage.schema import MANIFEST, rollouts_file, weights_file
 from rnnzoo.zoo_builder.storage.writing import replacing, sync_folder, temporary_for
-from rnnzoo.zoo_builder.zoos import ZooConfig
+from rnnzoo.zoo_builder.zoos import ZooConfig, config_of
 
 MOST_NAMED = 5
 """Shards of each kind that an error names."""
 
 
 def config_of_parts(folders: Sequence[Path]) -> ZooConfig:
-    """The config that all these folders have parts of.
+    """The config that all these folders have parts of; a finished zoo is a part with all shards.
 
     Raises:
-        RnnzooError: The configs differ, or a folder holds no part of a zoo, or a finished zoo.
+        RnnzooError: The configs differ, or a folder holds no part of a zoo.
     """
     configs = []
     for folder in folders:
         if is_finished(folder):
-            raise RnnzooError(f"{folder}: found a finished zoo, expected a part of one, which needs no merging")
-        if not plan_path(folder).is_file():
+            configs.append(config_of(read_manifest(folder).config, str(folder / MANIFEST)))
+        elif plan_path(folder).is_file():
+            configs.append(read_config(folder))
+        else:
             raise RnnzooError(f"{folder}: expected a part of a zoo, found no {plan_path(Path())} in it")
-        configs.append(read_config(folder))
         check_same_config(configs[0], configs[-1], folder)
     return configs[0]
 
@@ -60,7 +64,7 @@ def merge_parts(plan: ZooPlan, folders: Sequence[Path], out: Path, placed: Calla
 
     Args:
         plan: The plan of the whole zoo.
-        folders: The folders of the parts.
+        folders: The folders of the parts. Where one holds the finished zoo, its files are taken, and no others.
         out: Where the zoo goes. Some of its shards may be there already.
         placed: Called after each shard.
 
@@ -68,15 +72,20 @@ def merge_parts(plan: ZooPlan, folders: Sequence[Path], out: Path, placed: Calla
         The manifest of the finished zoo.
 
     Raises:
-        RnnzooError: The parts were computed in several arithmetics. Or shards are missing or broken in all
-            folders: that error comes at the end and names them; the others are in `out` then.
+        RnnzooError: The parts were computed in several arithmetics, or a file of a finished zoo is broken. Or
+            shards are missing or broken in all folders: that error comes at the end and names them; the others are
+            in `out` then.
     """
     problems: dict[str, list[str]] = {}
     try:
         for folder in folders:
-            check_same_family(plan.fingerprints, folder)
+            if not is_finished(folder):
+                check_same_family(plan.fingerprints, folder)
         finished = open_folder(plan.config, out, fingerprints=plan.fingerprints)
-        if finished is None:
+        whole = next(filter(is_finished, folders), None)
+        if finished is None and whole is not None:
+            finished = _take_whole(plan, whole, out, placed)
+        elif finished is None:
             _check_arithmetics(plan, [*folders, out])
             problems = _place_shards(plan, folders, out, placed)
             finished = finish_folder(plan, out)
@@ -87,6 +96,26 @@ def merge_parts(plan: ZooPlan, folders: Sequence[Path], out: Path, placed: Calla
     if finished is None:
         raise RnnzooError(_describe(problems, out))
     return finished
+
+
+def _take_whole(plan: ZooPlan, zoo: Path, out: Path, placed: Callable[[], None]) -> Manifest | None:
+    """Place all files of a finished zoo, the manifest last, while nobody builds in `out`.
+
+    Raises RnnzooError for a file that is not as the manifest says; none is placed then.
+    """
+    manifest = read_manifest(zoo)
+    for name, entry in manifest.files.items():
+        check_file(file_in(zoo, name), entry)
+    with ExitStack() as held:
+        for name in [*(shard.name for shard in plan.shards), FINISH]:
+            held.enter_context(locked(out, name))
+        for shard in plan.shards:
+            for name in (weights_file(shard.name), rollouts_file(shard.name)):
+                _place(zoo / name, out / name)
+            placed()
+        for name in [*manifest.files, MANIFEST]:
+            _place(zoo / name, out / name)
+    return finished_zoo(plan.config, out)
 
 
 def _place_shards(

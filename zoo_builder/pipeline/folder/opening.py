@@ -5,6 +5,7 @@ Several builds may do this in one folder at once, in any order and dying at any 
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -39,14 +40,9 @@ def open_folder(
     finished = finished_zoo(config, folder)
     if finished is not None:
         return finished
-    if folder.exists() and not folder.is_dir():
-        raise RnnzooError(f"{folder}: a file, expected a folder to build in")
-    for room in schema.ROOMS:
-        if (folder / room).is_symlink():
-            raise RnnzooError(f"{folder / room}: a link, expected a folder or none: builds write through no links")
+    check_folder(config, folder)
     plan_file = plan_path(folder)
     if not plan_file.exists():
-        _check_empty(folder)
         _make(plan_file.parent)
     with locked(folder, PLAN, stop_requested):
         finished = finished_zoo(config, folder)  # perhaps just now, by another build
@@ -59,6 +55,23 @@ def open_folder(
             write_json(plan_file, encode_plan(config, fingerprints))
     _clear_leftovers(folder)
     return None
+
+
+def check_folder(config: ZooConfig, folder: Path) -> None:
+    """Raise RnnzooError for a folder in which the build of a config cannot begin, or go on. Nothing is written."""
+    there = next(each for each in (folder, *folder.parents) if os.path.lexists(each) or each == each.parent)
+    if not there.is_dir():
+        kind = "a file" if there.exists() else "a link that leads nowhere"
+        raise RnnzooError(f"{there}: {kind}, expected a folder to build in")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise RnnzooError(f"{there}: may not be written to, expected a folder to build in")
+    for room in schema.ROOMS:
+        if (folder / room).is_symlink():
+            raise RnnzooError(f"{folder / room}: a link, expected a folder or none: builds write through no links")
+    if plan_path(folder).exists():
+        check_same_config(config, read_config(folder), folder)
+    else:
+        _check_empty(folder)
 
 
 def plan_path(folder: Path) -> Path:
