@@ -7,8 +7,9 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import TextIOWrapper
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +27,9 @@ DAILY_FIELDS = ("runs", "steps", "seed", "cell", "hidden_size", "num_layers")
 MOST_PROCESSES = 1024
 """On one machine, and threads of each."""
 
+ITEMS_VARIABLE = "RNNZOO_MNIST_DIR"
+"""Of the environment: the folder of items where no option names one; it must be there where items are read."""
+
 INTERRUPTED = 130
 """Exit code of a command that the user stopped."""
 STOPPED = "stopped; the same command goes on from the last saved state"
@@ -42,6 +46,7 @@ class Commands(TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         for word in args:
             _check_readable(word)
+        _check_not_empty(args, self.commands)
         rest = super().parse_args(ctx, args)
         if "--help" not in rest:
             with contextlib.suppress(OSError):  # the folder was removed
@@ -52,7 +57,7 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except ParameterError as error:
-            options = _options(self.commands[ctx.invoked_subcommand])
+            options = {"items_folder": ITEMS_VARIABLE} | _options(self.commands[ctx.invoked_subcommand])
             name = options.get(error.parameter, error.parameter)
             raise RnnzooError(f"{name}: {error.problem}") from error
         except KeyboardInterrupt:  # Typer would end with a bare "Aborted."
@@ -148,6 +153,31 @@ def _check_readable(word: str) -> None:
         )
 
 
+def _check_not_empty(words: Sequence[str], commands: Mapping[str, Any]) -> None:
+    """Raise RnnzooError, which names the option, for an empty word, as an unset variable of the shell leaves one.
+
+    As a path it would be the folder where the command runs; no other option or argument takes it either.
+    """
+    name = next((word for word in words if word in commands), None)
+    params = commands[name].params if name is not None else []
+    valued = {option for each in params if _is_option(each) and not each.is_flag for option in each.opts}
+    arguments = " or ".join(each.metavar or each.name.upper() for each in params if not _is_option(each))
+    for before, word in pairwise(["", *words]):
+        option, sign, value = word.partition("=")
+        if word == "" or (sign and not value and option in valued):
+            found = option or (before if before in valued else arguments or "argument")
+            raise RnnzooError(f"{found}: found an empty text, expected a value; a variable may be unset")
+
+
+def _check_items_folder(context: Any, parameter: Any, folder: Path | None) -> Path | None:
+    """Raise RnnzooError for an option that names no folder. A variable of the environment may stay unused."""
+    source = context.get_parameter_source(parameter.name)
+    if folder is not None and not folder.is_dir() and source is not None and source.name == "COMMANDLINE":
+        found = "a file" if folder.exists() else "nothing"
+        raise RnnzooError(f"{'/'.join(parameter.opts)}: found {found} at {folder}, expected a folder")
+    return folder
+
+
 def build_command(zoo: str, preset: str, changes: Mapping[str, Any]) -> str:
     """The command that builds a zoo with some fields of its preset changed."""
     words = [f"zoo-builder build {zoo} --preset {preset} --out FOLDER"]
@@ -159,7 +189,11 @@ def build_command(zoo: str, preset: str, changes: Mapping[str, Any]) -> str:
 
 def _options(command: Any) -> dict[str, str]:
     """Parameter of a command -> the option that gives it."""
-    return {each.name: each.opts[0] for each in command.params if each.param_type_name == "option"}
+    return {each.name: each.opts[0] for each in command.params if _is_option(each)}
+
+
+def _is_option(parameter: Any) -> bool:
+    return bool(parameter.param_type_name == "option")
 
 
 def _show_version(wanted: bool) -> None:
@@ -182,7 +216,8 @@ MnistOption = Annotated[
     typer.Option(
         *("--mnist", "--items"),
         metavar="DIR",
-        envvar="RNNZOO_MNIST_DIR",
+        envvar=ITEMS_VARIABLE,
+        callback=_check_items_folder,
         help="Folder with MNIST's IDX files, or with what else a family reads.",
     ),
 ]

@@ -192,3 +192,17 @@ def test_the_workers_of_a_command_that_was_killed_end(language_zoo, tmp_path):
     running.kill()
     running.wait()
     assert_they_end(workers)
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["run", "--zoo", "", "--encoder", "step_only"], "--zoo"),
+        (["run", "--zoo", "x", "--encoder", "step_only", "--out="], "--out"),
+        (["report", ""], "RESULTS"),
+    ],
+)
+def test_an_empty_text_is_no_path(words, named, bench):
+    code, _, err = bench(*words)
+    assert code == 2
+    assert f"{named}: found an empty text, expected a value; a variable may be unset" in err

@@ -104,7 +104,7 @@ def test_a_broken_zoo_fails_verify_with_2(builder, copied):
         ),
         (
             ["build", "sequential_mnist", "--out", "x", "--mnist", "nowhere"],
-            "MNIST folder: nowhere is not a folder",
+            "--mnist/--items: found nothing at nowhere, expected a folder",
         ),
         ([*LANGUAGES, "--part", "3/2"], "--part: found '3/2', expected i/n"),
         ([*LANGUAGES, "--workers", "0"], "Invalid value for '--workers'"),
@@ -113,8 +113,8 @@ def test_a_broken_zoo_fails_verify_with_2(builder, copied):
         (["merge", "--out", "x"], "Missing argument 'PART_FOLDER...'"),
         (["verify", "nowhere"], "nowhere: not a zoo"),
         (["info", "nowhere"], "nowhere: not a zoo"),
-        (["available", "--mnist", "nowhere"], "MNIST folder: nowhere is not a folder"),
-        (["available", "--items", "nowhere"], "MNIST folder: nowhere is not a folder"),
+        (["available", "--mnist", "nowhere"], "--mnist/--items: found nothing at nowhere, expected a folder"),
+        (["available", "--items", "nowhere"], "--mnist/--items: found nothing at nowhere, expected a folder"),
     ],
 )
 def test_bad_input_exits_with_2_and_leaves_nothing(builder, tmp_path, monkeypatch, arguments, message):
@@ -207,3 +207,99 @@ def test_the_paper_preset_is_the_papers():
     assert config.weight_decays == (0.0, 0.001, 0.01, 0.1)
     assert (config.sampled_strings, config.rollouts) == (1000, 100)
     assert resolve_config("formal_languages", "paper").weight_decays == (1e-4,)
+
+
+def foreign(folder):
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
+
+
+def other_build(folder):
+    (folder / ".build").mkdir(parents=True)
+    config = resolve_config("formal_languages", "smoke", {"seed": 7})
+    (folder / ".build" / "plan.json").write_text(json.dumps(config.to_dict()))
+
+
+def linked_room(folder):
+    folder.mkdir()
+    (folder / "weights").symlink_to(folder.parent)
+
+
+UNFIT = {
+    "a foreign file": (foreign, "found 'notes.txt' in it, expected an empty folder"),
+    "a file": (lambda folder: folder.write_text("mine"), "a file, expected a folder to build in"),
+    "a link": (lambda folder: folder.symlink_to("nowhere"), "a link that leads nowhere, expected a folder"),
+    "a room that is a link": (linked_room, "a link, expected a folder or none"),
+    "another build": (other_build, "seed is 7 there, 0 was asked for"),
+}
+
+
+@pytest.mark.parametrize("inner", ["", "inner"])
+@pytest.mark.parametrize("kind", UNFIT)
+def test_a_folder_that_no_zoo_can_be_built_in(kind, inner, builder, tmp_path):
+    """A dry run and a build say the same, before anything is trained."""
+    spoil, message = UNFIT[kind]
+    spoil(tmp_path / "out")
+    if inner and kind not in ("a file", "a link"):
+        return
+    before = sorted(tmp_path.rglob("*"))
+    said = []
+    for more in (["--dry-run"], [], ["--part", "1/2"]):
+        code, _, err = builder("build", "formal_languages", "--out", tmp_path / "out" / inner, *QUICK, *more)
+        assert code == 2
+        assert message in err
+        assert "model-steps" not in err
+        said.append(err)
+    assert len(set(said)) == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["build", "formal_languages", "--out", ""], "--out"),
+        (["build", "formal_languages", "--out="], "--out"),
+        (["build", "formal_languages", "--out", "x", "--mnist", ""], "--mnist"),
+        (["build", "", "--out", "x"], "ZOO"),
+        (["merge", "", "--out", "x"], "PART_FOLDER..."),
+        (["merge", "x", "--out", ""], "--out"),
+        (["verify", ""], "ZOO"),
+        (["verify", "x", "--against", ""], "--against"),
+        (["info", "", "--json"], "ZOO"),
+        (["info", "x", "--json", ""], "ZOO"),
+        (["info", "x", "--figure="], "--figure"),
+        (["release", "x", "--out", ""], "--out"),
+        (["card", "x", "--out", ""], "--out"),
+        (["push", "x", ""], "FOLDER or ORG/NAME"),
+        (["import", "x", "--out", ""], "--out"),
+        (["export", "", "--out", "x"], "ZOO"),
+    ],
+)
+def test_an_empty_text_is_no_path(words, named, builder, tmp_path, monkeypatch):
+    """As an unset variable of the shell leaves one: it would be the folder where the command runs."""
+    monkeypatch.chdir(tmp_path)
+    code, _, err = builder(*words)
+    assert code == 2
+    assert f"{named}: found an empty text, expected a value; a variable may be unset" in err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", [["build", "sequential_mnist", "--out", "x"], ["available"], ["verify", "x"]])
+@pytest.mark.parametrize("option", ["--mnist", "--items"])
+def test_items_are_in_a_folder(option, command, builder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    for place, found in (("missing", "nothing"), ("file", "a file")):
+        code, _, err = builder(*command, option, place)
+        assert code == 2
+        assert f"--mnist/--items: found {found} at {place}, expected a folder" in err
+
+
+def test_a_variable_that_names_no_folder_matters_where_items_are_read(builder, tmp_path, monkeypatch):
+    monkeypatch.setenv("RNNZOO_MNIST_DIR", "missing")
+    for more in ([], ["--dry-run"]):
+        code, _, err = builder("build", "sequential_mnist", "--out", tmp_path / "zoo", *more)
+        assert code == 2
+        assert "RNNZOO_MNIST_DIR: found nothing at missing, expected a folder" in err
+    code, _, err = builder("build", "formal_languages", "--out", tmp_path / "zoo", *QUICK)
+    assert code == 0, err

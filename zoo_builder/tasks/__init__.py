@@ -18,7 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from rnnzoo.zoo_builder.errors import RnnzooError, blaming
+from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError, blaming
 from rnnzoo.zoo_builder.tasks.encodings import Encoding
 from rnnzoo.zoo_builder.tasks.family import NamedZoo, TaskFamily
 from rnnzoo.zoo_builder.tasks.target import Target
@@ -103,11 +103,24 @@ def check_attributes(family: type[TaskFamily[Any]]) -> None:
         raise RnnzooError(f"targets: found {others[0]!r:.200}, expected {TYPES['targets'][1]}")
 
 
-def load_family(family: type[TaskFamily[Any]], source: str | None, folder: Path | None) -> TaskFamily[Any]:
-    """A family with its items: see `TaskFamily.load`. Raises RnnzooError, whatever goes wrong there."""
+def load_family(
+    family: type[TaskFamily[Any]], source: str | None, items_folder: Path | None = None
+) -> TaskFamily[Any]:
+    """A family with the items of a source: see `TaskFamily.load`.
+
+    Raises:
+        ParameterError: `items_folder` is no folder.
+        RnnzooError: The items cannot be found or read, or whatever else goes wrong in `load`.
+    """
     where = f"family {family.name!r}: load"
-    with blaming(where):
-        made = family.load(source, folder)
+    try:
+        with blaming(where):
+            made = family.load(source, items_folder)
+    except RnnzooError as error:
+        if items_folder is None or items_folder.is_dir():
+            raise
+        found = "a file" if items_folder.exists() else "nothing"
+        raise ParameterError("items_folder", f"found {found} at {items_folder}, expected a folder") from error
     if not isinstance(made, TaskFamily):
         raise RnnzooError(f"{where}: found {made!r:.80}, expected the family with its items")
     return made
