@@ -34,7 +34,7 @@ def load_zoo(
     `IterableDataset`. Filters are decided on the metadata, before any weights are read.
 
     Args:
-        path_or_repo: A zoo's folder, or "org/name" for a dataset repository on the hub.
+        path_or_repo: A zoo's folder, or "org/name" or "org/name@revision" for a dataset repository on the hub.
         split: "train", "validation", "test" or "ood", also as `datasets.Split`; None gives a dict of those that
             hold checkpoints.
         streaming: Whether to give an `IterableDataset` instead of a `Dataset` on memory-mapped files.

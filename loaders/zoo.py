@@ -43,7 +43,7 @@ class Zoo:
     Of a repository on the hub, files are downloaded whole when a model in them is asked for.
 
     Args:
-        path_or_repo: A zoo's folder, or "org/name" for a dataset repository on the hub.
+        path_or_repo: A zoo's folder, or "org/name" or "org/name@revision" for a dataset repository on the hub.
         revision: Tag, branch or commit of a repository. None stands for the newest tag of this format version.
         check: What is compared with the zoo's hashes: see `load_zoo`. "rows": each row when it is asked for.
 

@@ -218,6 +218,7 @@ def test_no_fitting_tag(hub, language_zoo, tags, listed):
     with pytest.raises(RnnzooError, match=f"org/zoo: found the tags {listed}.*expected one of format version 1"):
         load_zoo("org/zoo")
     assert len(load_zoo("org/zoo", "test", revision="main")) == 3
+    assert len(load_zoo("org/zoo@main", "test")) == Zoo("org/zoo@main").splits["test"].checkpoints == 3
 
 
 def test_bad_revisions(zoo_hub, language_zoo):
