@@ -68,10 +68,14 @@ def check_folder(config: ZooConfig, folder: Path) -> None:
     for room in schema.ROOMS:
         if (folder / room).is_symlink():
             raise RnnzooError(f"{folder / room}: a link, expected a folder or none: builds write through no links")
-    if plan_path(folder).exists():
-        check_same_config(config, read_config(folder), folder)
-    else:
+    if not plan_path(folder).exists():
         _check_empty(folder)
+        return
+    try:
+        check_same_config(config, read_config(folder), folder)
+    except RnnzooError:
+        if not is_finished(folder):  # else by another build just now
+            raise
 
 
 def plan_path(folder: Path) -> Path:
