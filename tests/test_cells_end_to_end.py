@@ -81,8 +81,10 @@ def test_its_card_names_the_cell_and_makes_it_in_torch(zoo, cell):
     assert f"12 {cell.title}s in training" in card
     assert f"1-layer {cell.title} with 5 hidden" in card
     assert f"--cell {cell.name}" in card or cell is LSTM
-    (call,) = re.findall(r"^rnn = (.*)$", card, re.MULTILINE)
-    rnn = eval(call, {"torch": torch, "sizes": (6, 5, 1)})
+    (block,) = (block for block in re.findall(r"```python\n(.*?)```", card, re.DOTALL) if "\nrnn = " in block)
+    names: dict[str, object] = {"sizes": (6, 5, 1)}
+    exec("\n".join(re.findall(r"^(?:import|from|rnn =) .*$", block, re.MULTILINE)), names)
+    rnn = names["rnn"]
     expected = Zoo(zoo).model(3)
     rnn.load_state_dict(expected.get_submodule(cell.name).state_dict())
     inputs = torch.randn(2, 7, 6)

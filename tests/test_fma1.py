@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 from compilers import needs_compiler
+from fma1.cells import CELLS
 from torch import Tensor
 
-from rnnzoo.zoo_builder.rnn import CELLS, RNNSpec
+from rnnzoo.zoo_builder.rnn import RNNSpec
 from rnnzoo.zoo_builder.tasks.combination_locks.encoding import AnsweredTokens
 from rnnzoo.zoo_builder.tasks.data import Data
 from rnnzoo.zoo_builder.tasks.encodings import TileEncoding, TokenEncoding

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from compilers import needs_compiler
+from fma1.cells import CELLS as CELLS_OF_THE_PAGE
 from remake_self_test import make_digests
 
+from rnnzoo.zoo_builder.compiled import compiler
 from rnnzoo.zoo_builder.compiled.compiler import KernelUnavailable, find_compiler
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import CELLS
 from rnnzoo.zoo_builder.training.kernels import choose_kernel, fused_cpu, self_test
 from rnnzoo.zoo_builder.training.kernels.self_test import problem_of, self_test_spec, stored_digests
 
-CACHED = (fused_cpu._library, fused_cpu._untested_library)
+CACHED = (fused_cpu._library, fused_cpu._untested_library, fused_cpu._check_step)
 
 
 @pytest.fixture(scope="module")
@@ -137,9 +140,51 @@ def test_a_cell_without_bits_of_its_own() -> None:
     assert [self_test_spec(cell).cell for cell in ("gru", "liquid")] == ["gru", "lstm"]
 
 
+FORWARD, BACK = "hidden = tanh_of(sums[r][0])", "d_hidden * after.hidden), after.hidden, d_hidden"
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("right", "wrong", "named"),
+    [
+        pytest.param(FORWARD, FORWARD, None, marks=pytest.mark.slow),
+        pytest.param(FORWARD, "hidden = sums[r][0]", "loss: the compiled", marks=pytest.mark.slow),
+        (BACK, "d_hidden * after.hidden), broadcast(0.5f), d_hidden", "gradient of elman.weight_"),
+        pytest.param(BACK, "d_hidden), broadcast(0.0f), broadcast(0.0f)", "gradient of ", marks=pytest.mark.slow),
+    ],
+    ids=["as its equation", "another step", "another derivative", "no derivative"],
+)
+def test_a_header_without_stored_bits_is_compared_with_the_equation(
+    use_compiler: Callable[[str], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    right: str,
+    wrong: str,
+    named: str | None,
+) -> None:
+    shutil.copytree(compiler.HEADERS, tmp_path / "compiled")
+    header = (compiler.HEADERS / "cells" / "tanh.h").read_text()
+    assert right in header
+    (tmp_path / "compiled/cells/elman.h").write_text(header.replace(right, wrong))
+    monkeypatch.setattr(compiler, "HEADERS", tmp_path / "compiled")
+    monkeypatch.setitem(CELLS, "elman", replace(CELLS["tanh"], name="elman"))
+    use_compiler(find_compiler()[0])
+    if named is None:
+        prepare("elman")
+        return
+    with pytest.raises(
+        KernelUnavailable, match=f"cell: 'elman': {named}.* found .*, expected .* by the cell's equ"
+    ):
+        prepare("elman")
+    spec, encoding = problem_of("elman", tokens=False).state.spec, problem_of("elman", False).data.encoding
+    assert choose_kernel(spec, encoding, device="cpu").name == "torch-cpu"
+
+
 def test_stored_bits_are_those_of_the_page() -> None:
     """`python tests/remake_self_test.py` makes them."""
-    assert list(stored_digests()) == [problem_of(cell, tokens).name for cell in CELLS for tokens in (True, False)]
+    problems = [problem_of(cell, tokens) for cell in CELLS_OF_THE_PAGE for tokens in (True, False)]
+    assert list(stored_digests()) == [problem.name for problem in problems]
+    assert CELLS_OF_THE_PAGE.keys() <= CELLS.keys()
     assert make_digests(["tanh"]).items() <= stored_digests().items()
 
 

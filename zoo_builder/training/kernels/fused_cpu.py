@@ -25,7 +25,7 @@ from rnnzoo.zoo_builder.rnn import RNNSpec
 from rnnzoo.zoo_builder.tasks.data import Data
 from rnnzoo.zoo_builder.tasks.encodings import CompiledForm, Encoding
 from rnnzoo.zoo_builder.training.kernels.base import EXACT_ARITHMETIC, TrainState, check_batches
-from rnnzoo.zoo_builder.training.kernels.self_test import check_bits, self_test_spec
+from rnnzoo.zoo_builder.training.kernels.self_test import check_bits, check_step, self_test_spec
 
 SOURCE = Path(__file__).with_name("fused.cpp")
 _Pointer = ctypes.c_void_p
@@ -151,11 +151,17 @@ def available_cores() -> int:
 
 @cache
 def _library(spec: RNNSpec, tokens: bool) -> ctypes.CDLL:
-    """The library for one shape, of a compiler that passed the self-test of the cell."""
+    """The library for one shape, of a compiler and a cell that passed the self-test."""
     definitions_of(spec, tokens)  # first of all, so that a cell without a header is told so at once
     tested = self_test_spec(spec.cell)
     check_bits(tested, _UntestedKernel(threads=1), library_file(SOURCE, definitions_of(tested, tokens=False)))
+    _check_step(spec.cell)
     return _untested_library(spec, tokens)
+
+
+@cache
+def _check_step(cell: str) -> None:
+    check_step(cell, _UntestedKernel(threads=1))
 
 
 @cache

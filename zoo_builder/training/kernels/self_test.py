@@ -3,7 +3,8 @@
 Compilers can be told to contract, reorder or flush what the code says exactly, by `CXX`, a wrapper or their own
 configuration, and no flag of ours has the last word everywhere. Such a compiler is found out here, before it
 trains anything. The digests in self_test.json come from no compiler: `python tests/remake_self_test.py` computes
-them from docs/arithmetic.md.
+them from docs/arithmetic.md. For a cell that has none, a training step is compared with that of plain torch, so
+that no header trains anything whose derivative is wrong.
 """
 
 from __future__ import annotations
@@ -20,14 +21,17 @@ from torch import Tensor
 
 from rnnzoo.zoo_builder.compiled.compiler import KernelUnavailable, find_compiler
 from rnnzoo.zoo_builder.errors import RnnzooError
-from rnnzoo.zoo_builder.rnn import CELLS, RNNSpec
+from rnnzoo.zoo_builder.rnn import CELLS, RNNSpec, unflatten_weights
 from rnnzoo.zoo_builder.storage.writing import write_single
 from rnnzoo.zoo_builder.tasks.data import Data
 from rnnzoo.zoo_builder.tasks.encodings import Encoding, encoding_of
-from rnnzoo.zoo_builder.training.kernels.base import EXACT_ARITHMETIC, Kernel, TrainState
+from rnnzoo.zoo_builder.training.kernels.base import BETA1, EXACT_ARITHMETIC, Kernel, TrainState
+from rnnzoo.zoo_builder.training.kernels.reference import TorchKernel
 
 STORED = Path(__file__).with_suffix(".json")
 ITEMS, HIDDEN = 48, 21
+TOLERANCE = 1e-3
+"""Of a gradient, as a share of the parameter's largest: sums in another order differ by some 1e-6."""
 
 
 @dataclass(frozen=True)
@@ -123,8 +127,42 @@ def self_test_spec(cell: str) -> RNNSpec:
     It reads pixels, for zoos of tokens too: what scales pixels is the code that shows contraction in every cell.
     For a cell without stored bits it is one of the first cell that there is.
     """
-    has_bits = _name(cell, tokens=False) in stored_digests()
-    return _shape(cell if has_bits else next(iter(CELLS)), tokens=False)[1]
+    return _shape(cell if has_bits(cell) else next(iter(CELLS)), tokens=False)[1]
+
+
+def has_bits(cell: str) -> bool:
+    """Whether the bits of a cell are stored."""
+    return _name(cell, tokens=False) in stored_digests()
+
+
+def check_step(cell: str, kernel: Kernel) -> None:
+    """Compare a training step of a compiled kernel with that of plain torch, for a cell without stored bits.
+
+    Raises:
+        KernelUnavailable: The loss or a gradient is another one: the cell's header is not its equation.
+    """
+    if has_bits(cell):
+        return
+    found, expected = _gradients(cell, kernel), _gradients(cell, TorchKernel())
+    for name, gradient in expected.items():
+        off = (found[name] - gradient).abs().flatten()
+        if not off.max() <= TOLERANCE * gradient.abs().max():  # which NaN is not either
+            place = int(off.nan_to_num(torch.inf).argmax())
+            raise KernelUnavailable(
+                f"cell: {cell!r}: {name}: the compiled kernel found {found[name].flatten()[place]:.6g}, expected "
+                f"{gradient.flatten()[place]:.6g} by the cell's equation; see compiled/cells/{cell}.h"
+            )
+
+
+def _gradients(cell: str, kernel: Kernel) -> dict[str, Tensor]:
+    """The loss of a calm model's batch, and its gradients by the parameter."""
+    problem = problem_of(cell, tokens=False, train_steps=1)
+    whole = problem.state
+    state = TrainState(whole.spec, whole.weights[:1], torch.zeros_like(whole.weights[:1]), whole.second_moment[:1])
+    given = (problem.item_ids[:1], problem.learning_rates[:1], problem.weight_decays[:1])
+    loss = kernel.train_steps(state, problem.data.of_runs(0, 1), *given)
+    gradients = unflatten_weights(whole.spec, state.first_moment / (1 - BETA1))
+    return {"loss": loss, **{f"gradient of {name}": gradient for name, gradient in gradients.items()}}
 
 
 def check_problem(kernel: Kernel, problem: Problem, whose: str, advice: str = "") -> None:

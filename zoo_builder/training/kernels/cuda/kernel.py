@@ -28,7 +28,7 @@ from rnnzoo.zoo_builder.training.kernels.fused_cpu import (
     compiled_form_of,
     definitions_of,
 )
-from rnnzoo.zoo_builder.training.kernels.self_test import check_problem, problem_of, self_test_spec
+from rnnzoo.zoo_builder.training.kernels.self_test import check_problem, check_step, problem_of, self_test_spec
 
 MOST_INDEX = 2**31
 SCORING_BLOCKS = 1056
@@ -221,3 +221,4 @@ def _check_gpu(device: torch.device, cell: str, tokens: bool) -> None:
     """Raise KernelUnavailable where a GPU has other bits than those of the arithmetic."""
     problem = problem_of(self_test_spec(cell).cell, tokens)
     check_problem(_UntestedKernel(device), problem, torch.cuda.get_device_name(device))
+    check_step(cell, _UntestedKernel(device))
