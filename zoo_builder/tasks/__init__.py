@@ -130,7 +130,7 @@ def installed_families() -> Iterator[type[TaskFamily[Any]]]:
     """All families that can be imported; of each other one, a warning says why not, once a process."""
     for name in _others().keys() & FAMILIES.keys():
         found = _others()[name][0]
-        _warn(f"family: {name!r} of {found} is left out: the product's own has this name, expected another")
+        _warn(f"family: {name!r} of {found} is left out, the product has this name; expected another")
     for name in family_names():
         try:
             yield find_family(name)
