@@ -27,9 +27,6 @@ DAILY_FIELDS = ("runs", "steps", "seed", "cell", "hidden_size", "num_layers")
 MOST_PROCESSES = 1024
 """On one machine, and threads of each."""
 
-ITEMS_VARIABLE = "RNNZOO_MNIST_DIR"
-"""Of the environment: the folder of items where no option names one; it must be there where items are read."""
-
 INTERRUPTED = 130
 """Exit code of a command that the user stopped."""
 STOPPED = "stopped; the same command goes on from the last saved state"
@@ -57,7 +54,7 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except ParameterError as error:
-            options = {"items_folder": ITEMS_VARIABLE} | _options(self.commands[ctx.invoked_subcommand])
+            options = _options(self.commands[ctx.invoked_subcommand])
             name = options.get(error.parameter, error.parameter)
             raise RnnzooError(f"{name}: {error.problem}") from error
         except KeyboardInterrupt:  # Typer would end with a bare "Aborted."
@@ -169,12 +166,11 @@ def _check_not_empty(words: Sequence[str], commands: Mapping[str, Any]) -> None:
             raise RnnzooError(f"{found}: found an empty text, expected a value; a variable may be unset")
 
 
-def _check_items_folder(context: Any, parameter: Any, folder: Path | None) -> Path | None:
-    """Raise RnnzooError for an option that names no folder. A variable of the environment may stay unused."""
-    source = context.get_parameter_source(parameter.name)
-    if folder is not None and not folder.is_dir() and source is not None and source.name == "COMMANDLINE":
+def _check_items_folder(folder: Path | None) -> Path | None:
+    """Raise RnnzooError for an option that names no folder."""
+    if folder is not None and not folder.is_dir():
         found = "a file" if folder.exists() else "nothing"
-        raise RnnzooError(f"{'/'.join(parameter.opts)}: found {found} at {folder}, expected a folder")
+        raise RnnzooError(f"--mnist/--items: found {found} at {folder}, expected a folder")
     return folder
 
 
@@ -216,9 +212,8 @@ MnistOption = Annotated[
     typer.Option(
         *("--mnist", "--items"),
         metavar="DIR",
-        envvar=ITEMS_VARIABLE,
         callback=_check_items_folder,
-        help="Folder with MNIST's IDX files, or with what else a family reads.",
+        help="Folder with MNIST's IDX files (else $RNNZOO_MNIST_DIR), or with what else a family reads.",
     ),
 ]
 
