@@ -70,7 +70,7 @@ def _check(plan: ZooPlan, family: TaskFamily[Any]) -> None:
     some = tasks[:LOOKED_AT]
     check_tasks(family, tasks, some)
     check_targets(family)
-    check_ood(family, tasks)
+    check_ood(family, tasks, some)
     check_items(family)
     check_numbers(family, some)
     check_views(family, some)

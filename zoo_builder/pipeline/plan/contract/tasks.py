@@ -23,9 +23,8 @@ def distinct_tasks(family: TaskFamily[Any], runs: int, seed: int, looked_at: int
         raise RnnzooError(f"tasks: found a {type(found).__name__}, expected a list of {runs} tasks")
     if len(found) != runs:
         raise RnnzooError(f"tasks: found {len(found)} tasks for {runs} runs, expected one for each run")
-    for fewer in sorted({1, min(runs - 1, looked_at), runs} - {0}):
-        again = family.tasks(fewer if fewer < runs else runs, seed)[:looked_at]
-        for run, task in enumerate(again):
+    for fewer in sorted({1, min(runs - 1, looked_at)} - {0}):
+        for run, task in enumerate(family.tasks(fewer, seed)):
             if not _are_equal(task, found[run]):
                 _refuse_another(run, runs, fewer, found[run], task)
     try:
@@ -50,14 +49,17 @@ def _are_equal(task: Task, other: Task) -> bool:
 
 def check_tasks(family: TaskFamily[Any], tasks: Sequence[Task], some: Sequence[Task]) -> None:
     """Ids of all tasks; of some, their columns, and the task that is made of these."""
-    for task in tasks:
-        with blaming("tasks: task_id"):
-            name = getattr(task, "task_id", None)
+    with blaming("tasks: task_id"):
+        names = [getattr(task, "task_id", None) for task in tasks]
+    for task, name in zip(tasks, names, strict=True):
         if not isinstance(name, str) or not name:
             raise RnnzooError(f"tasks: found {task!r:.200} with the task_id {name!r}, expected a text")
-        if any("\ud800" <= letter <= "\udfff" for letter in name):
-            raise RnnzooError(f"tasks: found the task_id {name!r}, which is no Unicode, expected a text")
-    ids = Counter(task.task_id for task in tasks)
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            found = f"found the task_id {name!r}, which is no Unicode"
+            raise RnnzooError(f"tasks: {found}, expected a text") from error
+    ids = Counter(names)
     if twice := [name for name, count in ids.items() if count > 1]:
         raise RnnzooError(f"tasks: found two that differ with the task_id {twice[0]!r}, expected an id of its own")
     fields = family.task_columns
@@ -93,17 +95,20 @@ def as_stored(whose: str, field: pa.Field, value: Any) -> Any:
     return stored
 
 
-def check_ood(family: TaskFamily[Any], tasks: Sequence[Task]) -> None:
-    """Some tasks are out of distribution, and not all."""
+def check_ood(family: TaskFamily[Any], tasks: Sequence[Task], some: Sequence[Task]) -> None:
+    """Some tasks are out of distribution, and not all; and some have ranks that can be compared."""
     with blaming("paper_rank"):
-        sorted(tasks, key=family.paper_rank)
+        sorted(map(family.paper_rank, some))
     if len(tasks) < FEWEST_TO_SPLIT:
         return
     ordered = sorted(tasks, key=lambda task: task.task_id)
     found = family.out_of_distribution(ordered)
     if not isinstance(found, Sequence | np.ndarray | set | frozenset):
         raise RnnzooError(f"out_of_distribution: found a {type(found).__name__}, expected a list of tasks")
-    if strangers := [task for task in found if task not in ordered]:
+    known = set(ordered)
+    with blaming("out_of_distribution"):
+        strangers = [task for task in found if task not in known]
+    if strangers:
         raise RnnzooError(f"out_of_distribution: found {strangers[0]!r:.200}, expected tasks of those that it got")
     if not 0 < len(set(found)) < len(ordered):
         raise RnnzooError(
