@@ -409,7 +409,7 @@ SLIPS = {
     "too few names of outputs": (IMAGES, {"output_names": ("a",)}, "output_names: found 1, expected one for each"),
     "names of outputs in a text": (IMAGES, {"output_names": "abcdefghij"}, "output_names: found 'abcdefghij'"),
     **{
-        f"colours by {given}": (IMAGES, {"colouring": Colouring("x", *given)}, f"colouring: {message}")
+        f"colours: {message}": (IMAGES, {"colouring": Colouring("x", *given)}, f"colouring: {message}")
         for message, given in {
             "found no column 'none'": ("none",),
             "found the palette 'none'": ("rotation_degrees", "none"),
