@@ -60,6 +60,7 @@ def test_the_items_of_a_fresh_zoo_are_where_the_user_says(tmp_path, monkeypatch,
     build(resolve_config("sequential_mnist", "smoke", TINY), zoo)
     monkeypatch.delenv(images.MNIST_VARIABLE)
     asked.clear()
+    folder.mkdir()
     words = ["--zoo", zoo, "--encoder", "weight_norm", "--target", "step", "--out", tmp_path / "results"]
     assert exit_code("zoo-bench", "run", *words, "--fresh-seed", 5, "--mnist", folder) == 0
     assert set(asked) == {folder}

@@ -87,5 +87,6 @@ def test_the_folder_of_mnist_is_for_images_alone(tmp_path, monkeypatch):
     monkeypatch.setenv("RNNZOO_MNIST_DIR", str(tmp_path))
     words = ["build", "combination_locks_6", "--out", tmp_path / "zoo", "--runs", 4, "--steps", 2, "--dry-run"]
     assert exit_code("zoo-builder", *words, "--kernel", "torch") == 0
+    (tmp_path / "mine").mkdir()
     assert exit_code("zoo-builder", *words, "--kernel", "torch", "--items", tmp_path / "mine") == 0
     assert given == [None, tmp_path / "mine"]

@@ -18,6 +18,7 @@ from rnnzoo.zoo_builder.pipeline.plan.contract.scores import check_scores
 from rnnzoo.zoo_builder.pipeline.plan.contract.tasks import check_ood, check_tasks, distinct_tasks
 from rnnzoo.zoo_builder.pipeline.plan.fingerprints import differing
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ZooPlan
+from rnnzoo.zoo_builder.rnn import RNNSpec
 from rnnzoo.zoo_builder.tasks import check_attributes
 from rnnzoo.zoo_builder.tasks.family import TaskFamily
 from rnnzoo.zoo_builder.zoos import ZooConfig
@@ -52,20 +53,20 @@ def check_family(plan: ZooPlan, again: TaskFamily[Any] | None = None) -> None:
         RnnzooError: Something is not as `TaskFamily` asks for it; the message says what. What a method of the
             family raised is the error's cause.
     """
-    name = plan.family.name
+    name, spec = plan.family.name, plan.spec  # a config without RNNs is no slip of its family
     try:
         with blaming("contract"):
             check_attributes(type(plan.family))
-            _check(plan, cast(TaskFamily[Any], Asked(plan.family)))
+            _check(plan, spec, cast(TaskFamily[Any], Asked(plan.family)))
             _check_alike(plan, plan.family if again is None else again)
     except RnnzooError as error:
         raise RnnzooError(f"family {name!r}: {error}") from error.__cause__ or error
 
 
-def _check(plan: ZooPlan, family: TaskFamily[Any]) -> None:
+def _check(plan: ZooPlan, spec: RNNSpec, family: TaskFamily[Any]) -> None:
     check_place(plan.family)
     check_encoding(plan.family)
-    check_columns(family, plan.spec)
+    check_columns(family, spec)
     tasks = distinct_tasks(family, plan.config.runs, plan.config.seed, LOOKED_AT)
     some = tasks[:LOOKED_AT]
     check_tasks(family, tasks, some)
