@@ -106,7 +106,7 @@ def asked_for(zoo, place, encoder, **fields):
 def test_metadata_are_for_controls_of_the_package_alone(encoder, language_zoo, loaded, place, monkeypatch):
     """Of a user's module, of an installed package, and by the location of a control."""
     point = SimpleNamespace(name="theirs", value="cheats:Columns")
-    monkeypatch.setattr("rnnzoo.loaders.encoders.names.entry_points", lambda group: [point])
+    monkeypatch.setattr("rnnzoo.zoo_builder.plugins.entry_points", lambda group: [point])
     with pytest.raises(
         RnnzooError, match=r"encoder: .* reads the metadata step, which only controls of rnnzoo may"
     ):

@@ -12,7 +12,7 @@ from rnnzoo.zoo_builder.tasks import FAMILIES, find_family
 from rnnzoo.zoo_builder.tasks.encodings import ENCODINGS
 
 ROOT = Path(__file__).parent.parent
-BASIC = {"errors", "columns", "escaping", "hub", "random_streams"}
+BASIC = {"errors", "columns", "escaping", "hub", "plugins", "random_streams"}
 """Small modules that everybody may use."""
 MAY_IMPORT = {
     "cluster": set(),
@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "compiled": {"rnn", "storage"},
     "errors": set(),
     "escaping": set(),
+    "plugins": set(),
     "hub": set(),
     "random_streams": set(),
     "rnn": set(),

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import ast
 import importlib.util
-import logging
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from rnnzoo.loaders.encoders import ENCODERS, PUBLISHED_FORMS
 from rnnzoo.zoo_builder.errors import ParameterError
-
-log = logging.getLogger(__name__)
+from rnnzoo.zoo_builder.plugins import places_of, warn_once
 
 ENTRY_POINTS = "rnnzoo.encoders"
 FORMS = ("own", "published")
@@ -26,25 +22,12 @@ def encoder_names() -> dict[str, str]:
 
     Of a name of the product that another package has too, a warning says that it is left out, once a process.
     """
-    others = _others()
+    others = places_of(ENTRY_POINTS)
     for name in others.keys() & ENCODERS.keys():
-        _warn(f"encoder: {name!r} of {others[name][0]} is left out, the product has this name; expected another")
+        warn_once(
+            f"encoder: {name!r} of {others[name][0]} is left out, the product has this name; expected another"
+        )
     return {name: places[0] for name, places in others.items()} | ENCODERS
-
-
-def _others() -> dict[str, list[str]]:
-    """Name -> module:class of encoders of other packages, each place once; several where packages disagree."""
-    found: dict[str, list[str]] = {}
-    for point in entry_points(group=ENTRY_POINTS):
-        places = found.setdefault(point.name, [])
-        if point.value not in places:
-            places.append(point.value)
-    return found
-
-
-@cache
-def _warn(text: str) -> None:
-    log.warning("%s", text)
 
 
 def parse_encoder_name(text: str) -> tuple[str, dict[str, Any]]:
@@ -125,7 +108,7 @@ def encoder_location(name: str, form: str = "own") -> str:
         if name.endswith(".py"):
             expected = f"{name}:Class, with the name of the class in the file"
         raise ParameterError("encoder", f"found {name!r}, expected {expected}")
-    if name not in ENCODERS and len(places := _others().get(name, [])) > 1:
+    if name not in ENCODERS and len(places := places_of(ENTRY_POINTS).get(name, [])) > 1:
         places_named = " and in ".join(places)
         raise ParameterError("encoder", f"found {name!r} in {places_named}, expected one package that has it")
     return known.get(name, name)
@@ -191,7 +174,7 @@ def describe_encoder(location: str) -> Description:
             raise ModuleNotFoundError(f"No module named {module!r}")
         tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
     except Exception as error:  # whatever goes wrong in a package of somebody else
-        _warn(f"encoder: {location} cannot be read: {type(error).__name__}: {error}")
+        warn_once(f"encoder: {location} cannot be read: {type(error).__name__}: {error}")
         return Description("user", False, f"of {location}, which cannot be read")
     found = next((node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name), None)
     if found is None:

@@ -8,22 +8,19 @@ A family of another package is found by an entry point of the group `rnnzoo.fami
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError, blaming
+from rnnzoo.zoo_builder.plugins import places_of, warn_once
 from rnnzoo.zoo_builder.tasks.encodings import Encoding
 from rnnzoo.zoo_builder.tasks.family import NamedZoo, TaskFamily
 from rnnzoo.zoo_builder.tasks.target import Target
-
-log = logging.getLogger(__name__)
 
 FAMILIES: dict[str, str] = {
     "formal_languages": "rnnzoo.zoo_builder.tasks.formal_languages.family:FormalLanguages",
@@ -49,17 +46,7 @@ TYPES: dict[str, tuple[type, str]] = {
 
 def family_names() -> dict[str, str]:
     """All families that are installed: name -> module:class. The product's own come first, and stay its own."""
-    return FAMILIES | {name: places[0] for name, places in _others().items() if name not in FAMILIES}
-
-
-def _others() -> dict[str, list[str]]:
-    """Name -> module:class of families of other packages, each place once; several where packages disagree."""
-    found: dict[str, list[str]] = {}
-    for point in entry_points(group=ENTRY_POINTS):
-        places = found.setdefault(point.name, [])
-        if point.value not in places:
-            places.append(point.value)
-    return found
+    return FAMILIES | {name: places[0] for name, places in places_of(ENTRY_POINTS).items() if name not in FAMILIES}
 
 
 @cache
@@ -68,7 +55,7 @@ def find_family(name: str) -> type[TaskFamily[Any]]:
     known = FAMILIES if name in FAMILIES else family_names()
     if name not in known:
         raise RnnzooError(f"family: found {name!r}, expected one of {', '.join(known)}")
-    if name not in FAMILIES and len(places := _others()[name]) > 1:
+    if name not in FAMILIES and len(places := places_of(ENTRY_POINTS)[name]) > 1:
         raise RnnzooError(f"family: found {name!r} in {' and in '.join(places)}, expected one package that has it")
     module, _, attribute = known[name].partition(":")
     try:
@@ -128,20 +115,14 @@ def load_family(
 
 def installed_families() -> Iterator[type[TaskFamily[Any]]]:
     """All families that can be imported; of each other one, a warning says why not, once a process."""
-    for name in _others().keys() & FAMILIES.keys():
-        found = _others()[name][0]
-        _warn(f"family: {name!r} of {found} is left out, the product has this name; expected another")
+    for name in places_of(ENTRY_POINTS).keys() & FAMILIES.keys():
+        found = places_of(ENTRY_POINTS)[name][0]
+        warn_once(f"family: {name!r} of {found} is left out, the product has this name; expected another")
     for name in family_names():
         try:
             yield find_family(name)
         except RnnzooError as error:
-            _warn(str(error))
-
-
-@cache
-def _warn(text: str) -> None:
-    """Warn of a family, once: a command asks for all families several times."""
-    log.warning("%s", text)
+            warn_once(str(error))
 
 
 class _Zoos(Mapping[str, tuple[type[TaskFamily[Any]], NamedZoo]]):
