@@ -61,7 +61,11 @@ def given_sequences(sequences: Any, count: int) -> NDArray[np.uint8]:
 
     Raises ParameterError for what is neither [B, F] nor [N, B, F], or empty.
     """
-    given = _array_of("stored", sequences)
+    try:
+        given = np.asarray(sequences)
+    except ValueError as error:
+        problem = f"found lists of several lengths, expected an array: {error}"
+        raise ParameterError("stored", problem) from error
     of_shape = given.ndim in (2, 3) and given.shape[:-2] in ((), (count,)) and 0 not in given.shape
     if given.dtype != np.uint8 or not of_shape:
         found = f"{given.dtype} of shape {list(given.shape)}"
@@ -84,15 +88,6 @@ def encoded_sequences(family: type[TaskFamily[Any]], sequences: Any) -> NDArray[
         raise
     except (TypeError, ValueError) as error:
         raise ParameterError("sequences", f"found {sequences!r:.200}, which cannot be read: {error}") from error
-
-
-def _array_of(parameter: str, values: Any) -> NDArray[Any]:
-    """Values as an array. Raises ParameterError for lists of several lengths."""
-    try:
-        return np.asarray(values)
-    except ValueError as error:
-        problem = f"found lists of several lengths, expected an array: {error}"
-        raise ParameterError(parameter, problem) from error
 
 
 def log_probabilities(encoding: Encoding, weights: Weights, items: Tensor) -> Tensor:

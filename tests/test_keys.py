@@ -227,6 +227,27 @@ def test_functions_of_a_notebook(monkeypatch):
     assert len(set(told)) == len(told)
 
 
+def test_modules_that_functions_of_a_notebook_import(tmp_path, monkeypatch):
+    """Also a module of a package, which only its name in the function tells."""
+    (tmp_path / "narrow").mkdir()
+    for name in ("__init__", "inner", "other"):
+        (tmp_path / "narrow" / f"{name}.py").touch()
+    monkeypatch.chdir(tmp_path)
+    main = types.ModuleType("__main__")
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    define_in_a_cell(
+        main,
+        1,
+        "def encoder(w):\n"
+        "    from narrow import inner\n"
+        "    def last():\n"
+        "        import narrow.other\n"
+        "    return w\n",
+    )
+    files = {file for file in code_of(None, main.encoder)[0] if file.startswith("narrow")}
+    assert files == {"narrow/__init__.py", "narrow/inner.py", "narrow/other.py"}
+
+
 def test_packages_imports_within_functions_and_relative_ones_are_followed(tmp_path, monkeypatch):
     package = tmp_path / "wide"
     (package / "inner").mkdir(parents=True)

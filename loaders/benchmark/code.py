@@ -23,16 +23,16 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
-from types import CodeType, FunctionType, ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
-from rnnzoo.loaders.benchmark.given_values import MAIN, content_of, digest_values, function_in
+from rnnzoo.loaders.benchmark.given_values import MAIN, codes_in, content_of, digest_values, function_in
 from rnnzoo.loaders.benchmark.named_values import (
-    GLOBALS,
     PROGRAM,
     VALUE,
     NamedValues,
     class_digest,
+    globals_in,
     told,
     value_here,
 )
@@ -282,19 +282,12 @@ def _is_as_loaded(module: ModuleType, path: Path, content: bytes) -> bool:
     """Whether all functions of a module are those of its file; values outside of functions leave no trace."""
     if not module.__spec__ or type(module.__spec__.loader) is not SourceFileLoader:  # pytest compiles its own way
         return True
-    on_disk = set(_code_objects(compile(content, str(path), "exec", dont_inherit=True)))
+    on_disk = set(codes_in(compile(content, str(path), "exec", dont_inherit=True)))
     return all(
         function.__code__ in on_disk
         for function in _functions(vars(module).values(), module.__name__)
         if function.__module__ == module.__name__ and function.__code__.co_filename == str(module.__file__)
     )
-
-
-def _code_objects(code: CodeType) -> Iterator[CodeType]:
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _code_objects(constant)
 
 
 def _functions(values: Iterable[Any], home: str) -> Iterator[FunctionType]:
@@ -357,17 +350,18 @@ class _Notebook:
         self._code[label] = _digest(f"{self._code.get(label, '')}{content}".encode())
 
     def _named_by(self, function: FunctionType) -> list[tuple[str, Any]]:
-        """The globals that a function names; the modules that it imports itself are added."""
-        names = set[str]()
-        for code in _code_objects(function.__code__):
+        """The globals that a function names; the modules that it may import itself are added."""
+        base = ""
+        for code in codes_in(function.__code__):
             for each in dis.get_instructions(code):
-                if each.opname in GLOBALS:
-                    names.add(each.argval)
-                elif each.opname == "IMPORT_NAME":
-                    self._imports += _with_parents(each.argval)
+                if each.opname == "IMPORT_NAME":
+                    base = each.argval
+                    self._imports += _with_parents(base)
+                elif each.opname == "IMPORT_FROM":
+                    self._imports.append(f"{base}.{each.argval}")
         within = [content_of(cell) for cell in function.__closure__ or ()]
         functions = [(each.__qualname__, each) for each in within if isinstance(each, type | FunctionType)]
-        return [*functions, *self._globals(names)]
+        return [*functions, *self._globals(globals_in(function.__code__))]
 
     def _globals(self, names: set[str]) -> list[tuple[str, Any]]:
         return [(each, vars(self._main)[each]) for each in sorted(names & vars(self._main).keys())]

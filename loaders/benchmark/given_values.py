@@ -7,7 +7,7 @@ import hashlib
 import inspect
 import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -169,6 +169,14 @@ class _Walk:
             self._tell_nothing()
             return
         self.add(parts if isinstance(parts, str) else [*parts[:3], *map(list, filter(None, parts[3:5]))])
+
+
+def codes_in(code: CodeType) -> Iterator[CodeType]:
+    """A code object, and those of the functions within."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from codes_in(constant)
 
 
 def content_of(cell: Any) -> Any:

@@ -12,12 +12,13 @@ import dis
 import inspect
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from rnnzoo.loaders.benchmark.given_values import (
     MAIN,
+    codes_in,
     content_of,
     digest_known,
     digest_values,
@@ -109,9 +110,8 @@ class NamedValues:
         if not self._is_own(module):
             return
         self.met.append(function)
-        codes = list(_codes(function.__code__))
-        attributes = {name for code in codes for name in code.co_names}
-        names = {name for code in codes for name in _globals_in(code)}
+        attributes = {name for code in codes_in(function.__code__) for name in code.co_names}
+        names = globals_in(function.__code__)
         self._changed |= {_label(module, name) for name in names & _changed_by(function)}
         for name in sorted(names & function.__globals__.keys()):
             self.add(module, name, function.__globals__[name], attributes)
@@ -196,16 +196,10 @@ def told(function: FunctionType, is_own: IsOwn) -> str:
     return known or digest_values([function.__module__, function.__qualname__, function.__code__])[0]
 
 
-def _codes(code: CodeType) -> Iterator[CodeType]:
-    """The code of a function, and of the functions within."""
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _codes(constant)
-
-
-def _globals_in(code: CodeType) -> set[str]:
-    return {each.argval for each in dis.get_instructions(code) if each.opname in GLOBALS}
+def globals_in(code: CodeType) -> set[str]:
+    """Names of the globals that a function, and the functions within, read or write."""
+    within = (each for one in codes_in(code) for each in dis.get_instructions(one))
+    return {each.argval for each in within if each.opname in GLOBALS}
 
 
 def _changed_by(function: FunctionType) -> set[str]:
