@@ -151,7 +151,8 @@ def _is_one(checkpoints: Any) -> bool:
 def _listed(values: Iterable[Any]) -> list[Any]:
     """Values of NumPy, torch, pandas or pyarrow as those of Python."""
     if hasattr(values, "tolist"):
-        values = np.atleast_1d(np.asarray(values)).tolist()
+        found = values.tolist()
+        values = found if isinstance(found, list) else [found]
     return [each.as_py() if hasattr(each, "as_py") else each for each in values]
 
 

@@ -62,7 +62,7 @@ def given_sequences(sequences: Any, count: int) -> NDArray[np.uint8]:
     Raises ParameterError for what is neither [B, F] nor [N, B, F], or empty.
     """
     try:
-        given = np.asarray(sequences)
+        given = np.asarray(_on_cpu(sequences))
     except ValueError as error:
         problem = f"found lists of several lengths, expected an array: {error}"
         raise ParameterError("stored", problem) from error
@@ -83,11 +83,16 @@ def encoded_sequences(family: type[TaskFamily[Any]], sequences: Any) -> NDArray[
     if (shape := getattr(sequences, "shape", None)) is not None and 0 in shape:
         raise ParameterError("sequences", f"found the shape {list(shape)}, expected one sequence or more")
     try:
-        return np.atleast_2d(family.encode(sequences))
+        return np.atleast_2d(family.encode(_on_cpu(sequences)))
     except RnnzooError:
         raise
     except (TypeError, ValueError) as error:
         raise ParameterError("sequences", f"found {sequences!r:.200}, which cannot be read: {error}") from error
+
+
+def _on_cpu(sequences: Any) -> Any:
+    """Sequences as they are, but for those on a GPU, which NumPy cannot read."""
+    return sequences.cpu() if isinstance(sequences, Tensor) else sequences
 
 
 def log_probabilities(encoding: Encoding, weights: Weights, items: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from rnnzoo.loaders.reading.map_style import ZooDataset
 from rnnzoo.zoo_builder.errors import RnnzooError
 
 W = "head.weight"
+SMALL_NUMBERS = ["int8", "uint8", "int16", "uint16", "uint64"]
 MATRIX = Array2D((6, 32), "float64")
 EITHER = {
     "rows": lambda d: list(d)[2],
@@ -67,6 +68,7 @@ MAP_STYLE = {
     "no rows": lambda d: d[[]]["step"],
     "a range": lambda d: d[range(1, 4)],
     "an array": lambda d: d[np.array([4, 4])],
+    "small numbers": lambda d: [d[np.array([1, 2], kind)] for kind in SMALL_NUMBERS],
     "a tensor": lambda d: d[torch.tensor([1, 2])],
     "a tuple": lambda d: d[(1, 2)],
     "a number of NumPy": lambda d: d[np.int64(3)],
@@ -180,6 +182,14 @@ def test_what_names_no_rows_is_an_error(ours, case):
             dataset[key]
 
 
+CHANGES = {
+    "none": lambda d: d,
+    "a column more": lambda d: d.add_column("n", list(range(16))),
+    "an item more": lambda d: d.add_item(d.with_format(None)[0]),
+    "repeated": lambda d: d.repeat(2),
+}
+
+
 def test_every_result_reads_blocks_again(ours):
     made = [
         ours.select([1]),
@@ -192,15 +202,28 @@ def test_every_result_reads_blocks_again(ours):
     made += [
         *ours.train_test_split(0.5).values(),
         ours.flatten_indices(),
+        ours.repeat(2),
         ours.add_item(ours.with_format(None)[0]),
     ]
     assert {type(dataset) for dataset in made} == {ZooDataset}
 
 
-def test_map_keeps_its_result_on_the_disk(ours):
-    mapped = ours.map(_doubled)
+@pytest.mark.parametrize("change", CHANGES)
+def test_map_keeps_its_result_on_the_disk(ours, change):
+    mapped = CHANGES[change](ours).map(_doubled)
     assert mapped.cache_files
-    assert ours.map(_doubled).cache_files == mapped.cache_files
+    assert CHANGES[change](ours).map(_doubled).cache_files == mapped.cache_files
+
+
+def test_row_numbers_of_a_small_type_reach_beyond_it(language_zoo):
+    rows = load_zoo(language_zoo, "train", tensors=[]).repeat(40)
+    assert len(rows) > 2**8
+    assert rows[np.array([1, -1], np.int8)]["checkpoint_id"] == [
+        rows[1]["checkpoint_id"],
+        rows[-1]["checkpoint_id"],
+    ]
+    with pytest.raises(IndexError, match=f"found {2**64 - 1}, expected"):
+        rows[np.array([2**64 - 1], np.uint64)]
 
 
 def test_map_without_a_folder_to_write_to_keeps_its_result_in_memory(ours, monkeypatch):
@@ -217,6 +240,7 @@ TEXT_FILES = {
     "taken": lambda d: d.take(9),
     "mapped": lambda d: d.map(_doubled),
     "filtered": lambda d: d.filter(lambda row: row["step"] > 0),
+    "repeated": lambda d: d.repeat(2),
     "renamed": lambda d: d.rename_column("step", "time").select_columns(["time", "accuracy", W, "head.bias"]),
     "shuffled": lambda d: d.shuffle(seed=0),
     "batched": lambda d: d.batch(4),

@@ -4,6 +4,8 @@ import functools
 import http.server
 import json
 import re
+import socket
+import struct
 import threading
 import urllib.error
 import urllib.request
@@ -217,6 +219,19 @@ def test_weights_that_cannot_be_read_are_told(page, languages):
     page.wait("find('state').textContent.includes('could not be read')")
     assert "the server answered 404" in page.run("find('state').textContent")
     assert page.run("find('panel').hidden")
+    page.run("shards.forEach(shard => { shard.url = shard.url.replace('.gone', ''); }); choose(0)")
+    page.wait("find('state').textContent === ''")
+    assert not page.run("find('panel').hidden")
+
+
+def test_a_browser_that_goes_away_is_no_error(languages, capfd):
+    host, port = re.findall(r"//(.*):(\d+)/", languages)[0]
+    for _ in range(5):
+        with socket.create_connection((host, int(port))) as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # reset at once
+            connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
+    assert urllib.request.urlopen(languages).status == 200
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_a_run_that_diverged_is_told(page, languages):

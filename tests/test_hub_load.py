@@ -16,6 +16,7 @@ from loopback_hub import READ_TOKEN, LoopbackHub
 from torch.utils.data import DataLoader
 
 from rnnzoo import Zoo, load_zoo
+from rnnzoo.loaders.reading import read_ahead
 from rnnzoo.loaders.source import retries
 from rnnzoo.loaders.source.hub import HubSource
 from rnnzoo.loaders.source.ranges import FREE_GAPS, WIDEST_GAP, join_ranges
@@ -132,6 +133,22 @@ def test_resume(zoo_hub):
 
 
 # --- only what is needed
+
+
+def test_readers_of_a_shuffled_stream_share_what_is_asked_for_ahead(zoo_hub, monkeypatch):
+    for constant in ("BLOCK_ROWS", "WINDOW_BYTES"):
+        monkeypatch.setattr(read_ahead, constant, 1)  # windows of one row
+    stream = load_zoo("org/zoo", "train", streaming=True)
+    row_bytes = sum(tensor.nbytes for tensor in next(iter(stream)).values() if torch.is_tensor(tensor))
+    monkeypatch.setattr(read_ahead, "AHEAD_BYTES", 4 * row_bytes)
+    rows = iter(stream.shuffle(seed=0, buffer_size=2))
+    for _ in range(4):
+        next(rows)
+        windows = [len(reader._windows) for reader in read_ahead.ReadAhead._all]
+        assert len(windows) <= 4
+        assert sum(windows) <= 4 + len(windows)
+    rows.close()
+    assert not len(read_ahead.ReadAhead._all)
 
 
 def test_map_style_downloads_the_shards_that_match(zoo_hub):
@@ -255,6 +272,13 @@ def test_offline(zoo_hub, language_zoo, monkeypatch):
     with pytest.raises(RnnzooError, match=r"org/other: .*offline mode is on.*no revision of it"):
         load_zoo("org/other")
     assert not zoo_hub.log
+
+
+def test_a_commit_is_read_offline(zoo_hub, language_zoo, monkeypatch):
+    commit = HubSource.open("org/zoo", "v1.0.0", "files").repository.commit
+    load_zoo("org/zoo", "train", revision=commit)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert_same(load_zoo("org/zoo", "train", revision=commit), load_zoo(language_zoo, "train"))
 
 
 def test_no_network(zoo_hub, language_zoo, monkeypatch):

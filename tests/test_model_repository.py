@@ -145,7 +145,13 @@ def test_the_command(hub, results, bench):
 
 
 @pytest.mark.parametrize(
-    "command", [f"rnnzoo.evaluate(mine, '{DATASET}', seeds=2)", f"zoo-bench run --zoo {DATASET}"]
+    "command",
+    [
+        f"rnnzoo.evaluate(mine, '{DATASET}', seeds=2)",
+        f"zoo-bench run --zoo {DATASET}",
+        f"rnnzoo.evaluate(mine, '{DATASET}@v1.0.0')",
+        f"zoo-bench run --zoo {DATASET}@v1.0.0 --seeds 2",
+    ],
 )
 def test_the_data_set_is_the_one_that_was_benchmarked(hub, results, command):
     shutil.rmtree(results / "sequential_digits")

@@ -91,10 +91,52 @@ def test_a_state_goes_on_with_the_same_columns_or_others(language_zoo):
     assert [*seen, *(row["sha256"] for row in more)] == [row["sha256"] for row in rows_of(language_zoo)]
 
 
-@pytest.mark.parametrize("state", ["x", 3, None, [], {"epoch": 0}, {"batch_size": 1}])
+WRONG_EPOCH = {"epoch": "1", "examples_iterable": {}}
+
+
+@pytest.mark.parametrize("state", ["x", 3, None, [], {"epoch": 0}, {"batch_size": 1}, WRONG_EPOCH])
 def test_what_is_no_state(state, language_zoo):
     with pytest.raises(ParameterError, match=r"state_dict: found .*, expected what `state_dict\(\)` gave"):
         rows_of(language_zoo).load_state_dict(state)
+
+
+@pytest.mark.parametrize("stop", [1, 12, 24])
+@pytest.mark.parametrize("size", [None, 5])
+def test_whole_epochs_follow_the_one_that_was_gone_on_with(language_zoo, size, stop):
+    def read(stream):
+        rows = stream if size is None else (row for rows in stream.iter(size) for row in _rows_of(rows))
+        return [row["sha256"] for row in rows]
+
+    first = rows_of(language_zoo)
+    whole = read(rows_of(language_zoo))
+    begun = first if size is None else first.iter(size)
+    for _ in islice(begun, stop if size is None else -(-stop // size)):
+        pass
+    stream = rows_of(language_zoo)
+    stream.load_state_dict(first.state_dict())
+    if stop < 24:
+        next(iter(stream) if size is None else stream.iter(size))  # a look at it is not the end of it
+    rest = read(stream)
+    assert 0 <= len(rest) < len(whole)
+    assert rest == whole[len(whole) - len(rest) :]
+    assert read(stream) == whole
+    assert read(stream) == whole
+
+
+def _rows_of(batch):
+    return [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
+
+
+def test_a_state_brings_its_epoch(language_zoo):
+    def stream():
+        return rows_of(language_zoo).shuffle(seed=0, buffer_size=1)
+
+    first = stream()
+    first.set_epoch(1)
+    seen = [row["sha256"] for row in islice(first, 10)]
+    second = stream()
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    assert not {*seen} & {row["sha256"] for row in second}
 
 
 def test_an_empty_state_is_the_beginning(language_zoo):

@@ -322,6 +322,30 @@ def test_rnns_answer_to_stored_images_as_they_are(digits):
             digits.classify(ids, **both)
 
 
+class OnGPU(torch.Tensor):
+    """A tensor that NumPy cannot read before it was brought to the CPU."""
+
+    def __array__(self, *_):
+        raise TypeError("can't convert cuda:0 device type tensor to numpy")
+
+    def cpu(self):
+        return self.as_subclass(torch.Tensor)
+
+
+def on_gpu(array):
+    return torch.as_tensor(array).as_subclass(OnGPU)
+
+
+def test_tensors_on_a_gpu_are_taken(digits):
+    rows = on_gpu([3, 1])
+    assert torch.equal(digits.flat(rows), digits.flat([3, 1]))
+    stored = digits.rollout_tensor("inputs", [3, 1])
+    found = digits.classify([3, 1], stored=on_gpu(stored))
+    assert torch.equal(found, digits.classify([3, 1], stored=stored))
+    images = np.zeros((2, SIDE, SIDE), np.uint8)
+    assert torch.equal(digits.classify([3], on_gpu(images)), digits.classify([3], images))
+
+
 def test_a_table_is_no_checkpoint(zoo):
     with pytest.raises(RnnzooError, match="checkpoint: found a table, expected one row"):
         zoo.model(zoo.metadata.to_pandas().head(1))

@@ -17,7 +17,7 @@ from rnnzoo.loaders.source.hub import HubSource
 from rnnzoo.loaders.source.opening import open_source
 from rnnzoo.loaders.source.requests import download
 from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
-from rnnzoo.zoo_builder.hub import EVAL_FILE, REPOSITORY
+from rnnzoo.zoo_builder.hub import EVAL_FILE, ON_HUB, REPOSITORY
 from rnnzoo.zoo_builder.storage.files import read_bytes
 
 LONGEST_EVAL_FILE = 1_000_000
@@ -134,7 +134,7 @@ def _named_dataset(boards: Sequence[Leaderboard]) -> str:
 
 def _zoo_of(result: Result) -> str | None:
     """The repository that a result's command line, or its call of `evaluate`, names as the zoo."""
-    found = re.search(rf"(?:\bzoo[ =]|, ')({REPOSITORY.pattern})(?=[ ',)]|$)", result.command)
+    found = re.search(rf"(?:\bzoo[ =]|, ')({ON_HUB.pattern})(?=[ ',)]|$)", result.command)
     return found[1] if found else None
 
 

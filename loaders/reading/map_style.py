@@ -58,9 +58,11 @@ class ZooDataset(TextFiles, Dataset):
     def cache_files(self) -> list[dict[str, str]]:
         """Where `map` keeps its results: in the cache of `datasets`, as nothing may be written into a zoo."""
         own: list[dict[str, str]] = super().cache_files
-        if own or not isinstance(self.data, ShardTable):
+        tables = [self.data] + [part for row in getattr(self.data, "blocks", []) for part in row]
+        recipe = next((table.recipe for table in tables if isinstance(table, ShardTable)), None)
+        if own or recipe is None:
             return own
-        folder = Path(HF_DATASETS_CACHE, "rnnzoo", self.data.recipe.source.sha256[:16])
+        folder = Path(HF_DATASETS_CACHE, "rnnzoo", recipe.source.sha256[:16])
         with contextlib.suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
         is_writable = os.access(folder, os.W_OK | os.X_OK)
@@ -97,6 +99,7 @@ keep_class(
         "cast",
         "add_column",
         "add_item",
+        "repeat",
         "flatten_indices",
     ],
 )
@@ -133,7 +136,8 @@ def row_numbers(key: Any, length: int) -> int | NDArray[np.int64]:
         return np.flatnonzero(rows)
     if len(outside := rows[(rows < -length) | (rows >= length)]):
         raise IndexError(f"rows: found {outside[0]}, expected {-length} to {length - 1}")
-    return np.where(rows < 0, rows + length, rows).astype(np.int64)
+    rows = rows.astype(np.int64)  # the number of all rows may have no place in the type they came in
+    return np.where(rows < 0, rows + length, rows)
 
 
 def map_style(

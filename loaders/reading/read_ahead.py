@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Lock
 from typing import TypeAlias
+from weakref import WeakSet
 
 import pyarrow as pa
 
@@ -26,7 +28,7 @@ BLOCK_ROWS = 256
 """Rows in a block: about 14 MB of weights."""
 WINDOW_BYTES = 32 << 20
 AHEAD_BYTES = 96 << 20
-"""Bytes asked for and not yet used, at most; but always one window."""
+"""Bytes asked for and not yet used, at most, by all readers of a process together; but always one window each."""
 SHARDS_AHEAD = 16
 """Shards whose files are opened ahead."""
 
@@ -41,11 +43,18 @@ def read_shards(
     block."""
     with source.file_opener() as open_file:
         ahead = ReadAhead(open_file, shards, selection, source.manifest.rnn_spec())
-        yield (ahead.blocks_of_next_shard() for _ in shards)
+        try:
+            yield (ahead.blocks_of_next_shard() for _ in shards)
+        finally:
+            ahead.close()
 
 
 class ReadAhead:
     """Reads shards in order, and asks for those that follow."""
+
+    _all: WeakSet[ReadAhead] = WeakSet()
+    """Those of this process that are in use: a shuffled stream has one for each of the shards that it mixes."""
+    _lock = Lock()
 
     def __init__(self, open_file: OpenFile, shards: list[ShardRows], selection: Selection, spec: RNNSpec) -> None:
         self._open_file = open_file
@@ -55,6 +64,13 @@ class ReadAhead:
         self._opening: deque[tuple[ShardRows, list[Future[TensorFile]]]] = deque()
         self._asking: Iterator[Window] = iter(())
         self._windows: deque[Window] = deque()
+        with self._lock:
+            self._all.add(self)
+
+    def close(self) -> None:
+        """Nothing more is asked for: what was on its way no longer counts for other readers."""
+        with self._lock:
+            self._all.discard(self)
 
     def blocks_of_next_shard(self) -> Iterator[pa.Table]:
         """The wanted rows of the next shard, BLOCK_ROWS of them at a time."""
@@ -80,7 +96,8 @@ class ReadAhead:
 
     @property
     def _bytes_ahead(self) -> int:
-        return sum(window.nbytes for window in self._windows)
+        with self._lock:
+            return sum(window.nbytes for reader in self._all for window in tuple(reader._windows))
 
     def _open_ahead(self) -> None:
         while self._coming and len(self._opening) < SHARDS_AHEAD:

@@ -33,7 +33,8 @@ STATE = {"epoch", "examples_iterable"}
 class ZooStream(TextFiles, IterableDataset):
     """An `IterableDataset` that goes on from a state only in the way in which the state came about.
 
-    `datasets` would count batches of one size as those of another, and so skip rows or give them twice.
+    `datasets` would count batches of one size as those of another, and so skip rows or give them twice. It would also
+    hear a state only in the epoch that the state is of, and begin there every time that this epoch is gone through.
     """
 
     _batch_size: int | None = None
@@ -48,20 +49,23 @@ class ZooStream(TextFiles, IterableDataset):
 
         The state of a stream of other rows raises it where the iteration begins: only then they are known.
         """
-        if not isinstance(state_dict, dict) or (state_dict and not state_dict.keys() >= STATE):
+        is_state = isinstance(state_dict, dict) and state_dict.keys() >= STATE and type(state_dict["epoch"]) is int
+        if not is_state and state_dict != {}:
             expected = f"expected what `state_dict()` gave, with {' and '.join(sorted(STATE))}"
             raise ParameterError("state_dict", f"found {state_dict!r:.200}, {expected}")
         super().load_state_dict(state_dict)
         self._loaded = state_dict or None
+        if state_dict:
+            self.set_epoch(state_dict["epoch"])
 
     def __iter__(self) -> Iterator[Any]:
         self._begin(1)
-        return super().__iter__()
+        return self._to_the_end(super().__iter__())
 
     def iter(self, batch_size: int, drop_last_batch: bool = False) -> Iterator[Any]:
         check_whole_number("batch_size", batch_size, 1)
         self._begin(batch_size)
-        return super().iter(batch_size, drop_last_batch)
+        return self._to_the_end(super().iter(batch_size, drop_last_batch))
 
     def _begin(self, batch_size: int) -> None:
         state = self._loaded
@@ -72,6 +76,13 @@ class ZooStream(TextFiles, IterableDataset):
                 f"found {batch_size}, expected {before}, that of the iteration whose state was loaded",
             )
         self._batch_size = batch_size
+
+    def _to_the_end(self, rows: Iterator[Any]) -> Iterator[Any]:
+        """What is gone through; whoever comes to its end begins at the beginning again."""
+        state = self._loaded
+        yield from rows
+        if state is not None and self._loaded is state:
+            self.load_state_dict({})
 
 
 keep_class(

@@ -101,9 +101,10 @@ def _cached_revisions(name: str) -> dict[str, str]:
     """Revision -> commit, of what the cache holds of a repository."""
     folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=name, repo_type="dataset")
     revisions = folder / "refs"
+    commits = [path.name for path in sorted(folder.glob("snapshots/*")) if COMMIT.fullmatch(path.name)]
     named = {
         path.relative_to(revisions).as_posix(): read_bytes(path, most=64).decode("ascii", "replace").strip()
         for path in sorted(revisions.rglob("*"))
         if path.is_file()
     }
-    return named | {commit: commit for commit in named.values()}
+    return named | {commit: commit for commit in [*named.values(), *commits]}

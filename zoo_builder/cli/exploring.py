@@ -15,7 +15,10 @@ from rnnzoo.zoo_builder.cli.app import app
 @app.command()
 def explore(
     zoo: Annotated[
-        str, typer.Argument(metavar="ZOO_OR_REPO", help="Folder of a zoo, or org/name[@revision] on the hub.")
+        str,
+        typer.Argument(
+            metavar="ZOO_OR_REPO", help="Folder of a zoo, or org/name[@revision] on the hub (else main)."
+        ),
     ],
     static: Annotated[
         Path | None, typer.Option(help="New folder for the page and its weights; default: serve it here.")

@@ -26,6 +26,7 @@ class Shard {
       const {__metadata__, ...tensors} = JSON.parse(new TextDecoder().decode(await this.bytes(8, 8 + length)));
       return {start: 8 + length, tensors};
     })();
+    this.headerRead.catch(() => { this.headerRead = null; });  // a connection that was cut may be there again
     return this.headerRead;
   }
 
