@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 from weakref import WeakSet
 
 import pyarrow as pa
@@ -52,7 +52,7 @@ def read_shards(
 class ReadAhead:
     """Reads shards in order, and asks for those that follow."""
 
-    _all: WeakSet[ReadAhead] = WeakSet()
+    _all: ClassVar[WeakSet[ReadAhead]] = WeakSet()
     """Those of this process that are in use: a shuffled stream has one for each of the shards that it mixes."""
     _lock = Lock()
 

@@ -33,8 +33,8 @@ STATE = {"epoch", "examples_iterable"}
 class ZooStream(TextFiles, IterableDataset):
     """An `IterableDataset` that goes on from a state only in the way in which the state came about.
 
-    `datasets` would count batches of one size as those of another, and so skip rows or give them twice. It would also
-    hear a state only in the epoch that the state is of, and begin there every time that this epoch is gone through.
+    `datasets` would count batches of one size as those of another, and so skip rows or give them twice. It would
+    also hear a state only in the epoch that it is of, and begin there each time that this epoch is gone through.
     """
 
     _batch_size: int | None = None
