@@ -26,6 +26,7 @@ from rnnzoo.loaders.benchmark.protocol import PROTOCOLS
 from rnnzoo.loaders.encoders import ENCODERS
 from rnnzoo.loaders.encoders.base import declared, is_learned, load_encoder
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
+from rnnzoo.loaders.training_config import TRACKS
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.storage.schema import MANIFEST
 
@@ -73,8 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of zoos and results")
     parser.add_argument("--mnist", type=Path, help="folder of the IDX files")
     parser.add_argument("--zoo", choices=ZOOS, action="append", help="only this one; again for more")
-    parser.add_argument("--track", action="append", help="only this one; again for more")
-    parser.add_argument("--encoder", action="append", help="only this one; again for more")
+    parser.add_argument("--track", choices=TRACKS, action="append", help="only this one; again for more")
+    parser.add_argument("--encoder", choices=[*ENCODERS], action="append", help="only this one; again for more")
     parser.add_argument("--zoo-preset", default="small", help="of the zoos (default small)")
     parser.add_argument("--protocol", default="strict", choices=PROTOCOLS)
     parser.add_argument("--seeds", type=int, default=5)

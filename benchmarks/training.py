@@ -260,7 +260,7 @@ def print_family(name: str, result: dict[str, Any], cores: int) -> None:
         if key.startswith("sgemm"):
             continue
         ratio = median(a / b for a, b in zip(turns[published], turns[key], strict=False))
-        used = 1 if "1 threads" in key else cores
+        used = 1 if key.endswith(", 1 threads") else cores
         peak = middle[f"sgemm GFLOP/s, {used} threads"]
         computed = flops * (result["share"] if key.startswith("fused") else 1)
         share = "" if key.startswith("cuda") else f"{computed / (milliseconds * 1e6) / peak:.0%}"

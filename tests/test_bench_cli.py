@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
@@ -36,16 +37,25 @@ def test_list_names_everything(bench):
 
 
 @pytest.mark.usefixtures("short_readouts")
-def test_an_encoder_in_a_file_on_two_tracks(bench, language_zoo, tmp_path):
-    (tmp_path / "file_encoder.py").write_text(
-        "from rnnzoo.loaders.encoders.flat_mlp import FlatMLP\nclass Own(FlatMLP):\n    pass\n"
-    )
-    encoder = f"{tmp_path / 'file_encoder.py'}:Own(hidden=(4,))"
+@pytest.mark.parametrize(
+    "place", ["{}/one_encoder.py", "./two_encoder.py", "../three_encoder.py", "four_encoder.py"]
+)
+def test_an_encoder_in_a_file_on_two_tracks(bench, language_zoo, tmp_path, monkeypatch, place):
+    for folder in (tmp_path, tmp_path / "within"):
+        folder.mkdir(exist_ok=True)
+        (folder / Path(place).name).write_text(
+            "from rnnzoo.loaders.encoders.flat_mlp import FlatMLP\nclass Own(FlatMLP):\n    pass\n"
+        )
+    encoder = f"{place.format(tmp_path)}:Own(hidden=(4,))"
+    monkeypatch.chdir(tmp_path / "within")
     tracks = ["--track", "supervised", "--track", "frozen", "--target", "step", "--seeds", 1]
     out = tmp_path / "results"
     code, shown, _ = bench("run", "--zoo", language_zoo, "--encoder", encoder, *tracks, *SHORT, "--out", out)
     assert code == 0
     assert [track for track in ("supervised", "frozen", "features") if track in shown] == ["supervised", "frozen"]
+    code, shown, _ = bench("report", out)
+    assert code == 0
+    assert encoder in shown
     code, _, err = bench("run", "--zoo", language_zoo, "--encoder", encoder, "--track", "fast", "--out", out)
     assert code == 2
     assert err.startswith("zoo-bench: --track: found 'fast'")
@@ -87,6 +97,7 @@ def test_run_then_report(bench, language_zoo, tmp_path):
         (["--encoder", "no_such_module:Encoder"], "could not be imported"),
         (["--zoo", "nowhere"], "nowhere: there is no such folder"),
         (["--target", "rotation"], "--target: found 'rotation'"),
+        (["--target", "language", "--fresh-seed", "5"], "--target: found language, texts, expected numbers for a"),
     ],
 )
 def test_bad_input_exits_with_2(bench, language_zoo, tmp_path, arguments, message):

@@ -15,6 +15,7 @@ from rnnzoo.loaders.benchmark.prediction.scores import score
 from rnnzoo.loaders.benchmark.report.statistics import (
     UNBOUNDED,
     estimate,
+    estimate_loss,
     estimate_mean,
     estimate_scores,
     leave_out,
@@ -162,6 +163,15 @@ def test_the_mean_of_seeds_has_the_interval_of_few():
     ratio = math.exp(2.776 * np.std([0.04, 0.05, 0.06, 0.05, 0.05], ddof=1) / np.sqrt(5) / 0.05)
     assert (found.low, found.high) == pytest.approx((0.05 / ratio, 0.05 * ratio), rel=1e-3)
     assert estimate_mean([0.5, 0.5, 0.5]).low == 0.5
+
+
+@pytest.mark.parametrize("losses", [[0.237, 0.333], [0.01, 0.05], [0.9, 1.0]])
+def test_no_interval_of_losses_reaches_beyond_one(losses):
+    found, unbounded = estimate_loss(losses), estimate_mean(losses)
+    assert unbounded.high > 1 == found.high
+    assert (found.mean, found.low) == (unbounded.mean, unbounded.low)
+    assert estimate_loss([0.04, 0.05]) is not None
+    assert estimate_loss([None]) is None
 
 
 def test_differences_are_paired():

@@ -3,6 +3,7 @@
 import itertools
 import json
 import sys
+import textwrap
 import types
 from dataclasses import replace
 from pathlib import Path
@@ -167,13 +168,15 @@ def test_what_an_encoder_s_file_may_import_and_define(line, place, monkeypatch):
 
 
 def test_classes_of_a_notebook(monkeypatch):
-    def code(factor, width="3", known=True):
+    def code(factor, width="3", known=True, within=False):
         main = types.ModuleType("__main__")
         monkeypatch.setitem(sys.modules, "__main__", main)
         define_in_a_cell(main, 1, "import torch\n" + f"WIDTH = {width}\n")
         define_in_a_cell(main, 2, f"def scaled(x):\n    return x * {factor}\n")
         text = "class Mine(torch.nn.Module):\n    def forward(self, weights):\n"
         text += "        return scaled(weights['head.bias'][:, :WIDTH])\n"
+        if within:
+            text = f"def make():\n{textwrap.indent(text, '    ')}    return Mine\nMine = make()\n"
         if known:
             define_in_a_cell(main, 3, text)
         else:
@@ -188,7 +191,37 @@ def test_classes_of_a_notebook(monkeypatch):
     assert code(2) != code(2, "4")
     assert code(2, "torch.ones(1)") == code(2, "torch.ones(1)") != code(2, "torch.zeros(1)")
     assert code(2, "(n for n in [3])") != code(2, "(n for n in [3])")  # tells nothing of itself
-    assert code(2, known=False) != code(2, known=False)
+    for way in ({"known": False}, {"within": True}, {"known": False, "within": True}):
+        assert code(2, **way) == code(2, **way)
+        assert len({json.dumps(each) for each in (code(2, **way), code(3, **way), code(2, "4", **way))}) == 3
+
+
+CLASSES = {
+    "a data class": "import dataclasses\n@dataclasses.dataclass\nclass Mine:\n    width: int = {}\n",
+    "a list for each": "from dataclasses import *\n@dataclass\nclass Mine:\n"
+    "    widths: list = field(default_factory=lambda: [{}])\n",
+    "an enum": "import enum\nclass Mine(enum.Enum):\n    WIDE = {}\n",
+    "a named tuple": "import typing\nclass Mine(typing.NamedTuple):\n    width: int = {}\n",
+    "values alone": "class Mine:\n    width = {}\n",
+    "slots": "class Mine:\n    __slots__ = ('width', 'w{}')\n",
+    "nothing but a base": "class Base{0}:\n    def width(self): return {0}\nclass Mine(Base{0}): pass\n",
+    "within a class": "class Outer:\n  class Mine:\n    def width(self):\n      return {}\nMine = Outer.Mine\n",
+    "after an if": "if True:\n  class Mine:\n    text = '''\nflush left'''\n    def width(self): return {}\n",
+}
+
+
+@pytest.mark.parametrize("text", CLASSES.values(), ids=CLASSES)
+def test_a_class_of_a_notebook_is_known_again(text, monkeypatch):
+    numbers = itertools.count(1)
+
+    def code(width):
+        main = types.ModuleType("__main__")
+        monkeypatch.setitem(sys.modules, "__main__", main)
+        define_in_a_cell(main, next(numbers), text.format(width))
+        define_in_a_cell(main, next(numbers), "def encoder(weights):\n    return Mine\n")
+        return json.dumps(code_of(None, main.encoder))
+
+    assert code(3) == code(3) != code(4)
 
 
 def test_functions_of_a_notebook(monkeypatch):

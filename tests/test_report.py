@@ -179,6 +179,29 @@ def test_committed_baselines_stand_beside_ones_own(board, tmp_path):
     assert [board.rows.zoo for board in read_results(cards / LANGUAGES / "small/results")] == [LANGUAGES]
 
 
+@pytest.mark.usefixtures("without_page")
+def test_committed_scores_do_not_stand_beside_ones_own_training(board, tmp_path):
+    """As of a report that is made before readouts are fitted."""
+    cards, encoder = tmp_path / "cards", "noninteractive_probing"
+    commit(board, cards)
+    shutil.rmtree(result_path(board, encoder, "frozen", "offsets", 0).parent)
+    (read,) = read_results(board.parent.parent)
+    (merged,) = merge_committed(read, cards)
+    assert not [result for result in merged.results if result.encoder == encoder]
+    assert {emulation.encoder for emulation in merged.emulations} >= {encoder}
+    assert (encoder, "emulation") not in merged.committed
+
+
+def test_embeddings_of_one_number_have_a_map(board, tmp_path):
+    encoder = "noninteractive_probing"
+    for path in board.rglob("emulation/seed*.json"):
+        emulation = read_emulation(path)
+        points = {split: np.array(found)[:, :1].tolist() for split, found in emulation.map.items()}
+        write_emulation(board, emulation.model_copy(update={"map": points}))
+    make_report(board.parent.parent, tmp_path / "out")
+    assert encoder in (tmp_path / "out" / "report.html").read_text()
+
+
 def commit(board, cards, **changes):
     """Put a board beside the card of its zoo, with other values of its rows, and their digest in all files."""
     committed = cards / LANGUAGES / changes.get("zoo_config", {}).get("preset", "small") / "results/strict"

@@ -19,7 +19,6 @@ import importlib.util
 import inspect
 import linecache
 import sys
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
@@ -179,7 +178,7 @@ class _Walk:
             _check_is_imported(name, path, content)
         if path.suffix != ".py":
             return []
-        imports = _imports(content, name if is_package else name.rpartition(".")[0])
+        imports = _imports(ast.parse(content), name if is_package else name.rpartition(".")[0])
         return [each for each in imports if each.startswith("rnnzoo.") or not ours]
 
     def is_users(self, name: str) -> bool:
@@ -244,10 +243,10 @@ def _label(name: str, path: Path, is_package: bool) -> str:
     return name.replace(".", "/") + ("/__init__" if is_package else "") + path.suffix
 
 
-def _imports(content: bytes, package: str) -> list[str]:
-    """Names of all modules that a file may import, also within functions; some of them name no module."""
+def _imports(tree: ast.AST, package: str) -> list[str]:
+    """Names of all modules that a source may import, also within functions; some of them name no module."""
     found: list[str] = []
-    for node in ast.walk(ast.parse(content)):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -311,10 +310,7 @@ class _Notebook:
         self._imports: list[str] = []
 
     def read(self, objects: list[object]) -> list[str]:
-        """Add the code of some objects, and of all that they use; returns the modules they import.
-
-        A class without source never has the same digest twice: its results are not reused.
-        """
+        """Add the code of some objects, and of all that they use; returns the modules they import."""
         waiting = [(getattr(each, "__name__", MAIN), each) for each in objects]
         met: dict[int, object] = {}
         while waiting:
@@ -332,12 +328,14 @@ class _Notebook:
                 self._add(name, told(value, self._is_own))
                 waiting += self._named_by(value)
             elif isinstance(value, type):
-                text = _definition(value)
+                text, tree = _definition(value)
                 changed, parts = class_digest(value, self._is_own)
-                self._add(name, f"{text}{changed or ''}" if text else uuid.uuid4().hex)
-                used = {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
+                if not text:
+                    changed, parts = digest_values(_attributes(value))
+                self._add(name, f"{text}{changed or ''}")
+                used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
                 waiting += self._globals(used)
-                self._imports += _imports(text.encode(), "")
+                self._imports += _imports(tree, "")
             else:
                 digest, parts = digest_values(value)
                 self._add(name, digest)
@@ -367,15 +365,25 @@ class _Notebook:
         return [(each, vars(self._main)[each]) for each in sorted(names & vars(self._main).keys())]
 
 
-def _definition(value: type) -> str:
-    """The text that defines a class of a notebook; empty where it is not kept."""
+def _definition(value: type) -> tuple[str, ast.AST]:
+    """The text that defines a class of a notebook, and its syntax.
+
+    The text is empty where it is not kept, or where no function leads to it, as of many data classes.
+    """
     own = f"{value.__qualname__}."  # other cells may have put functions into it
     codes = [each.__code__ for each in _functions([value], MAIN) if each.__qualname__.startswith(own)]
-    if not codes:
-        return ""
-    cell = "".join(linecache.getlines(codes[0].co_filename))
-    for node in [each for each in ast.walk(ast.parse(cell)) if isinstance(each, ast.ClassDef)]:
-        if node.name == value.__name__ and node.lineno <= codes[0].co_firstlineno <= (node.end_lineno or 0):
+    cells = {code: "".join(linecache.getlines(code.co_filename)) for code in codes}
+    code, cell = next(((code, cell) for code, cell in cells.items() if cell), (None, ""))
+    tree = ast.parse(cell)
+    for node in [each for each in ast.walk(tree) if code is not None and isinstance(each, ast.ClassDef)]:
+        if node.name == value.__name__ and node.lineno <= code.co_firstlineno <= (node.end_lineno or 0):
             first = min([node.lineno, *(each.lineno for each in node.decorator_list)])
-            return "".join(cell.splitlines(keepends=True)[first - 1 : node.end_lineno])
-    return cell
+            return "".join(cell.splitlines(keepends=True)[first - 1 : node.end_lineno]), node
+    return cell, tree
+
+
+def _attributes(value: type) -> list[object]:
+    """What a class is made of: its bases, its functions and its values."""
+    own = {name: function_in(each) or each for name, each in vars(value).items()}
+    own = {name: each for name, each in own.items() if isinstance(each, FunctionType) or name[:2] != "__"}
+    return [value.__bases__, {name: each for name, each in own.items() if not name.startswith("_abc_")}]

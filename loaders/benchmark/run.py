@@ -51,6 +51,8 @@ def run_benchmark(request: Request) -> list[Path]:
     device = choose_device("cpu" if resources else request.device)
     loaded = LoadedZoo(request.zoo, device, request.revision)
     settings, targets = resolve(request, loaded)
+    if request.fresh_seed is not None:
+        _check_numbers(loaded, targets)
     describe_rows(loaded, settings[0], targets)
     clear_abandoned(request.out.rglob(TEMPORARY_FILES))
     removed = sum(
@@ -77,6 +79,13 @@ def run_benchmark(request: Request) -> list[Path]:
             path.with_suffix(STATE).unlink(missing_ok=True)
     run_jobs(request, resources, loaded, missing)
     return wanted
+
+
+def _check_numbers(loaded: LoadedZoo, targets: list[Target]) -> None:
+    """Raise ParameterError for a target of texts: they are counted zoo by zoo, and a fresh one may lack some."""
+    for target in targets:
+        if loaded.column(target.column).dtype.kind == "U":
+            raise ParameterError("targets", f"found {target.name}, texts, expected numbers for a fresh zoo")
 
 
 def _tell(request: Request, message: str) -> None:

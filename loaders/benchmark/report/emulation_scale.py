@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rnnzoo.loaders.benchmark.report.statistics import Estimate, estimate_mean
+from rnnzoo.loaders.benchmark.report.statistics import Estimate, estimate_loss
 from rnnzoo.loaders.benchmark.results.content import Emulation, Rows
 
 CONSTANT, STEP, ORACLE = CONTROLS = ("constant", "step", "oracle")
@@ -109,7 +109,7 @@ def losses_by_step(runs: Sequence[Emulation], rows: Rows) -> ByStep:
         steps = np.array(reported.step)
         losses = np.array([run.row_losses[split] for run in runs], dtype=np.float64)
         found[split] = {
-            int(step): estimate_mean(losses[:, steps == step].mean(axis=1).tolist()) for step in np.unique(steps)
+            int(step): estimate_loss(losses[:, steps == step].mean(axis=1).tolist()) for step in np.unique(steps)
         }
     return found
 

@@ -206,7 +206,7 @@ def draw_map(emulation: Emulation, rows: Rows) -> str:
     for axes, panel in zip(panels, shown, strict=False):
         low, high = panel.limits
         for marker, split in zip(SPLIT_MARKERS, rows.splits, strict=False):
-            x, y = np.array(emulation.map[split], dtype=float).reshape(-1, 2).T
+            x, y = _points(emulation.map[split]).T
             axes.scatter(
                 x, y, c=panel.values[split], cmap=panel.palette, vmin=low, vmax=high,
                 s=13, marker=marker, alpha=0.9, linewidths=0.5, edgecolors="#808080",
@@ -216,6 +216,14 @@ def draw_map(emulation: Emulation, rows: Rows) -> str:
         for spine in axes.spines.values():
             spine.set_color("#88888866")
     return png(figure, dpi=140)
+
+
+def _points(coordinates: Sequence[Sequence[float]]) -> NDArray[np.float64]:
+    """[M, 2]; an embedding of one number has one component, and the other is 0."""
+    points = np.zeros((len(coordinates), 2))
+    for point, known in zip(points, coordinates, strict=True):
+        point[: len(known)] = known
+    return points
 
 
 @dataclass(frozen=True)

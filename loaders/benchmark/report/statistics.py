@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -173,6 +173,12 @@ def estimate_mean(values: Sequence[float | None], bounds: Bounds = (0, math.inf)
     mean = float(known.mean())
     variance = known.var(ddof=1) / len(known) if len(known) > 1 else math.nan
     return Estimate(mean, *_interval(mean, variance, len(known) - 1, bounds, known[:, None]), known[None], bounds)
+
+
+def estimate_loss(values: Sequence[float | None]) -> Estimate | None:
+    """The same of total variations: the interval reaches 1 at most."""
+    found = estimate_mean(values)
+    return found and replace(found, high=min(found.high, 1.0))
 
 
 def _variance(tables: Sequence[Array]) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from rnnzoo.loaders.benchmark.report.score_limits import ScoresByStep, SplitLimi
 from rnnzoo.loaders.benchmark.report.statistics import (
     UNBOUNDED,
     Estimate,
+    estimate_loss,
     estimate_mean,
     estimate_scores,
     paired_difference,
@@ -271,7 +272,7 @@ def _emulation_line(board: Leaderboard, encoder: str) -> EmulationLine:
         budget=_budgets(runs),
         parameters=runs[0].parameters,
         losses={
-            split: estimate_mean([run.losses.get(split) for run in runs]) for split in ("validation", *splits)
+            split: estimate_loss([run.losses.get(split) for run in runs]) for split in ("validation", *splits)
         },
         shares={
             split: estimate_mean([scales[split].share(run.losses.get(split)) for run in runs], UNBOUNDED)

@@ -12,7 +12,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from rnnzoo.loaders.benchmark.results.content import Rows
+from rnnzoo.loaders.benchmark.results.content import Emulation, Result, Rows
 from rnnzoo.loaders.benchmark.results.files import ROWS, read_rows
 from rnnzoo.loaders.benchmark.results.leaderboard import Leaderboard, describe_other_code, key_of, read_board
 from rnnzoo.loaders.benchmark.results.same_zoo import (
@@ -83,11 +83,20 @@ def merge_committed(board: Leaderboard, cards: Path) -> list[Leaderboard]:
     return [board, replace(other, origin=OTHER_ZOO, committed=frozenset(keys), notes=(note, *code))]
 
 
+def _trained(file: Result | Emulation) -> tuple[str, str]:
+    """The encoder, and the track that it was trained for."""
+    return file.encoder, file.track if isinstance(file, Result) else "frozen"
+
+
 def _merged(board: Leaderboard, other: Leaderboard) -> Leaderboard:
-    """A leaderboard with the committed results of its zoo that it does not have itself."""
-    own = {*map(key_of, board.results), *map(key_of, board.emulations)}
-    results = [result for result in other.results if key_of(result) not in own]
-    emulations = [emulation for emulation in other.emulations if key_of(emulation) not in own]
+    """A leaderboard with the committed results of its zoo that it does not have itself.
+
+    A training by emulation and what is told from its embeddings are one: committed scores never stand beside one's
+    own training, also while its readouts are still fitted.
+    """
+    own = {*map(_trained, board.results), *map(_trained, board.emulations)}
+    results = [result for result in other.results if _trained(result) not in own]
+    emulations = [emulation for emulation in other.emulations if _trained(emulation) not in own]
     return replace(
         board,
         results=(*board.results, *results),

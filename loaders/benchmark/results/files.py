@@ -46,8 +46,8 @@ def leaderboard_folder(results: Path, zoo: str, protocol: str) -> Path:
 
 
 def encoder_folder(encoder: str) -> str:
-    """The name of an encoder's folder: its text without the characters that file systems dislike."""
-    return re.sub(r"[^A-Za-z0-9_.=,()-]", ".", encoder)
+    """The name of an encoder's folder: its text without the characters that file systems dislike, never hidden."""
+    return re.sub(r"^(?=\.)", "_", re.sub(r"[^A-Za-z0-9_.=,()-]", ".", encoder))
 
 
 def result_path(folder: Path, encoder: str, track: str, target: str, seed: int) -> Path:
