@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import resource
 import sys
 from collections.abc import Mapping, Sequence
 from io import TextIOWrapper
@@ -29,8 +30,14 @@ MOST_PROCESSES = 1024
 
 INTERRUPTED = 130
 """Exit code of a command that the user stopped."""
-STOPPED = "stopped; the same command goes on from the last saved state"
+STOPPED = "stopped"
 """What it says then."""
+GOES_ON = f"{STOPPED}; the same command goes on from the last saved state"
+"""What is said by commands that keep what they have done."""
+RESUMABLE = ("build", "merge", "push", "run")
+"""Those commands."""
+MOST_OPEN = 131_072
+"""Files that a command may have open, where the system permits it."""
 
 
 class Interrupted(Exception):
@@ -58,7 +65,7 @@ class Commands(TyperGroup):
             name = options.get(error.parameter, error.parameter)
             raise RnnzooError(f"{name}: {error.problem}") from error
         except KeyboardInterrupt:  # Typer would end with a bare "Aborted."
-            raise Interrupted(STOPPED) from None
+            raise Interrupted(GOES_ON if ctx.invoked_subcommand in RESUMABLE else STOPPED) from None
 
 
 def make_app(help: str) -> typer.Typer:
@@ -92,6 +99,7 @@ class VisibleFormatter(logging.Formatter):
 def run(app: typer.Typer, name: str) -> None:
     """Run an app of `Commands`; bad input exits with 2, an interruption with 130."""
     _share_cores()
+    _open_many_files()
     _print_anywhere()
     if logging.lastResort is not None:  # what prints warnings where nothing was set up
         logging.lastResort.setFormatter(VisibleFormatter())
@@ -122,6 +130,15 @@ def _share_cores() -> None:
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
+
+def _open_many_files() -> None:
+    """Let this process open as many files as it may: a merge holds the locks of all shards at once."""
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_OPEN if most == resource.RLIM_INFINITY else min(most, MOST_OPEN)
+    if now != resource.RLIM_INFINITY and now < wanted:
+        with contextlib.suppress(OSError, ValueError):  # some systems say that there is no limit, and have one
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def _print_anywhere() -> None:

@@ -337,6 +337,12 @@ def test_leakage_is_there_to_be_seen(language_zoo, tmp_path):
         ({"preset": "huge"}, r"preset: found 'huge', expected one of quick, paper"),
         ({"encoder": "nothing"}, "encoder: found 'nothing', expected one of layer_statistics"),
         ({"encoder": "flat_mlp(widths=3)"}, "could not be made"),
+        ({"encoder": "flat_mlp(hidden=(-1,))"}, "could not be made: RuntimeError"),
+        ({"encoder": "parameter_transformer(heads=0)"}, "could not be made: ZeroDivisionError"),
+        (
+            {"encoder": "universal_functional(layers=0)"},
+            "(could not be made|failed on fresh models): RuntimeError",
+        ),
         ({"encoder": "nowhere:Class"}, "could not be imported"),
         ({"encoder": "greedy_decode", "targets": ("step",)}, "can only say something of offsets"),
         ({"seeds": 0}, "seeds: found 0"),

@@ -19,8 +19,16 @@ from tiny_builds import Watcher, build_command, contents, one_shard_at_a_time, s
 from benchmarks.processes import is_alive, kill, workers_of
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.pipeline import Interrupted, ZooPlan, build_zoo
+from rnnzoo.zoo_builder.pipeline.build import build_plan
+from rnnzoo.zoo_builder.pipeline.folder.opening import open_folder
+from rnnzoo.zoo_builder.pipeline.folder.unbuilt import find_unbuilt
+from rnnzoo.zoo_builder.pipeline.local.in_process import InProcess
 from rnnzoo.zoo_builder.pipeline.locks import locked, try_lock
+from rnnzoo.zoo_builder.pipeline.plan.part import Part
+from rnnzoo.zoo_builder.pipeline.shard.record import record_path
 from rnnzoo.zoo_builder.pipeline.shard.saved_state import state_path
+from rnnzoo.zoo_builder.pipeline.shard.unit import build_shards
+from rnnzoo.zoo_builder.storage.schema import weights_file
 from rnnzoo.zoo_builder.training.kernels import TorchKernel
 from rnnzoo.zoo_builder.verify import verify_zoo
 
@@ -217,6 +225,50 @@ def test_half_written_files_of_others_that_are_at_work_are_left_alone(tmp_path):
     assert [path.name for path in folder.rglob("*.tmp")] == [f".{theirs}.state.safetensors.0123456789abcdef.tmp"]
     build_zoo(config, folder, TorchKernel(), Watcher())
     assert not list(folder.rglob("*.tmp"))
+
+
+def test_half_written_files_are_left_alone_where_there_are_no_locks(tmp_path, monkeypatch):
+    """Nobody can tell whether somebody is at work on them."""
+    open_folder(CONFIG, tmp_path / "zoo")
+    half = tmp_path / "zoo/.build/.train-00000-of-00002.state.safetensors.0123456789abcdef.tmp"
+    half.write_bytes(b"half")
+    with monkeypatch.context() as patch:
+        patch.setattr("rnnzoo.zoo_builder.pipeline.locks.fcntl.flock", no_locks)
+        open_folder(CONFIG, tmp_path / "zoo")
+    assert half.exists()
+    open_folder(CONFIG, tmp_path / "zoo")
+    assert not half.exists()
+
+
+def test_only_a_broken_record_that_nobody_works_on_is_removed(tmp_path, monkeypatch):
+    """A shard that looked broken may have been stored by another build since."""
+    folder, plan = tmp_path / "zoo", ZooPlan(CONFIG, CONFIG.make_family())
+    build_plan(plan, folder, InProcess(TorchKernel(), 60), Watcher(), Part(1, 2))
+    shard = Part(1, 2).choose(plan.shards)[0]
+    with monkeypatch.context() as patch:
+        patch.setattr("rnnzoo.zoo_builder.pipeline.folder.unbuilt.is_complete", lambda *_: False)
+        assert find_unbuilt(folder, [shard]) == [shard]
+    assert find_unbuilt(folder, [shard]) == []
+    (folder / weights_file(shard.name)).unlink()
+    with try_lock(folder, shard.name):
+        assert find_unbuilt(folder, [shard]) == [shard]
+    assert record_path(folder, shard).exists()
+    assert find_unbuilt(folder, [shard]) == [shard]
+    assert not record_path(folder, shard).exists()
+
+
+def test_a_group_has_no_more_shards_than_files_can_be_open(undisturbed, tmp_path, monkeypatch):
+    groups = []
+
+    def build_group(plan, folder, group, *more):
+        groups.append(len(group))
+        build_shards(plan, folder, group, *more)
+
+    monkeypatch.setattr("rnnzoo.zoo_builder.pipeline.local.in_process.build_shards", build_group)
+    monkeypatch.setattr("rnnzoo.zoo_builder.pipeline.local.in_process.MOST_LOCKED", 3)
+    build_zoo(CONFIG, tmp_path / "zoo", TorchKernel(), Watcher())
+    assert groups == [3, 1]
+    check(tmp_path / "zoo", undisturbed(CONFIG))
 
 
 @pytest.mark.parametrize("jump", [-(10**9), 10**9])

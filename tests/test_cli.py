@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from rnnzoo.zoo_builder.errors import RnnzooError
@@ -109,6 +110,9 @@ def test_a_broken_zoo_fails_verify_with_2(builder, copied):
         ([*LANGUAGES, "--part", "3/2"], "--part: found '3/2', expected i/n"),
         ([*LANGUAGES, "--workers", "0"], "Invalid value for '--workers'"),
         ([*LANGUAGES, "--ray", "local", "--workers", "2"], "--workers: found 2 together with ray"),
+        ([*LANGUAGES, "--ray", "local", "--workers", "2", "--dry-run"], "--workers: found 2 together with ray"),
+        ([*LANGUAGES, "--store", "file:///x", "--dry-run"], "--store: found file:///x without ray"),
+        ([*LANGUAGES, "--gpus-per-task", "0.5", "--dry-run"], "--gpus-per-task: found 0.5 without ray"),
         (["merge", "nowhere", "--out", "x"], "nowhere: expected a part of a zoo, found no .build/plan.json in it"),
         (["merge", "--out", "x"], "Missing argument 'PART_FOLDER...'"),
         (["verify", "nowhere"], "nowhere: not a zoo"),
@@ -195,7 +199,26 @@ def test_every_preset_resolves_and_survives_json(zoo, preset):
     config = resolve_config(zoo, preset)
     assert config_of(config.to_dict(), "test") == config
     assert config.checkpoints[0] == 0
-    assert resolve_config(zoo, preset, {"steps": 300}).checkpoints == (0, 100, 200, 300)
+    for steps in (300, 300.0, "300", np.int64(300)):
+        assert resolve_config(zoo, preset, {"steps": steps}).checkpoints == (0, 100, 200, 300)
+    few = {"sampled_strings": 60.0, "evaluation_items": "60"}
+    assert resolve_config(zoo, preset, few).rollouts == 60
+    with pytest.raises(RnnzooError, match=r"steps: found 300\.5"):
+        resolve_config(zoo, preset, {"steps": 300.5})
+
+
+@pytest.mark.parametrize(
+    ("zoo", "source"),
+    [
+        ("formal_languages", "NONE"),
+        ("sequential_mnist", "digits"),
+        ("sequential_mnist", "MNIST"),
+        ("combination_locks_6", "4"),
+    ],
+)
+def test_the_items_of_a_named_zoo_are_its_own(zoo, source):
+    with pytest.raises(RnnzooError, match=f"source: found '{source}', expected .*, that of {zoo}"):
+        resolve_config(zoo, "smoke", {"source": source})
 
 
 def test_the_paper_preset_is_the_papers():
@@ -252,6 +275,26 @@ def test_a_folder_that_no_zoo_can_be_built_in(kind, inner, builder, tmp_path):
         said.append(err)
     assert len(set(said)) == 1
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["build", "formal_languages", "--out", "{}"],
+        ["build", "formal_languages", "--out", "{}", "--dry-run"],
+        ["merge", "{}", "--out", "x"],
+        ["verify", "{}"],
+        ["verify", "{}", "--unfinished"],
+        ["info", "{}"],
+        ["import", "{}", "--out", "x"],
+    ],
+)
+def test_a_name_that_is_too_long_is_an_error_and_no_bug(words, builder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = builder(*(word.format("a" * 300) for word in words))
+    assert code == 2
+    assert "aaa: cannot be looked into: File name too long" in err
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

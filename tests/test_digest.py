@@ -11,10 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from tiny_builds import Watcher
 
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.pipeline import Unwatched, ZooPlan, build_zoo
 from rnnzoo.zoo_builder.pipeline.build import build_plan
+from rnnzoo.zoo_builder.pipeline.folder.arithmetic import claim_arithmetic
+from rnnzoo.zoo_builder.pipeline.folder.opening import open_folder
 from rnnzoo.zoo_builder.pipeline.local.in_process import InProcess
 from rnnzoo.zoo_builder.pipeline.merge import merge_parts
 from rnnzoo.zoo_builder.pipeline.plan.part import Part
@@ -263,6 +266,25 @@ def test_parts_of_two_arithmetics_are_not_merged(tmp_path):
     shutil.copytree(parts[1], parts[0], dirs_exist_ok=True)
     with pytest.raises(RnnzooError, match=r"fma-0: train-00001.*; torch-cpu: train-00000.*Remove the records"):
         build_zoo(config, parts[0], TorchKernel(), Unwatched())
+
+
+def test_a_merge_that_lacks_shards_goes_on_in_the_arithmetic_of_the_parts_alone(tmp_path):
+    config = tiny()
+    plan = ZooPlan(config, config.make_family())
+    part, out, begun = (tmp_path / name for name in ("part", "out", "begun"))
+    build_plan(plan, part, InProcess(OtherArithmetic(), 120), Unwatched(), Part(1, 2))
+    with pytest.raises(RnnzooError, match="missing or broken in all parts"):
+        merge_parts(plan, [part], out, lambda: None)
+    watcher = Watcher()
+    with pytest.raises(RnnzooError, match=r"begun in the arithmetic 'fma-0', .* are of torch-cpu; go on"):
+        build_plan(plan, out, InProcess(TorchKernel(), 120), watcher)
+    assert watcher.trained == 0
+
+    open_folder(config, begun)
+    claim_arithmetic(begun, "torch-cpu")
+    with pytest.raises(RnnzooError, match=r"begun in the arithmetic 'torch-cpu', .* are of fma-0; go on"):
+        merge_parts(plan, [part], begun, lambda: None)
+    assert not list(begun.glob(".build/*.record.json"))
 
 
 def tiny():

@@ -19,6 +19,7 @@ from rnnzoo.zoo_builder.tasks import ZOOS
 from rnnzoo.zoo_builder.tasks.combination_locks.family import CombinationLocks
 from rnnzoo.zoo_builder.tasks.encodings import TileEncoding, TokenEncoding
 from rnnzoo.zoo_builder.tasks.family import TaskFamily
+from rnnzoo.zoo_builder.tasks.input_ranges import Interval
 from rnnzoo.zoo_builder.tasks.pictures import Colouring
 from rnnzoo.zoo_builder.tasks.target import Target
 from rnnzoo.zoo_builder.training.kernels import TorchKernel
@@ -103,6 +104,13 @@ class Pixels(TileEncoding):
 
     def compiled_form(self):
         return None
+
+
+class Backwards(Interval):
+    """Its gradient has the wrong sign."""
+
+    def backward(self, gradient, inputs):
+        return -super().backward(gradient, inputs)
 
 
 def pixels(**changes):
@@ -351,6 +359,16 @@ SLIPS = {
     "targets beyond the outputs": (IMAGES, answer(lambda x: x + 1), "targets: found 1 to 10, expected 0 to 9"),
     "targets before the outputs": (IMAGES, answer(lambda x: x - 1), "targets: found -1 to 8, expected 0 to 9"),
     "inputs in any range": (IMAGES, pixels(input_range=(-1, 1)), "input_range: found (-1, 1), which has no sums"),
+    "a judge that kernels do not know": (
+        IMAGES,
+        pixels(compiled_form=TileEncoding.compiled_form, judge=lambda self, right: right.float().mean(-1) > 0.5),
+        "judge: found others than CompiledForm",
+    ),
+    "a gradient of another function": (
+        IMAGES,
+        pixels(input_range=Backwards(-1.0, 2.0)),
+        "input_range: backward: found another gradient than that of forward",
+    ),
     "a judge of answers": (IMAGES, pixels(judge=lambda self, right: right), "judge: found bool of shape [2, 3]"),
     **{
         f"{value} in {kind}": (LOCK_ZOO, scored(kind, value), f"n: found {float(value)}, expected {kind}")

@@ -15,7 +15,7 @@ from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import CELLS, RNNSpec, rnn_forward, unflatten_weights
 from rnnzoo.zoo_builder.tasks.combination_locks.encoding import AnsweredTokens
 from rnnzoo.zoo_builder.tasks.data import Data
-from rnnzoo.zoo_builder.tasks.encodings import TileEncoding, TokenEncoding
+from rnnzoo.zoo_builder.tasks.encodings import Encoding, TileEncoding, TokenEncoding
 from rnnzoo.zoo_builder.training.kernels import TorchKernel
 from rnnzoo.zoo_builder.training.kernels.base import BETA1, TrainState
 from rnnzoo.zoo_builder.training.kernels.fused_cpu import FusedCpuKernel
@@ -131,6 +131,23 @@ def reference_train(case: Case, ids: Tensor, rates: Tensor, decays: Tensor) -> t
 
 @needs_compiler
 class TestTraining:
+    @pytest.mark.parametrize("encoding", [TokenEncoding(6, begin=5), AnsweredTokens(6)])
+    def test_what_is_read_need_not_be_an_answer(self, encoding: Encoding) -> None:
+        """Such as a token that opens every sequence."""
+        spec, ids = RNNSpec(6, 20, 5, 1), draw_items(2, 1, 8)
+        read, answers = torch.randint(0, 5, (2, ITEMS, 4), dtype=torch.uint8)
+        read[:, 0] = 5
+        items = torch.cat(
+            [read, answers] if isinstance(encoding, AnsweredTokens) else [read[:, :1], answers], dim=1
+        )
+        data, state = Data(encoding, items), TrainState.initial(spec, [0, 1])
+        expected = reference_loss(spec, state.weights, data, ids[:, 0]).mean(-1)
+        losses = FusedCpuKernel(threads=1).train_steps(state, data, ids, torch.full((2, 1), 0.01), torch.zeros(2))
+        assert torch.allclose(losses[:, 0], expected)
+        items[0, -1] = 5
+        with pytest.raises(RnnzooError, match="items: found values from 0 to 5, expected 0 to 4"):
+            FusedCpuKernel(threads=1).train_steps(state, data, ids, torch.full((2, 1), 0.01), torch.zeros(2))
+
     @every_case
     @pytest.mark.parametrize("sequences", [1, 5, 32, 33])
     def test_gradients_equal_autograd(self, case: Case, sequences: int) -> None:
@@ -339,7 +356,7 @@ class TestChecks:
 
     def test_tokens_views_and_labels(self) -> None:
         data = LANGUAGES.data(1)
-        with pytest.raises(RnnzooError, match="items: found values from 0 to 9, expected 0 to 5"):
+        with pytest.raises(RnnzooError, match="items: found values from 0 to 8, expected 0 to 5"):
             self.score(data=Data(data.encoding, torch.arange(10, dtype=torch.uint8).view(1, 10)))
         with pytest.raises(RnnzooError, match="views: found values from 0 to 12, expected -1 to 11"):
             self.score(data=Data(data.encoding, data.items, views=torch.arange(13, dtype=torch.int16).view(1, 13)))

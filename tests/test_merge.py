@@ -11,6 +11,7 @@ from tiny_builds import Watcher, contents, tiny_config
 
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.pipeline import Interrupted, ZooPlan
+from rnnzoo.zoo_builder.pipeline import merge as merging
 from rnnzoo.zoo_builder.pipeline.build import build_plan
 from rnnzoo.zoo_builder.pipeline.local.in_process import InProcess
 from rnnzoo.zoo_builder.pipeline.merge import config_of_parts, merge_parts
@@ -112,6 +113,20 @@ def test_a_merge_can_be_repeated_into_the_folder_of_a_part_and_then_elsewhere(pl
 def test_a_finished_zoo_alone_is_a_part(plain, tmp_path):
     merge([plain], tmp_path / "zoo")
     assert contents(tmp_path / "zoo") == contents(plain)
+
+
+def test_every_file_of_a_finished_zoo_is_placed_once(plain, tmp_path, monkeypatch):
+    placed = []
+
+    def place(source, target):
+        placed.append(source)
+        return really_place(source, target)
+
+    really_place = merging._place
+    monkeypatch.setattr(merging, "_place", place)
+    merge([plain], tmp_path / "zoo")
+    assert sorted(placed) == sorted(path for path in plain.rglob("*") if path.is_file())
+    assert placed[-1].name == "zoo.json"
 
 
 def test_a_finished_zoo_of_another_config_is_no_part(parts, tmp_path):

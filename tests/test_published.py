@@ -13,7 +13,7 @@ import pytest
 from rnnzoo import Zoo, load_zoo
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.published import export_zoo, import_published
-from rnnzoo.zoo_builder.release import release_zoo
+from rnnzoo.zoo_builder.release import release_zoo, render_card
 from rnnzoo.zoo_builder.splits import SPLITS
 from rnnzoo.zoo_builder.training.kernels import TorchKernel
 from rnnzoo.zoo_builder.verify import verify_zoo
@@ -130,6 +130,23 @@ def test_an_imported_zoo_is_a_sound_zoo(both, tmp_path):
     assert (inputs == Zoo(zoo).rollouts([checkpoint])[0]).all()
     with pytest.raises(RnnzooError, match="was imported from a published zoo"):
         release_zoo(tmp_path / "zoo", tmp_path / "release", TorchKernel())
+    with pytest.raises(RnnzooError, match="was imported from a published zoo"):
+        render_card(tmp_path / "zoo")
+
+
+def test_rows_are_sorted_by_the_number_of_the_run(copied, tmp_path):
+    """The text of the millionth comes before that of the one before it."""
+    later = {"run-000000": "run-999999", "run-000001": "run-1000000"}
+    for path in (copied / "metadata").iterdir():
+        table = pq.read_table(path)
+        where = table.schema.get_field_index("run_id")
+        names = pa.array([later.get(name, name) for name in table["run_id"].to_pylist()])
+        pq.write_table(table.set_column(where, table.schema.field(where), names), path)
+    export_zoo(copied, tmp_path / "arrays")
+    runs, steps = np.load(tmp_path / "arrays/num_step_correct.npy")[:, :2].T
+    assert runs[-6:].tolist() == [999999] * 3 + [1000000] * 3
+    assert steps[-6:].tolist() == [0, 40, 100] * 2
+    assert (np.diff(runs) >= 0).all()
 
 
 def test_accuracy_is_exact_and_the_published_one_of_the_stored_strings(arrays, language_zoo, tmp_path):

@@ -13,10 +13,14 @@ from rnnzoo.zoo_builder.cluster import Resources, TaskEnvironment, as_finished, 
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.pipeline import Interrupted, ShardProgress, ZooPlan, build_zoo
 from rnnzoo.zoo_builder.pipeline.build import build_plan
-from rnnzoo.zoo_builder.pipeline.folder.opening import plan_path
+from rnnzoo.zoo_builder.pipeline.folder.arithmetic import arithmetic_path, claim_arithmetic
+from rnnzoo.zoo_builder.pipeline.folder.opening import open_folder, plan_path
+from rnnzoo.zoo_builder.pipeline.local.in_process import InProcess
 from rnnzoo.zoo_builder.pipeline.object_store import ObjectStore
+from rnnzoo.zoo_builder.pipeline.plan.part import Part
 from rnnzoo.zoo_builder.pipeline.ray.executor import OnCluster
 from rnnzoo.zoo_builder.pipeline.ray.reporting import ProgressActor, TaskReporter
+from rnnzoo.zoo_builder.pipeline.shard.record import record_path
 from rnnzoo.zoo_builder.training.kernels import TorchKernel
 
 ONE_CPU = Resources(1, 0)
@@ -128,6 +132,50 @@ def test_a_store_with_another_zoo_is_refused(tmp_path):
     store.prepare(tiny_config())
     with pytest.raises(RnnzooError, match=r"seed is 0 there, 7 was asked for"):
         store.prepare(tiny_config(seed=7))
+
+
+def test_what_a_file_system_raises_is_an_error_of_the_store(monkeypatch):
+    """That of S3 raises errors of its own kind, such as for want of credentials."""
+
+    class NoCredentials(Exception):
+        pass
+
+    def refuse(url):
+        raise NoCredentials("Unable to locate credentials")
+
+    monkeypatch.setattr("fsspec.core.url_to_fs", refuse)
+    with pytest.raises(RnnzooError, match=r"^store: s3://zoo: Unable to locate credentials$"):
+        ObjectStore("s3://zoo").prepare(tiny_config())
+
+
+def test_a_broken_plan_in_a_store_is_named_once(tmp_path):
+    url = (tmp_path / "store").as_uri()
+    ObjectStore(url).prepare(tiny_config())
+    (tmp_path / "store" / plan_path(Path())).write_text("[]")
+    with pytest.raises(
+        RnnzooError, match=rf"^store: {url}: \.build/plan\.json: found list, expected a JSON object"
+    ):
+        ObjectStore(url).prepare(tiny_config())
+
+
+def test_a_folder_takes_over_the_arithmetic_of_shards_from_a_store(ray_cluster, tmp_path):
+    """Else a build that goes on there in another one would be refused at its end."""
+    config = tiny_config()
+    plan, part = ZooPlan(config, config.make_family()), tmp_path / "part"
+    store = ObjectStore((tmp_path / "store").as_uri())
+    build_plan(plan, part, InProcess(TorchKernel(), 60), Watcher(), Part(1, 9))
+    store.prepare(config, plan.fingerprints)
+    store.send(part, plan.shards[0])
+    with pytest.raises(Interrupted):
+        spread(ray_cluster, config, tmp_path / "zoo", Watcher(0), store.url)
+    assert arithmetic_path(tmp_path / "zoo").read_text() == '"torch-cpu"\n'
+    assert record_path(tmp_path / "zoo", plan.shards[0]).exists()
+
+    open_folder(config, tmp_path / "begun")
+    claim_arithmetic(tmp_path / "begun", "fma-0")
+    with pytest.raises(RnnzooError, match=r"begun in the arithmetic 'fma-0', .* are of torch-cpu; go on"):
+        spread(ray_cluster, config, tmp_path / "begun", Watcher(), store.url)
+    assert not record_path(tmp_path / "begun", plan.shards[0]).exists()
 
 
 def test_a_store_that_is_a_folder_is_written_through_no_link(tmp_path):

@@ -20,10 +20,12 @@ from rnnzoo import Zoo, load_zoo
 from rnnzoo.zoo_builder.cli.app import app
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.release import check_release, release_zoo, render_card
+from rnnzoo.zoo_builder.release.figures import draw_map
 from rnnzoo.zoo_builder.release.parquet import Piece, ZooTables, check_weights, write_config, write_file
 from rnnzoo.zoo_builder.rnn import flatten_weights
 from rnnzoo.zoo_builder.storage.manifest import read_manifest
 from rnnzoo.zoo_builder.tasks.formal_languages.language import decode_sequence
+from rnnzoo.zoo_builder.tasks.pictures import Colouring
 from rnnzoo.zoo_builder.training.kernels import TorchKernel
 from rnnzoo.zoo_builder.verify import verify_zoo
 
@@ -226,8 +228,19 @@ def test_a_new_version_shares_its_bytes_with_the_last(language_zoo, tmp_path):
     assert np.mean([block in new for block in blocks]) > 0.8
 
 
+def change(folder, how):
+    """Change what release.json says."""
+    values = json.loads((folder / "release.json").read_bytes())
+    how(values)
+    (folder / "release.json").write_text(json.dumps(values))
+
+
+def entry():
+    return {"bytes": 0, "sha256": "0" * 64}
+
+
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("spoil", "message"),
     [
         (
             lambda folder: (folder / "README.md").write_text("mine"),
@@ -240,15 +253,45 @@ def test_a_new_version_shares_its_bytes_with_the_last(language_zoo, tmp_path):
         (lambda folder: (folder / "LICENSE").unlink(), "LICENSE: is missing, but listed"),
         (lambda folder: (folder / "release.json").unlink(), "no release of one"),
         (lambda folder: (folder / "release.json").write_text("[]"), "not what `zoo-builder release` writes"),
+        (lambda folder: change(folder, lambda values: values.pop("rnnzoo")), "release` writes: KeyError..rnnzoo"),
+        (
+            lambda folder: change(folder, lambda values: values.pop("format_version")),
+            "release` writes for the zoo",
+        ),
+        (
+            lambda folder: change(folder, lambda values: values["files"]["LICENSE"].pop("bytes")),
+            "LICENSE: bytes: found nothing",
+        ),
+        (
+            lambda folder: change(folder, lambda values: values["files"].update({"a" * 300: entry()})),
+            "cannot be looked into: File name too long",
+        ),
         (lambda folder: (folder / "zoo.json").unlink(), "not a zoo"),
     ],
 )
-def test_a_changed_release_is_refused(releases, tmp_path, change, message):
+def test_a_changed_release_is_refused(releases, tmp_path, spoil, message):
     folder = shutil.copytree(releases["language"], tmp_path / "copy")
     check_release(folder)
-    change(folder)
+    spoil(folder)
     with pytest.raises(RnnzooError, match=message):
         check_release(folder)
+
+
+def test_a_file_of_a_release_that_cannot_be_read_is_named(language_release, monkeypatch):
+    def refuse(file, name):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("hashlib.file_digest", refuse)
+    with pytest.raises(RnnzooError, match=rf"{language_release}/\S+: cannot be read: Input/output error"):
+        check_release(language_release)
+
+
+def test_truth_values_colour_the_map(language_zoo, monkeypatch):
+    tables = ZooTables(language_zoo, read_manifest(language_zoo))
+    right = Colouring("half right", "accuracy", value=lambda accuracies: accuracies > 0.5)
+    monkeypatch.setattr(tables.family, "colouring", right)
+    _, axes, *_ = draw_map(tables).axes
+    assert set(axes.collections[0].get_array().tolist()) <= {0.0, 1.0}
 
 
 def test_files_that_are_none_of_ours_are_left_alone(digits_release, tmp_path, capsys):

@@ -110,6 +110,27 @@ def test_who_waits_for_a_lock_says_who_holds_it_and_is_stopped_at_once(name, hal
     assert build(half_built, 2).splits
 
 
+@pytest.mark.parametrize(
+    ("words", "work", "said"),
+    [
+        (["merge", "x", "--out", "y"], "cli.running.merge_and_finish", "; the same command goes on from"),
+        (["push", "x", "org/zoo"], "release.push_release", "; the same command goes on from"),
+        (["info", "x", "--json"], "overview.facts_of", ""),
+        (["export", "x", "--out", "y"], "published.export_zoo", ""),
+    ],
+)
+def test_only_what_goes_on_says_so(words, work, said, builder, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"rnnzoo.zoo_builder.{work}", interrupted)
+    code, _, err = builder(*words)
+    assert code == 130
+    last = err.splitlines()[-1]
+    assert last.startswith(f"zoo-builder: stopped{said}")
+    assert said or last == "zoo-builder: stopped"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "number", "code"),

@@ -1,7 +1,9 @@
 """The files: exact bytes, and clear refusals of everything that is not whole. Never a pickle."""
 
 import contextlib
+import errno
 import json
+import os
 import random
 import struct
 
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save
 
 from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.storage.files import is_there
 from rnnzoo.zoo_builder.storage.manifest import encode_manifest, parse_manifest, read_manifest
 from rnnzoo.zoo_builder.storage.schema import FILE_NAME, metadata_schema, shard_name, weights_file
 from rnnzoo.zoo_builder.storage.shards import read_shard, row_sha256, write_shard
@@ -144,6 +147,30 @@ def test_folders_that_are_no_zoo(tmp_path):
     (tmp_path / ".build").mkdir()
     with pytest.raises(RnnzooError, match="an unfinished zoo"):
         read_manifest(tmp_path)
+
+
+def test_whether_a_name_leads_to_something(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "nowhere").symlink_to("missing")
+    (tmp_path / "round").symlink_to("round")
+    assert is_there(tmp_path / "file")
+    for name in ("missing", "nowhere", "round", "file/below", "a\0b"):
+        assert not is_there(tmp_path / name)
+
+
+def test_a_folder_that_may_not_be_looked_into_is_named(tmp_path, monkeypatch):
+    """Python tells nobody by `exists`, or everybody by an error of its own: it depends on its version."""
+
+    def refuse(path):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with pytest.raises(RnnzooError, match=r"a{300}: cannot be looked into: File name too long"):
+        is_there(tmp_path / ("a" * 300) / "zoo.json")
+    monkeypatch.setattr(os, "stat", refuse)
+    with pytest.raises(RnnzooError) as error:
+        is_there(tmp_path / "zoo.json")
+    monkeypatch.undo()
+    assert str(error.value) == f"{tmp_path}: cannot be looked into: Permission denied"
 
 
 def test_names_follow_the_pattern_that_manifests_may_list():

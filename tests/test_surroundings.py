@@ -60,6 +60,13 @@ def test_figures_are_drawn_whatever_the_settings_of_matplotlib(backend, tmp_path
     assert (tmp_path / "figure.png").exists()
 
 
+def test_a_command_may_open_as_many_files_as_the_system_lets_it():
+    """A merge of a finished zoo holds a lock of each shard."""
+    limit = "import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (100, 200))\n"
+    said = SAY.replace("say('exact task ↑ 0.5–0.6')", "say(resource.getrlimit(resource.RLIMIT_NOFILE))")
+    assert start(limit + said, "arrow").stdout.decode().strip() == "(200, 200)"
+
+
 @pytest.mark.parametrize("code", [errno.EINVAL, errno.EOPNOTSUPP])
 def test_folders_that_cannot_be_synced(tmp_path, monkeypatch, code):
     real = os.fsync

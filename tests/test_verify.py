@@ -1,6 +1,8 @@
 """`verify` passes a sound zoo and names what is wrong with any other."""
 
 import json
+import re
+import weakref
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +20,7 @@ from rnnzoo.zoo_builder.overview import summarize
 from rnnzoo.zoo_builder.pipeline import build_zoo
 from rnnzoo.zoo_builder.rnn import RNNModule
 from rnnzoo.zoo_builder.storage.manifest import encode_manifest, read_manifest
-from rnnzoo.zoo_builder.storage.shards import file_sha256
+from rnnzoo.zoo_builder.storage.shards import file_sha256, read_shard
 from rnnzoo.zoo_builder.tasks.encodings import encoding_of
 from rnnzoo.zoo_builder.training.kernels import TorchKernel
 from rnnzoo.zoo_builder.training.kernels.fused_cpu import FusedCpuKernel
@@ -64,6 +66,31 @@ def test_damaged_files_are_named(zoo, damage):
     check = failure(zoo)
     assert check.name == "files"
     assert victim.name in check.found
+
+
+def test_a_file_that_cannot_be_read_is_named(zoo, monkeypatch):
+    def refuse(file, name):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("hashlib.file_digest", refuse)
+    check = failure(zoo)
+    assert check.name == "files"
+    assert re.search(r"\.(parquet|json|safetensors): cannot be read: Input/output error$", check.found)
+
+
+def test_few_files_are_open_at_once(language_zoo, monkeypatch):
+    """A system lets a process map 65,530 files; a zoo may have twice as many shards."""
+    opened, counts = [], []
+
+    def read(path):
+        shard = read_shard(path)
+        opened.append(weakref.ref(shard))
+        counts.append(sum(each() is not None for each in opened))
+        return shard
+
+    monkeypatch.setattr("rnnzoo.zoo_builder.verify.opened.read_shard", read)
+    assert all(check.passed for check in verify_zoo(language_zoo, TorchKernel()))
+    assert max(counts) <= 4 < len(read_manifest(language_zoo).shards)
 
 
 def entry_of(path):

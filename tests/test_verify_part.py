@@ -85,6 +85,17 @@ def test_a_part_that_is_cut_into_other_shards_has_the_same_checkpoints(undisturb
     assert "which is cut into other shards" in out
 
 
+def test_a_zoo_from_before_a_column_was_stored_has_the_same_checkpoints(part, known, verify):
+    for split in ("train", "validation", "test", "ood"):
+        path = known / schema.metadata_file(split)
+        pq.write_table(pq.read_table(path).drop_columns(list(schema.LATER)), path)
+    code, said = verify(part, known)
+    assert code == 0, said
+    assert "the bytes of the zoo of" in said
+    another_accuracy(part, known)
+    assert "(accuracy)" in verify(part, known)[1]
+
+
 def test_the_record_of_a_zoo_is_a_zoo_without_weights(known, verify):
     for folder in ("weights", "rollouts"):
         shutil.rmtree(known / folder)

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import pyarrow as pa
 from annotated_types import Ge, Le, Lt, MaxLen
-from pydantic import AllowInfNan, BeforeValidator, ConfigDict, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    AllowInfNan,
+    BeforeValidator,
+    ConfigDict,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 from pydantic.dataclasses import dataclass
 
 from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
@@ -119,9 +127,8 @@ class ZooConfig:
         family = find_family(self.family)
         if self.zoo not in family.zoos:
             raise ValueError(f"zoo: found {self.zoo!r}, expected one of {', '.join(family.zoos)}")
-        sources = list(dict.fromkeys(str(zoo.source).lower() for zoo in family.zoos.values()))
-        if str(self.source).lower() not in sources:
-            raise ValueError(f"source: found {self.source!r}, expected {' or '.join(sources)}")
+        if self.source != (source := family.zoos[self.zoo].source):
+            raise ValueError(f"source: found {self.source!r}, expected {source or 'none'}, that of {self.zoo}")
         knots = [fraction for fraction, _ in self.learning_rate]
         if not knots or knots[0] != 0 or knots[-1] != 1 or knots != sorted(set(knots)):
             raise ValueError(f"learning_rate: found knots at {knots}, expected rising fractions from 0 to 1")
@@ -227,19 +234,25 @@ def resolve_config(zoo: str, preset: str, overrides: Mapping[str, Any] | None = 
     family, named = ZOOS[zoo]
     values: dict[str, Any] = {"zoo": zoo, "preset": preset, "family": family.name, "source": named.source}
     values |= {**named.defaults, **PRESETS[preset], **(overrides or {})}
-    steps = values["steps"]
     if "checkpoints" not in values:
-        before = [step for step in PAPER_CHECKPOINTS if step < steps] if isinstance(steps, int) else []
-        values["checkpoints"] = (*before, steps)
+        steps = _whole(values["steps"])
+        values["checkpoints"] = (*(step for step in PAPER_CHECKPOINTS if step < steps), steps)
     if "rollouts" not in values:
         evaluated = "sampled_strings" if family.generates else "evaluation_items"
-        count = values.get(evaluated, 100)
-        values["rollouts"] = min(100, count) if isinstance(count, int) else 1
+        values["rollouts"] = min(100, _whole(values.get(evaluated, 100)))
     _check_names(values, "config")
     try:
         return ZooConfig(**values)
     except ValidationError as error:
         raise ParameterError(*_first_mistake(error)) from error
+
+
+def _whole(value: Any) -> int:
+    """A value as a config would take it, to work out others from it; 1 for what is no whole number."""
+    try:
+        return TypeAdapter(int).validate_python(value)
+    except ValidationError:  # which the config will say
+        return 1
 
 
 def config_of(values: Mapping[str, Any], where: str) -> ZooConfig:

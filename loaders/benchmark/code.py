@@ -373,10 +373,10 @@ def _definition(value: type) -> tuple[str, ast.AST]:
     own = f"{value.__qualname__}."  # other cells may have put functions into it
     codes = [each.__code__ for each in _functions([value], MAIN) if each.__qualname__.startswith(own)]
     cells = {code: "".join(linecache.getlines(code.co_filename)) for code in codes}
-    code, cell = next(((code, cell) for code, cell in cells.items() if cell), (None, ""))
+    line, cell = next(((code.co_firstlineno, cell) for code, cell in cells.items() if cell), (0, ""))
     tree = ast.parse(cell)
-    for node in [each for each in ast.walk(tree) if code is not None and isinstance(each, ast.ClassDef)]:
-        if node.name == value.__name__ and node.lineno <= code.co_firstlineno <= (node.end_lineno or 0):
+    for node in [each for each in ast.walk(tree) if isinstance(each, ast.ClassDef)]:
+        if node.name == value.__name__ and node.lineno <= line <= (node.end_lineno or 0):
             first = min([node.lineno, *(each.lineno for each in node.decorator_list)])
             return "".join(cell.splitlines(keepends=True)[first - 1 : node.end_lineno]), node
     return cell, tree

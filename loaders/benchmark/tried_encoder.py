@@ -49,8 +49,9 @@ def try_encoder(recipe: Recipe, loaded: LoadedZoo) -> tuple[Encoder, int]:
 
 
 def _of_users(recipe: Recipe, loaded: LoadedZoo, what: str, call: Callable[[], _Found]) -> _Found:
-    """What a call of the user's code returns; any exception of it becomes an error that says where it arose."""
-    if (recipe.location or "").startswith("rnnzoo."):  # no code of the user's
+    """What a call of the user's code returns, or one with options of the user's; any exception of it becomes an
+    error that says where it arose."""
+    if (recipe.location or "").startswith("rnnzoo.") and not parse_encoder_name(recipe.name)[1]:
         return call()
     try:
         with blaming(f"encoder: found {recipe.name}, which {what}"):

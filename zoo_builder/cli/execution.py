@@ -32,18 +32,20 @@ class ExecutionOptions:
     def __post_init__(self) -> None:
         if not self.save_every >= 0:
             raise ParameterError("save_every", f"found {self.save_every}, expected a number of seconds from 0 on")
+        if self.ray is not None:
+            self._refuse("workers", self.workers, "together with")
+        else:
+            self._refuse("gpus_per_task", self.gpus_per_task, "without")
+            self._refuse("store", self.store, "without")
 
     @contextmanager
     def executor(self, config: ZooConfig) -> Iterator[tuple[Executor, str]]:
-        """The executor, and words for it. Raises RnnzooError for options that do not go together."""
+        """The executor, and words for it. Raises RnnzooError for what cannot be had."""
         if self.ray is not None:
-            self._refuse("workers", self.workers, "together with")
             resources = Resources.asked_for(self.threads, self.device, self.gpus_per_task)
             with connect(self.ray) as cluster:
                 yield OnCluster(cluster, resources, self.kernel, self.save_every, self.store), f"on {cluster}"
             return
-        self._refuse("gpus_per_task", self.gpus_per_task, "without")
-        self._refuse("store", self.store, "without")
         kernel = choose_kernel(config.spec, config.encoding, self.device, self.kernel, self.threads)
         if self.workers in (None, 1):
             yield InProcess(kernel, self.save_every), f"with kernel {kernel.name}"

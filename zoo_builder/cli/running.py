@@ -21,6 +21,7 @@ from rnnzoo.zoo_builder.pipeline.estimate import estimate_build
 from rnnzoo.zoo_builder.pipeline.folder.opening import (
     check_folder,
     finished_zoo,
+    is_finished,
     read_finished,
 )
 from rnnzoo.zoo_builder.pipeline.folder.unbuilt import is_built
@@ -28,7 +29,6 @@ from rnnzoo.zoo_builder.pipeline.merge import config_of_parts, merge_parts
 from rnnzoo.zoo_builder.pipeline.plan.contract import check_family, checked_plan
 from rnnzoo.zoo_builder.pipeline.plan.part import WHOLE, Part
 from rnnzoo.zoo_builder.storage.manifest import Manifest
-from rnnzoo.zoo_builder.storage.schema import MANIFEST
 from rnnzoo.zoo_builder.tasks import find_family, load_family
 from rnnzoo.zoo_builder.tasks.family import TaskFamily
 from rnnzoo.zoo_builder.training.kernels import choose_kernel
@@ -39,7 +39,7 @@ def build_or_continue(
     config: ZooConfig, out: Path, mnist: Path | None, execution: ExecutionOptions, part: Part
 ) -> None:
     """Build the part of a zoo that is missing in a folder, and say what is there then."""
-    if (out / MANIFEST).exists():
+    if is_finished(out):
         say(f"{out} holds a finished zoo; checking that it is this one")
     manifest = finished_zoo(config, out)
     if manifest is None:

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 from types import FrameType
 
-from rnnzoo.command_line import INTERRUPTED, STOPPED
+from rnnzoo.command_line import GOES_ON, INTERRUPTED
 
 PATIENCE_SECONDS = 10.0
 """After the first signal, for the work to come to a point where its state can be saved."""
@@ -81,6 +81,6 @@ class StopRequests:
 
     def _end(self, even_if_noticed: bool) -> None:
         if self._thread.is_alive() and (even_if_noticed or not self._noticed.is_set()):
-            self._say(STOPPED)
+            self._say(GOES_ON)
             sys.stderr.flush()
             os._exit(INTERRUPTED)

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from rnnzoo.zoo_builder.errors import RnnzooError, some_of
-from rnnzoo.zoo_builder.pipeline.folder.arithmetic import describe_arithmetics
+from rnnzoo.zoo_builder.pipeline.folder.arithmetic import claim_arithmetic, describe_arithmetics
 from rnnzoo.zoo_builder.pipeline.folder.finish import finish_folder
 from rnnzoo.zoo_builder.pipeline.folder.opening import (
     check_same_config,
@@ -28,9 +28,9 @@ from rnnzoo.zoo_builder.pipeline.folder.opening import (
 from rnnzoo.zoo_builder.pipeline.folder.unbuilt import find_unbuilt
 from rnnzoo.zoo_builder.pipeline.locks import FINISH, locked
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ShardPlan, ZooPlan
-from rnnzoo.zoo_builder.pipeline.shard.record import check_file, check_shard, read_record, record_path, shard_files
-from rnnzoo.zoo_builder.storage.files import file_in
-from rnnzoo.zoo_builder.storage.manifest import Manifest, read_manifest
+from rnnzoo.zoo_builder.pipeline.shard.record import check_shard, read_record, record_path, shard_files
+from rnnzoo.zoo_builder.storage.files import file_in, is_there
+from rnnzoo.zoo_builder.storage.manifest import Manifest, check_file, read_manifest
 from rnnzoo.zoo_builder.storage.schema import MANIFEST, rollouts_file, weights_file
 from rnnzoo.zoo_builder.storage.writing import replacing, sync_folder, temporary_for
 from rnnzoo.zoo_builder.zoos import ZooConfig, config_of
@@ -49,7 +49,7 @@ def config_of_parts(folders: Sequence[Path]) -> ZooConfig:
     for folder in folders:
         if is_finished(folder):
             configs.append(config_of(read_manifest(folder).config, str(folder / MANIFEST)))
-        elif plan_path(folder).is_file():
+        elif is_there(plan_path(folder)):
             configs.append(read_config(folder))
         else:
             raise RnnzooError(f"{folder}: expected a part of a zoo, found no {plan_path(Path())} in it")
@@ -72,9 +72,9 @@ def merge_parts(plan: ZooPlan, folders: Sequence[Path], out: Path, placed: Calla
         The manifest of the finished zoo.
 
     Raises:
-        RnnzooError: The parts were computed in several arithmetics, or a file of a finished zoo is broken. Or
-            shards are missing or broken in all folders: that error comes at the end and names them; the others are
-            in `out` then.
+        RnnzooError: The parts were computed in several arithmetics, or in another one than a build in `out`, or a
+            file of a finished zoo is broken. Or shards are missing or broken in all folders: that error comes at
+            the end and names them; the others are in `out` then.
     """
     problems: dict[str, list[str]] = {}
     try:
@@ -86,7 +86,9 @@ def merge_parts(plan: ZooPlan, folders: Sequence[Path], out: Path, placed: Calla
         if finished is None and whole is not None:
             finished = _take_whole(plan, whole, out, placed)
         elif finished is None:
-            _check_arithmetics(plan, [*folders, out])
+            arithmetic = _find_arithmetic(plan, [*folders, out])
+            if arithmetic is not None:
+                claim_arithmetic(out, arithmetic)
             problems = _place_shards(plan, folders, out, placed)
             finished = finish_folder(plan, out)
     except RnnzooError:
@@ -106,14 +108,16 @@ def _take_whole(plan: ZooPlan, zoo: Path, out: Path, placed: Callable[[], None])
     manifest = read_manifest(zoo)
     for name, entry in manifest.files.items():
         check_file(file_in(zoo, name), entry)
+    rest = dict.fromkeys([*manifest.files, MANIFEST])
     with ExitStack() as held:
         for name in [*(shard.name for shard in plan.shards), FINISH]:
             held.enter_context(locked(out, name))
         for shard in plan.shards:
             for name in (weights_file(shard.name), rollouts_file(shard.name)):
                 _place(zoo / name, out / name)
+                rest.pop(name, None)
             placed()
-        for name in [*manifest.files, MANIFEST]:
+        for name in rest:
             _place(zoo / name, out / name)
     return finished_zoo(plan.config, out)
 
@@ -127,16 +131,16 @@ def _place_shards(
     for shard in plan.shards:
         if shard.name in unplaced:
             with locked(out, shard.name):
-                found = [] if record_path(out, shard).exists() else _fetch(shard, folders, out)
-                if not record_path(out, shard).exists():
+                found = [] if is_there(record_path(out, shard)) else _fetch(shard, folders, out)
+                if not is_there(record_path(out, shard)):
                     problems[shard.name] = found
                     continue
         placed()
     return problems
 
 
-def _check_arithmetics(plan: ZooPlan, folders: Sequence[Path]) -> None:
-    """Raise RnnzooError where the records in these folders are not of one arithmetic."""
+def _find_arithmetic(plan: ZooPlan, folders: Sequence[Path]) -> str | None:
+    """The arithmetic of the records in these folders, None without any. Raises RnnzooError for several."""
     found: dict[str, list[str]] = {}
     for folder in folders:
         for shard in plan.shards:
@@ -149,13 +153,14 @@ def _check_arithmetics(plan: ZooPlan, folders: Sequence[Path]) -> None:
             f"found parts of several arithmetics, expected one: {describe_arithmetics(found)}. Build those of "
             "one of them again, in other folders, with the kernel of the rest"
         )
+    return next(iter(found), None)
 
 
 def _fetch(shard: ShardPlan, folders: Sequence[Path], out: Path) -> list[str]:
     """Place a shard from the first folder that has it whole; returns what is wrong with it in those before."""
     problems = []
     for folder in folders:
-        if record_path(folder, shard).exists():
+        if is_there(record_path(folder, shard)):
             try:
                 check_shard(folder, shard)
             except RnnzooError as error:

@@ -17,7 +17,7 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from rnnzoo.zoo_builder.errors import ParameterError
+from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
 from rnnzoo.zoo_builder.pipeline.folder.arithmetic import arithmetic_path, check_arithmetic, encode_arithmetic
 from rnnzoo.zoo_builder.pipeline.folder.opening import (
     check_fingerprints,
@@ -72,7 +72,7 @@ class ObjectStore:
     def _plan(self) -> ZooConfig | None:
         with self._errors():
             content = self._read(_PLAN)
-            return None if content is None else parse_config(content, _PLAN)
+        return None if content is None else parse_config(content, f"store: {self.url}: {_PLAN}")
 
     def claim_arithmetic(self, arithmetic: str) -> None:
         """Leave the name of an arithmetic in a store that has none. Raises RnnzooError where it has another."""
@@ -152,8 +152,11 @@ class ObjectStore:
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except (OSError, ImportError, ValueError) as error:
-            raise ParameterError("store", f"{self.url}: {error}") from error
+        except RnnzooError:
+            raise
+        except Exception as error:  # of somebody else's code: what a file system raises is of many kinds
+            text = str(error) or type(error).__name__
+            raise ParameterError("store", f"{self.url}: {text}") from error
 
 
 _NOWHERE = Path()

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import RNNSpec
 from rnnzoo.zoo_builder.rnn.cells import LSTM
-from rnnzoo.zoo_builder.storage.files import file_in, read_json
+from rnnzoo.zoo_builder.storage.files import file_in, is_there, read_json
 from rnnzoo.zoo_builder.tasks import installed_families
 from rnnzoo.zoo_builder.tasks.family import TaskFamily
 from rnnzoo.zoo_builder.tasks.published import PublishedForm
@@ -114,7 +114,7 @@ def _find_family(folder: Path) -> tuple[type[TaskFamily[Any]], PublishedForm]:
     known = []
     for family in installed_families():
         if family.published is not None:
-            if (folder / family.published.numbers.file).exists():
+            if is_there(folder / family.published.numbers.file):
                 return family, family.published
             known.append(f"{family.published.numbers.file} ({family.name})")
     raise RnnzooError(f"{folder}: found neither {' nor '.join(known)}")

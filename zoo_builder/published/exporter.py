@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.published.array_file import ArrayFile, write_array
@@ -54,7 +55,8 @@ def export_zoo(zoo: Path, out: Path, progress: Callable[[int], None] = lambda ro
             f"{PUBLISHED_CELL.title}s alone"
         )
     check_new(out)
-    table = read_metadata(zoo, manifest).sort_by([("run_id", "ascending"), ("step", "ascending")])
+    table = read_metadata(zoo, manifest)
+    table = table.take(np.lexsort([table["step"].to_numpy(), _run_numbers(table)]))
     with new_folder(out) as folder:
         _write_tables(folder, form, manifest, table)
         _write_shards(zoo, folder, form, manifest, table, progress)
@@ -65,14 +67,17 @@ def _write_tables(folder: Path, form: PublishedForm, manifest: Manifest, table: 
     """args.json, the tasks, and the numbers of every row."""
     args = manifest.config["published_args"] if manifest.config.get("preset") == IMPORTED else _args(manifest)
     write_json(folder / ARGS, args)
-    runs = [int(run_id.removeprefix("run-")) for run_id in table["run_id"].to_pylist()]
     steps = table["step"].to_numpy().astype(np.int64) - uncounted_updates(args)
-    numbers = np.stack([np.array(runs, np.int64), steps], axis=1)
+    numbers = np.stack([_run_numbers(table), steps], axis=1)
     write_array(folder / form.tasks.file, form.write_tasks(table))
     more, scores = form.write_scores(table)
     write_array(folder / form.numbers.file, numbers if more is None else np.column_stack([numbers, more]))
     if form.scores is not None and scores is not None:
         write_array(folder / form.scores.file, scores)
+
+
+def _run_numbers(table: pa.Table) -> NDArray[np.int64]:
+    return np.array([int(run_id.removeprefix("run-")) for run_id in table["run_id"].to_pylist()], np.int64)
 
 
 def _args(manifest: Manifest) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from rnnzoo.zoo_builder.storage.digest import ZooDigest
 from rnnzoo.zoo_builder.storage.manifest import Manifest, read_splits
 from rnnzoo.zoo_builder.tasks import find_family
 from rnnzoo.zoo_builder.tasks.family import NamedZoo
-from rnnzoo.zoo_builder.zoos import config_of, resolve_config
+from rnnzoo.zoo_builder.zoos import IMPORTED, config_of, resolve_config
 
 PAPER_CITATION = """@inproceedings{herrmann2024learning,
   title     = {Learning Useful Representations of Recurrent Neural Network Weight Matrices},
@@ -44,7 +44,7 @@ def facts_of(tables: ZooTables, edition: Edition) -> dict[str, Any]:
         edition: Which release of it.
 
     Raises:
-        RnnzooError: No installed family knows the zoo.
+        RnnzooError: No installed family knows the zoo, or it was imported.
     """
     return _origin(tables, edition) | _making(tables.manifest) | _networks(tables) | _contents(tables)
 
@@ -138,8 +138,10 @@ def named_zoo(manifest: Manifest) -> NamedZoo:
     """What the family of a zoo says of it.
 
     Raises:
-        RnnzooError: No installed family knows the zoo.
+        RnnzooError: No installed family knows the zoo, or it was imported.
     """
+    if manifest.config["preset"] == IMPORTED:
+        raise RnnzooError(f"zoo: {manifest.zoo} was imported from a published zoo, expected one that was built")
     known = find_family(manifest.config["family"]).zoos
     if manifest.zoo not in known:
         raise RnnzooError(f"zoo: found {manifest.zoo!r}, expected one of {', '.join(known)}")

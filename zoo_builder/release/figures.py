@@ -54,12 +54,13 @@ def draw_map(tables: ZooTables) -> Figure:
     return figure
 
 
-def _values(metadata: pa.Table, colouring: Colouring) -> NDArray[np.number]:
-    return colouring.value(np.array(metadata[colouring.column].to_pylist()))
+def _values(metadata: pa.Table, colouring: Colouring) -> NDArray[np.float64]:
+    """What colours the points. A family may give truth values, too."""
+    return np.asarray(colouring.value(np.array(metadata[colouring.column].to_pylist())), np.float64)
 
 
 def _scatter(
-    figure: Figure, axes: Axes, points: NDArray[np.float64], values: NDArray[np.number], colouring: Colouring
+    figure: Figure, axes: Axes, points: NDArray[np.float64], values: NDArray[np.float64], colouring: Colouring
 ) -> Colorbar:
     least, most = colouring.limits or (None, None)
     drawn = axes.scatter(

@@ -29,8 +29,8 @@ from rnnzoo.zoo_builder.release.figures import draw_figures
 from rnnzoo.zoo_builder.release.leaderboard import eval_yaml
 from rnnzoo.zoo_builder.release.parquet import FOLDERS, ZooTables, check_weights, write_config
 from rnnzoo.zoo_builder.storage import schema
-from rnnzoo.zoo_builder.storage.files import file_in, read_json
-from rnnzoo.zoo_builder.storage.manifest import Manifest, read_manifest
+from rnnzoo.zoo_builder.storage.files import file_in, fit, is_there, read_json
+from rnnzoo.zoo_builder.storage.manifest import FileEntry, Manifest, check_file, read_manifest
 from rnnzoo.zoo_builder.storage.shards import file_sha256
 from rnnzoo.zoo_builder.storage.writing import (
     TEMPORARY_FILES,
@@ -42,9 +42,9 @@ from rnnzoo.zoo_builder.storage.writing import (
 )
 from rnnzoo.zoo_builder.training.kernels import Kernel
 from rnnzoo.zoo_builder.verify import verify_zoo
-from rnnzoo.zoo_builder.zoos import IMPORTED
 
 RELEASE = "release.json"
+FORMAT = "rnnzoo-release"
 COMING = "coming"
 """Entry of a release.json while texts are replaced: text -> the hashes that it may have besides."""
 FILE_NAME = re.compile(
@@ -84,8 +84,6 @@ def release_zoo(
     """
     manifest = read_manifest(zoo)
     named_zoo(manifest)
-    if manifest.config.get("preset") == IMPORTED:
-        raise RnnzooError(f"{zoo}: was imported from a published zoo; only a zoo that was built can be released")
     check_new(out)
     progress("verifying", 0)
     failed = [check for check in verify_zoo(zoo, kernel, items_folder) if not check.passed]
@@ -136,7 +134,7 @@ def _contents(folder: Path, edition: Edition, names: Iterable[str]) -> dict[str,
     """What release.json says of the other files of a folder, of these names."""
     manifest = read_manifest(folder)
     return {
-        "format": "rnnzoo-release",
+        "format": FORMAT,
         "format_version": manifest.format_version,
         "zoo": manifest.zoo,
         "rnnzoo": rnnzoo.__version__,
@@ -154,29 +152,32 @@ def check_release(folder: Path) -> dict[str, Any]:
         RnnzooError: The folder is no release, or one that was changed. The error names the file.
     """
     manifest = read_manifest(folder)
-    if not (folder / RELEASE).is_file():
+    if not is_there(folder / RELEASE):
         raise RnnzooError(f"{folder}: a zoo, but no release of one: no {RELEASE}; `zoo-builder release` makes one")
     path = file_in(folder, RELEASE)
     values = read_json(path)
     try:
-        files, repo_id, name = dict(values["files"]), str(values["repo_id"]), values["zoo"]
-        expected = {name: (entry["bytes"], entry["sha256"]) for name, entry in files.items()}
+        files, repo_id, _ = dict(values["files"]), str(values["repo_id"]), values["rnnzoo"]
+        expected = {name: fit(FileEntry, entry, f"{path}: {name}") for name, entry in files.items()}
         coming = {name: list(hashes) for name, hashes in values.get(COMING, {}).items()}
         datetime.date.fromisoformat(values["published"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RnnzooError(f"{path}: not what `zoo-builder release` writes: {error!r}") from error
-    if values.get("format") != "rnnzoo-release" or name != manifest.zoo or "/" not in repo_id:
+    kind = {"format": FORMAT, "format_version": manifest.format_version, "zoo": manifest.zoo}
+    if not values.items() >= kind.items() or "/" not in repo_id:
         raise RnnzooError(f"{path}: not what `zoo-builder release` writes for the zoo {manifest.zoo}")
     present = set(schema.names_in(folder, FILE_NAME))
-    missing = {name for name in expected if not (folder / name).exists()}
+    missing = {name for name in expected if not is_there(folder / name)}
     for odd in sorted(present - expected.keys() | missing):
         found = "is missing, but listed in" if odd in missing else "is there, but not listed in"
         raise RnnzooError(f"{folder / odd}: {found} {RELEASE}; the release was changed, make it anew")
-    for file, (size, sha256) in expected.items():
+    for file, entry in expected.items():
         path = file_in(folder, file)
-        found = file_sha256(path)
-        if (path.stat().st_size, found) != (size, sha256) and found not in coming.get(file, []):
-            raise RnnzooError(f"{folder / file}: not the file that {RELEASE} lists; make the release anew")
+        try:
+            check_file(path, entry)
+        except RnnzooError as error:
+            if file_sha256(path) not in coming.get(file, []):
+                raise RnnzooError(f"{path}: not the file that {RELEASE} lists; make the release anew") from error
     return values
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,7 +121,7 @@ class ZooTables:
                 first = row
                 start_of_shard = row if ends else start_of_shard
 
-    @property
+    @cached_property
     def rollouts_are_shared(self) -> bool:
         """Whether all checkpoints of a run have the same sequences: a run's row is then there once."""
         rows = [table["rollout_row"].to_numpy() != table["row"].to_numpy() for table in self.metadata.values()]

@@ -7,6 +7,7 @@ ever unpickles.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -23,7 +24,22 @@ MOST_MISTAKES = 1000
 """In one file, before they are no longer told apart: a text on each would take far more memory than the file."""
 DEEPEST_JSON = 32
 """Levels of lists and objects in each other: no file of ours has half as many."""
+NOTHING = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
+"""What systems answer where a name leads nowhere."""
 Model = TypeVar("Model", bound=BaseModel)
+
+
+def is_there(path: Path) -> bool:
+    """Whether a name leads to something. Raises RnnzooError where that cannot be seen."""
+    try:
+        os.stat(path)
+    except OSError as error:
+        if error.errno in NOTHING:
+            return False
+        raise RnnzooError(f"{path.parent}: cannot be looked into: {error.strerror or error}") from error
+    except ValueError:  # a null character: no file has one in its name
+        return False
+    return True
 
 
 def file_in(folder: Path, name: str) -> Path:

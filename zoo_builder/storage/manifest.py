@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import RNNSpec
 from rnnzoo.zoo_builder.storage.digest import ZooDigest
-from rnnzoo.zoo_builder.storage.files import file_in, fit, parse_json, read_bytes, read_json
+from rnnzoo.zoo_builder.storage.files import file_in, fit, is_there, parse_json, read_bytes, read_json
 from rnnzoo.zoo_builder.storage.parquet import read_table
 from rnnzoo.zoo_builder.storage.schema import (
     BUILD_FOLDER,
@@ -63,6 +63,18 @@ class FileEntry(_Strict):
     def of(cls, path: Path) -> FileEntry:
         """That of a file that is there."""
         return cls(bytes=path.stat().st_size, sha256=file_sha256(path))
+
+
+def check_file(path: Path, entry: FileEntry) -> None:
+    """Raise RnnzooError unless a file is there with these bytes."""
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise RnnzooError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if size != entry.bytes:
+        raise RnnzooError(f"{path}: found {size} bytes, expected {entry.bytes}")
+    if (found := file_sha256(path)) != entry.sha256:
+        raise RnnzooError(f"{path}: found sha256 {found}, expected {entry.sha256}")
 
 
 class SplitEntry(_Strict):
@@ -232,11 +244,8 @@ def read_manifest(folder: Path) -> Manifest:
 
 def find_manifest(folder: Path) -> Path:
     """The file of the manifest of the zoo in `folder`. Raises RnnzooError, which says why, where there is none."""
-    try:
-        is_zoo, is_unfinished = (folder / MANIFEST).exists(), (folder / BUILD_FOLDER).is_dir()
-    except OSError as error:
-        raise RnnzooError(f"{folder}: cannot be looked into: {error.strerror}") from error
-    if not is_zoo and is_unfinished:
+    is_zoo = is_there(folder / MANIFEST)
+    if not is_zoo and is_there(folder / BUILD_FOLDER):
         raise RnnzooError(
             f"{folder}: an unfinished zoo; run the same `zoo-builder build` or `merge` command to continue; "
             "if other folders hold its other parts, `zoo-builder merge` joins them"

@@ -222,9 +222,12 @@ def parse_note(note: str, path: Path) -> dict[str, Any]:
 
 
 def file_sha256(path: Path) -> str:
-    """sha256 of a file, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """sha256 of a file, in hexadecimal. Raises RnnzooError for one that cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise RnnzooError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
 def tensors_sha256(tensors: Sequence[NDArray[Any]]) -> list[str]:

@@ -27,14 +27,14 @@ from rnnzoo.zoo_builder.verify.opened import OpenedZoo
 def check_rows(zoo: OpenedZoo) -> str:
     """Weights and rollouts of every row have the row's own hashes, and `diverged` tells the truth."""
     for name, rows in zoo.rows_by_shard():
-        shard = zoo.weights[name]
-        flat = zoo.flat_weights(name)
+        shard = zoo.weights(name)
+        flat = zoo.flat_weights(shard)
         if rows["row"].to_pylist() != list(range(len(flat))):
             raise RnnzooError(f"{shard.path}: the metadata do not count its rows from 0 to {len(flat) - 1}")
         for row, expected in enumerate(rows["sha256"].to_pylist()):
             if row_sha256(flat[row]) != expected:
                 raise RnnzooError(f"{shard.path}: row {row} does not have the sha256 of its metadata")
-        rollouts = zoo.rollouts[name]
+        rollouts = zoo.rollouts(name)
         check_weight_hashes(rows, zoo.spec, shard.tensors, rows["row"].to_numpy(), str(shard.path))
         check_rollout_hashes(rows, rollouts.tensors, rows["rollout_row"].to_numpy(), str(rollouts.path))
         if (rows["diverged"].to_numpy() != ~np.isfinite(flat).all(axis=1)).any():
@@ -70,7 +70,7 @@ def _contents(zoo: OpenedZoo) -> str:
     """The digits of the contents, from the files."""
     shares = []
     for name, rows in zoo.rows_by_shard():
-        flat = one_nan(zoo.flat_weights(name))
-        hashes = checkpoint_hashes(rows, [row_sha256(row) for row in flat], zoo.rollouts[name].tensors)
+        flat = one_nan(zoo.flat_weights(zoo.weights(name)))
+        hashes = checkpoint_hashes(rows, [row_sha256(row) for row in flat], zoo.rollouts(name).tensors)
         shares.append(contents_share(hashes))
     return join_contents(shares)

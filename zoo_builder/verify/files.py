@@ -11,8 +11,8 @@ from rnnzoo.zoo_builder.splits import SPLITS
 from rnnzoo.zoo_builder.storage import schema
 from rnnzoo.zoo_builder.storage.contents import check_rollouts, check_weights
 from rnnzoo.zoo_builder.storage.files import file_in
-from rnnzoo.zoo_builder.storage.manifest import Manifest, read_splits
-from rnnzoo.zoo_builder.storage.shards import file_sha256, specs_of
+from rnnzoo.zoo_builder.storage.manifest import Manifest, check_file, read_splits
+from rnnzoo.zoo_builder.storage.shards import specs_of
 from rnnzoo.zoo_builder.tasks.encodings import check_items, encoding_of
 from rnnzoo.zoo_builder.verify.opened import OpenedZoo
 from rnnzoo.zoo_builder.zoos import IMPORTED, metadata_columns
@@ -23,11 +23,7 @@ def check_files(folder: Path, manifest: Manifest) -> str:
     if tuple(manifest.splits) != SPLITS:
         raise RnnzooError(f"{schema.MANIFEST}: found the splits {list(manifest.splits)}, expected {list(SPLITS)}")
     for name, entry in manifest.files.items():
-        path = file_in(folder, name)
-        if path.stat().st_size != entry.bytes:
-            raise RnnzooError(f"{path}: found {path.stat().st_size} bytes, expected {entry.bytes}")
-        if (found := file_sha256(path)) != entry.sha256:
-            raise RnnzooError(f"{path}: found sha256 {found}, expected {entry.sha256}")
+        check_file(file_in(folder, name), entry)
     for name in sorted(set(schema.names_in(folder, schema.FILE_NAME)) - manifest.files.keys()):
         raise RnnzooError(f"{folder / name}: not listed in {schema.MANIFEST}")
     return f"{len(manifest.files)} files, {manifest.size / 1e6:.1f} MB, all with the sha256 of {schema.MANIFEST}"
@@ -59,7 +55,7 @@ def check_metadata(zoo: OpenedZoo) -> str:
         raise RnnzooError("metadata: a checkpoint_id stands there twice")
     spec, encoding = zoo.spec, encoding_of(zoo.manifest.encoding)
     for name, rows in zoo.rows_by_shard():
-        shard, rollouts = zoo.weights[name], zoo.rollouts[name]
+        shard, rollouts = zoo.weights(name), zoo.rollouts(name)
         check_weights(specs_of(shard.tensors), spec, len(rows), str(shard.path))
         check_rollouts(specs_of(rollouts.tensors), rows["rollout_row"].to_numpy(), str(rollouts.path))
         check_items(encoding, spec.output_size, **rollouts.tensors)

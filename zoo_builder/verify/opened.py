@@ -1,4 +1,4 @@
-"""A zoo's files, opened once for all checks."""
+"""What all checks look at: a zoo's metadata, and its shards, each opened when it is asked for."""
 
 from __future__ import annotations
 
@@ -30,37 +30,34 @@ class OpenedZoo:
         manifest: Its manifest.
         metadata: Split -> its rows.
         all_rows: The rows of all splits.
-        weights: Shard -> its weights.
-        rollouts: Shard -> its rollouts.
     """
 
     folder: Path
     manifest: Manifest
     metadata: dict[str, pa.Table]
     all_rows: pa.Table
-    weights: dict[str, Shard]
-    rollouts: dict[str, Shard]
 
     @classmethod
     def of(cls, folder: Path, manifest: Manifest) -> OpenedZoo:
-        """The files of a folder that its manifest lists.
+        """The metadata of a folder, split by split as its manifest lists them.
 
         Raises:
             RnnzooError: One of them cannot be read.
         """
         metadata = {split: read_split(folder, split) for split in manifest.splits}
-        return cls(
-            folder,
-            manifest,
-            metadata,
-            join_metadata(folder, metadata.values()),
-            {name: read_shard(file_in(folder, schema.weights_file(name))) for name in manifest.shards},
-            {name: read_shard(file_in(folder, schema.rollouts_file(name))) for name in manifest.shards},
-        )
+        return cls(folder, manifest, metadata, join_metadata(folder, metadata.values()))
 
     @property
     def spec(self) -> RNNSpec:
         return self.manifest.rnn_spec()
+
+    def weights(self, shard: str) -> Shard:
+        """The weights of a shard. Not all are open at once: a system lets a process map so many files."""
+        return read_shard(file_in(self.folder, schema.weights_file(shard)))
+
+    def rollouts(self, shard: str) -> Shard:
+        """The rollouts of a shard, likewise."""
+        return read_shard(file_in(self.folder, schema.rollouts_file(shard)))
 
     def rows_by_shard(self) -> Iterator[tuple[str, pa.Table]]:
         """Every shard's name, and its rows of the metadata."""
@@ -74,18 +71,16 @@ class OpenedZoo:
                 yield name, table.slice(start, end - start)
                 start = end
 
-    def flat_weights(self, shard: str) -> NDArray[np.float32]:
+    def flat_weights(self, shard: Shard) -> NDArray[np.float32]:
         """The weights [N, P] of all models of a shard."""
-        tensors = {
-            name: torch.from_numpy(np.array(tensor)) for name, tensor in self.weights[shard].tensors.items()
-        }
+        tensors = {name: torch.from_numpy(np.array(tensor)) for name, tensor in shard.tensors.items()}
         return flatten_weights(self.spec, tensors).numpy()
 
     def weights_of(self, rows: Sequence[dict[str, Any]]) -> torch.Tensor:
         """The weights [N, P] of some rows of metadata."""
         flat = []
         for row in rows:
-            tensors = self.weights[schema.shard_of(row["shard"])].tensors
+            tensors = self.weights(schema.shard_of(row["shard"])).tensors
             named = {name: torch.from_numpy(np.array(tensor[row["row"]])) for name, tensor in tensors.items()}
             flat.append(flatten_weights(self.spec, named))
         return torch.stack(flat)

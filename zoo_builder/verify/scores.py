@@ -34,12 +34,12 @@ class LeftOut(Exception):
 def check_rollout_losses(zoo: OpenedZoo, kernel: Kernel, sample: int) -> str:
     """rollout_loss of a sample, from nothing but the stored weights and rollouts."""
     spec, encoding = zoo.spec, encoding_of(zoo.manifest.encoding)
-    if encoding.needs_labels and any("labels" not in shard.tensors for shard in zoo.rollouts.values()):
+    if encoding.needs_labels and any("labels" not in zoo.rollouts(name).tensors for name in zoo.manifest.shards):
         raise LeftOut("these rollouts have no labels")
     chosen = _sampled(zoo.all_rows, sample)
     found = []
     for row in chosen:
-        rollouts = zoo.rollouts[schema.shard_of(row["shard"])].tensors
+        rollouts = zoo.rollouts(schema.shard_of(row["shard"])).tensors
         inputs = rollouts["inputs"][row["rollout_row"]][None]
         labels = rollouts["labels"][row["rollout_row"]][None] if "labels" in rollouts else None
         found += rollout_losses(kernel, spec, encoding, zoo.weights_of([row]), inputs, labels)

@@ -13,6 +13,7 @@ from rnnzoo.zoo_builder.identity.reference import Reference
 from rnnzoo.zoo_builder.pipeline.plan.stored import check_stored
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ShardPlan, ZooPlan
 from rnnzoo.zoo_builder.pipeline.shard.record import check_shard, record_path
+from rnnzoo.zoo_builder.storage.files import is_there
 from rnnzoo.zoo_builder.storage.manifest import read_manifest
 from rnnzoo.zoo_builder.training.kernels import Kernel
 from rnnzoo.zoo_builder.verify.contents import check_against, check_digest, check_rows
@@ -94,7 +95,7 @@ def verify_part(plan: ZooPlan, folder: Path, against: Reference | None = None) -
     Returns:
         The checks in order. A failed check ends the list.
     """
-    built = [shard for shard in plan.shards if record_path(folder, shard).exists()]
+    built = [shard for shard in plan.shards if is_there(record_path(folder, shard))]
     checks: list[Check] = []
     if _passed(checks, "shards", lambda: _check_shards(plan, folder, built)) and against is not None:
         _passed(checks, AGAINST, lambda: check_part(plan, folder, built, against))

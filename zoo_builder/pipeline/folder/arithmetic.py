@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rnnzoo.zoo_builder.errors import RnnzooError, some_of
 from rnnzoo.zoo_builder.pipeline.locks import PLAN, locked, never
-from rnnzoo.zoo_builder.storage.files import file_in, parse_json, read_bytes
+from rnnzoo.zoo_builder.storage.files import file_in, is_there, parse_json, read_bytes
 from rnnzoo.zoo_builder.storage.schema import BUILD_FOLDER
 from rnnzoo.zoo_builder.storage.writing import write_file
 
@@ -20,7 +20,7 @@ def arithmetic_path(folder: Path) -> Path:
 
 
 def claim_arithmetic(folder: Path, arithmetic: str, stop_requested: Callable[[], bool] = never) -> None:
-    """Leave the name of an arithmetic in a folder that has none, before anything is trained there.
+    """Leave the name of an arithmetic in a folder that has none, before anything is trained or placed there.
 
     Raises:
         RnnzooError: The build there was begun in another arithmetic.
@@ -28,7 +28,7 @@ def claim_arithmetic(folder: Path, arithmetic: str, stop_requested: Callable[[],
     """
     path = arithmetic_path(folder)
     with locked(folder, PLAN, stop_requested):
-        if not path.exists():
+        if not is_there(path):
             write_file(path, encode_arithmetic(arithmetic))
     where = file_in(folder, str(path.relative_to(folder)))
     check_arithmetic(read_bytes(where), arithmetic, str(where))
@@ -39,8 +39,8 @@ def check_arithmetic(content: bytes, arithmetic: str, where: str) -> None:
     found = parse_json(content, where)
     if found != arithmetic:
         raise RnnzooError(
-            f"{where}: this zoo was begun in the arithmetic {found!r:.80}, the kernel here computes in "
-            f"{arithmetic}; {HOW_TO_GO_ON}"
+            f"{where}: this zoo was begun in the arithmetic {found!r:.80}, the kernel or the shards here "
+            f"are of {arithmetic}; {HOW_TO_GO_ON}"
         )
 
 

@@ -18,6 +18,7 @@ from rnnzoo.zoo_builder.pipeline.shard.record import record_path
 from rnnzoo.zoo_builder.splits import SPLITS, count_tasks
 from rnnzoo.zoo_builder.storage import schema
 from rnnzoo.zoo_builder.storage.digest import ZooDigest, config_digest, join_contents
+from rnnzoo.zoo_builder.storage.files import is_there
 from rnnzoo.zoo_builder.storage.manifest import FileEntry, Manifest, SplitEntry, write_manifest
 from rnnzoo.zoo_builder.storage.writing import TEMPORARY_FILES, clear_abandoned, write_json
 
@@ -34,7 +35,7 @@ def finish_folder(plan: ZooPlan, folder: Path, stop_requested: Callable[[], bool
         finished = finished_zoo(plan.config, folder)
         if finished is not None:
             return finished
-        if not all(record_path(folder, shard).exists() for shard in plan.shards):
+        if not all(is_there(record_path(folder, shard)) for shard in plan.shards):
             return None
         clear_abandoned(folder.rglob(TEMPORARY_FILES))
         manifest = write_zoo(plan, folder)

@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ShardPlan, ZooPlan
-from rnnzoo.zoo_builder.pipeline.shard.record import check_file, read_record, rows_file
+from rnnzoo.zoo_builder.pipeline.shard.record import read_record, rows_file
 from rnnzoo.zoo_builder.storage import schema
 from rnnzoo.zoo_builder.storage.files import file_in
-from rnnzoo.zoo_builder.storage.manifest import FileEntry
+from rnnzoo.zoo_builder.storage.manifest import FileEntry, check_file
 from rnnzoo.zoo_builder.storage.parquet import read_table
 from rnnzoo.zoo_builder.storage.shards import METADATA_KEY, encode_note
 from rnnzoo.zoo_builder.storage.writing import replacing

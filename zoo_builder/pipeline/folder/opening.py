@@ -16,9 +16,9 @@ from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.pipeline.locks import PLAN, locked, never, try_lock
 from rnnzoo.zoo_builder.pipeline.plan.fingerprints import differing
 from rnnzoo.zoo_builder.storage import schema
-from rnnzoo.zoo_builder.storage.files import file_in, parse_json, read_bytes
+from rnnzoo.zoo_builder.storage.files import file_in, is_there, parse_json, read_bytes
 from rnnzoo.zoo_builder.storage.manifest import Manifest, read_manifest
-from rnnzoo.zoo_builder.storage.writing import TEMPORARY_FILES, write_json
+from rnnzoo.zoo_builder.storage.writing import TEMPORARY_FILES, clear_abandoned, write_json
 from rnnzoo.zoo_builder.zoos import ZooConfig, config_of
 
 _FINGERPRINTS = "fingerprints"
@@ -42,13 +42,13 @@ def open_folder(
         return finished
     check_folder(config, folder)
     plan_file = plan_path(folder)
-    if not plan_file.exists():
+    if not is_there(plan_file):
         _make(plan_file.parent)
     with locked(folder, PLAN, stop_requested):
         finished = finished_zoo(config, folder)  # perhaps just now, by another build
         if finished is not None:
             return finished
-        if plan_file.exists():
+        if is_there(plan_file):
             check_same_config(config, read_config(folder), folder)
             check_same_family(fingerprints or {}, folder)
         else:
@@ -60,15 +60,15 @@ def open_folder(
 def check_folder(config: ZooConfig, folder: Path) -> None:
     """Raise RnnzooError for a folder in which the build of a config cannot begin, or go on. Nothing is written."""
     there = next(each for each in (folder, *folder.parents) if os.path.lexists(each) or each == each.parent)
-    if not there.is_dir():
-        kind = "a file" if there.exists() else "a link that leads nowhere"
+    if not os.path.isdir(there):
+        kind = "a file" if is_there(there) else "a link that leads nowhere"
         raise RnnzooError(f"{there}: {kind}, expected a folder to build in")
     if not os.access(there, os.W_OK | os.X_OK):
         raise RnnzooError(f"{there}: may not be written to, expected a folder to build in")
     for room in schema.ROOMS:
-        if (folder / room).is_symlink():
+        if os.path.islink(folder / room):
             raise RnnzooError(f"{folder / room}: a link, expected a folder or none: builds write through no links")
-    if not plan_path(folder).exists():
+    if not is_there(plan_path(folder)):
         _check_empty(folder)
         return
     try:
@@ -84,7 +84,7 @@ def plan_path(folder: Path) -> Path:
 
 def read_config(folder: Path) -> ZooConfig:
     """The config of the build in a folder. Raises RnnzooError where none was begun."""
-    if not plan_path(folder).exists():
+    if not is_there(plan_path(folder)):
         raise RnnzooError(f"{folder}: found no build, expected a folder in which one was begun")
     path = file_in(folder, str(plan_path(Path())))
     return parse_config(read_bytes(path), str(path))
@@ -150,7 +150,7 @@ def read_finished(config: ZooConfig, folder: Path) -> Manifest | None:
 
 
 def is_finished(folder: Path) -> bool:
-    return (folder / schema.MANIFEST).exists()
+    return is_there(folder / schema.MANIFEST)
 
 
 def check_same_config(wanted: ZooConfig, found: ZooConfig, where: Path | str) -> None:
@@ -171,7 +171,7 @@ def check_same_config(wanted: ZooConfig, found: ZooConfig, where: Path | str) ->
 def _check_empty(folder: Path) -> None:
     strangers = sorted(path.name for path in folder.glob("*") if not schema.SYSTEM_FILES.fullmatch(path.name))
     if strangers and not (
-        plan_path(folder).exists() or is_finished(folder)
+        is_there(plan_path(folder)) or is_finished(folder)
     ):  # else begun by another build just now
         raise RnnzooError(f"{folder}: found {strangers[0]!r} in it, expected an empty folder or a zoo begun there")
 
@@ -190,4 +190,4 @@ def _clear_leftovers(folder: Path) -> None:
         lock = try_lock(folder, shard[1]) if shard else None
         if lock is not None:
             with lock:
-                leftover.unlink(missing_ok=True)
+                clear_abandoned([leftover])

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.pipeline.folder.opening import is_finished
-from rnnzoo.zoo_builder.pipeline.locks import FINISH, locked, never
+from rnnzoo.zoo_builder.pipeline.locks import FINISH, locked, never, try_lock
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ShardPlan
-from rnnzoo.zoo_builder.pipeline.shard.record import is_complete, record_path
+from rnnzoo.zoo_builder.pipeline.shard.record import check_shard, is_complete, record_path
+from rnnzoo.zoo_builder.storage.files import is_there
 
 
 def find_unbuilt(
@@ -20,14 +22,26 @@ def find_unbuilt(
     """
     unbuilt = []
     for shard in shards:
-        if not is_complete(folder, shard):
+        was_there = is_there(record_path(folder, shard))
+        if not (was_there and is_complete(folder, shard)):
             unbuilt.append(shard)
-            if record_path(folder, shard).exists():
+            if was_there:
                 with locked(folder, FINISH, stop_requested):
-                    record_path(folder, shard).unlink(missing_ok=True)
+                    _remove_broken(folder, shard)
     return unbuilt
+
+
+def _remove_broken(folder: Path, shard: ShardPlan) -> None:
+    """Remove the record of a shard, unless another process builds it, or has built it meanwhile."""
+    lock = try_lock(folder, shard.name)
+    if lock is not None:
+        with lock:
+            try:
+                check_shard(folder, shard)
+            except RnnzooError:
+                record_path(folder, shard).unlink(missing_ok=True)
 
 
 def is_built(folder: Path, shard: ShardPlan) -> bool:
     """Whether a shard's record is there. Whether its files are sound is looked at by `find_unbuilt`, once."""
-    return record_path(folder, shard).exists() or is_finished(folder)
+    return is_there(record_path(folder, shard)) or is_finished(folder)

@@ -18,6 +18,9 @@ from rnnzoo.zoo_builder.pipeline.shard.unit import build_shards
 from rnnzoo.zoo_builder.training.kernels import Kernel, runs_that_fit
 from rnnzoo.zoo_builder.training.loop import run_data
 
+MOST_LOCKED = 512
+"""Shards of a group: each lock is an open file, and many systems let a process open 1024."""
+
 
 @dataclass(frozen=True)
 class InProcess:
@@ -68,11 +71,11 @@ def _take_group(
     """Lock shards that stand at the same step, to be trained side by side in an arithmetic, and load their states.
 
     Takes from `unseen` what it looks at, and leaves in `busy` what others are building. A group has at most
-    `most_runs` runs, or one shard.
+    `most_runs` runs, or one shard, and at most MOST_LOCKED shards.
     """
     group: list[tuple[ShardPlan, ShardState]] = []
     held = 0
-    while unseen and (not group or held + len(unseen[0].runs) <= most_runs):
+    while unseen and len(group) < MOST_LOCKED and (not group or held + len(unseen[0].runs) <= most_runs):
         shard = unseen[0]
         if not is_built(folder, shard):
             lock = _lock_unbuilt(folder, shard)

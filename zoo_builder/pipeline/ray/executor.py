@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from rnnzoo.zoo_builder.cluster import DEATHS, Cluster, Resources, TaskEnvironment, as_finished
-from rnnzoo.zoo_builder.errors import ParameterError
+from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
+from rnnzoo.zoo_builder.pipeline.folder.arithmetic import claim_arithmetic
 from rnnzoo.zoo_builder.pipeline.object_store import ObjectStore
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ShardPlan, ZooPlan
 from rnnzoo.zoo_builder.pipeline.progress import Interrupted, Observer, ShardProgress
 from rnnzoo.zoo_builder.pipeline.ray.reporting import ProgressActor, TaskReports
 from rnnzoo.zoo_builder.pipeline.ray.task import ClusterJob, ShardJob, build_shard
-from rnnzoo.zoo_builder.pipeline.shard.record import is_complete
+from rnnzoo.zoo_builder.pipeline.shard.record import is_complete, read_record, record_path
 
 log = logging.getLogger(__name__)
 
@@ -126,6 +127,7 @@ class _ClusterBuild:
         """Bring a shard from the store; one that is broken there is taken out of it, to be built again."""
         store.fetch(self._job.folder, shard)
         if is_complete(self._job.folder, shard):
+            self._claim_arithmetic(shard)
             return True
         store.discard(shard)
         self._fetches[shard.name] += 1
@@ -136,6 +138,15 @@ class _ClusterBuild:
                 "expected what was put there",
             )
         return False
+
+    def _claim_arithmetic(self, shard: ShardPlan) -> None:
+        """Let builds in the folder go on in the arithmetic of a shard from the store; else it does not count."""
+        folder = self._job.folder
+        try:
+            claim_arithmetic(folder, read_record(folder, shard).arithmetic, self._observer.stop_requested)
+        except (RnnzooError, Interrupted):
+            record_path(folder, shard).unlink(missing_ok=True)
+            raise
 
 
 def _start_actor(cluster: Cluster) -> Any:

@@ -19,9 +19,8 @@ from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ShardPlan
 from rnnzoo.zoo_builder.storage import schema
 from rnnzoo.zoo_builder.storage.digest import ARITHMETIC, SHARE
-from rnnzoo.zoo_builder.storage.files import file_in, fit, parse_json, read_bytes
-from rnnzoo.zoo_builder.storage.manifest import FileEntry
-from rnnzoo.zoo_builder.storage.shards import file_sha256
+from rnnzoo.zoo_builder.storage.files import file_in, fit, is_there, parse_json, read_bytes
+from rnnzoo.zoo_builder.storage.manifest import FileEntry, check_file
 from rnnzoo.zoo_builder.storage.writing import write_file
 
 log = logging.getLogger(__name__)
@@ -97,7 +96,7 @@ def check_shard(folder: Path, shard: ShardPlan) -> None:
 
 def is_complete(folder: Path, shard: ShardPlan) -> bool:
     """Whether a shard has a record and sound files. Of one that is broken it says that it is built again."""
-    if not record_path(folder, shard).exists():
+    if not is_there(record_path(folder, shard)):
         return False
     try:
         check_shard(folder, shard)
@@ -105,16 +104,3 @@ def is_complete(folder: Path, shard: ShardPlan) -> bool:
         log.warning("%s; the shard %s is built again", error, shard.name)
         return False
     return True
-
-
-def check_file(path: Path, entry: FileEntry) -> None:
-    """Raise RnnzooError unless a file is there with these bytes."""
-    try:
-        size = path.stat().st_size
-        found = file_sha256(path) if size == entry.bytes else None
-    except OSError as error:
-        raise RnnzooError(f"{path}: cannot be read: {error.strerror or error}") from error
-    if found is None:
-        raise RnnzooError(f"{path}: found {size} bytes, expected {entry.bytes}")
-    if found != entry.sha256:
-        raise RnnzooError(f"{path}: found sha256 {found}, expected {entry.sha256}")

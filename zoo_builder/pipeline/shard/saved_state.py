@@ -20,7 +20,7 @@ from torch import Tensor
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ShardPlan, ZooPlan
 from rnnzoo.zoo_builder.rnn import RNNSpec
-from rnnzoo.zoo_builder.storage.files import file_in
+from rnnzoo.zoo_builder.storage.files import file_in, is_there
 from rnnzoo.zoo_builder.storage.schema import BUILD_FOLDER
 from rnnzoo.zoo_builder.storage.shards import Shard, TensorSpec, read_shard, specs_of, write_shard
 from rnnzoo.zoo_builder.training.kernels import TrainState
@@ -71,7 +71,7 @@ def save_states(folder: Path, shards: Sequence[ShardPlan], training: ShardState,
 def load_state(plan: ZooPlan, folder: Path, shard: ShardPlan, arithmetic: str) -> ShardState:
     """What is saved of a shard; the start of it when nothing (usable in this arithmetic) is."""
     path = state_path(folder, shard)
-    if not path.exists():
+    if not is_there(path):
         return ShardState()
     try:
         return _checked(plan, shard, read_shard(file_in(folder, str(path.relative_to(folder)))), arithmetic)

@@ -234,7 +234,6 @@ def compiled_data(spec: RNNSpec, data: Data, item_ids: Tensor) -> CompiledData:
     if encoding.input_size != spec.input_size:
         raise RnnzooError(f"encoding: found {encoding.input_size} inputs, expected the spec's {spec.input_size}")
     if form.tokens:
-        _check_range("items", items, 0, min(spec.input_size, spec.output_size))
         labels = None
     else:
         if labels is None:
@@ -248,6 +247,11 @@ def compiled_data(spec: RNNSpec, data: Data, item_ids: Tensor) -> CompiledData:
             f"items: found {steps} steps in {view_bytes} bytes, expected {possible[0]} to {possible[-1]} by the "
             "encoding's compiled form"
         )
+    if (
+        form.tokens
+    ):  # the first T bytes are read, and the last T are answers; through views, any byte may be either
+        _check_range("items", items if views is not None else items[:, :steps], 0, spec.input_size)
+        _check_range("items", items if views is not None else items[:, -steps:], 0, spec.output_size)
     return CompiledData(
         _address(items),
         None if labels is None else _address(labels),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -16,6 +17,8 @@ from rnnzoo.zoo_builder.tasks import installed_families
 from rnnzoo.zoo_builder.tasks.encodings import ENCODINGS, CompiledForm, Encoding
 from rnnzoo.zoo_builder.tasks.family import Task, TaskFamily
 
+PATTERNS = torch.tensor(list(itertools.product([False, True], repeat=4)))
+"""Which of four answers are right, in every way."""
 READ, ANSWERED = 8, 1000
 """Items whose inputs are looked at, and items whose targets are."""
 
@@ -117,9 +120,17 @@ def _check_range(encoding: Encoding, inputs: Tensor) -> None:
         )
     with blaming("encoding: input_range"):
         made = shown.forward(shown.near(inputs, 0.9))
-        gradient = shown.backward(torch.ones_like(made), made)
+        slope = torch.linspace(-1, 1, made.numel()).view(made.shape)
+        gradient = shown.backward(slope.clone(), made)
     for found in (made, gradient):
         _check_tensor("input_range", found, torch.float32, tuple(inputs.shape))
+    with blaming("encoding: input_range"):
+        scores = shown.near(inputs, 0.9).detach().requires_grad_()
+        (expected,) = torch.autograd.grad(shown.forward(scores), scores, slope)
+    if not torch.allclose(gradient, expected, rtol=1e-3, atol=1e-5):
+        raise RnnzooError(
+            "encoding: input_range: backward: found another gradient than that of forward, expected the same"
+        )
     with blaming("encoding: judge"):
         right = encoding.judge(torch.ones(2, 3, dtype=torch.bool))
     _check_tensor("judge", right, torch.bool, (2,))
@@ -146,6 +157,7 @@ def _check_form(encoding: Encoding, form: CompiledForm, items: Tensor, labels: T
         "inputs": inputs.shape == (len(items), steps, size)
         and torch.allclose(encoding.inputs(items.clone()), inputs),
         "targets": targets is not None and torch.equal(encoding.targets(items.clone(), labels), targets),
+        "judge": torch.equal(encoding.judge(PATTERNS), Encoding.judge(encoding, PATTERNS)),
     }
     if wrong := [method for method, is_same in same.items() if not is_same]:
         raise RnnzooError(
