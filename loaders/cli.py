@@ -99,7 +99,8 @@ def run(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the results.")] = Path("results"),
     workers: Annotated[int, typer.Option(min=1, max=MOST_PROCESSES, help="Processes that share the seeds.")] = 1,
     threads: Annotated[
-        int | None, typer.Option(min=1, max=MOST_PROCESSES, help="CPU threads of each; default: all cores.")
+        int | None,
+        typer.Option(min=1, max=MOST_PROCESSES, help="CPU threads of each; default: its share of the cores."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     ray: RayOption = None,
@@ -263,7 +264,8 @@ def list_names(json: JsonOption = False) -> None:
         forms = ', also with form="published"' if name in PUBLISHED_FORMS else ""
         say(f"{name:24}{said.group}{', of the paper' if said.published else ''}{forms}")
         say(fill(said.summary, 80, initial_indent="    ", subsequent_indent="    "))
-    say("\n" + fill(f"targets of every zoo: {_names(COMMON_TARGETS)}", 80, subsequent_indent="    "))
+    common = f"targets of every zoo in which they vary: {_names(COMMON_TARGETS)}"
+    say("\n" + fill(common, 80, subsequent_indent="    "))
     say("    and any column of its metadata as COLUMN or COLUMN:KIND;")
     say(f"    a kind is one of {', '.join(get_args(TargetKind))}")
     for family in installed_families():

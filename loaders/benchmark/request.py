@@ -37,7 +37,7 @@ class Request:
         encoder: Name and options, see `load_encoder`; or an object, see `make_encoder`.
         out: The folder of all results.
         tracks: Of "features", "frozen" and "supervised"; none stands for "features" for an encoder without
-            parameters, else "frozen".
+            parameters that require a gradient, else "frozen".
         protocol: "strict" or "paper", see `partition`.
         targets: See `choose_targets`; none stands for all that the zoo has.
         seeds: How many seeds.

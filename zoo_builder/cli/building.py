@@ -189,8 +189,8 @@ def verify(
 
     Files, hashes, schema and counts are checked, the metrics of a sample of checkpoints computed again, and the
     digest of all of them. What cannot be looked at here is skipped, such as metrics without their items. With
-    --against, the zoo must also be the one named: shards of an unfinished one, byte for byte. Of these nothing is
-    computed again.
+    --against, the zoo must also be the one named. With --unfinished, the finished shards are compared byte for
+    byte, and no metric is computed again.
     """
     from rnnzoo.zoo_builder.identity.reference import find_reference
     from rnnzoo.zoo_builder.pipeline.folder.opening import is_finished, read_config
