@@ -7,14 +7,13 @@ once; so nothing is asked for ahead of them.
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
-from threading import Lock
 from typing import ClassVar, TypeAlias
-from weakref import WeakSet
 
 import pyarrow as pa
 
@@ -52,9 +51,8 @@ def read_shards(
 class ReadAhead:
     """Reads shards in order, and asks for those that follow."""
 
-    _all: ClassVar[WeakSet[ReadAhead]] = WeakSet()
+    _all: ClassVar[set[ReadAhead]] = set()
     """Those of this process that are in use: a shuffled stream has one for each of the shards that it mixes."""
-    _lock = Lock()
 
     def __init__(self, open_file: OpenFile, shards: list[ShardRows], selection: Selection, spec: RNNSpec) -> None:
         self._open_file = open_file
@@ -64,13 +62,11 @@ class ReadAhead:
         self._opening: deque[tuple[ShardRows, list[Future[TensorFile]]]] = deque()
         self._asking: Iterator[Window] = iter(())
         self._windows: deque[Window] = deque()
-        with self._lock:
-            self._all.add(self)
+        self._all.add(self)
 
     def close(self) -> None:
         """Nothing more is asked for: what was on its way no longer counts for other readers."""
-        with self._lock:
-            self._all.discard(self)
+        self._all.discard(self)
 
     def blocks_of_next_shard(self) -> Iterator[pa.Table]:
         """The wanted rows of the next shard, BLOCK_ROWS of them at a time."""
@@ -96,8 +92,7 @@ class ReadAhead:
 
     @property
     def _bytes_ahead(self) -> int:
-        with self._lock:
-            return sum(window.nbytes for reader in self._all for window in tuple(reader._windows))
+        return sum(window.nbytes for reader in tuple(self._all) for window in tuple(reader._windows))
 
     def _open_ahead(self) -> None:
         while self._coming and len(self._opening) < SHARDS_AHEAD:
@@ -116,6 +111,9 @@ class ReadAhead:
             pending = [(part, part.request(metadata)) for part in parts]
             is_last = start + step >= len(shard.metadata)
             yield Window(metadata, self._selection.columns, self._spec, pending, is_last)
+
+
+os.register_at_fork(after_in_child=ReadAhead._all.clear)  # those of the parent read nothing here
 
 
 @dataclass(frozen=True)

@@ -81,11 +81,7 @@ def _memory() -> Path:
 def _check_file(path: Path, entry: FileEntry) -> tuple[str, int]:
     """The line on a file that is whole, and its bytes."""
     line = _line(path, entry)
-    try:
-        found = file_sha256(path)
-    except OSError as error:
-        raise RnnzooError(f"{path}: cannot be read: {error.strerror or error}") from error
-    if found != entry.sha256:
+    if (found := file_sha256(path)) != entry.sha256:
         raise RnnzooError(
             f"{path}: found sha256 {found}, expected {entry.sha256} by zoo.json: the file was damaged or changed"
         )

@@ -7,6 +7,7 @@ may be stopped at any moment and begun again, and what is missing or broken cost
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -108,14 +109,15 @@ def _take_whole(plan: ZooPlan, zoo: Path, out: Path, placed: Callable[[], None])
     manifest = read_manifest(zoo)
     for name, entry in manifest.files.items():
         check_file(file_in(zoo, name), entry)
-    rest = dict.fromkeys([*manifest.files, MANIFEST])
+    of_shards = [(weights_file(shard.name), rollouts_file(shard.name)) for shard in plan.shards]
+    placed_first = set(itertools.chain(*of_shards))
+    rest = [name for name in [*manifest.files, MANIFEST] if name not in placed_first]
     with ExitStack() as held:
         for name in [*(shard.name for shard in plan.shards), FINISH]:
             held.enter_context(locked(out, name))
-        for shard in plan.shards:
-            for name in (weights_file(shard.name), rollouts_file(shard.name)):
+        for names in of_shards:
+            for name in names:
                 _place(zoo / name, out / name)
-                rest.pop(name, None)
             placed()
         for name in rest:
             _place(zoo / name, out / name)
