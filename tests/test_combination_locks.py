@@ -194,6 +194,15 @@ class TestLearnedLocks:
             chances = chance_to_name(learned_locks(weights), secrets, spread_sequences(4, count))
             assert chances.mean() == pytest.approx(share, abs=0.1)
 
+    @pytest.mark.cuda
+    @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+    def test_interrogators_of_a_gpu_name_those_of_the_cpu(self, trained):
+        weights, secrets = trained
+        on_gpu = {name: tensor.cuda() for name, tensor in weights.items()}
+        assert torch.equal(SecretReader(4)(on_gpu).cpu(), SecretReader(4)(weights))
+        known = torch.from_numpy(secrets).float()
+        assert np.array_equal(nearest(known.cuda(), secrets, known.cuda()), secrets)
+
     def test_soft_answers_tell_more(self, trained):
         """Read beside those of the other seed: more than the 5 of 16 that hard answers to one sequence name."""
         weights, secrets = trained

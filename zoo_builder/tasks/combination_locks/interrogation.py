@@ -47,7 +47,7 @@ def learned_locks(weights: Weights) -> Machines:
         begins = np.full((*bits.shape[:-1], 1), BEGIN, np.uint8)
         tokens = torch.from_numpy(np.concatenate([begins, bits], axis=-1)).long()
         found = log_probabilities(weights, one_hot(tokens, WRONG + 1).float())
-        return found.argmax(dim=-1).to(torch.uint8).numpy()
+        return found.argmax(dim=-1).to(torch.uint8).cpu().numpy()
 
     return answer
 
@@ -148,7 +148,7 @@ def nearest(known: Tensor, secrets: NDArray[Any], found: Tensor) -> NDArray[Any]
     Returns:
         [N, d].
     """
-    return secrets[torch.cdist(found, known).argmin(dim=1).numpy()]
+    return secrets[torch.cdist(found, known).argmin(dim=1).cpu().numpy()]
 
 
 class SecretReader(nn.Module):
