@@ -16,6 +16,8 @@ from encoder_checks import (
     embed,
     fresh_weights,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from rnnzoo.loaders.encoders.base import check_encoder
@@ -27,9 +29,9 @@ from rnnzoo.loaders.encoders.weight_norm import WeightNorm
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.loaders.population import Population
 from rnnzoo.zoo_builder.errors import RnnzooError
-from rnnzoo.zoo_builder.rnn import RNNSpec, rnn_forward
+from rnnzoo.zoo_builder.rnn import CELLS, RNNSpec, rnn_forward
 from rnnzoo.zoo_builder.tasks.data import LabelledItems
-from rnnzoo.zoo_builder.tasks.encodings import TokenEncoding
+from rnnzoo.zoo_builder.tasks.encodings import TileEncoding, TokenEncoding
 from rnnzoo.zoo_builder.tasks.formal_languages.behaviour import describe_strings, write_strings
 from rnnzoo.zoo_builder.tasks.formal_languages.family import FormalLanguages
 from rnnzoo.zoo_builder.tasks.formal_languages.greedy import decode_greedily, read_offsets
@@ -100,6 +102,17 @@ def test_the_gauges_of_one_hot_inputs_are_fixed_without_changing_the_rnn():
     moved["lstm.bias_ih_l0"] = weights["lstm.bias_ih_l0"] - 1
     encoder = InvariantStatistics(SMALL)
     assert torch.allclose(encoder(moved), encoder(weights), atol=1e-10)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("encoding", [TokenEncoding(6, 0), TileEncoding(16, 1, 0)], ids=["tokens", "images"])
+@given(hidden=st.integers(1, 9), layers=st.integers(1, 3))
+def test_invariant_statistics_of_any_size_are_finite_and_none_is_rounding(cell, encoding, hidden, layers):
+    spec = RNNSpec(encoding.input_size, hidden, 6, layers, cell)
+    statistics = InvariantStatistics(Population(spec, encoding, 9))(fresh_weights(spec, 20))
+    assert statistics.isfinite().all()
+    deviations = statistics.std(dim=0)
+    assert not ((deviations > 0) & (deviations < 1e-10)).any()
 
 
 def test_step_and_norm_are_what_they_say():
