@@ -136,7 +136,7 @@ def run(
     }
     from rnnzoo.loaders.benchmark.evaluation import evaluate
 
-    say(evaluate(encoder, zoo, tracks or (), targets or (), seeds, changed, out, **options))
+    say(evaluate(encoder, zoo, tracks, targets, seeds, changed, out, **options))
     say(f"\nresults: {out}; `zoo-bench report {shlex.quote(str(out))}` shows them beside the baselines")
 
 

@@ -93,7 +93,7 @@ def test_run_then_report(bench, language_zoo, tmp_path):
         (["--set", "speed=3"], "with a field of steps, learning_rate"),
         (["--set", "steps=many"], "--set: steps: found 'many': Input should be a valid integer"),
         (["--encoder", "no_such"], "--encoder: found 'no_such'"),
-        (["--first-seed", "10000"], "--first-seed: found 10000, expected from 0 to 9999"),
+        (["--first-seed", "10000"], "--first-seed: found 10000, expected a whole number from 0 to 9999"),
         (["--encoder", "no_such_module:Encoder"], "could not be imported"),
         (["--zoo", "nowhere"], "nowhere: there is no such folder"),
         (["--target", "rotation"], "--target: found 'rotation'"),
@@ -109,6 +109,14 @@ def test_bad_input_exits_with_2(bench, language_zoo, tmp_path, arguments, messag
     assert err.startswith("zoo-bench: ")
     assert message in err
     assert not (tmp_path / "results").exists()
+
+
+def test_no_folder_of_results_stands_where_a_file_is(bench, language_zoo, tmp_path):
+    (tmp_path / "file").touch()
+    out = tmp_path / "file" / "results"
+    code, _, err = bench("run", "--zoo", language_zoo, "--encoder", "step_only", "--out", out)
+    assert code == 2
+    assert f"{out}/formal_languages/strict: could not be made: Not a directory; choose another folder" in err
 
 
 def test_a_run_of_nothing(bench):

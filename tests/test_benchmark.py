@@ -18,7 +18,7 @@ from rnnzoo.loaders.benchmark.request import Request, resolve
 from rnnzoo.loaders.benchmark.results.content import Untrained
 from rnnzoo.loaders.benchmark.results.files import read_emulation, read_leakage, read_result, read_rows
 from rnnzoo.loaders.benchmark.results.leaderboard import read_results
-from rnnzoo.loaders.benchmark.run import run_benchmark
+from rnnzoo.loaders.benchmark.run import WHOLE_NUMBERS, run_benchmark
 from rnnzoo.loaders.benchmark.tracks.embedding import embed_parts, read_out
 from rnnzoo.loaders.encoders import ENCODERS
 from rnnzoo.loaders.encoders.base import check_encoder, find_encoder, load_encoder, parse_encoder_name
@@ -346,6 +346,13 @@ def test_leakage_is_there_to_be_seen(language_zoo, tmp_path):
         ({"encoder": "nowhere:Class"}, "could not be imported"),
         ({"encoder": "greedy_decode", "targets": ("step",)}, "can only say something of offsets"),
         ({"seeds": 0}, "seeds: found 0"),
+        *(
+            ({name: value}, f"{name}: found {value!r}, expected a whole number from")
+            for name in WHOLE_NUMBERS
+            for value in ("2", 2.5, -1, True)
+        ),
+        ({"seeds": None}, "seeds: found None, expected a whole number"),
+        ({"threads": 0}, "threads: found 0, expected a whole number from 1 on"),
         ({"device": "tpu"}, "device: found 'tpu'"),
         ({"overrides": (("steps", 0),)}, "steps: found 0"),
         ({"overrides": (("loss", "l2"), *SHORT)}, "loss: found 'l2', expected one of total_variation"),

@@ -412,6 +412,13 @@ def test_what_cannot_be_scored_is_an_error_before_any_work(encoder, fields, mess
     assert not (place / "results").exists()
 
 
+def test_none_stands_for_all_targets_and_the_usual_track(language_zoo):
+    found = evaluate("step_only", language_zoo, None, None, seeds=1, quiet=True)
+    assert [(one.track, one.target) for one in found.results] == [
+        ("features", name) for name in ("offsets", "accuracy", "step")
+    ]
+
+
 @pytest.mark.parametrize("kind", [torch.float64, torch.float16, torch.int64, torch.bool])
 def test_features_may_be_of_any_real_kind(kind, language_zoo):
     evaluate(lambda weights: weights["head.bias"].to(kind), language_zoo, targets="step", seeds=1, quiet=True)

@@ -27,7 +27,6 @@ def describe_rows(loaded: LoadedZoo, setting: Setting, targets: list[Target]) ->
     Raises:
         RnnzooError: The folder has results of another zoo, or another target of the same name.
     """
-    setting.board.mkdir(parents=True, exist_ok=True)
     with alone_in(setting.board):
         _describe_rows(loaded, setting, targets)
 

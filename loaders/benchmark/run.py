@@ -22,11 +22,19 @@ from rnnzoo.loaders.benchmark.results.other_keys import check_keys
 from rnnzoo.loaders.benchmark.rows import describe_rows
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.loaders.training import STATE
-from rnnzoo.zoo_builder.errors import ParameterError
+from rnnzoo.zoo_builder.errors import ParameterError, check_whole_number
 from rnnzoo.zoo_builder.storage.writing import TEMPORARY_FILES, clear_abandoned
 from rnnzoo.zoo_builder.tasks.target import Target
 
 MOST_SEEDS = 10_000
+WHOLE_NUMBERS = {
+    "seeds": (1, MOST_SEEDS),
+    "first_seed": (0, MOST_SEEDS - 1),
+    "workers": (1, None),
+    "threads": (1, None),
+    "fresh_seed": (0, 2**63 - 1),
+}
+"""Fields of a request -> the least and the greatest value; None is a value where it is the usual one."""
 
 
 def run_benchmark(request: Request) -> list[Path]:
@@ -43,11 +51,11 @@ def run_benchmark(request: Request) -> list[Path]:
         RnnzooError: Before any work, the request cannot be done, or the folder has results of another zoo. Later
             on, a training fails.
     """
+    for name, ends in WHOLE_NUMBERS.items():
+        value = getattr(request, name)
+        if not (value is None is getattr(Request, name)):
+            check_whole_number(name, value, *ends)
     resources = cluster_resources(request)
-    if not 1 <= request.seeds <= MOST_SEEDS:
-        raise ParameterError("seeds", f"found {request.seeds}, expected from 1 to {MOST_SEEDS}")
-    if not 0 <= request.first_seed < MOST_SEEDS:
-        raise ParameterError("first_seed", f"found {request.first_seed}, expected from 0 to {MOST_SEEDS - 1}")
     device = choose_device("cpu" if resources else request.device)
     loaded = LoadedZoo(request.zoo, device, request.revision)
     settings, targets = resolve(request, loaded)

@@ -86,8 +86,15 @@ def _new_file(path: Path) -> tuple[Path, int]:
 
 @contextlib.contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Within the block no other process is in such a block of this folder; nothing where there are no locks."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    """Within the block no other process is in such a block of this folder, which is made if there is none.
+
+    Nothing more where there are no locks. Raises RnnzooError where the folder cannot be made or opened.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise RnnzooError(f"{folder}: could not be made: {error.strerror}; choose another folder") from error
     try:
         _lock(descriptor)
         yield
