@@ -11,6 +11,7 @@ from synthetic_results import DIGESTS, SKILLS, make_emulation, make_result, make
 
 from rnnzoo.loaders.benchmark.report import format_table, make_report
 from rnnzoo.loaders.benchmark.report.page import LeaderboardTables, best_scores, clear_best
+from rnnzoo.loaders.benchmark.report.plots import known_family
 from rnnzoo.loaders.benchmark.report.statistics import Estimate
 from rnnzoo.loaders.benchmark.report.tables import target_tables
 from rnnzoo.loaders.benchmark.report.text import NOTE_ONE_SEED, number, with_interval
@@ -108,6 +109,50 @@ def test_broken_and_mixed_results_are_named(board, name):
     with pytest.raises(RnnzooError, match=message) as error:
         make_report(board.parent.parent, board / "out", baselines=False)
     assert str(path) in str(error.value)
+
+
+def spoil_part(path, *keys, value):
+    """Put a value into a JSON file, at some keys."""
+    content = place = json.loads(path.read_text())
+    for key in keys[:-1]:
+        place = place[key]
+    place[keys[-1]] = value
+    path.write_text(json.dumps(content))
+
+
+RESULT = "greedy_decode/features/offsets-seed0.json"
+TRAINING = "noninteractive_probing/emulation/seed1.json"
+NO_GAP = {"seed": 1, "zoo_digest": "other", "scores": {"ood": {"R2": 1}}, "gap": {}}
+OUT_OF_SHAPE = [
+    ("rows.json", ["protocol"], "lax", "protocol: found 'lax'; .* 'strict' or 'paper'"),
+    ("rows.json", ["splits"], {}, r"the splits are \[\], expected test and ood, or ood alone"),
+    ("rows.json", ["splits", "ood", "step"], [], "splits.ood.step: found .*at least 1 item"),
+    ("leakage.json", ["scores"], {}, "scores: found {}; .*at least 1 item"),
+    ("leakage.json", ["scores", "task"], {}, "scores.task: found {}; .*at least 1 item"),
+    (RESULT, ["fresh"], NO_GAP, "gap is of .*, scores are of .'ood'"),
+    (RESULT, ["fresh"], NO_GAP | {"scores": {"ood": {}}}, "fresh.scores.ood: found {}; .*at least 1 item"),
+    (TRAINING, ["map", "ood"], [], r"map.ood: found shape \(0,\), expected \(48, 2\) as in rows.json"),
+    (TRAINING, ["row_losses"], {}, r"row_losses.test: found shape \(\), expected \(48,\) as in rows.json"),
+    (TRAINING, ["performance", "ood"], {}, "performance.ood: expected two means and "),
+    (TRAINING, ["performance", "ood", "emulated"], "much", "performance.ood: expected two means and "),
+    (TRAINING, ["performance", "ood", "per checkpoint"], [[1, 2, 3]], "performance.ood: expected two means and "),
+    (TRAINING, ["sequences", 0, "emulated"], [[1]], r"original has the shape .* emulated \(1, 1\)"),
+    (TRAINING, ["probes"], [[1]], r"probes have the shape \(1, 1\), .* expected \[K, T, D\] and \[K, T, O\]"),
+    (TRAINING, ["answers"], None, r"probes have the shape .*, answers \(\), expected "),
+]
+
+
+@pytest.mark.parametrize(("name", "keys", "value", "message"), OUT_OF_SHAPE)
+def test_what_a_report_could_not_show_is_named_when_it_is_read(board, name, keys, value, message):
+    spoil_part(board / name, *keys, value=value)
+    with pytest.raises(RnnzooError, match=message) as error:
+        read_results(board.parent.parent)
+    assert str(board / name) in str(error.value)
+
+
+def test_a_family_that_is_no_name_is_not_known(board):
+    spoil_part(board / "rows.json", "zoo_config", "family", value=["formal_languages"])
+    assert known_family(read_rows(board)) is None
 
 
 def test_an_unknown_target_is_named(board):

@@ -126,7 +126,7 @@ class Setting:
     columns: tuple[str, ...]
     readouts: tuple[str, ...]
     track: Any
-    protocol: str
+    protocol: Any
     parts: Partition
     preset: str | None
     training: TrainingConfig | None

@@ -254,7 +254,7 @@ def map_panels(rows: Rows) -> list[Panel]:
 def known_family(rows: Rows) -> type[TaskFamily[Any]] | None:
     """The family of a leaderboard's zoo, where it is installed: it alone knows how to draw its tasks."""
     name = rows.zoo_config.get("family")
-    return find_family(name) if name in family_names() else None
+    return find_family(name) if isinstance(name, str) and name in family_names() else None
 
 
 def _step_ranks(rows: Rows) -> dict[str, NDArray[np.float64]]:

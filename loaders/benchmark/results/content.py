@@ -36,6 +36,14 @@ def rounded(value: Any) -> Any:
     return float(f"{value:.{_DIGITS}g}") if isinstance(value, int | float) else value
 
 
+def shape_of(values: Any) -> tuple[int, ...]:
+    """The shape of nested lists of numbers; () of what is none, such as lists of several lengths."""
+    try:
+        return np.array(values, dtype=np.float64).shape
+    except (TypeError, ValueError, OverflowError):
+        return ()
+
+
 def as_stored(predictions: NDArray[np.float64]) -> NDArray[np.float64]:
     """Predictions as results keep them: what only differs by rounding is the same.
 
@@ -69,8 +77,8 @@ def _merged(values: NDArray[np.float64], width: float) -> NDArray[np.float64]:
 
 Value = Annotated[float | None, BeforeValidator(_finite_or_none)]
 """A number, or None where there is none (nan and infinity become None)."""
-Scores = dict[str, dict[str, Value]]
-"""Split -> score -> value."""
+Scores = dict[str, Annotated[dict[str, Value], Field(min_length=1)]]
+"""Split -> score -> value, the main one first."""
 Numbers = Annotated[list[Any], BeforeValidator(rounded)]
 """A nested list of numbers, rounded; arrays become lists."""
 Performance = Annotated[dict[str, Any], BeforeValidator(rounded)]
@@ -96,7 +104,7 @@ class SplitRows(ResultsFile):
 
     run: list[str]
     task: list[str]
-    step: list[Annotated[int, Field(ge=0, lt=2**31)]]
+    step: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1)]
     targets: dict[str, Numbers]
     errors: dict[str, Numbers] = {}
 
@@ -149,13 +157,15 @@ class Rows(ResultsFile):
     zoo: str
     zoo_digest: str
     zoo_config: dict[str, Any]
-    protocol: str
+    protocol: Literal["strict", "paper"]
     targets: list[Target]
     splits: dict[str, SplitRows]
     chance: dict[str, Scores] = {}
 
     @model_validator(mode="after")
     def _truth_of_every_target(self) -> Rows:
+        if [*self.splits] not in (["test", "ood"], ["ood"]):
+            raise ValueError(f"the splits are {list(self.splits)!r:.200}, expected test and ood, or ood alone")
         for name, split in self.splits.items():
             if split.targets.keys() != {target.name for target in self.targets}:
                 raise ValueError(f"the targets of {name[:80]!r} are {list(split.targets)!r:.200}")
@@ -208,6 +218,12 @@ class Fresh(ResultsFile):
     zoo_digest: str
     scores: Scores
     gap: dict[str, Value]
+
+    @model_validator(mode="after")
+    def _a_gap_for_every_split(self) -> Fresh:
+        if self.gap.keys() != self.scores.keys():
+            raise ValueError(f"gap is of {list(self.gap)!r:.200}, scores are of {list(self.scores)!r:.200}")
+        return self
 
 
 class CurvePoint(ResultsFile):
@@ -292,6 +308,13 @@ class Sequence(ResultsFile):
     original: Numbers
     emulated: Numbers
 
+    @model_validator(mode="after")
+    def _alike(self) -> Sequence:
+        shape, other = shape_of(self.original), shape_of(self.emulated)
+        if len(shape) != 2 or 0 in shape or shape != other:
+            raise ValueError(f"original has the shape {shape}, emulated {other}, expected [T, O] of both")
+        return self
+
 
 class Emulation(ResultsFile):
     """One training by emulation.
@@ -328,6 +351,21 @@ class Emulation(ResultsFile):
     seconds: dict[str, float]
     command: str
 
+    @model_validator(mode="after")
+    def _shapes(self) -> Emulation:
+        for split, found in self.performance.items():
+            means, pairs = (found.get(name) for name in ("original", "emulated")), found.get("per checkpoint")
+            if shape_of([*means]) != (2,) or (pairs != [] and shape_of(pairs)[1:] != (2,)):
+                raise ValueError(f"performance.{split[:80]}: expected two means and [original, emulated] of each")
+        probes, answers = shape_of(self.probes), shape_of(self.answers)
+        if (self.probes, self.answers) != (None, None) and (
+            len(probes) != 3 or len(answers) != 3 or 0 in (*probes, *answers) or probes[:2] != answers[:2]
+        ):
+            raise ValueError(
+                f"probes have the shape {probes}, answers {answers}, expected [K, T, D] and [K, T, O]"
+            )
+        return self
+
 
 class Leakage(ResultsFile):
     """Scores of the same readout of the same features when the data are split in three ways.
@@ -341,4 +379,4 @@ class Leakage(ResultsFile):
     encoder: str
     target: str
     readout: str
-    scores: Scores
+    scores: Annotated[Scores, Field(min_length=1)]

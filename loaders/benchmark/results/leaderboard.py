@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from rnnzoo.loaders.benchmark.results.baseline import baseline_path, read_baseline
-from rnnzoo.loaders.benchmark.results.content import Emulation, Leakage, Result, Rows
+from rnnzoo.loaders.benchmark.results.content import Emulation, Leakage, Result, Rows, shape_of
 from rnnzoo.loaders.benchmark.results.files import (
     EMULATION,
     LEAKAGE,
@@ -137,6 +135,7 @@ def read_board(board: Path) -> Leaderboard:
             _check_zoo(path, file.zoo_digest, rows)
             _check_key(path, file, keys)
             if isinstance(file, Emulation):
+                _check_emulation(path, file, rows)
                 emulations.append(file)
                 continue
             _check_result(path, file, rows)
@@ -207,15 +206,23 @@ def _check_result(path: Path, result: Result, rows: Rows) -> None:
         _check_predictions(f"{path}: twin.predictions", result.twin.predictions, rows, target)
 
 
+def _check_emulation(path: Path, emulation: Emulation, rows: Rows) -> None:
+    """Its losses and points fit the rows; points of embeddings of one number have one coordinate."""
+    for split, split_rows in rows.splits.items():
+        count = len(split_rows.step)
+        for name, ends in (("row_losses", [()]), ("map", [(2,), (1,)])):
+            found, shapes = shape_of(getattr(emulation, name).get(split)), [(count, *end) for end in ends]
+            if found not in shapes:
+                raise RnnzooError(
+                    f"{path}: {name}.{split}: found shape {found}, expected {shapes[0]} as in {ROWS}"
+                )
+
+
 def _check_predictions(place: str, predictions: dict[str, Any], rows: Rows, target: Target) -> None:
     """They have the rows' splits, and one entry for each row that the target is about."""
     if predictions.keys() != rows.splits.keys():
         raise RnnzooError(f"{place}: found {', '.join(predictions)}, expected {', '.join(rows.splits)}")
     for split, split_rows in rows.splits.items():
-        shape = split_rows.truth(target).shape
-        try:
-            found = np.array(predictions[split], dtype=np.float64).shape
-        except (TypeError, ValueError, OverflowError):
-            found = ()
+        shape, found = split_rows.truth(target).shape, shape_of(predictions[split])
         if found != shape:
             raise RnnzooError(f"{place}.{split}: found shape {found}, expected {shape} as in {ROWS}")
