@@ -32,6 +32,7 @@ from fuzz.mutations import (
     mutate_zip,
 )
 from rnnzoo import Zoo, load_zoo
+from rnnzoo.loaders.benchmark.report.page import LeaderboardTables
 from rnnzoo.loaders.benchmark.results.leaderboard import read_results
 from rnnzoo.loaders.source.ranges import read_extents
 from rnnzoo.loaders.training import train
@@ -148,7 +149,7 @@ def make_targets(place: Path) -> list[Target]:
         Target("training state", place / "training", ["*.pt"], mutate_zip, [_train]),
         Target("idx", place / "idx", ["*"], mutate_bytes, [mnist_from_folder]),
         Target("idx gz", place / "idx-gz", ["*.gz"], mutate_gzip, [mnist_from_folder]),
-        Target("results", place / "results", ["*/*/*.json", "*/*/*/*/*.json"], mutate_json, [read_results]),
+        Target("results", place / "results", ["*/*/*.json", "*/*/*/*/*.json"], mutate_json, [_tabulate]),
         Target("saved state", begun, [".build/*.state.safetensors"], mutate_safetensors, [_load_states]),
         Target("shard record", begun, [".build/*.record.json"], mutate_json, [_look_for_shards]),
         Target("shard rows", begun, [".build/*.parquet"], mutate_parquet, [_look_for_shards]),
@@ -168,6 +169,12 @@ def make_targets(place: Path) -> list[Target]:
             Target(f"arguments {kind}", arrays, ["args.json"], mutate_json, [_import]),
         ]
     return targets
+
+
+def _tabulate(folder: Path) -> None:
+    """Everything of a report but its pictures."""
+    for board in read_results(folder):
+        LeaderboardTables.of(board, None)
 
 
 def _begin_build(folder: Path) -> Path:
