@@ -181,6 +181,15 @@ def test_results_without_rows_and_no_results(board, tmp_path):
         read_results(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize("place", ["copy/strict", f"{LANGUAGES}/copy"])
+def test_results_are_not_read_twice_for_a_copy_of_their_folder(board, place):
+    home = board.parent.parent
+    shutil.copytree(board, home / place)
+    message = f"{home / place}/rows.json: found a file in the wrong place, expected it at {board}/rows.json"
+    with pytest.raises(RnnzooError, match=f"^{re.escape(message)}$"):
+        read_results(home)
+
+
 def test_a_board_takes_rows_of_one_zoo_alone(board):
     write_rows(board, make_rows(LANGUAGES))
     other = make_rows(LANGUAGES, digest="other")

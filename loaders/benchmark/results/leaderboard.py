@@ -14,6 +14,7 @@ from rnnzoo.loaders.benchmark.results.files import (
     LEAKAGE,
     ROWS,
     emulation_path,
+    leaderboard_folder,
     read_emulation,
     read_leakage,
     read_result,
@@ -81,7 +82,12 @@ def read_results(folder: Path) -> list[Leaderboard]:
             raise RnnzooError(f"{path}: found no {ROWS} above it, expected {folder}/<zoo>/<protocol>/{ROWS}")
     if not boards:
         raise RnnzooError(f"{folder}: found no results, expected the folder that `zoo-bench run` wrote")
-    return [read_board(board) for board in boards]
+    found = [read_board(board) for board in boards]
+    for place, rows in zip(boards, (board.rows for board in found), strict=True):
+        expected = leaderboard_folder(folder, rows.zoo, rows.protocol)
+        if place not in (expected, folder / rows.protocol):
+            raise RnnzooError(f"{place / ROWS}: found a file in the wrong place, expected it at {expected / ROWS}")
+    return found
 
 
 def board_folders(folder: Path) -> list[Path]:
