@@ -121,6 +121,12 @@ def test_an_interval_of_means_without_bounds_is_that_of_student():
     assert (found.high - found.low) / 2 == pytest.approx(2.02 * values.std(ddof=1) / np.sqrt(40), rel=0.02)
 
 
+@pytest.mark.parametrize("tasks", [2, 3, 5, 8])
+def test_intervals_of_few_tasks_hold_the_truth(tasks):
+    drawn = np.random.default_rng(0).normal(size=(3000, tasks, 1))
+    assert np.mean([found.low <= 0 <= found.high for found in (of_tasks(one, UNBOUNDED) for one in drawn)]) > 0.933
+
+
 def test_seeds_that_differ_widen_an_interval():
     tasks = np.random.default_rng(2).normal(0.5, 0.05, size=(30, 1))
     even, spread = (of_tasks(tasks + shifts) for shifts in ([0, 0, 0], [-0.2, 0, 0.2]))

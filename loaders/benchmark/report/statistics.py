@@ -206,10 +206,14 @@ def _variance(tables: Sequence[Array]) -> tuple[float, float]:
 
 
 def _degrees(values: Array) -> float:
-    """Degrees of freedom of a variance: 2 / (2 / (n - 1) + excess kurtosis / n), and n - 1 of normal values."""
+    """Degrees of freedom of a variance: 2 / (2 / (n - 1) + excess kurtosis / n), and n - 1 of normal values.
+
+    The kurtosis of a sample of n normal values is 3 (n - 1) / (n + 1) on average (Fisher 1930): what exceeds this
+    is the excess.
+    """
     count, centred = len(values), values - values.mean()
     square = (centred**2).mean()
-    excess = (centred**4).mean() / square**2 - 3 if square**2 else 0.0
+    excess = (centred**4).mean() / square**2 - 3 * (count - 1) / (count + 1) if square**2 else 0.0
     return 2 / (2 / (count - 1) + excess / count)
 
 
