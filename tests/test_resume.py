@@ -5,6 +5,7 @@ from itertools import islice
 
 import pytest
 from datasets import concatenate_datasets, interleave_datasets
+from torch.utils.data import DataLoader, get_worker_info
 
 from rnnzoo import load_zoo
 from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
@@ -137,6 +138,47 @@ def test_a_state_brings_its_epoch(language_zoo):
     second = stream()
     second.load_state_dict(json.loads(json.dumps(first.state_dict())))
     assert not {*seen} & {row["sha256"] for row in second}
+
+
+BEFORE_THE_FIRST_ROW = {
+    "nothing": lambda stream: None,
+    "a loop that is not begun": iter,
+    "batches that are not begun": lambda stream: stream.iter(1),
+}
+
+
+@pytest.mark.parametrize("begun", BEFORE_THE_FIRST_ROW.values(), ids=BEFORE_THE_FIRST_ROW)
+@pytest.mark.parametrize("seen", [0, 3, 24])
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_a_state_before_the_first_row_says_where_it_will_begin(language_zoo, epoch, seen, begun):
+    first, second, third = (rows_of(language_zoo).shuffle(seed=0, buffer_size=1) for _ in range(3))
+    first.set_epoch(epoch)
+    whole = [row["sha256"] for row in first]
+    list(islice(first, seen))
+    if seen:
+        second.load_state_dict(first.state_dict())
+    else:
+        second.set_epoch(epoch)
+    begun(second)
+    third.load_state_dict(json.loads(json.dumps(second.state_dict())))
+    assert third.epoch == epoch
+    assert [row["sha256"] for row in third] == whole[seen:]
+    second.set_epoch(2)
+    third.load_state_dict(second.state_dict())
+    assert [row["sha256"] for row in third] == [row["sha256"] for row in second]
+
+
+def _load_its_own_state(number):
+    stream = get_worker_info().dataset
+    stream.load_state_dict(stream.state_dict())
+
+
+@pytest.mark.parametrize("seen", [0, 3])
+def test_a_worker_goes_on_from_a_state_that_it_saved_before_its_first_row(language_zoo, seen):
+    stream = rows_of(language_zoo)
+    list(islice(stream, seen))  # which is no business of the workers
+    loader = DataLoader(stream, batch_size=None, num_workers=2, worker_init_fn=_load_its_own_state)
+    assert sorted(row["sha256"] for row in loader) == sorted(row["sha256"] for row in stream)
 
 
 def test_an_empty_state_is_the_beginning(language_zoo):

@@ -5,6 +5,7 @@ A shard is what workers, nodes and the shuffling of shards divide the data by.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -39,10 +40,15 @@ class ZooStream(TextFiles, IterableDataset):
 
     _batch_size: int | None = None
     """Rows at a time of the iteration that was last begun; None before any."""
+    _process: int | None = None
+    """Where it was begun: a worker has a copy of the stream, and begins anew. None before any, or after a load."""
     _loaded: dict[str, Any] | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {"batch_size": self._batch_size}
+        """Where the iteration stands; before its first row, where it will begin: a worker has rows of its own."""
+        if self._process == os.getpid():
+            return super().state_dict() | {"batch_size": self._batch_size}
+        return {"epoch": self.epoch, "examples_iterable": None, "batch_size": None, **self._start}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a state; {} for the beginning. Raises ParameterError for what is no state.
@@ -53,36 +59,39 @@ class ZooStream(TextFiles, IterableDataset):
         if not is_state and state_dict != {}:
             expected = f"expected what `state_dict()` gave, with {' and '.join(sorted(STATE))}"
             raise ParameterError("state_dict", f"found {state_dict!r:.200}, {expected}")
-        super().load_state_dict(state_dict)
-        self._loaded = state_dict or None
+        super().load_state_dict(state_dict if state_dict.get("examples_iterable") else {})
+        self._loaded, self._process = state_dict or None, None
         if state_dict:
             self.set_epoch(state_dict["epoch"])
 
+    @property
+    def _start(self) -> dict[str, Any]:
+        """The state that an iteration goes on from; {} for the beginning."""
+        return self._loaded if self._loaded is not None and self._loaded["epoch"] == self.epoch else {}
+
     def __iter__(self) -> Iterator[Any]:
-        self._begin(1)
-        return self._to_the_end(super().__iter__())
+        return self._begun(super().__iter__(), 1)
 
     def iter(self, batch_size: int, drop_last_batch: bool = False) -> Iterator[Any]:
         check_whole_number("batch_size", batch_size, 1)
-        self._begin(batch_size)
-        return self._to_the_end(super().iter(batch_size, drop_last_batch))
+        return self._begun(super().iter(batch_size, drop_last_batch), batch_size)
 
-    def _begin(self, batch_size: int) -> None:
-        state = self._loaded
-        before = state.get("batch_size") if state is not None and state["epoch"] == self.epoch else None
+    def _begun(self, rows: Iterator[Any], batch_size: int) -> Iterator[Any]:
+        before = self._start.get("batch_size")
         if before not in (None, batch_size):
             raise ParameterError(
                 "batch_size",
                 f"found {batch_size}, expected {before}, that of the iteration whose state was loaded",
             )
-        self._batch_size = batch_size
+        return self._to_the_end(rows, batch_size)
 
-    def _to_the_end(self, rows: Iterator[Any]) -> Iterator[Any]:
+    def _to_the_end(self, rows: Iterator[Any], batch_size: int) -> Iterator[Any]:
         """What is gone through; whoever comes to its end begins at the beginning again."""
-        state = self._loaded
+        state, self._batch_size, self._process = self._loaded, batch_size, os.getpid()
         yield from rows
         if state is not None and self._loaded is state:
-            self.load_state_dict({})
+            super().load_state_dict({})
+            self._loaded = None
 
 
 keep_class(
