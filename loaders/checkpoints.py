@@ -11,7 +11,8 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from rnnzoo.zoo_builder.errors import RnnzooError, some_of
+from rnnzoo.loaders.values import columns_of, listed, plain
+from rnnzoo.zoo_builder.errors import RnnzooError, in_a_line, some_of
 
 ID = "checkpoint_id"
 HASHES = ("sha256", "rollout_sha256")
@@ -52,8 +53,9 @@ class Index:
             NoSuchCheckpoint: It is not in the zoo, or it is a row of another one.
             RnnzooError: It has no id.
         """
-        if _columns_of(checkpoint) is not None:
+        if columns_of(checkpoint) is not None:
             raise RnnzooError("checkpoint: found a table, expected one row, such as table.iloc[0]")
+        checkpoint = plain(checkpoint)
         if isinstance(checkpoint, Integral) and not isinstance(checkpoint, bool):
             if 0 <= int(checkpoint) < len(self._names):
                 return int(checkpoint)
@@ -66,17 +68,17 @@ class Index:
             self._check_hashes([row], {each: [_field(checkpoint, each)] for each in self._hashes})
             return row
         raise NoSuchCheckpoint(
-            f"checkpoint: found {_in_a_line(checkpoint)}, expected a row number, a {ID} such as "
+            f"checkpoint: found {in_a_line(checkpoint)}, expected a row number, a {ID} such as "
             f"{self._names[0]!r}, or a row that has one"
         )
 
     def rows(self, checkpoints: Checkpoints) -> NDArray[np.int64]:
         """The rows of some checkpoints [N]. Raises RnnzooError where there are none, and as `row` does."""
-        columns = _columns_of(checkpoints)
+        columns = columns_of(checkpoints)
         if columns is not None:
-            given = _listed(_ids_of_table(checkpoints, columns))
+            given = listed(_ids_of_table(checkpoints, columns))
         elif _is_one(checkpoints):
-            found = _in_a_line(checkpoints)
+            found = in_a_line(checkpoints)
             order = ", whose order is arbitrary" if isinstance(checkpoints, set | frozenset) else ""
             raise RnnzooError(f"ids: found {found}{order}, expected a list of checkpoints, or a table of them")
         elif getattr(checkpoints, "name", None) not in (None, ID) and not _are(str | bool | np.bool_, checkpoints):
@@ -84,14 +86,14 @@ class Index:
                 f"ids: found the column {checkpoints.name!r} of a table, expected {ID!r}, or the table"  # type: ignore[attr-defined]
             )
         else:
-            given = _listed(checkpoints)
+            given = listed(checkpoints)
         if given and _are(bool | np.bool_, given):
             given = self._chosen(given, checkpoints.index if isinstance(checkpoints, pd.Series) else None)
         if not given:
             raise RnnzooError("ids: found none, expected at least one checkpoint")
         rows = np.array([self.row(each) for each in given], np.int64)
         if columns is not None:
-            hashes = {name: _listed(checkpoints[name]) for name in self._hashes if name in columns}  # type: ignore[index]
+            hashes = {name: listed(checkpoints[name]) for name in self._hashes if name in columns}  # type: ignore[index]
             self._check_hashes(rows.tolist(), hashes)
         return rows
 
@@ -148,28 +150,9 @@ def _is_one(checkpoints: Any) -> bool:
     return is_row or not hasattr(checkpoints, "__iter__")
 
 
-def _listed(values: Iterable[Any]) -> list[Any]:
-    """Values of NumPy, torch, pandas or pyarrow as those of Python."""
-    if hasattr(values, "tolist"):
-        found = values.tolist()
-        values = found if isinstance(found, list) else [found]
-    return [each.as_py() if hasattr(each, "as_py") else each for each in values]
-
-
 def _field(row: Any, name: str) -> Any:
     """The value of a column in a row; None where there is no such column."""
     return row.get(name) if isinstance(row, Mapping) else getattr(row, name, None)
-
-
-def _in_a_line(value: Any) -> str:
-    """What was found, for an error: a row of pandas has many lines."""
-    return f"{' '.join(repr(value).split()):.200}"
-
-
-def _columns_of(table: Any) -> Sequence[str] | None:
-    """The columns of a table of pandas, pyarrow or datasets; None for what is no table."""
-    found = getattr(table, "column_names", getattr(table, "columns", None))
-    return None if found is None else list(found)
 
 
 def _ids_of_table(table: Any, columns: Sequence[str]) -> list[Any]:

@@ -31,7 +31,7 @@ from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError, check_whole_n
 from rnnzoo.zoo_builder.random_streams import Stream, uniform
 from rnnzoo.zoo_builder.rescoring import rescore_stored
 from rnnzoo.zoo_builder.rnn import RNNModule, RNNSpec, Weights, flatten_weights
-from rnnzoo.zoo_builder.storage.manifest import Manifest, SplitEntry
+from rnnzoo.zoo_builder.storage.manifest import Manifest, SplitEntry, join_metadata
 from rnnzoo.zoo_builder.tasks import family_names, find_family
 from rnnzoo.zoo_builder.tasks.encodings import Encoding, check_items, encoding_of
 from rnnzoo.zoo_builder.tasks.family import TaskFamily
@@ -119,7 +119,8 @@ class Zoo:
     @cached_property
     def metadata(self) -> pa.Table:
         """One row a checkpoint, of all splits: train, validation, test, ood."""
-        return pa.concat_tables(self._source.read_metadata(list(self.splits))).combine_chunks()
+        tables = self._source.read_metadata(list(self.splits))
+        return join_metadata(self._source.where, tables).combine_chunks()
 
     @cached_property
     def family(self) -> type[TaskFamily[Any]]:
@@ -170,7 +171,7 @@ class Zoo:
             RnnzooError: The checkpoint is not in the zoo, the row has no "checkpoint_id" or hashes of another zoo,
                 there is no such device, or a file does not fit its manifest.
         """
-        weights = self.batch([checkpoint])
+        weights = self.batch([self._index.row(checkpoint)])
         model = RNNModule.of_weights({name: tensor[0] for name, tensor in weights.items()})
         return model.to(known_device(device))
 

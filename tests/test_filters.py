@@ -1,6 +1,7 @@
 """Filters: a row passes where its value compares so, as the column stores it; a row without one never does."""
 
 import warnings
+from collections import deque
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 import torch
+from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -107,7 +109,9 @@ def test_arrays_of_values():
     arrays = (np.array([7, 0]), np.array(7), np.array([7.0, 0.5]), {7}, frozenset([7]), (7, 8), range(7, 9))
     frames = (pd.Series([7, 0]), pd.Series([7.0]), pd.Index([7]), pd.Series([7], dtype="Int64"))
     others = (pa.array([7, 0]), pa.chunked_array([[7], [0]]), torch.tensor([7, 0]), torch.tensor([7.0]))
-    for values in (*arrays, *frames, *others):
+    scalars = (deque([np.int8(7)]), {7: "", 0: ""}.keys(), [pa.scalar(7), torch.tensor(0)])
+    columns = [Dataset.from_dict({"a": [7, 0]}).with_format(kind)["a"] for kind in (None, "torch", "numpy")]
+    for values in (*arrays, *frames, *others, *scalars, *columns):
         assert matching_rows(TABLE, [("index", "in", values), ("index", ">", 0)]).tolist() == [4]
     with pytest.raises(RnnzooError, match=r"found \[7\] in .*, expected numbers for column 'index'"):
         matching_rows(TABLE, [("index", "in", np.array([[7]]))])
@@ -116,6 +120,40 @@ def test_arrays_of_values():
         assert matching_rows(TABLE, [("language", "in", values)]).tolist() == [0, 4]
         with pytest.raises(RnnzooError, match=r"expected one value after '=='"):
             matching_rows(TABLE, [("language", "==", values)])
-    for values in (pd.DataFrame({"a": [7]}), torch.tensor([[7]]), torch.tensor(7), (each for each in [7])):
+    tables = (pd.DataFrame({"a": [7]}), pa.table({"a": [7]}), Dataset.from_dict({"a": [7]}), {7: 0})
+    for values in (*tables, torch.tensor([[7]]), torch.tensor(7), (each for each in [7]), "7", b"7", pa.scalar(7)):
         with pytest.raises(RnnzooError, match=r"expected a list of values after 'in'"):
             matching_rows(TABLE, [("index", "in", values)])
+
+
+SCALARS = {
+    "index": [pc.max(TABLE["index"]), pa.scalar(127.0), torch.tensor(127), np.uint8(127)],
+    "language": [pc.max(TABLE["language"]), np.str_("b")],
+    "diverged": [pc.max(TABLE["diverged"]), np.True_, torch.tensor(True)],
+}
+
+
+@pytest.mark.parametrize("name", SCALARS)
+def test_one_value_of_an_array_or_a_table(name):
+    for value in SCALARS[name]:
+        expected = pc.equal(TABLE[name], pc.max(TABLE[name])).fill_null(False).to_numpy()
+        assert matching_rows(TABLE, [(name, "==", value)]).tolist() == np.flatnonzero(expected).tolist()
+        assert matching_rows(TABLE, [(name, "in", [value])]).tolist() == np.flatnonzero(expected).tolist()
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        pd.Series([True, False, True]),
+        pd.DataFrame({"step": [1, 2]}),
+        [[("index", "in", pd.DataFrame({"a": range(100)}))]],
+        [("index", "==", pd.Series(range(100)))],
+        [pd.Series([1, 2])],
+        pc.field("no").isin([1, 2]),
+    ],
+)
+def test_an_error_is_one_line(filters):
+    with pytest.raises(RnnzooError) as found:
+        matching_rows(TABLE, filters)
+    assert "\n" not in str(found.value)
+    assert len(str(found.value)) < 600

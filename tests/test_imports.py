@@ -82,9 +82,10 @@ LOADERS_MAY_USE = {"compiled", "rnn", "tasks", "storage", "rescoring", "cluster"
 LOADERS_MAY_IMPORT = {
     "__init__": {"zoo", "loading"},
     "source": set(),
-    "reading": {"source"},
+    "values": set(),
+    "reading": {"source", "values"},
     "loading": {"source", "reading"},
-    "checkpoints": set(),
+    "checkpoints": {"values"},
     "running": set(),
     "zoo": {"source", "reading", "checkpoints", "running"},
     "population": set(),

@@ -10,6 +10,7 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
@@ -20,6 +21,7 @@ from rnnzoo import Zoo, load_zoo
 from rnnzoo.loaders.source.checked import CHECKS
 from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
 from rnnzoo.zoo_builder.storage.manifest import encode_manifest
+from rnnzoo.zoo_builder.storage.parquet import read_table
 
 CARDS = Path(__file__).parent.parent / "dataset_cards"
 
@@ -35,7 +37,9 @@ CARDS = Path(__file__).parent.parent / "dataset_cards"
         ({"columns": ["step", "step"]}, "columns: found 'step' twice"),
         ({"tensors": ["lstm.weight"]}, r"tensors: found 'lstm.weight', expected names among lstm.weight_ih_l0"),
         ({"columns": [], "tensors": []}, "columns and tensors: found none of either"),
+        ({"columns": [np.array(["step"])]}, r"columns: found array\(\['step'\], .*, expected names among"),
         ({"format": "jax"}, "format: found 'jax', expected one of torch, numpy"),
+        ({"format": ["torch"]}, r"format: found \['torch'\], expected one of torch, numpy"),
         ({"filters": []}, "filters: found \\[\\], expected None"),
         ({"filters": "step > 3"}, "filters: found 'step > 3', expected None"),
         ({"filters": [("step", ">")]}, r"filters: found \('step', '>'\), expected \(column, operator, value\)"),
@@ -98,6 +102,20 @@ def test_what_is_no_text_and_no_path(given):
             ParameterError, match=rf"path_or_repo: found {re.escape(repr(given))}, expected a folder"
         ):
             open_zoo(given)
+
+
+def test_an_open_zoo_is_no_path_and_the_error_is_one_line(language_zoo):
+    with pytest.raises(
+        ParameterError, match=r"^path_or_repo: found Zoo formal_languages in .*, expected a folder"
+    ):
+        load_zoo(Zoo(language_zoo))
+
+
+@pytest.mark.parametrize("revision", [5, 1.0, b"v1.0.0", ["v1.0.0"], ""])
+def test_what_is_no_revision(revision):
+    for open_zoo in (load_zoo, Zoo):
+        with pytest.raises(RnnzooError, match=rf"^revision: found {re.escape(repr(revision))}, expected a tag"):
+            open_zoo("org/zoo", revision=revision)
 
 
 def test_the_home_of_the_user(language_zoo, monkeypatch):
@@ -315,6 +333,27 @@ def test_broken_metadata(copied):
     path.unlink()
     with pytest.raises(RnnzooError, match=r"train\.parquet: this file is missing"):
         load_zoo(copied)
+
+
+def test_a_damaged_table_is_an_error_of_one_line(copied):
+    path = copied / "metadata" / "train.parquet"
+    content = path.read_bytes()
+    errors = []
+    for place in range(0, len(content), 331):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
+        try:
+            read_table(path)
+        except RnnzooError as error:
+            errors.append(str(error))
+    assert len(errors) > 15
+    assert not any("\n" in error for error in errors)
+
+
+def test_splits_with_different_columns(copied):
+    path = copied / "metadata" / "test.parquet"
+    pq.write_table(pq.read_table(path).drop_columns(["language"]), path)
+    with pytest.raises(RnnzooError, match="the metadata of its splits have different columns"):
+        Zoo(copied, check="off").metadata  # noqa: B018
 
 
 def test_bad_ids(language_zoo):

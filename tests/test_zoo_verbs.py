@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 from datasets import Dataset
@@ -69,9 +70,14 @@ def test_checkpoints_are_named_in_every_way(zoo, language_zoo):
     for mask in (good, good.to_numpy(), good.tolist(), torch.tensor(good.to_numpy())):
         assert torch.equal(zoo.flat(mask), zoo.flat(np.flatnonzero(good)))
     labelled = some.set_index("checkpoint_id")
-    one_of = (30, some.iloc[0], next(some.itertuples()), zoo[30], labelled.iloc[0], next(labelled.itertuples()))
+    one_of = [30, some.iloc[0], next(some.itertuples()), zoo[30], labelled.iloc[0], next(labelled.itertuples())]
+    one_of += [np.int8(30), np.array(30), torch.tensor(30), pa.scalar(30), np.str_(some["checkpoint_id"].iloc[0])]
+    one_of += [zoo.metadata["checkpoint_id"][30], {"checkpoint_id": zoo.metadata["checkpoint_id"][30]}]
     for checkpoint in one_of:
+        assert checkpoint in zoo
+        assert zoo[checkpoint]["sha256"] == zoo[30]["sha256"]
         assert torch.equal(zoo.model(checkpoint).head.bias, zoo.batch([30])["head.bias"][0])
+        assert torch.equal(zoo.batch([checkpoint])["head.bias"], zoo.batch([30])["head.bias"])
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,11 @@ def _line_of(error: BaseException) -> str:
     return told
 
 
+def in_a_line(value: object) -> str:
+    """What was found, for an error: its beginning, in one line."""
+    return f"{' '.join(repr(value).split()):.200}"
+
+
 def some_of(texts: Sequence[str], most: int = 3) -> str:
     """The first of many texts, and how many more there are."""
     more = f" and {len(texts) - most} more" if len(texts) > most else ""

@@ -26,7 +26,7 @@ from rnnzoo.loaders.reading.private_parts import (
     TorchFormatter,
     register_formatter,
 )
-from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.errors import RnnzooError, in_a_line
 
 ARRAYS = {2: Array2D, 3: Array3D, 4: Array4D, 5: Array5D}
 """Features for tensors, by their number of axes."""
@@ -166,8 +166,8 @@ register_formatter(ZooNumpyFormatter, FORMATS["numpy"])
 
 def format_name(format: str) -> str:
     """The name in `datasets` of one of `FORMATS`."""
-    if format not in FORMATS:
-        raise RnnzooError(f"format: found {format!r}, expected one of {', '.join(FORMATS)}")
+    if not isinstance(format, str) or format not in FORMATS:
+        raise RnnzooError(f"format: found {in_a_line(format)}, expected one of {', '.join(FORMATS)}")
     return FORMATS[format]
 
 

@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.loaders.values import is_list, listed, plain
+from rnnzoo.zoo_builder.errors import RnnzooError, in_a_line
 from rnnzoo.zoo_builder.rnn import RNNSpec
 from rnnzoo.zoo_builder.storage.manifest import Manifest
 
@@ -69,15 +70,15 @@ def in_order(option: str, names: Iterable[str] | None) -> tuple[str, ...] | None
         return None
     if isinstance(names, str | set | frozenset) or not isinstance(names, Iterable):
         what = "the text " if isinstance(names, str) else ""
-        raise RnnzooError(f"{option}: found {what}{names!r}, expected a list of names")
-    return tuple(names)
+        raise RnnzooError(f"{option}: found {what}{in_a_line(names)}, expected a list of names")
+    return tuple(listed(names))
 
 
 def _chosen(option: str, names: Sequence[str] | None, known: Sequence[str]) -> tuple[str, ...]:
     if names is None:
         return tuple(known)
     for index, name in enumerate(names):
-        if name not in known:
+        if not isinstance(name, str) or name not in known:
             raise RnnzooError(f"{option}: found {name!r}, expected names among {', '.join(known)}")
         if name in names[:index]:
             raise RnnzooError(f"{option}: found {name!r} twice")
@@ -110,7 +111,7 @@ def matching_rows(metadata: pa.Table, filters: Filters | None) -> NDArray[np.int
         return numbered.filter(expression).column("").to_numpy()
     except pa.ArrowException as error:
         raise RnnzooError(
-            f"filters: found {filters!s}: {str(error).splitlines()[0]}; "
+            f"filters: found {' '.join(str(filters).split())}: {str(error).splitlines()[0]}; "
             f"the columns are {', '.join(metadata.column_names)}"
         ) from error
 
@@ -118,12 +119,13 @@ def matching_rows(metadata: pa.Table, filters: Filters | None) -> NDArray[np.int
 def _expression(filters: Sequence[Any], schema: pa.Schema) -> pc.Expression:
     """A pyarrow expression from `Filters` in their list form. Raises RnnzooError where they are none."""
     if not isinstance(filters, list | tuple) or not filters:
-        raise RnnzooError(f"filters: found {filters!r}, expected None, an expression or a list of conditions")
+        expected = "expected None, an expression or a list of conditions"
+        raise RnnzooError(f"filters: found {in_a_line(filters)}, {expected}")
     is_condition = [isinstance(item, list | tuple) and bool(item) and isinstance(item[0], str) for item in filters]
     groups = [filters] if any(is_condition) else filters
     for group in groups:
         if not isinstance(group, list | tuple) or not group:
-            raise RnnzooError(f"filters: found {group!r}, expected a list of conditions")
+            raise RnnzooError(f"filters: found {in_a_line(group)}, expected a list of conditions")
     conditions = [[_condition(item, schema) for item in group] for group in groups]
     return reduce(operator.or_, (reduce(operator.and_, group) for group in conditions))
 
@@ -131,20 +133,20 @@ def _expression(filters: Sequence[Any], schema: pa.Schema) -> pc.Expression:
 def _condition(condition: Any, schema: pa.Schema) -> pc.Expression:
     """The expression of a condition, which is not true for rows without a value."""
     if not isinstance(condition, list | tuple) or len(condition) != 3:
-        raise RnnzooError(f"filters: found {condition!r}, expected (column, operator, value)")
+        raise RnnzooError(f"filters: found {in_a_line(condition)}, expected (column, operator, value)")
     name, symbol, value = condition
     if name not in schema.names:
         raise RnnzooError(f"filters: found column {name!r}, expected one of {', '.join(schema.names)}")
     if symbol not in OPERATORS:
         raise RnnzooError(f"filters: found operator {symbol!r}, expected one of {', '.join(OPERATORS)}")
     several = symbol in ("in", "not in")
-    if several != _is_several(value):
+    if several != is_list(value):
         expected = "a list of values" if several else "one value"
-        raise RnnzooError(f"filters: found {condition!r}, expected {expected} after {symbol!r}")
+        raise RnnzooError(f"filters: found {in_a_line(condition)}, expected {expected} after {symbol!r}")
     field, kind = pc.field(name), schema.field(name).type
     if not several:
         return COMPARISONS[symbol](field, pa.scalar(_value(value, kind, condition)))
-    values = [_value(each, kind, condition) for each in _listed(value)]
+    values = [_value(each, kind, condition) for each in listed(value)]
     if pa.types.is_integer(kind):
         values, kind = [each for each in values if isinstance(each, int)], pa.int64()  # the others equal none
     elif pa.types.is_floating(kind):
@@ -153,27 +155,12 @@ def _condition(condition: Any, schema: pa.Schema) -> pc.Expression:
     return is_in if symbol == "in" else ~is_in & field.is_valid()
 
 
-def _is_several(value: Any) -> bool:
-    """Whether it is a list of values: of Python, NumPy, pandas, pyarrow or torch."""
-    kinds = list | tuple | set | frozenset | range | np.ndarray | pa.Array | pa.ChunkedArray
-    return isinstance(value, kinds) or getattr(value, "ndim", 0) == 1
-
-
-def _listed(values: Any) -> Iterable[Any]:
-    """Such a list's values as those of Python."""
-    if isinstance(values, np.ndarray):
-        return np.atleast_1d(values).tolist()
-    if isinstance(values, pa.ChunkedArray):
-        return values.to_pylist()
-    return values.tolist() if hasattr(values, "tolist") else values
-
-
 def _value(value: Any, kind: pa.DataType, condition: Any) -> str | bool | int | float:
     """A value of a condition on a column of a kind, as precise as that: a float32 never equals the double 0.001.
 
     Raises RnnzooError for a value of another kind.
     """
-    given = value.item() if getattr(value, "ndim", None) == 0 else value
+    given = plain(value)
     if pa.types.is_string(kind):
         fits, expected = isinstance(given, str), "texts"
     elif pa.types.is_boolean(kind):
@@ -186,7 +173,7 @@ def _value(value: Any, kind: pa.DataType, condition: Any) -> str | bool | int | 
             fits, expected = False, "numbers of 64 bits"
     if not fits:
         expected += " (a row without a value passes no condition)" if given is None else ""
-        found = f"{value!r:.80} in {condition!r:.200}"
+        found = f"{in_a_line(value):.80} in {in_a_line(condition)}"
         raise RnnzooError(f"filters: found {found}, expected {expected} for column {condition[0]!r}")
     if pa.types.is_floating(kind):
         with np.errstate(over="ignore"):

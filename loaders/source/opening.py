@@ -9,7 +9,7 @@ from rnnzoo.loaders.source.base import Source
 from rnnzoo.loaders.source.checked import CHECKS
 from rnnzoo.loaders.source.hub import HubSource
 from rnnzoo.loaders.source.local import LocalSource
-from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
+from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError, in_a_line
 from rnnzoo.zoo_builder.hub import ON_HUB
 
 ZOO = "a folder, or a dataset repository on the hub as org/name or org/name@revision"
@@ -32,7 +32,7 @@ def open_source(path_or_repo: str | Path, revision: str | None = None, check: st
     if check not in CHECKS:
         raise RnnzooError(f"check: found {check!r}, expected one of {', '.join(CHECKS)}")
     if not isinstance(path_or_repo, str | Path) or path_or_repo == "":
-        raise ParameterError("path_or_repo", f"found {path_or_repo!r:.200}, expected {ZOO}")
+        raise ParameterError("path_or_repo", f"found {in_a_line(path_or_repo)}, expected {ZOO}")
     path = Path(os.path.expanduser(path_or_repo))
     if os.path.isdir(path):  # also of a name that is too long for one
         if revision is not None:

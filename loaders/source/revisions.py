@@ -14,7 +14,7 @@ from huggingface_hub.errors import HTTPError, RepositoryNotFoundError
 from huggingface_hub.file_download import repo_folder_name
 
 from rnnzoo.loaders.source.retries import HubUnreachable, retried
-from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.errors import RnnzooError, in_a_line
 from rnnzoo.zoo_builder.hub import RELEASE_TAG, REVISION
 from rnnzoo.zoo_builder.storage.files import read_bytes
 from rnnzoo.zoo_builder.storage.schema import FORMAT_VERSION
@@ -45,8 +45,8 @@ def pin(name: str, revision: str | None) -> Repository:
 
     Without a network, the cache of huggingface_hub knows the revisions that were read before.
     """
-    if revision is not None and not REVISION.fullmatch(revision):
-        raise RnnzooError(f"revision: found {revision!r}, expected a tag, a branch or a commit")
+    if revision is not None and not (isinstance(revision, str) and REVISION.fullmatch(revision)):
+        raise RnnzooError(f"revision: found {in_a_line(revision)}, expected a tag, a branch or a commit")
     try:
         if revision is None:
             references = _asked(name, lambda: HfApi().list_repo_refs(name, repo_type="dataset"))

@@ -50,7 +50,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     except FileNotFoundError as error:
         raise RnnzooError(f"{path}: this file is missing") from error
     except (OSError, LookupError, ValueError, TypeError, AttributeError, pa.ArrowException) as error:
-        raise RnnzooError(f"{path}: not a whole Parquet file: {error}") from error
+        raise RnnzooError(f"{path}: not a whole Parquet file: {str(error).strip()}") from error
 
 
 def check_types(schema: pa.Schema, leaves: int) -> None:
