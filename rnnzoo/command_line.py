@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from io import TextIOWrapper
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 from typer.core import TyperGroup
@@ -80,13 +80,40 @@ def make_app(help: str) -> typer.Typer:
 
 
 def say(text: object = "", err: bool = False, nl: bool = True) -> None:
-    """Print a text; what a terminal would take for a command in it is shown instead."""
-    print(for_terminal(str(text)), end="\n" if nl else "", file=sys.stderr if err else sys.stdout, flush=True)
+    """Print a text; what a terminal would take for a command in it is shown instead.
+
+    Raises RnnzooError where standard output goes to a full disk.
+    """
+    try:
+        print(for_terminal(str(text)), end="\n" if nl else "", file=sys.stderr if err else sys.stdout, flush=True)
+    except BrokenPipeError:  # whoever read it has seen enough: Typer ends the command
+        raise
+    except OSError as error:
+        raise RnnzooError(f"standard output: could not be written: {error.strerror or error}") from error
 
 
 def say_json(value: Any) -> None:
     """Print a value as JSON, for programs."""
-    print(json.dumps(value, indent=2, allow_nan=False), flush=True)
+    say(json.dumps(value, indent=2, allow_nan=False))
+
+
+class PatientStream:
+    """A standard error whose reader may have gone, and whose disk may be full: that ends no work."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
 
 
 class VisibleFormatter(logging.Formatter):
@@ -142,13 +169,18 @@ def _open_many_files() -> None:
 
 
 def _print_anywhere() -> None:
-    """Let what a stream cannot show be an escape, such as an arrow in ASCII; and let there be streams."""
+    """Let what a stream cannot show be an escape, such as an arrow in ASCII; let there be streams.
+
+    Nothing stops because an error stream takes no more.
+    """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # closed by whoever began the command
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
         elif isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    if not isinstance(sys.stderr, PatientStream):
+        sys.stderr = PatientStream(sys.stderr)  # type: ignore[assignment]
 
 
 def _check_readable(word: str) -> None:

@@ -41,6 +41,43 @@ def test_without_streams_a_command_does_its_work():
     assert start(closing + SAY, "nosuch").returncode == 2
 
 
+FULL = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+
+
+@FULL
+@pytest.mark.parametrize("work", ["say('much')", "rnnzoo.command_line.say_json({})"])
+def test_what_cannot_be_printed_is_an_error_in_one_line(work):
+    program = "import rnnzoo.command_line\n" + SAY.replace("say('exact task ↑ 0.5–0.6')", work)
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([sys.executable, "-c", program, "arrow"], stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 2
+    assert done.stderr.decode() == f"x: standard output: could not be written: {os.strerror(errno.ENOSPC)}\n"
+
+
+BAR = (
+    "from tqdm import tqdm; import logging; logging.getLogger('x').warning('x')"
+    "; [say('x', err=True) for _ in tqdm('ab', mininterval=0)]; say('done')"
+)
+
+
+@FULL
+def test_work_goes_on_where_its_progress_cannot_be_shown():
+    program = SAY.replace("say('exact task ↑ 0.5–0.6')", BAR)
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([sys.executable, "-c", program, "arrow"], stdout=subprocess.PIPE, stderr=full)
+        failed = subprocess.run([sys.executable, "-c", program, "nosuch"], stderr=full)
+    assert (done.returncode, done.stdout, failed.returncode) == (0, b"done\n", 2)
+
+
+def test_work_goes_on_where_nobody_reads_of_its_progress_any_more():
+    reading, writing = os.pipe()
+    os.close(reading)
+    program = SAY.replace("say('exact task ↑ 0.5–0.6')", BAR)
+    with os.fdopen(writing, "wb") as broken:
+        done = subprocess.run([sys.executable, "-c", program, "arrow"], stdout=subprocess.PIPE, stderr=broken)
+    assert (done.returncode, done.stdout) == (0, b"done\n")
+
+
 def test_words_are_plain_whatever_continuous_integration_says_of_colours():
     program = "import sys\nfrom rnnzoo.zoo_builder.cli import main\nmain()"
     forced = ("FORCE_COLOR", "CLICOLOR_FORCE", "PY_COLORS", "GITHUB_ACTIONS", "TTY_COMPATIBLE")
