@@ -82,6 +82,15 @@ def test_a_field_of_a_zoo_out_of_its_bounds(field):
             planned(config_of(sound | {field: value}, "here"))
 
 
+def test_a_field_that_a_config_lacks():
+    sound = resolve_config("formal_languages", "smoke").to_dict()
+    for field in dataclasses.fields(ZooConfig):
+        if field.default is dataclasses.MISSING:
+            rest = {name: value for name, value in sound.items() if name != field.name}
+            with pytest.raises(RnnzooError, match=f"^here: {field.name}: found nothing: Field required$"):
+                config_of(rest, "here")
+
+
 @pytest.mark.parametrize(
     ("fields", "parameter"),
     [

@@ -12,11 +12,14 @@ import pytest
 
 from rnnzoo import Zoo, load_zoo
 from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.pipeline.folder.opening import finished_zoo
+from rnnzoo.zoo_builder.pipeline.merge import config_of_parts
 from rnnzoo.zoo_builder.published import export_zoo, import_published
 from rnnzoo.zoo_builder.release import release_zoo, render_card
 from rnnzoo.zoo_builder.splits import SPLITS
 from rnnzoo.zoo_builder.training.kernels import TorchKernel
 from rnnzoo.zoo_builder.verify import verify_zoo
+from rnnzoo.zoo_builder.zoos import resolve_config
 
 ZOOS = ["language_zoo", "digits_zoo"]
 
@@ -132,6 +135,13 @@ def test_an_imported_zoo_is_a_sound_zoo(both, tmp_path):
         release_zoo(tmp_path / "zoo", tmp_path / "release", TorchKernel())
     with pytest.raises(RnnzooError, match="was imported from a published zoo"):
         render_card(tmp_path / "zoo")
+    for repeat in (
+        lambda: config_of_parts([tmp_path / "zoo"]),
+        lambda: finished_zoo(resolve_config("formal_languages", "smoke"), tmp_path / "zoo"),
+        lambda: Zoo(tmp_path / "zoo").evaluate([checkpoint]),
+    ):
+        with pytest.raises(RnnzooError, match=r"zoo.*: was imported, expected a zoo that was built"):
+            repeat()
 
 
 def test_rows_are_sorted_by_the_number_of_the_run(copied, tmp_path):
@@ -206,6 +216,13 @@ def pickled(folder):
         (lambda folder: (folder / "logits.npy").unlink(), r"logits\.npy: this file is missing"),
         (lambda folder: dangling(folder / "args.json"), r"args\.json: "),
         (lambda folder: (folder / "args.json").write_text("[]"), "expected a JSON object"),
+        *(
+            (
+                lambda folder, size=size, value=value: (folder / "args.json").write_text(f'{{"{size}": {value}}}'),
+                rf"args\.json: \w+: found {value.title()}, expected a whole number from 1 to",
+            )
+            for size, value in (("rnn_hidden_size", "0"), ("num_layers", "-1"), ("hidden_size", "true"))
+        ),
         (lambda folder: (folder / "num_step_correct.npy").unlink(), "found neither num_step_correct"),
         (truncate, r"parameters\.npy: not a whole \.npy file"),
         (pickled, r"tasks\.npy: not a whole \.npy file of plain numbers"),

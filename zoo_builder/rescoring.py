@@ -15,7 +15,7 @@ from rnnzoo.zoo_builder.rollouts import EvaluatedRuns, evaluate
 from rnnzoo.zoo_builder.storage.manifest import Manifest
 from rnnzoo.zoo_builder.training.kernels import Kernel, choose_kernel
 from rnnzoo.zoo_builder.training.loop import Run
-from rnnzoo.zoo_builder.zoos import IMPORTED, config_of
+from rnnzoo.zoo_builder.zoos import config_of
 
 MODELS_AT_ONCE = 64
 
@@ -71,8 +71,6 @@ def rescore_stored(
     Raises:
         RnnzooError: The zoo was imported, its items cannot be had, or the device or kernel cannot be had.
     """
-    if manifest.config["preset"] == IMPORTED:
-        raise RnnzooError(f"zoo {manifest.zoo}: was imported, and its runs cannot be repeated")
     config = config_of(manifest.config, f"zoo {manifest.zoo}")
     plan = ZooPlan(config, config.make_family(items_folder))
     return rescore(choose_kernel(config.spec, config.encoding, device, kernel), plan, rows, weights)

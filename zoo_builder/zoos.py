@@ -263,8 +263,10 @@ def config_of(values: Mapping[str, Any], where: str) -> ZooConfig:
         where: What the error names as the place of these values.
 
     Raises:
-        RnnzooError: A field is unknown, or a value does not fit.
+        RnnzooError: A field is unknown, or missing, or a value does not fit; or the zoo was imported, not built.
     """
+    if values.get("preset") == IMPORTED:
+        raise RnnzooError(f"{where}: was imported, expected a zoo that was built, whose runs can be repeated")
     _check_names(values, where)
     try:
         return ZooConfig(**values)
@@ -286,7 +288,8 @@ def _first_mistake(error: ValidationError) -> tuple[str, str]:
     if not first["loc"]:  # of the whole config: the message begins with a field
         field, _, problem = message.partition(": ")
         return field, problem
-    return ".".join(map(str, first["loc"])), f"found {first['input']!r:.80}: {message}"
+    found = "nothing" if first["type"] == "missing" else f"{first['input']!r:.80}"
+    return ".".join(map(str, first["loc"])), f"found {found}: {message}"
 
 
 def metadata_columns(config: Mapping[str, Any]) -> pa.Schema:

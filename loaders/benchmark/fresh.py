@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from rnnzoo.loaders.benchmark.protocol import Partition
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
-from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
+from rnnzoo.zoo_builder.errors import ParameterError
 from rnnzoo.zoo_builder.pipeline import Unwatched
 from rnnzoo.zoo_builder.pipeline.build import build_plan
 from rnnzoo.zoo_builder.pipeline.local.in_process import InProcess
@@ -30,7 +30,7 @@ from rnnzoo.zoo_builder.splits import SPLITS, Splits
 from rnnzoo.zoo_builder.storage.digest import config_digest
 from rnnzoo.zoo_builder.tasks.family import Task, TaskFamily
 from rnnzoo.zoo_builder.training.kernels import choose_kernel
-from rnnzoo.zoo_builder.zoos import IMPORTED, config_of
+from rnnzoo.zoo_builder.zoos import config_of
 
 MOST_RUNS = 48
 """Of a split."""
@@ -95,8 +95,6 @@ def build_fresh(
         RnnzooError: The zoo was not built but imported, or its items cannot be had.
     """
     manifest = loaded.zoo.manifest
-    if manifest.config["preset"] == IMPORTED:
-        raise RnnzooError(f"zoo {manifest.zoo}: was imported, expected one that this program can build again")
     config = config_of(manifest.config, f"zoo {manifest.zoo}")
     if seed == config.seed:
         raise ParameterError("fresh_seed", f"found {seed}, the seed of the zoo itself, expected another")

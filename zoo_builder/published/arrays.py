@@ -155,7 +155,10 @@ def _find_spec(folder: Path, args: dict[str, Any], inputs: int, outputs: int, pa
     depths = [layers] if isinstance(layers, int) else LIKELY_LAYERS
     for depth in depths if max(depths) <= MOST_LAYERS else ():
         for size in units:
-            spec = RNNSpec(inputs, size, outputs, depth, PUBLISHED_CELL.name)
+            try:
+                spec = RNNSpec(inputs, size, outputs, depth, PUBLISHED_CELL.name)
+            except RnnzooError as error:  # of what args.json says: the other sizes are sound
+                raise RnnzooError(f"{folder / ARGS}: {error}") from error
             if spec.num_parameters == parameters:
                 return spec
     raise RnnzooError(
