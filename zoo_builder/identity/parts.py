@@ -5,13 +5,13 @@ A published zoo can so be checked on any machine, by building a part of it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rnnzoo.zoo_builder.errors import RnnzooError, some_of
+from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError, some_of
 from rnnzoo.zoo_builder.identity.differences import (
     describe_checkpoints,
     describe_fields,
@@ -23,7 +23,7 @@ from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ShardPlan, ZooPlan
 from rnnzoo.zoo_builder.pipeline.shard.record import read_record, rows_file, shard_files
 from rnnzoo.zoo_builder.storage import schema
 from rnnzoo.zoo_builder.storage.digest import config_digest
-from rnnzoo.zoo_builder.storage.manifest import join_metadata
+from rnnzoo.zoo_builder.storage.manifest import Manifest, join_metadata
 from rnnzoo.zoo_builder.storage.parquet import read_table
 
 
@@ -40,12 +40,7 @@ def check_part(plan: ZooPlan, folder: Path, shards: Sequence[ShardPlan], wanted:
         RnnzooError: They are of another one, or of this one only a digest is known. The error says in what they
             differ.
     """
-    manifest, file = wanted.manifest, wanted.file
-    if manifest is None or file is None:
-        raise RnnzooError(
-            f"{wanted.name}: of this zoo only the digest is known; expected the folder or repository of a zoo, or "
-            "its record, to compare a part with, file by file"
-        )
+    manifest, file = files_of(wanted)
     if config_digest(plan.config.to_dict()) != wanted.digest.config:
         fields = describe_fields(plan.config.to_dict(), wanted)
         raise RnnzooError(f"not of the zoo of {wanted.name}: another config: {fields}")
@@ -78,6 +73,17 @@ def check_part(plan: ZooPlan, folder: Path, shards: Sequence[ShardPlan], wanted:
             f"files have other bytes: {some_of(odd)}"
         )
     return f"{counts}: the bytes of the zoo of {wanted.name}, {wanted.digest}"
+
+
+def files_of(wanted: Reference) -> tuple[Manifest, Callable[[str], Path]]:
+    """The manifest and the files of a zoo to compare with. Raises ParameterError where only a digest is known."""
+    if wanted.manifest is None or wanted.file is None:
+        raise ParameterError(
+            "against",
+            f"found {wanted.name!r:.200}, of which only the digest is known; expected the folder or repository of "
+            "a zoo, or its record, to compare a part with, file by file",
+        )
+    return wanted.manifest, wanted.file
 
 
 def _rows_of(path: Path) -> pa.Table:

@@ -78,7 +78,8 @@ def _digest_of_card(path: Path) -> ZooDigest:
     found = re.findall(rf"^{CARD_ENTRY}:[ \t]*(\S+)[ \t]*\r?$", header[1] if header else "", re.MULTILINE)
     if len(found) != 1:
         raise RnnzooError(
-            f"{path}: found {len(found)} entries {CARD_ENTRY!r} in its header, expected a zoo's card"
+            f"{path}: found {len(found)} entries {CARD_ENTRY!r} in its header, expected a zoo's card, as the "
+            "README.md of a release, or the folder of a zoo"
         )
     try:
         return ZooDigest.parse(found[0].strip("'\""))

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from rnnzoo.zoo_builder.errors import RnnzooError
-from rnnzoo.zoo_builder.identity.parts import check_part
+from rnnzoo.zoo_builder.identity.parts import check_part, files_of
 from rnnzoo.zoo_builder.identity.reference import Reference
 from rnnzoo.zoo_builder.pipeline.plan.stored import check_stored
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ShardPlan, ZooPlan
@@ -94,7 +94,12 @@ def verify_part(plan: ZooPlan, folder: Path, against: Reference | None = None) -
 
     Returns:
         The checks in order. A failed check ends the list.
+
+    Raises:
+        ParameterError: Of the zoo to compare with only a digest is known.
     """
+    if against is not None:
+        files_of(against)  # before all shards are read
     built = [shard for shard in plan.shards if is_there(record_path(folder, shard))]
     checks: list[Check] = []
     if _passed(checks, "shards", lambda: _check_shards(plan, folder, built)) and against is not None:
