@@ -148,6 +148,9 @@ def test_a_dry_run_says_what_a_build_comes_to_and_writes_nothing(builder, tmp_pa
     code, out, err = builder(*command, "--dry-run")
     assert code == 0, err
     assert "2 of 4 shards are built; to build:\n2 runs, 4 checkpoints in 2 shards" in out
+    code, out, err = builder(*command, "--dry-run", "--part", "1/2")
+    assert code == 0, err
+    assert out.endswith("2 of 2 shards are built; to build:\n0 runs, 0 checkpoints in 0 shards, 0.0 MB\n")
     code, _, err = builder(*command, "--dry-run", "--seed", "3")
     assert code == 2
     assert "seed is 0 there, 3 was asked for" in err

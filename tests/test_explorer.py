@@ -1,8 +1,10 @@
 """The page of a zoo: its RNNs compute in a browser what they compute in Python, from ranges of its files."""
 
+import errno
 import functools
 import http.server
 import json
+import os
 import re
 import socket
 import struct
@@ -303,8 +305,20 @@ def test_the_server_gives_ranges_of_weights_and_nothing_else(languages, language
     assert get(place, Range=f"bytes={len(content) - 3}-{len(content) + 99}")[:2] == (206, content[-3:])
     assert get(place, Range="bytes=5-")[:2] == (206, content[5:])
     assert get(place, Range=f"bytes={len(content)}-")[0] == 416
+    assert get(place, Range=f"bytes={'9' * 18}-")[0] == 416
+    assert get(place, Range=f"bytes={'9' * 5000}-")[:2] == (200, content)  # no range that means anything
     for other in ("zoo.json", "weights/", "weights/../zoo.json", "weights/none.safetensors", "%2e%2e/etc/passwd"):
         assert get(languages + other)[0] == 404
+
+
+def test_a_zoo_that_is_moved_away_while_it_is_shown(copied, capsys):
+    with serving(ExplorerServer(find_zoo(str(copied)))) as address:
+        name = next((copied / "weights").iterdir()).name
+        copied.rename(copied.with_name("moved"))
+        status, found, _ = get(f"{address}weights/{name}")
+        assert (status, found) == (404, f"cannot be read: {os.strerror(errno.ENOENT)}".encode())
+        assert get(address)[0] == 200
+    assert capsys.readouterr().err == ""
 
 
 def test_a_repository_is_shown_from_the_hub(language_zoo, tmp_path, monkeypatch):

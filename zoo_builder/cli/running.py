@@ -86,6 +86,8 @@ def estimate(config: ZooConfig, out: Path, mnist: Path | None, execution: Execut
     if len(unbuilt) < len(shards):
         say(f"{len(shards) - len(unbuilt)} of {len(shards)} shards are built; to build:")
     say(f"{found.runs} runs, {found.checkpoints} checkpoints in {found.shards} shards, {found.bytes / 1e6:.1f} MB")
+    if not unbuilt:
+        return
     rate = tqdm.format_sizeof(found.model_steps_a_second)
     say(f"about {_duration(found.seconds)} with kernel {kernel.name}, at {rate} model-steps a second")
     if source != config.source:

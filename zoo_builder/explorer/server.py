@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from functools import partial
@@ -18,7 +19,7 @@ from rnnzoo.zoo_builder.storage import schema
 from rnnzoo.zoo_builder.storage.files import file_in
 
 HOST = "127.0.0.1"
-RANGE = re.compile(r"bytes=(\d+)-(\d*)")
+RANGE = re.compile(r"bytes=(\d{1,18})-(\d{0,18})")
 
 
 class ExplorerServer(ThreadingHTTPServer):
@@ -69,15 +70,20 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(HTTPStatus.NOT_FOUND, "text/plain", b"there is no such file")
 
     def _answer_range(self, path: Path) -> None:
-        size, found = path.stat().st_size, RANGE.fullmatch(self.headers.get("Range", ""))
-        first, last = (int(found[1]), int(found[2] or size - 1)) if found else (0, size - 1)
-        last = min(last, size - 1)
+        found = RANGE.fullmatch(self.headers.get("Range", ""))
+        try:
+            with open(path, "rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                first, last = (int(found[1]), int(found[2] or size - 1)) if found else (0, size - 1)
+                last = min(last, size - 1)
+                file.seek(min(first, size))
+                content = file.read(max(0, last - first + 1))
+        except OSError as error:  # such as a zoo that was moved while its page is open
+            self._answer(HTTPStatus.NOT_FOUND, "text/plain", f"cannot be read: {error.strerror}".encode())
+            return
         if first > last:
             self._answer(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, "text/plain", f"{size} bytes".encode())
             return
-        with open(path, "rb") as file:
-            file.seek(first)
-            content = file.read(last - first + 1)
         status = HTTPStatus.PARTIAL_CONTENT if found else HTTPStatus.OK
         headers = {"Content-Range": f"bytes {first}-{last}/{size}"} if found else {}
         self._answer(status, "application/octet-stream", content, headers)
