@@ -129,3 +129,14 @@ def test_threads_that_wait_soon_sleep_unless_the_user_says_otherwise(given, expe
     said = "import os, sys; print(os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)"
     done = start(SAY.replace("say('exact task ↑ 0.5–0.6')", said), "arrow", **given)
     assert done.stdout.decode().split() == [expected, "False"]
+
+
+def test_what_the_client_of_the_hub_warns_of_is_said_once():
+    program = (
+        "import logging, sys\nfrom rnnzoo.zoo_builder.cli import app\napp(['available', '--one-each'], "
+        "standalone_mode=False)\nfrom huggingface_hub import hf_hub_download\n"
+        "logging.getLogger('huggingface_hub.utils').warning('trying again')\n"
+        "logging.getLogger('rnnzoo.some').warning('of our own')"
+    )
+    said = start(program, HF_HUB_OFFLINE="1").stderr.decode()
+    assert (said.count("trying again"), said.count("of our own")) == (1, 1)

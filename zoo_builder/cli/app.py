@@ -27,3 +27,4 @@ def _main(version: VersionOption = False) -> None:
     handler.setFormatter(VisibleFormatter("%(message)s"))
     logging.basicConfig(handlers=[handler])
     logging.getLogger("rnnzoo").setLevel(logging.INFO)  # the hub's client would tell of every request
+    logging.getLogger("huggingface_hub").propagate = False  # it has a handler of its own
