@@ -118,6 +118,10 @@ def test_a_folder_is_there_whole_or_not_at_all(tmp_path):
         new_folder(tmp_path / "out"),
     ):
         raise full
+    with pytest.raises(RnnzooError) as error, new_folder(tmp_path / "out") as folder, replacing(folder / "file"):
+        raise full
+    problem = f"{tmp_path / 'out' / 'file'}: could not be written: No space left on device; make room or choose"
+    assert str(error.value).startswith(problem)  # and no word of files that are kept: none is
     (tmp_path / "out").symlink_to(tmp_path / "nowhere")
     with pytest.raises(RnnzooError, match="exists"), new_folder(tmp_path / "out"):
         pass

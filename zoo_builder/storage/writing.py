@@ -55,8 +55,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         sync_folder(path.parent)
     except OSError as error:
         raise RnnzooError(
-            f"{path}: could not be written: {error.strerror or error}. Finished files are kept; make room "
-            "or choose another folder, and run the same command again."
+            f"{path}: could not be written: {error.strerror or error}; make room or choose another place, and run "
+            "the same command again"
         ) from error
     finally:
         if temporary is not None:
