@@ -18,7 +18,7 @@ from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ZooPlan
 from rnnzoo.zoo_builder.tasks import ZOOS
 from rnnzoo.zoo_builder.tasks.combination_locks.family import CombinationLocks
 from rnnzoo.zoo_builder.tasks.encodings import TileEncoding, TokenEncoding
-from rnnzoo.zoo_builder.tasks.family import TaskFamily
+from rnnzoo.zoo_builder.tasks.family import NamedZoo, TaskFamily
 from rnnzoo.zoo_builder.tasks.input_ranges import Interval
 from rnnzoo.zoo_builder.tasks.pictures import Colouring
 from rnnzoo.zoo_builder.tasks.target import Target
@@ -415,6 +415,34 @@ SLIPS = {
     "a target's name alone": (IMAGES, {"targets": ("step",)}, "targets: found 'step', expected a tuple of Target"),
     "zoos in a list": (IMAGES, {"zoos": ["a"]}, "zoos: found ['a'], expected a dict"),
     "zoos as texts": (IMAGES, {"zoos": {"a": "b"}}, "zoos: 'a': found 'b', expected"),
+    **{
+        f"a zoo with {attribute} of {type(value).__name__}": (
+            IMAGES,
+            {"zoos": {IMAGES: NamedZoo(**{"title": "a", attribute: value})}},
+            f"zoos: {IMAGES!r}: {attribute}: found {value!r}, expected a",
+        )
+        for attribute, value in [
+            ("title", None),
+            ("defaults", ["cell"]),
+            ("defaults", {3: "gru"}),
+            ("licenses", "mit"),
+            ("licenses", None),
+            ("tags", "mine"),
+            ("tags", (1,)),
+            ("notice", None),
+            ("derived_from", 3),
+            ("personal", b"none"),
+        ]
+    },
+    **{
+        f"{attribute} that is no text": (IMAGES, {attribute: None}, f"{attribute}: found None, expected a text")
+        for attribute in ("inputs_caption", "items_text", "labels_text")
+    },
+    "items of others that a program has made": (
+        IMAGES,
+        {"zoos": {IMAGES: NamedZoo("a", "digits", derived_from="https://example.org")}},
+        f"zoos: {IMAGES!r}: personal: found 'No personal data",
+    ),
     "columns in a dict": (IMAGES, {"task_columns": {"k": pa.int8()}}, "task_columns: found {'k'"),
     "an encoding's class": (IMAGES, {"encoding": TileEncoding}, "encoding: found <class"),
     "outputs by halves": (IMAGES, {"output_size": 2.5}, "output_size: found 2.5"),

@@ -40,8 +40,15 @@ TYPES: dict[str, tuple[type, str]] = {
     "score_columns": (pa.Schema, "pa.schema([column(...), ...])"),
     "shown_column": (pa.Field, "column(...)"),
     "targets": (tuple, "a tuple of Target"),
+    **dict.fromkeys(("inputs_caption", "items_text", "labels_text"), (str, "a text")),
 }
 """Attributes of a family -> what they are, and how to write it."""
+ZOO_TYPES: dict[str, tuple[Any, str]] = {
+    "defaults": (Mapping, "a dict of fields of the config"),
+    **dict.fromkeys(("title", "notice", "derived_from", "personal"), (str, "a text")),
+    **dict.fromkeys(("licenses", "tags"), ((tuple, list), "a tuple of texts")),
+}
+"""Attributes of a `NamedZoo`, likewise."""
 
 
 def family_names() -> dict[str, str]:
@@ -86,6 +93,10 @@ def check_attributes(family: type[TaskFamily[Any]]) -> None:
     for zoo, named in family.zoos.items():
         if not isinstance(zoo, str) or not isinstance(named, NamedZoo):
             raise RnnzooError(f"zoos: {zoo!r}: found {named!r:.200}, expected {TYPES['zoos'][1]}")
+        for name, (kinds, expected) in ZOO_TYPES.items():
+            said = getattr(named, name)
+            if not isinstance(said, kinds) or not all(isinstance(each, str) for each in said):
+                raise RnnzooError(f"zoos: {zoo!r}: {name}: found {said!r:.200}, expected {expected}")
     if others := [target for target in family.targets if not isinstance(target, Target)]:
         raise RnnzooError(f"targets: found {others[0]!r:.200}, expected {TYPES['targets'][1]}")
 

@@ -10,7 +10,12 @@ from typing import Any, cast
 
 from rnnzoo.zoo_builder.errors import RnnzooError, blaming
 from rnnzoo.zoo_builder.pipeline.plan.contract.asked import Asked
-from rnnzoo.zoo_builder.pipeline.plan.contract.columns import check_columns, check_place, check_targets
+from rnnzoo.zoo_builder.pipeline.plan.contract.columns import (
+    check_columns,
+    check_origin,
+    check_place,
+    check_targets,
+)
 from rnnzoo.zoo_builder.pipeline.plan.contract.encodings import check_encoding, check_reading
 from rnnzoo.zoo_builder.pipeline.plan.contract.items import check_items, check_numbers, check_shown, check_views
 from rnnzoo.zoo_builder.pipeline.plan.contract.pictures import check_pictures
@@ -65,6 +70,7 @@ def check_family(plan: ZooPlan, again: TaskFamily[Any] | None = None) -> None:
 
 def _check(plan: ZooPlan, spec: RNNSpec, family: TaskFamily[Any]) -> None:
     check_place(plan.family)
+    check_origin(plan.config.zoo, plan.family.zoos[plan.config.zoo])
     check_encoding(plan.family)
     check_columns(family, spec)
     tasks = distinct_tasks(family, plan.config.runs, plan.config.seed, LOOKED_AT)

@@ -1,4 +1,4 @@
-"""What a family says of itself: where it stands, its metadata columns and its targets."""
+"""What a family says of itself: where it stands, whose its items are, its metadata columns and its targets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn import RNNSpec
 from rnnzoo.zoo_builder.storage.parquet import check_types
 from rnnzoo.zoo_builder.storage.schema import metadata_schema
-from rnnzoo.zoo_builder.tasks.family import TaskFamily
+from rnnzoo.zoo_builder.tasks.family import NamedZoo, TaskFamily
 from rnnzoo.zoo_builder.tasks.target import COMMON_TARGETS, Target, TargetKind
 
 NAMES = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}")
@@ -34,6 +34,15 @@ def check_place(family: TaskFamily[Any]) -> None:
             f"module: found {module}, beside which this Python finds no files ({error}); expected the family in "
             "a package: a folder with __init__.py"
         ) from error
+
+
+def check_origin(zoo: str, named: NamedZoo) -> None:
+    """A card does not say of items that come from elsewhere that a program has made them."""
+    if named.derived_from and named.personal == NamedZoo.personal:
+        raise RnnzooError(
+            f"zoos: {zoo!r}: personal: found {named.personal!r}, the default, of items from {named.derived_from}; "
+            "expected what they tell of people"
+        )
 
 
 def check_columns(family: TaskFamily[Any], spec: RNNSpec) -> None:
