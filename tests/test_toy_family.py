@@ -1,7 +1,9 @@
 """Families of tasks from another package go through every command: nothing in the product knows them by name."""
 
 import logging
+import math
 import os
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -23,6 +25,7 @@ from rnnzoo.zoo_builder.release import push_release
 from rnnzoo.zoo_builder.tasks import FAMILIES, ZOOS, family_names, find_family, installed_families
 from rnnzoo.zoo_builder.tasks.encodings import encoding_of
 from rnnzoo.zoo_builder.tasks.family import HEAT_MAP_CAPTION
+from rnnzoo.zoo_builder.tasks.pictures import Colouring
 
 pytestmark = pytest.mark.usefixtures("short_readouts")
 
@@ -384,6 +387,61 @@ def test_words_are_completed_and_what_a_family_lacks_is_said(toy_zoos, tmp_path,
     }.items():
         assert bench("run", "--zoo", shifted, "--encoder", encoder, "--out", tmp_path) == 2
         assert message in capsys.readouterr().err
+
+
+def failing(*_):
+    return {}["kk"]
+
+
+def run_of(*words):
+    """Options of a benchmark of a zoo; its results stand beside the output."""
+    return ["zoo-bench", "run", "--zoo", "{zoo}", "--seeds", 1, "--out", "{out}", *words]
+
+
+INFO = ["zoo-builder", "info", "{zoo}"]
+EXPLORE = ["zoo-builder", "explore", "{zoo}", "--static", "{out}"]
+RELEASE = ["zoo-builder", "release", "{zoo}", "--out", "{out}"]
+PROBED = run_of("--track", "frozen", "--target", "step", "--encoder", "noninteractive_probing(probes=2)", *SHORT)
+SLIPS_AFTER_A_BUILD = [
+    ("draw_examples", failing, INFO, "KeyError: 'kk' ("),
+    ("explorer_script", failing, EXPLORE, "KeyError: 'kk' ("),
+    ("explorer_data", failing, EXPLORE, "KeyError: 'kk' ("),
+    ("explorer_data", lambda *_: {"a": {1}}, EXPLORE, "TypeError"),
+    ("reference_items", failing, EXPLORE, "KeyError: 'kk' ("),
+    ("card", failing, RELEASE, "KeyError: 'kk' ("),
+    ("card", lambda _: "{{ nothing }}", RELEASE, "UndefinedError"),
+    ("draw_inputs", lambda *_: None, PROBED, "AttributeError: 'NoneType'"),
+    ("reference_items", failing, PROBED, "KeyError: 'kk' ("),
+    ("behaviour_statistics", failing, run_of("--encoder", "behaviour_statistics"), "KeyError: 'kk' ("),
+    ("task_reader", failing, run_of("--encoder", "greedy_decode"), "KeyError: 'kk' ("),
+]
+
+
+@pytest.mark.parametrize(("method", "broken", "words", "message"), SLIPS_AFTER_A_BUILD)
+def test_a_slip_in_what_only_pictures_and_encoders_ask_is_named(
+    toy_zoos, method, broken, words, message, tmp_path, monkeypatch, capsys
+):
+    zoo = tmp_path / "zoo"
+    shutil.copytree(toy_zoos["shifted_letters"], zoo, ignore=shutil.ignore_patterns("*.png"))
+    monkeypatch.setattr(ShiftedSymbols, method, classmethod(broken))
+    command, *given = [str(word).format(zoo=zoo, out=tmp_path / "out") for word in words]
+    code = exit_code(command, *given) or exit_code("zoo-bench", "report", tmp_path / "out")
+    assert code == 2
+    said = capsys.readouterr().err
+    assert message in said
+    asked = {"behaviour_statistics": "found behaviour_statistics", "task_reader": "found greedy_decode"}
+    assert asked.get(method, f"family 'shifted_symbols': {method}: ") in said
+
+
+@pytest.mark.parametrize("finite", [0, 3])
+def test_numbers_that_colour_tasks_may_be_a_list_and_not_all_finite(toy_zoos, finite, tmp_path, monkeypatch):
+    coloured = Colouring("places", "places", value=lambda x: [float(n) if n < finite else math.nan for n in x])
+    monkeypatch.setattr(ShiftedSymbols, "colouring", coloured)
+    zoo, page, out = toy_zoos["shifted_letters"], tmp_path / "page", tmp_path / "results"
+    assert run("explore", zoo, "--static", page) == 0
+    assert f'"limits":[0.0,{max(1, finite - 1)}.0]' in (page / "index.html").read_text()
+    words = ["--zoo", zoo, "--encoder", "weight_norm", "--target", "places", "--seeds", 1, "--out", out]
+    assert bench("run", *words) == bench("report", out) == 0
 
 
 def test_a_benchmark_says_that_a_family_is_not_installed(toy_zoos, tmp_path):

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Integral
 
-_LIBRARIES = ("datasets", "matplotlib", "numpy", "pandas", "pyarrow", "scipy", "sklearn", "torch")
+_LIBRARIES = ("datasets", "jinja2", "matplotlib", "numpy", "pandas", "pyarrow", "scipy", "sklearn", "torch")
 
 
 class RnnzooError(ValueError):

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.errors import RnnzooError, blaming
 from rnnzoo.zoo_builder.identity.named import name_of_zoo
 from rnnzoo.zoo_builder.rnn import RNNModule
 from rnnzoo.zoo_builder.storage import schema
@@ -157,7 +157,8 @@ def draw_overview(folder: Path) -> Figure:
         "Euclidean norm of all weights",
     )
     examples = [[_example(folder, encoding, row) for row in rows] for rows in _examples(table)]
-    family.draw_examples(figure, grid[1, :], examples)
+    with blaming(f"family {family.name!r}: draw_examples"):
+        family.draw_examples(figure, grid[1, :], examples)
     return figure
 
 

@@ -33,7 +33,8 @@ def try_encoder(recipe: Recipe, loaded: LoadedZoo) -> tuple[Encoder, int]:
         ParameterError: What it declares of itself is of no known kind, or it makes parameters when it is called.
         RnnzooError: As in `check_encoder`, or it raises an exception, which is the error's cause.
     """
-    population = loaded.population
+    with blaming(f"family {loaded.family.name!r}: reference_items"):
+        population = loaded.population
     encoder = _of_users(recipe, loaded, "could not be made", lambda: recipe.make(population))
     _check_declared(recipe, encoder)
     _check_columns(recipe, encoder)
@@ -49,9 +50,10 @@ def try_encoder(recipe: Recipe, loaded: LoadedZoo) -> tuple[Encoder, int]:
 
 
 def _of_users(recipe: Recipe, loaded: LoadedZoo, what: str, call: Callable[[], _Found]) -> _Found:
-    """What a call of the user's code returns, or one with options of the user's; any exception of it becomes an
-    error that says where it arose."""
-    if (recipe.location or "").startswith("rnnzoo.") and not parse_encoder_name(recipe.name)[1]:
+    """What a call of the user's code returns, that of a family too, or one with options of the user's; any
+    exception of it becomes an error that says where it arose."""
+    places = (recipe.location or "", loaded.family.__module__)
+    if all(place.startswith("rnnzoo.") for place in places) and not parse_encoder_name(recipe.name)[1]:
         return call()
     try:
         with blaming(f"encoder: found {recipe.name}, which {what}"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from rnnzoo.zoo_builder.errors import blaming
 from rnnzoo.zoo_builder.overview import shards_to_draw
 from rnnzoo.zoo_builder.storage import schema
 from rnnzoo.zoo_builder.storage.files import file_in
@@ -89,10 +91,18 @@ def read_page_data(folder: Path, weights: str) -> PageData:
         "start": max(range(len(rows)), key=lambda place: _sortable(rows[place]["accuracy"])),
         "weights": weights,
         "shards": shards,
-        "family": family.explorer_data(known, _examples(folder, family, rows)),
+        "family": _of_family(family, known, _examples(folder, family, rows)),
         **_colours(family, manifest, table),
     }
     return PageData(family, manifest, values, shares, shards)
+
+
+def _of_family(family: type[TaskFamily[Any]], tasks: Sequence[Any], examples: LabelledItems) -> dict[str, Any]:
+    """What the family's own script reads, which has to be JSON."""
+    with blaming(f"family {family.name!r}: explorer_data"):
+        found = family.explorer_data(tasks, examples)
+        json.dumps(found, allow_nan=False)
+    return found
 
 
 def _checkpoints(
@@ -147,8 +157,10 @@ def _colours(family: type[TaskFamily[Any]], manifest: Manifest, table: pa.Table)
         },
     }  # fmt: skip
     if (colouring := family.colouring) is not None:
-        found = colouring.value(np.array(table[colouring.column].to_pylist()))
-        limits = colouring.limits or (float(found.min()), float(found.max()))
+        found = np.asarray(colouring.value(np.array(table[colouring.column].to_pylist())), np.float64)
+        finite = found[np.isfinite(found)]
+        of_data = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
+        limits = colouring.limits or of_data
         colourings["task"] = {
             "label": colouring.label, "palette": colouring.palette, "limits": list(limits),
             "values": _numbers(found.tolist()),
@@ -165,4 +177,5 @@ def _examples(folder: Path, family: type[TaskFamily[Any]], rows: Sequence[dict[s
     groups = [row["rollout_row"] for row in first]
     labels = np.array(tensors["labels"][groups]) if "labels" in tensors else None
     known = [family.task_of(row) for row in first]
-    return family.reference_items(known, np.array(tensors["inputs"][groups]), labels, EXAMPLES)
+    with blaming(f"family {family.name!r}: reference_items"):
+        return family.reference_items(known, np.array(tensors["inputs"][groups]), labels, EXAMPLES)

@@ -9,6 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from rnnzoo.zoo_builder.errors import blaming
 from rnnzoo.zoo_builder.explorer.data import PageData
 
 BROWSER = files("rnnzoo.zoo_builder.rnn").joinpath("browser")
@@ -55,13 +56,15 @@ def _inside_a_page(data: PageData) -> str:
 
 def _scripts(data: PageData) -> list[str]:
     """In the order in which they have to run; those of a cell and a family only where these have one."""
+    with blaming(f"family {data.family.name!r}: explorer_script"):
+        own = data.family.explorer_script() or ""
     cell = BROWSER.joinpath(f"{data.manifest.rnn_spec().cell}.js")
     return [
         BROWSER.joinpath("rnn.js").read_text(encoding="utf-8"),
         *([cell.read_text(encoding="utf-8")] if cell.is_file() else []),
         _own("weights.js"),
         _own("page.js"),
-        data.family.explorer_script() or "",
+        own,
         _own("start.js"),
     ]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 import pyarrow.parquet as pq
 
-from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.errors import RnnzooError, blaming
 from rnnzoo.zoo_builder.hub import EVAL_FILE
 from rnnzoo.zoo_builder.identity.reference import CARD_ENTRY
 from rnnzoo.zoo_builder.release.edition import Edition
@@ -54,8 +54,11 @@ def card_of(tables: ZooTables, facts: dict[str, Any]) -> str:
     has_leaderboard = not tables.are_released or (tables.folder / EVAL_FILE).is_file()
     sections["leaderboard"] = render_template("leaderboard.md", facts) if has_leaderboard else ""
     sections["baselines"] = _baselines(tables.manifest, facts)
-    own = tables.family.card()
-    body = render_template("card.md", facts | sections) if own is None else render(own, facts | sections)
+    with blaming(f"family {tables.family.name!r}: card"):
+        own = tables.family.card()
+        body = None if own is None else render(own, facts | sections)
+    if body is None:
+        body = render_template("card.md", facts | sections)
     return str(DatasetCard.from_template(_header(tables), template_str=PAGE, body=body)).rstrip() + "\n"
 
 

@@ -23,10 +23,10 @@ from rnnzoo.loaders.benchmark.report.marks import Marks
 from rnnzoo.loaders.benchmark.report.tables import Line, TargetTable
 from rnnzoo.loaders.benchmark.report.text import ARROWS, marked
 from rnnzoo.loaders.benchmark.results.content import CurvePoint, Emulation, Result, Rows
+from rnnzoo.zoo_builder.errors import blaming
 from rnnzoo.zoo_builder.escaping import for_figure, for_html, one_line
 from rnnzoo.zoo_builder.tasks import family_names, find_family
-from rnnzoo.zoo_builder.tasks.drawing import draw_heat_maps
-from rnnzoo.zoo_builder.tasks.family import HEAT_MAP_CAPTION, TaskFamily
+from rnnzoo.zoo_builder.tasks.family import TaskFamily
 
 INK = "#010203"
 """Stands for the page's text colour, whatever it is: `svg` puts `currentColor` in its place."""
@@ -247,7 +247,10 @@ def map_panels(rows: Rows) -> list[Panel]:
     task = next((target for target in rows.targets if colouring and target.column == colouring.column), None)
     if colouring is None or task is None:
         return panels
-    values = {name: colouring.value(np.array(split.targets[task.name])) for name, split in rows.splits.items()}
+    values = {
+        name: np.asarray(colouring.value(np.array(split.targets[task.name])), float)
+        for name, split in rows.splits.items()
+    }
     return [Panel(colouring.label, colouring.palette, values, colouring.limits or _limits(values)), *panels]
 
 
@@ -264,7 +267,8 @@ def _step_ranks(rows: Rows) -> dict[str, NDArray[np.float64]]:
 
 def _limits(values: dict[str, NDArray[np.float64]]) -> tuple[float, float]:
     together = np.concatenate(list(values.values()))
-    return float(together.min()), float(together.max())
+    finite = together[np.isfinite(together)]
+    return (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
 
 
 def draw_legend(rows: Rows) -> Markup:
@@ -293,15 +297,14 @@ def draw_probes(emulation: Emulation, rows: Rows) -> tuple[str, int, int]:
     probes = np.array(emulation.probes, dtype=float)
     shown = probes[:MOST_PROBES]
     with mpl.rc_context(GREY_STYLE):
-        family = known_family(rows)
-        picture = draw_heat_maps(shown) if family is None else family.draw_inputs(shown)
-        return png(picture, dpi=130), len(shown), probes.shape[1]
+        with blaming(f"family {rows.zoo_config.get('family')!r}: draw_inputs"):
+            picture = png((known_family(rows) or TaskFamily).draw_inputs(shown), dpi=130)
+        return picture, len(shown), probes.shape[1]
 
 
 def inputs_caption(rows: Rows) -> str:
     """What `draw_probes` shows, for people."""
-    family = known_family(rows)
-    return HEAT_MAP_CAPTION if family is None else family.inputs_caption
+    return (known_family(rows) or TaskFamily).inputs_caption
 
 
 def svg(figure: Figure, title: str) -> Markup:
