@@ -13,6 +13,7 @@ from typing import Dict  # noqa: UP035 (TorchScript knows no other)
 import numpy as np
 import pytest
 import torch
+from conftest import build
 from threadpoolctl import threadpool_info
 from torch import nn
 
@@ -26,6 +27,7 @@ from rnnzoo.loaders.encoders.flat_mlp import FlatMLP
 from rnnzoo.loaders.encoders.recipe import GivenEncoder, recipe_of
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
+from rnnzoo.zoo_builder.zoos import resolve_config
 
 pytestmark = pytest.mark.usefixtures("short_readouts")
 
@@ -176,6 +178,16 @@ def test_the_encoder_that_was_trained_is_at_hand(encoder, language_zoo, tmp_path
         begun = torch.cat([tensor.flatten() for tensor in untrained.state_dict().values()])
         assert 0 < (states[-1] - begun).abs().max() < 0.1, "two steps from where its seed begins"
     assert len({tuple(state.tolist()) for state in states}) == len(found.results) == 4
+
+
+def test_a_zoo_of_which_only_untrained_rnns_can_be_used(tmp_path):
+    """Its task cannot be predicted, and nothing of it leaks; the training step can."""
+    small = {"evaluation_items": 8, "sampled_strings": 8, "rollouts": 4, "hidden_size": 4, "num_layers": 1}
+    build(resolve_config("formal_languages", "smoke", {"runs": 8, "steps": 1} | small), tmp_path / "zoo")
+    found = evaluate(head_bias, tmp_path / "zoo", targets="step", seeds=1, out=tmp_path / "results")
+    assert set(found.table["target"]) == {"step"}
+    assert not list((tmp_path / "results").rglob("leakage.json"))
+    assert "accuracy" in found.report()._repr_html_()
 
 
 def test_an_encoder_that_nothing_was_trained_of_or_that_is_lost(language_zoo, tmp_path):

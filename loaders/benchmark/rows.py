@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from rnnzoo.loaders.benchmark.prediction.leakage import measure_leakage
 from rnnzoo.loaders.benchmark.prediction.limits import chance
 from rnnzoo.loaders.benchmark.prediction.targets import error_of, labels_of, truth_of, used_rows, zoo_targets
@@ -43,8 +45,9 @@ def _describe_rows(loaded: LoadedZoo, setting: Setting, targets: list[Target]) -
         chance={target.name: _chance(loaded, setting, target) for target in every},
     )
     write_rows(setting.board, rows)
-    if not (setting.board / LEAKAGE).exists():
-        task = every[0]
+    task = every[0]
+    measured = np.unique(loaded.column("task_id")[used_rows(loaded, task, np.arange(len(loaded)))])
+    if len(measured) > 1 and not (setting.board / LEAKAGE).exists():
         leakage = Leakage(
             zoo_digest=setting.zoo_digest,
             encoder="flat weights",
@@ -69,10 +72,10 @@ def _known_targets(loaded: LoadedZoo, setting: Setting, asked: list[Target]) -> 
 
 
 def _chance(loaded: LoadedZoo, setting: Setting, target: Target) -> dict[str, dict[str, float | None]]:
-    """Split -> score -> what the best constant answer scores."""
+    """Split -> score -> what the best constant answer scores: none where there is nothing to choose it from."""
     training = truth_of(loaded, target, used_rows(loaded, target, setting.parts.readout))
     found: dict[str, dict[str, float | None]] = {}
-    for split, reported in setting.parts.reported.items():
+    for split, reported in setting.parts.reported.items() if len(training) else ():
         found[split] = {
             **chance(target, training, *labels_of(loaded, target, used_rows(loaded, target, reported)))
         }
