@@ -180,7 +180,7 @@ def _print_anywhere() -> None:
         elif isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     if not isinstance(sys.stderr, PatientStream):
-        sys.stderr = PatientStream(sys.stderr)  # type: ignore[assignment]
+        sys.stderr = PatientStream(sys.stderr)
 
 
 def _check_readable(word: str) -> None:
