@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ def check_rollout_losses(zoo: OpenedZoo, kernel: Kernel, sample: int) -> str:
         inputs = rollouts["inputs"][row["rollout_row"]][None]
         labels = rollouts["labels"][row["rollout_row"]][None] if "labels" in rollouts else None
         found += rollout_losses(kernel, spec, encoding, zoo.weights_of([row]), inputs, labels)
-    return _compare(zoo.all_rows.schema.field("rollout_loss"), chosen, found, _is_exact(zoo, kernel))
+    return _compare(zoo, chosen, {"rollout_loss": found}, _is_exact(zoo, kernel))
 
 
 def check_metrics(zoo: OpenedZoo, kernel: Kernel, items_folder: Path | None, sample: int) -> str:
@@ -59,12 +59,10 @@ def check_metrics(zoo: OpenedZoo, kernel: Kernel, items_folder: Path | None, sam
     chosen = sorted(_sampled(zoo.all_rows, sample), key=lambda row: row["step"])
     scores = rescore(kernel, plan, chosen, zoo.weights_of(chosen))
     exact = _is_exact(zoo, kernel)
-    messages = [
-        _compare(zoo.all_rows.schema.field(name), chosen, [score[name] for score in scores], exact)
-        for name in (scores[0] if exact else ("eval_loss", "train_loss"))
-    ]
+    names = scores[0] if exact else ("eval_loss", "train_loss")
+    message = _compare(zoo, chosen, {name: [score[name] for score in scores] for name in names}, exact)
     if exact:
-        return "; ".join(messages)
+        return message
     for row, score in zip(chosen, scores, strict=True):
         expected, found = row["accuracy"], score["accuracy"]
         there = len(family.evaluation_items(family.task_of(row)))
@@ -75,7 +73,7 @@ def check_metrics(zoo: OpenedZoo, kernel: Kernel, items_folder: Path | None, sam
             raise RnnzooError(
                 f"{row['checkpoint_id']}: accuracy: found {found:.4f} from the weights, {expected:.4f} stored"
             )
-    return "; ".join([*messages, f"accuracy of {len(chosen)} checkpoints within its error"])
+    return f"{message}; accuracy of {len(chosen)} checkpoints within its error"
 
 
 def _is_exact(zoo: OpenedZoo, kernel: Kernel) -> bool:
@@ -89,17 +87,21 @@ def _sampled(rows: pa.Table, count: int) -> list[dict[str, Any]]:
     return rows.take(where).to_pylist()
 
 
-def _compare(field: pa.Field, rows: Sequence[dict[str, Any]], found: Sequence[Any], exact: bool) -> str:
-    """Raise RnnzooError unless the values of a column are those that were found, floats or vectors of floats."""
-    expected, actual = (
-        schema.stored_numbers(field, values) for values in ([row[field.name] for row in rows], found)
+def _compare(
+    zoo: OpenedZoo, rows: Sequence[dict[str, Any]], found: Mapping[str, Sequence[Any]], exact: bool
+) -> str:
+    """Raise RnnzooError unless the values of columns are those that were found, floats or vectors of floats."""
+    identical: dict[int, list[str]] = {}
+    for name, values in found.items():
+        field = zoo.all_rows.schema.field(name)
+        expected, actual = (schema.stored_numbers(field, each) for each in ([row[name] for row in rows], values))
+        rtol = 0 if exact else LOSS_TOLERANCE
+        for row, wanted, got in zip(rows, expected, actual, strict=True):
+            if not np.isclose(got, wanted, rtol=rtol, atol=0, equal_nan=True).all():
+                raise RnnzooError(f"{row['checkpoint_id']}: {name}: found {got} from the weights, {wanted} stored")
+        is_same = (expected == actual) | np.isnan(expected)
+        identical.setdefault(int(is_same.reshape(len(rows), -1).all(axis=1).sum()), []).append(name)
+    return "; ".join(
+        f"{', '.join(names)} of {len(rows)} checkpoints reproduced, {count} of them bit for bit"
+        for count, names in identical.items()
     )
-    rtol = 0 if exact else LOSS_TOLERANCE
-    for row, wanted, got in zip(rows, expected, actual, strict=True):
-        if not np.isclose(got, wanted, rtol=rtol, atol=0, equal_nan=True).all():
-            raise RnnzooError(
-                f"{row['checkpoint_id']}: {field.name}: found {got} from the weights, {wanted} stored"
-            )
-    is_same = (expected == actual) | np.isnan(expected)
-    identical = int(is_same.reshape(len(rows), -1).all(axis=1).sum())
-    return f"{field.name} of {len(rows)} checkpoints reproduced, {identical} of them bit for bit"
