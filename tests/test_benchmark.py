@@ -408,6 +408,24 @@ def test_names_with_options():
             parse_encoder_name(text)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("x=1, x=2", "which says x twice; expected it once"),
+        ("x=true", "in place of x=true: a number"),
+        ("x=1, way=closed_loop", "in place of way=closed_loop: a number"),
+        ("x={[]: 1}", "in place of x={[]: 1}: a number"),
+        ("x=1)(y=2", "expected name or name(option=value"),
+        ("x=1).a(y=2", "expected name or name(option=value"),
+    ],
+)
+def test_an_option_that_cannot_be_meant_is_named(options, message):
+    with pytest.raises(RnnzooError) as raised:
+        parse_encoder_name(f"mine({options})")
+    assert f"found 'mine({options})'" in str(raised.value)
+    assert message in str(raised.value)
+
+
 @pytest.mark.parametrize("name", ENCODERS)
 def test_every_encoder_keeps_its_word(name, language_zoo, digits_zoo):
     for zoo in (language_zoo, digits_zoo):

@@ -50,13 +50,26 @@ def parse_encoder_name(text: str) -> tuple[str, dict[str, Any]]:
         return text.strip(), {}
     try:
         call = ast.parse(f"f({rest}", mode="eval").body
-        if not isinstance(call, ast.Call) or call.args:
+        if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name)) or call.args:
             raise ValueError("no call with named options")
-        options = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
     except (SyntaxError, ValueError) as error:
         raise ParameterError(
             "encoder", f"found {text!r}, expected name or name(option=value, option=value)"
         ) from error
+    options: dict[str, Any] = {}
+    for keyword in call.keywords:
+        option = str(keyword.arg)
+        if option in options:
+            raise ParameterError("encoder", f"found {text!r}, which says {option} twice; expected it once")
+        try:
+            options[option] = ast.literal_eval(keyword.value)
+        except (TypeError, ValueError) as error:
+            found = f"{option}={ast.unparse(keyword.value)}"
+            raise ParameterError(
+                "encoder",
+                f"found {text!r}, expected a value of Python in place of {found}: a number, True, False, None, or "
+                "a text in quotes",
+            ) from error
     return name.strip(), options
 
 
