@@ -21,7 +21,7 @@ RayOption = Annotated[
         OPTION,
         metavar="[ADDRESS]",
         help="Spread the work over a Ray cluster: auto (the one running here), HOST:PORT or ray://HOST:PORT; "
-        "without a value $RAY_ADDRESS, else one started on this machine.",
+        "without a value $RAY_ADDRESS, else one started on this machine. A task has 1 thread without --threads.",
     ),
 ]
 

@@ -79,7 +79,9 @@ def cluster_resources(request: Request) -> Resources | None:
         import_ray()  # a missing Ray is told before a zoo is read
         return resources
     if request.gpus_per_task is not None:
-        raise ParameterError("gpus_per_task", f"found {request.gpus_per_task:g} without ray")
+        raise ParameterError(
+            "gpus_per_task", f"found {request.gpus_per_task:g} without ray, whose tasks alone are given shares"
+        )
     return None
 
 

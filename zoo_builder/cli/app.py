@@ -17,7 +17,7 @@ ZooArgument = Annotated[Path, typer.Argument(metavar="ZOO", help="Folder of a fi
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 KernelOption = Annotated[str, typer.Option(help="auto, fused (compiled for this CPU, or GPU) or torch.")]
 ThreadsOption = Annotated[
-    int | None, typer.Option(min=1, max=MOST_PROCESSES, help="CPU threads; default: all cores (--ray: 1).")
+    int | None, typer.Option(min=1, max=MOST_PROCESSES, help="CPU threads; default: all cores.")
 ]
 
 

@@ -33,10 +33,10 @@ class ExecutionOptions:
         if not self.save_every >= 0:
             raise ParameterError("save_every", f"found {self.save_every}, expected a number of seconds from 0 on")
         if self.ray is not None:
-            self._refuse("workers", self.workers, "together with")
+            self._refuse("workers", self.workers, "together with ray, which spreads the shards by itself")
         else:
-            self._refuse("gpus_per_task", self.gpus_per_task, "without")
-            self._refuse("store", self.store, "without")
+            self._refuse("gpus_per_task", self.gpus_per_task, "without ray, whose tasks alone are given shares")
+            self._refuse("store", self.store, "without ray, whose nodes alone write to a store")
 
     @contextmanager
     def executor(self, config: ZooConfig) -> Iterator[tuple[Executor, str]]:
@@ -55,4 +55,4 @@ class ExecutionOptions:
 
     def _refuse(self, parameter: str, value: object, how: str) -> None:
         if value is not None:
-            raise ParameterError(parameter, f"found {value} {how} ray")
+            raise ParameterError(parameter, f"found {value} {how}")
