@@ -60,6 +60,24 @@ def test_parts_are_merged(builder, tmp_path):
     assert code == 0, err
 
 
+def test_a_broken_zoo_is_mended_by_the_commands_that_are_named(builder, tmp_path):
+    build = ["build", "formal_languages", *QUICK, "--set", "runs_per_shard=1", "--out"]
+    zoo, new = tmp_path / "zoo", tmp_path / "new"
+    assert builder(*build, zoo)[0] == 0
+    broken = sorted((zoo / "weights").iterdir())[0]
+    broken.write_bytes(broken.read_bytes()[:-1])
+    code, _, err = builder("verify", zoo)
+    assert code == 2
+    assert f"{zoo}: not a sound zoo; `merge` takes its sound shards into a new folder" in err
+    code, _, err = builder("merge", zoo, "--out", new)
+    assert code == 2
+    assert f"broken: {broken}: found " in err
+    assert "a build of the same zoo in this folder adds what is named" in err
+    assert builder(*build, new)[0] == 0
+    code, _, err = builder("verify", new, "--kernel", "torch", "--against", zoo)
+    assert code == 0, err
+
+
 def test_a_broken_zoo_fails_verify_with_2(builder, copied):
     (copied / "splits.json").write_text("{}")
     code, _, err = builder("verify", copied)

@@ -138,14 +138,42 @@ def test_a_finished_zoo_of_another_config_is_no_part(parts, tmp_path):
     assert not (tmp_path / "zoo").exists()
 
 
-@pytest.mark.parametrize("room", ["weights", "rollouts", "metadata"])
-def test_a_damaged_zoo_is_no_part(room, plain, tmp_path):
+@pytest.mark.parametrize("file", ["weights", "rollouts", "metadata", "splits.json"])
+def test_of_a_damaged_zoo_the_sound_shards_are_merged(file, plain, tmp_path):
+    """What is broken is named, and is all that a build has to train; a split's metadata stand for its shards."""
     zoo = shutil.copytree(plain, tmp_path / "damaged")
-    file = next((zoo / room).iterdir())
-    damage(file, "a flipped bit")
-    with pytest.raises(RnnzooError, match=f"{file}: found sha256 "):
-        merge([zoo], tmp_path / "zoo")
-    assert not list((tmp_path / "zoo").glob("weights/*"))
+    shard = PLAN.shards[0]
+    victim = {"metadata": f"metadata/{shard.split}.parquet"}.get(file, f"{file}/{shard.name}.safetensors")
+    damage(zoo / (file if file.endswith("json") else victim), "a flipped bit")
+    broken = {"metadata": PLAN.shards_of(shard.split), "splits.json": []}.get(file, [shard])
+    before = contents(zoo)
+    out = tmp_path / "zoo"
+    if broken:
+        with pytest.raises(RnnzooError, match=f"{len(broken)} of the zoo's shards .* {zoo / victim}: found sha"):
+            merge([zoo], out)
+        assert sorted(path.stem for path in (out / "weights").iterdir()) == sorted(
+            shard.name for shard in PLAN.shards if shard not in broken
+        )
+    watcher = Watcher()
+    build_plan(PLAN, out, InProcess(TorchKernel(), 120), watcher) if broken else merge([zoo], out)
+    assert watcher.trained == sum(len(shard.runs) for shard in broken) * CONFIG.steps
+    assert contents(out) == contents(plain)
+    assert contents(zoo) == before
+
+
+def test_damaged_zoos_mend_each_other(plain, tmp_path):
+    first, second = (shutil.copytree(plain, tmp_path / name) for name in ("first", "second"))
+    damage(first / f"weights/{PLAN.shards[0].name}.safetensors", "removed")
+    damage(second / f"weights/{PLAN.shards[-1].name}.safetensors", "truncated")
+    merge([first, second], tmp_path / "zoo")
+    assert contents(tmp_path / "zoo") == contents(plain)
+
+
+def test_a_sound_zoo_is_taken_before_a_damaged_one(plain, tmp_path):
+    zoo = shutil.copytree(plain, tmp_path / "damaged")
+    damage(next((zoo / "weights").iterdir()), "removed")
+    merge([zoo, plain], tmp_path / "zoo")
+    assert contents(tmp_path / "zoo") == contents(plain)
 
 
 def damage(path, how):

@@ -157,7 +157,8 @@ def merge(
 ) -> None:
     """Join the parts of a zoo, and finish it.
 
-    They are built with `build --part i/n` in several folders.
+    They are built with `build --part i/n` in several folders. A finished zoo of which files are broken is a part,
+    too: its sound shards are taken, and `build` in the new folder adds the others.
     """
     from rnnzoo.zoo_builder.cli.running import merge_and_finish
 
@@ -198,8 +199,8 @@ def verify(
     from rnnzoo.zoo_builder.storage.manifest import read_manifest
     from rnnzoo.zoo_builder.tasks.encodings import encoding_of
     from rnnzoo.zoo_builder.training.kernels import choose_kernel
-    from rnnzoo.zoo_builder.verify import AGAINST, verify_part, verify_zoo
-    from rnnzoo.zoo_builder.zoos import ZooConfig
+    from rnnzoo.zoo_builder.verify import AGAINST, FILES, verify_part, verify_zoo
+    from rnnzoo.zoo_builder.zoos import IMPORTED, ZooConfig
 
     if unfinished and is_finished(zoo):
         raise ParameterError("unfinished", f"found a finished zoo in {zoo}, expected a build or a part of one")
@@ -216,7 +217,11 @@ def verify(
     failed = [check.name for check in checks if not check.passed]
     if failed:
         sound, other = ("sound part", "of another zoo") if unfinished else ("sound zoo", "another one")
-        raise RnnzooError(f"{zoo}: a {sound}, but {other}" if failed == [AGAINST] else f"{zoo}: not a {sound}")
+        if failed == [AGAINST]:
+            raise RnnzooError(f"{zoo}: a {sound}, but {other}")
+        is_built = not isinstance(found, ZooConfig) and found.config["preset"] != IMPORTED and found.digest
+        hint = "; `merge` takes its sound shards into a new folder" if failed == [FILES] and is_built else ""
+        raise RnnzooError(f"{zoo}: not a {sound}{hint}")
 
 
 def _say_checks(zoo: Path, checks: list[Check], json: bool) -> None:

@@ -88,8 +88,8 @@ def estimate(config: ZooConfig, out: Path, mnist: Path | None, execution: Execut
     say(f"{found.runs} runs, {found.checkpoints} checkpoints in {found.shards} shards, {found.bytes / 1e6:.1f} MB")
     if not unbuilt:
         return
-    rate = tqdm.format_sizeof(found.model_steps_a_second)
-    say(f"about {_duration(found.seconds)} with kernel {kernel.name}, at {rate} model-steps a second")
+    speed = f"{tqdm.format_sizeof(found.model_steps_a_second)} model-steps a second"
+    say(f"about {_duration(found.seconds)} with kernel {kernel.name}, at {speed}, in one process on this machine")
     if source != config.source:
         say(f"its items are out of reach here: the time is that of {source}")
 

@@ -1,5 +1,7 @@
 """Merges the folders that the parts of a build were made in into one zoo.
 
+A finished zoo is a part with all shards, or with the sound ones where some of its files are broken.
+
 Shards are placed one after the other, each only if its files are as its record says, and the record last. A merge
 may be stopped at any moment and begun again, and what is missing or broken costs nothing of the rest.
 """
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -26,15 +29,18 @@ from rnnzoo.zoo_builder.pipeline.folder.opening import (
     plan_path,
     read_config,
 )
+from rnnzoo.zoo_builder.pipeline.folder.salvage import salvage_shard
 from rnnzoo.zoo_builder.pipeline.folder.unbuilt import find_unbuilt
 from rnnzoo.zoo_builder.pipeline.locks import FINISH, locked
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ShardPlan, ZooPlan
 from rnnzoo.zoo_builder.pipeline.shard.record import check_shard, read_record, record_path, shard_files
-from rnnzoo.zoo_builder.storage.files import file_in, is_there
-from rnnzoo.zoo_builder.storage.manifest import Manifest, check_file, read_manifest
+from rnnzoo.zoo_builder.storage.files import is_there
+from rnnzoo.zoo_builder.storage.manifest import Manifest, check_files, read_manifest
 from rnnzoo.zoo_builder.storage.schema import MANIFEST, rollouts_file, weights_file
 from rnnzoo.zoo_builder.storage.writing import replacing, sync_folder, temporary_for
 from rnnzoo.zoo_builder.zoos import ZooConfig, config_of
+
+log = logging.getLogger(__name__)
 
 MOST_NAMED = 5
 """Shards of each kind that an error names."""
@@ -65,7 +71,8 @@ def merge_parts(plan: ZooPlan, folders: Sequence[Path], out: Path, placed: Calla
 
     Args:
         plan: The plan of the whole zoo.
-        folders: The folders of the parts. Where one holds the finished zoo, its files are taken, and no others.
+        folders: The folders of the parts. Where one holds the finished zoo, and all its files are sound, these are
+            taken, and no others.
         out: Where the zoo goes. Some of its shards may be there already.
         placed: Called after each shard.
 
@@ -73,9 +80,9 @@ def merge_parts(plan: ZooPlan, folders: Sequence[Path], out: Path, placed: Calla
         The manifest of the finished zoo.
 
     Raises:
-        RnnzooError: The parts were computed in several arithmetics, or in another one than a build in `out`, or a
-            file of a finished zoo is broken. Or shards are missing or broken in all folders: that error comes at
-            the end and names them; the others are in `out` then.
+        RnnzooError: The parts were computed in several arithmetics, or in another one than a build in `out`. Or
+            shards are missing or broken in all folders: that error comes at the end and names them; the others are
+            in `out` then.
     """
     problems: dict[str, list[str]] = {}
     try:
@@ -83,7 +90,7 @@ def merge_parts(plan: ZooPlan, folders: Sequence[Path], out: Path, placed: Calla
             if not is_finished(folder):
                 check_same_family(plan.fingerprints, folder)
         finished = open_folder(plan.config, out, fingerprints=plan.fingerprints)
-        whole = next(filter(is_finished, folders), None)
+        whole = None if finished else next(filter(_is_sound_zoo, folders), None)
         if finished is None and whole is not None:
             finished = _take_whole(plan, whole, out, placed)
         elif finished is None:
@@ -101,14 +108,21 @@ def merge_parts(plan: ZooPlan, folders: Sequence[Path], out: Path, placed: Calla
     return finished
 
 
-def _take_whole(plan: ZooPlan, zoo: Path, out: Path, placed: Callable[[], None]) -> Manifest | None:
-    """Place all files of a finished zoo, the manifest last, while nobody builds in `out`.
+def _is_sound_zoo(folder: Path) -> bool:
+    """Whether a folder holds a finished zoo, and all its files are as the manifest says."""
+    if not is_finished(folder):
+        return False
+    try:
+        check_files(folder, read_manifest(folder))
+    except RnnzooError as error:
+        log.warning("%s; the shards of this zoo whose files are sound are merged", error)
+        return False
+    return True
 
-    Raises RnnzooError for a file that is not as the manifest says; none is placed then.
-    """
+
+def _take_whole(plan: ZooPlan, zoo: Path, out: Path, placed: Callable[[], None]) -> Manifest | None:
+    """Place all files of a finished zoo, the manifest last, while nobody builds in `out`."""
     manifest = read_manifest(zoo)
-    for name, entry in manifest.files.items():
-        check_file(file_in(zoo, name), entry)
     of_shards = [(weights_file(shard.name), rollouts_file(shard.name)) for shard in plan.shards]
     placed_first = set(itertools.chain(*of_shards))
     rest = [name for name in [*manifest.files, MANIFEST] if name not in placed_first]
@@ -142,14 +156,11 @@ def _place_shards(
 
 
 def _find_arithmetic(plan: ZooPlan, folders: Sequence[Path]) -> str | None:
-    """The arithmetic of the records in these folders, None without any. Raises RnnzooError for several."""
+    """The arithmetic of the shards in these folders, None without any. Raises RnnzooError for several."""
     found: dict[str, list[str]] = {}
     for folder in folders:
-        for shard in plan.shards:
-            with contextlib.suppress(RnnzooError):  # none, or a broken one: that is told later
-                places = found.setdefault(read_record(folder, shard).arithmetic, [])
-                if str(folder) not in places[-1:]:
-                    places.append(str(folder))
+        for arithmetic in _arithmetics(plan, folder):
+            found.setdefault(arithmetic, []).append(str(folder))
     if len(found) > 1:
         raise RnnzooError(
             f"found parts of several arithmetics, expected one: {describe_arithmetics(found)}. Build those of "
@@ -158,20 +169,43 @@ def _find_arithmetic(plan: ZooPlan, folders: Sequence[Path]) -> str | None:
     return next(iter(found), None)
 
 
+def _arithmetics(plan: ZooPlan, folder: Path) -> set[str]:
+    """Those that a folder's zoo, or the records of its shards, name."""
+    if is_finished(folder):
+        return {read_manifest(folder).arithmetic or ""} - {""}
+    found = set()
+    for shard in plan.shards:
+        with contextlib.suppress(RnnzooError):  # no record, or a broken one: that is told later
+            found.add(read_record(folder, shard).arithmetic)
+    return found
+
+
 def _fetch(shard: ShardPlan, folders: Sequence[Path], out: Path) -> list[str]:
     """Place a shard from the first folder that has it whole; returns what is wrong with it in those before."""
     problems = []
     for folder in folders:
-        if is_there(record_path(folder, shard)):
+        if is_finished(folder) or is_there(record_path(folder, shard)):
             try:
-                check_shard(folder, shard)
+                _take_shard(shard, folder, out)
             except RnnzooError as error:
                 problems.append(str(error))
             else:
-                for name in [*shard_files(shard), str(record_path(Path(), shard))]:
-                    _place(folder / name, out / name)
                 break
     return problems
+
+
+def _take_shard(shard: ShardPlan, folder: Path, out: Path) -> None:
+    """Place a shard from a folder, its record last. Raises RnnzooError where it is not whole there."""
+
+    def place(name: str) -> None:
+        _place(folder / name, out / name)
+
+    if is_finished(folder):
+        salvage_shard(folder, read_manifest(folder), shard, out, place)
+        return
+    check_shard(folder, shard)
+    for name in [*shard_files(shard), str(record_path(Path(), shard))]:
+        place(name)
 
 
 def _place(source: Path, target: Path) -> None:
@@ -201,6 +235,6 @@ def _describe(problems: Mapping[str, Sequence[str]], out: Path) -> str:
     if broken:
         texts.append(f"broken: {some_of(broken, MOST_NAMED)}")
     return (
-        f"{out}: {'; '.join(texts)}. The others are here; build what is named again, by the command of its part, "
-        "and merge again"
+        f"{out}: {'; '.join(texts)}. The others are here: a build of the same zoo in this folder adds what is "
+        "named; or build that again by the command of its part, and merge again"
     )

@@ -292,6 +292,12 @@ def read_metadata(folder: Path, manifest: Manifest, columns: Sequence[str] | Non
     return join_metadata(folder, [read_split(folder, split, columns) for split in manifest.splits])
 
 
+def check_files(folder: Path, manifest: Manifest) -> None:
+    """Raise RnnzooError, naming the first that differs, unless all files of a zoo are as its manifest says."""
+    for name, entry in manifest.files.items():
+        check_file(file_in(folder, name), entry)
+
+
 def read_split(folder: Path, split: str, columns: Sequence[str] | None = None) -> pa.Table:
     """The metadata of a split: the columns that every zoo has are there and have the right types.
 

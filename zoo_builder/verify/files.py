@@ -10,20 +10,18 @@ from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.splits import SPLITS
 from rnnzoo.zoo_builder.storage import schema
 from rnnzoo.zoo_builder.storage.contents import check_rollouts, check_weights
-from rnnzoo.zoo_builder.storage.files import file_in
-from rnnzoo.zoo_builder.storage.manifest import Manifest, check_file, read_splits
+from rnnzoo.zoo_builder.storage.manifest import Manifest, check_files, read_splits
 from rnnzoo.zoo_builder.storage.shards import specs_of
 from rnnzoo.zoo_builder.tasks.encodings import check_items, encoding_of
 from rnnzoo.zoo_builder.verify.opened import OpenedZoo
 from rnnzoo.zoo_builder.zoos import IMPORTED, metadata_columns
 
 
-def check_files(folder: Path, manifest: Manifest) -> str:
+def check_listed(folder: Path, manifest: Manifest) -> str:
     """Every file the manifest lists is there, with its size and sha256; and no shard that it does not list."""
     if tuple(manifest.splits) != SPLITS:
         raise RnnzooError(f"{schema.MANIFEST}: found the splits {list(manifest.splits)}, expected {list(SPLITS)}")
-    for name, entry in manifest.files.items():
-        check_file(file_in(folder, name), entry)
+    check_files(folder, manifest)
     for name in sorted(set(schema.names_in(folder, schema.FILE_NAME)) - manifest.files.keys()):
         raise RnnzooError(f"{folder / name}: not listed in {schema.MANIFEST}")
     return f"{len(manifest.files)} files, {manifest.size / 1e6:.1f} MB, all with the sha256 of {schema.MANIFEST}"

@@ -17,10 +17,12 @@ from rnnzoo.zoo_builder.storage.files import is_there
 from rnnzoo.zoo_builder.storage.manifest import read_manifest
 from rnnzoo.zoo_builder.training.kernels import Kernel
 from rnnzoo.zoo_builder.verify.contents import check_against, check_digest, check_rows
-from rnnzoo.zoo_builder.verify.files import check_files, check_metadata, check_splits
+from rnnzoo.zoo_builder.verify.files import check_listed, check_metadata, check_splits
 from rnnzoo.zoo_builder.verify.opened import OpenedZoo
 from rnnzoo.zoo_builder.verify.scores import LeftOut, check_metrics, check_rollout_losses
 
+FILES = "files"
+"""The check of all files, byte for byte."""
 AGAINST = "against"
 """The check whether a zoo is the one that was asked for: a sound zoo may fail it."""
 
@@ -67,7 +69,7 @@ def verify_zoo(
     manifest = read_manifest(folder)
     checks: list[Check] = []
     passed = partial(_passed, checks)
-    if not passed("files", lambda: check_files(folder, manifest)):
+    if not passed(FILES, lambda: check_listed(folder, manifest)):
         return checks
     zoo = OpenedZoo.of(folder, manifest)
     (
