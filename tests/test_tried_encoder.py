@@ -7,6 +7,9 @@ import pytest
 from users_modules import asked_for, in_a_new_process, place_of
 
 from rnnzoo.loaders.benchmark.run import run_benchmark
+from rnnzoo.loaders.benchmark.tried_encoder import try_encoder
+from rnnzoo.loaders.encoders.recipe import recipe_of
+from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.zoo_builder.errors import RnnzooError
 
 place = pytest.fixture(place_of)
@@ -66,6 +69,39 @@ def test_mistakes_are_told_with_their_place(lines, message, language_zoo, place)
     with pytest.raises(RnnzooError, match=f"^encoder: found my_encoder:Mine, .*{message}"):
         run_benchmark(asked_for(language_zoo, place, tracks=("supervised",)))
     assert not (place / "results").exists()
+
+
+CHANGES = "it changes head.bias of the weights that it is given"
+DIFFERS = "found another embedding of the same weights at its second call"
+
+
+@pytest.mark.parametrize(
+    ("called", "message"),
+    [
+        ("weights['head.bias'].add_(1)", CHANGES),
+        ("weights['head.bias'] = nn.functional.relu(weights['head.bias'], inplace=True)", CHANGES),
+        ("weights['head.bias'] = weights['head.bias'] + torch.randn(6)", DIFFERS),
+        ("weights['head.bias'] = nn.functional.dropout(weights['head.bias'])", DIFFERS),
+        (
+            "self.calls = getattr(self, 'calls', 0) + 1; weights['head.bias'] = weights['head.bias'] + self.calls",
+            "",
+        ),
+    ],
+)
+def test_the_same_weights_have_the_same_embedding(called, message, language_zoo, place):
+    (place / "my_encoder.py").write_text(START.format(**USUAL | {"called": "weights = dict(weights); " + called}))
+    with pytest.raises(RnnzooError, match=f"^encoder: {message or DIFFERS}"):
+        run_benchmark(asked_for(language_zoo, place, tracks=("supervised",)))
+    assert not (place / "results").exists()
+
+
+def test_dropout_is_off_while_an_encoder_is_tried(language_zoo, place):
+    made, called = "self.dropout = nn.Dropout(0.5)", "weights = {'head.bias': self.dropout(weights['head.bias'])}"
+    (place / "my_encoder.py").write_text(START.format(**USUAL | {"made": made, "called": called}))
+    recipe = recipe_of("my_encoder:Mine")
+    encoder, width = try_encoder(recipe, LoadedZoo(language_zoo))
+    assert width == 16
+    assert encoder.training
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar, get_args
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from rnnzoo.loaders.encoders import ENCODERS
@@ -14,6 +15,7 @@ from rnnzoo.loaders.encoders.names import parse_encoder_name
 from rnnzoo.loaders.encoders.recipe import Recipe
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError, blaming, some_of
+from rnnzoo.zoo_builder.rnn import RNNSpec, init_parameters, unflatten_weights
 
 GROUPS = (*get_args(Group), "user")
 _Found = TypeVar("_Found")
@@ -31,7 +33,8 @@ def try_encoder(recipe: Recipe, loaded: LoadedZoo) -> tuple[Encoder, int]:
 
     Raises:
         ParameterError: What it declares of itself is of no known kind, or it makes parameters when it is called.
-        RnnzooError: As in `check_encoder`, or it raises an exception, which is the error's cause.
+        RnnzooError: As in `check_encoder`, or it changes the weights that it is given, or says something else of
+            the same models when it is asked again, or it raises an exception, which is the error's cause.
     """
     with blaming(f"family {loaded.family.name!r}: reference_items"):
         population = loaded.population
@@ -39,7 +42,12 @@ def try_encoder(recipe: Recipe, loaded: LoadedZoo) -> tuple[Encoder, int]:
     _check_declared(recipe, encoder)
     _check_columns(recipe, encoder)
     before = _parameters(recipe, encoder)
-    width = _of_users(recipe, loaded, "failed on fresh models", lambda: check_encoder(encoder, population))
+
+    def check() -> int:
+        _check_repeats(encoder, population.spec)
+        return check_encoder(encoder, population)
+
+    width = _of_users(recipe, loaded, "failed on fresh models", check)
     if late := sorted(_parameters(recipe, encoder) - before):
         raise ParameterError(
             "encoder",
@@ -82,6 +90,32 @@ def _check_declared(recipe: Recipe, encoder: Encoder) -> None:
             raise ParameterError(
                 "encoder", f"found {recipe.name}, whose {attribute} is {found!r}; expected {what}"
             )
+
+
+def _check_repeats(encoder: Encoder, spec: RNNSpec) -> None:
+    """Raise RnnzooError if an encoder, asked twice of the same models, changes them or says something else."""
+    weights = unflatten_weights(spec, init_parameters(spec, range(4)))
+    given = {name: tensor.clone() for name, tensor in weights.items()}
+    columns = {name: torch.arange(4.0) for name in declared(encoder, "columns")}
+    was_training = isinstance(encoder, nn.Module) and encoder.training
+    if isinstance(encoder, nn.Module):
+        encoder.eval()  # augmentation and dropout are random
+    with torch.no_grad():
+        first = encoder(weights, **columns)
+        first = first.clone() if isinstance(first, Tensor) else first
+        if changed := [name for name, tensor in weights.items() if not torch.equal(tensor, given[name])]:
+            names = some_of(changed)
+            raise RnnzooError(f"encoder: it changes {names} of the weights that it is given, expected it not to")
+        again = encoder(weights, **columns)
+    if isinstance(encoder, nn.Module):
+        encoder.train(was_training)
+    if not isinstance(first, Tensor) or not isinstance(again, Tensor):
+        return  # as `check_encoder` says
+    if first.shape != again.shape or not torch.allclose(first, again, rtol=1e-3, atol=1e-4, equal_nan=True):
+        raise RnnzooError(
+            "encoder: found another embedding of the same weights at its second call, expected the same one: what "
+            "is drawn at random has to be drawn when it is made, or in training mode alone"
+        )
 
 
 def _check_columns(recipe: Recipe, encoder: Encoder) -> None:
