@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -24,14 +24,14 @@ from rnnzoo.loaders.benchmark.protocol import partition, zoo_digest
 from rnnzoo.loaders.benchmark.results.content import Emulation, Rows
 from rnnzoo.loaders.benchmark.results.files import emulation_path
 from rnnzoo.loaders.benchmark.results.kept import KEPT, read_kept
-from rnnzoo.loaders.benchmark.results.leaderboard import board_folders, read_results
+from rnnzoo.loaders.benchmark.results.leaderboard import Leaderboard, board_folders, read_results
 from rnnzoo.loaders.emulation import EncoderEmulator, make_emulator
 from rnnzoo.loaders.emulation.emulator import LOSSES
 from rnnzoo.loaders.emulation.training import MODELS_AT_ONCE
 from rnnzoo.loaders.encoders.names import parse_encoder_name
 from rnnzoo.loaders.encoders.probing.frozen_rnn import FrozenRNNs
 from rnnzoo.loaders.encoders.recipe import make_learned, recipe_of
-from rnnzoo.loaders.loaded_zoo import LoadedZoo
+from rnnzoo.loaders.loaded_zoo import LoadedZoo, RowNumbers
 from rnnzoo.loaders.training_config import PRESETS, TrainingConfig
 from rnnzoo.zoo_builder.errors import RnnzooError
 
@@ -69,6 +69,57 @@ MEASURED = ("published_reverse_kl", "published_forward_kl", "total_variation")
 """Keys of `LOSSES`; the first is the one that the paper reports."""
 
 
+def trained_emulation(loaded: LoadedZoo, training: Emulation, board: Path) -> EncoderEmulator:
+    """The encoder and emulator that a training by emulation kept.
+
+    Args:
+        loaded: The zoo that they were trained on.
+        training: The training.
+        board: The folder of its results.
+
+    Returns:
+        Encoder and emulator on the zoo's device, in evaluation mode.
+
+    Raises:
+        RnnzooError: They are not there, or are of another training.
+    """
+    config = TrainingConfig(**training.training)
+    kept = read_kept(emulation_path(board, training.encoder, training.seed).with_suffix(KEPT), training.key)
+    encoder = make_learned(recipe_of(training.encoder), loaded.population, training.seed)
+    emulator = make_emulator(loaded.zoo.spec, config, kept["emulator.read_embedding.weight"].shape[1])
+    emulation = EncoderEmulator(encoder, emulator)
+    emulation.load_state_dict(kept)
+    return emulation.to(loaded.device).eval()
+
+
+@torch.no_grad()
+def measured_losses(
+    loaded: LoadedZoo, emulation: EncoderEmulator, rnns: RowNumbers, items_of: RowNumbers, rollouts: int
+) -> dict[str, Tensor]:
+    """What an emulation comes to on rollouts, which may be those of other checkpoints.
+
+    Args:
+        loaded: The zoo.
+        emulation: Encoder and emulator, in evaluation mode.
+        rnns: The N checkpoints that are emulated.
+        items_of: N checkpoints; on the first rollouts of each the RNN in its place is emulated.
+        rollouts: How many of these, at most.
+
+    Returns:
+        A loss of `MEASURED` -> its mean over rollouts and positions, [N]. KL divergences are in nats an output.
+    """
+    losses: dict[str, list[Tensor]] = {name: [] for name in MEASURED}
+    chunks = (torch.from_numpy(rows).split(MODELS_AT_ONCE) for rows in (rnns, items_of))
+    for chunk, heads in zip(*chunks, strict=True):
+        weights = loaded.weights(chunk)
+        inputs = loaded.zoo.encoding.inputs(loaded.rollouts[loaded.rollout_group[heads], :rollouts])
+        original = FrozenRNNs(weights).run(inputs).log_softmax(dim=-1)
+        emulated = emulation(weights, inputs, **loaded.columns(emulation.columns, chunk))
+        for name, found in losses.items():
+            found.append(LOSSES[name](original, emulated).mean(dim=(1, 2)))
+    return {name: torch.cat(found).double() for name, found in losses.items()}
+
+
 def validation_losses(loaded: LoadedZoo, training: Emulation, board: Path) -> dict[str, float]:
     """What an encoder and emulator come to on validation.
 
@@ -84,24 +135,38 @@ def validation_losses(loaded: LoadedZoo, training: Emulation, board: Path) -> di
     Raises:
         RnnzooError: Encoder and emulator are not there, or are of another training.
     """
-    config = TrainingConfig(**training.training)
-    kept = read_kept(emulation_path(board, training.encoder, training.seed).with_suffix(KEPT), training.key)
-    encoder = make_learned(recipe_of(training.encoder), loaded.population, training.seed)
-    emulator = make_emulator(loaded.zoo.spec, config, kept["emulator.read_embedding.weight"].shape[1])
-    emulation = EncoderEmulator(encoder, emulator)
-    emulation.load_state_dict(kept)
-    emulation.to(loaded.device).eval()
-    losses: dict[str, list[Tensor]] = {name: [] for name in MEASURED}
-    for chunk in torch.from_numpy(partition(loaded, "paper").validation).split(MODELS_AT_ONCE):
-        weights = loaded.weights(chunk)
-        items = loaded.rollouts[loaded.rollout_group[chunk], : config.validation_rollouts]
-        inputs = loaded.zoo.encoding.inputs(items)
-        with torch.no_grad():
-            original = FrozenRNNs(weights).run(inputs).log_softmax(dim=-1)
-            emulated = emulation(weights, inputs, **loaded.columns(emulation.columns, chunk))
-        for name, found in losses.items():
-            found.append(LOSSES[name](original, emulated).mean(dim=(1, 2)))
-    return {name: float(torch.cat(found).double().mean()) for name, found in losses.items()}
+    rows, rollouts = partition(loaded, "paper").validation, training.training["validation_rollouts"]
+    found = measured_losses(loaded, trained_emulation(loaded, training, board), rows, rows, rollouts)
+    return {name: float(losses.mean()) for name, losses in found.items()}
+
+
+def trainings_of_paper(results: Path, zoos: Sequence[str]) -> Iterator[tuple[LoadedZoo, Path, Leaderboard]]:
+    """The boards under the protocol "paper" on which encoders were trained by emulation, each with its zoo.
+
+    Args:
+        results: What `zoo-bench run` wrote.
+        zoos: Folders of zoos, or repositories.
+
+    Returns:
+        Zoo, folder and content of each board.
+
+    Raises:
+        RnnzooError: There is no such board, or the zoo of one is not among those named.
+    """
+    boards = [
+        (folder, board)
+        for folder, board in zip(board_folders(results), read_results(results), strict=True)
+        if board.rows.protocol == "paper" and board.emulations
+    ]
+    if not boards:
+        raise RnnzooError("found no training by emulation under the protocol paper")
+    known = {zoo_digest(loaded.zoo.manifest): loaded for loaded in map(LoadedZoo, zoos)}
+    for folder, board in boards:
+        loaded = known.get(board.rows.zoo_digest)
+        if loaded is None:
+            expected = f"{board.rows.zoo_digest}, which results are of"
+            raise RnnzooError(f"--zoo: found {', '.join(known)}, expected {expected}")
+        yield loaded, folder, board
 
 
 def table(rows: Rows, emulations: Sequence[Emulation], measured: Sequence[dict[str, float]]) -> str:
@@ -187,21 +252,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--zoo", action="append", required=True, help="a zoo they are of; again for another")
     chosen = parser.parse_args(arguments)
     try:
-        found_boards = zip(board_folders(chosen.results), read_results(chosen.results), strict=True)
-        boards = [
-            (folder, board)
-            for folder, board in found_boards
-            if board.rows.protocol == "paper" and board.emulations
-        ]
-        if not boards:
-            raise RnnzooError("found no training by emulation under the protocol paper")
         tables = []
-        zoos = {zoo_digest(loaded.zoo.manifest): loaded for loaded in map(LoadedZoo, chosen.zoo)}
-        for folder, board in boards:
-            loaded = zoos.get(board.rows.zoo_digest)
-            if loaded is None:
-                expected = f"{board.rows.zoo_digest}, which results are of"
-                raise RnnzooError(f"--zoo: found {', '.join(zoos)}, expected {expected}")
+        for loaded, folder, board in trainings_of_paper(chosen.results, chosen.zoo):
             found = [validation_losses(loaded, emulation, folder) for emulation in board.emulations]
             tables.append(table(board.rows, board.emulations, found))
     except RnnzooError as error:
