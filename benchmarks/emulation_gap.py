@@ -74,6 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path, help="what `zoo-bench run --protocol paper` wrote")
     parser.add_argument("--zoo", action="append", required=True, help="a zoo they are of; again for another")
+    parser.add_argument("--encoder", action="append", help="only this one; again for more")
     parser.add_argument("--rnns", type=int, default=1300, help="the most checkpoints of a split (default 1300)")
     parser.add_argument("--items", type=int, default=4, help="items of each (default 4)")
     chosen = parser.parse_args(arguments)
@@ -82,6 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"{board.rows.zoo}, `{board.rows.zoo_digest}`\n")
             print("| encoder | RNNs | items of training | items of validation |\n| --- | --- | --: | --: |")
             for training in board.emulations:
+                if training.encoder not in (chosen.encoder or [training.encoder]):
+                    continue
                 emulation = trained_emulation(loaded, training, folder)
                 found = gaps(loaded, emulation, chosen.rnns, chosen.items)
                 for rnns in ("train", "validation"):

@@ -46,6 +46,8 @@ def test_the_table_of_a_board(trained, digits_zoo, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert read_results(trained)[0].rows.zoo_digest in lines[0]
     assert [line.split(" | ")[1] for line in lines if "flat_mlp" in line] == ["train", "validation"]
+    emulation_gap.main([str(trained), "--zoo", str(digits_zoo), "--encoder", "oracle"])
+    assert "flat_mlp" not in capsys.readouterr().out
 
 
 def test_rnns_that_write_their_items_have_no_such_table(language_zoo, tmp_path):
