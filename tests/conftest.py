@@ -21,6 +21,7 @@ from commands import exit_code
 from filelock import FileLock
 from synthetic_results import write_results
 
+from rnnzoo import evaluate
 from rnnzoo.loaders.benchmark.report import make_report
 from rnnzoo.zoo_builder.pipeline import Unwatched, build_zoo
 from rnnzoo.zoo_builder.release import release_zoo
@@ -163,6 +164,19 @@ def short_readouts(monkeypatch):
 def copied(language_zoo, tmp_path) -> Path:
     """The zoo of languages, to be broken."""
     return shutil.copytree(language_zoo, tmp_path / "zoo")
+
+
+@pytest.fixture(scope="session")
+def trained_as_in_paper(tmp_path_factory) -> Callable[[Path, str], Path]:
+    """Zoo and target -> a folder of results: two steps of `flat_mlp` by emulation, under the paper's protocol."""
+
+    def train(zoo: Path, target: str) -> Path:
+        out = tmp_path_factory.mktemp("results")
+        few = {"steps": 2, "emulator_hidden": 8, "validation_rollouts": 3}
+        evaluate("flat_mlp", zoo, "frozen", target, 1, few, out, protocol="paper", quiet=True)
+        return out
+
+    return train
 
 
 @pytest.fixture(scope="session")

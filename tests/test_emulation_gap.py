@@ -4,19 +4,14 @@ import numpy as np
 import pytest
 
 from benchmarks import emulation_gap, paper_table
-from rnnzoo import evaluate
 from rnnzoo.loaders.benchmark.protocol import partition
 from rnnzoo.loaders.benchmark.results.leaderboard import read_results
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
 
 
 @pytest.fixture(scope="module")
-def trained(digits_zoo, tmp_path_factory):
-    """A folder of results of the zoo of digits, under the protocol of the paper."""
-    out = tmp_path_factory.mktemp("results")
-    few = {"steps": 2, "emulator_hidden": 8, "validation_rollouts": 3}
-    evaluate("flat_mlp", digits_zoo, "frozen", "rotation", 1, few, out, protocol="paper", quiet=True)
-    return out
+def trained(digits_zoo, trained_as_in_paper):
+    return trained_as_in_paper(digits_zoo, "rotation")
 
 
 def test_the_items_are_those_of_the_nearest_angle(digits_zoo):
@@ -50,8 +45,7 @@ def test_the_table_of_a_board(trained, digits_zoo, capsys):
     assert "flat_mlp" not in capsys.readouterr().out
 
 
-def test_rnns_that_write_their_items_have_no_such_table(language_zoo, tmp_path):
-    few = {"steps": 2, "emulator_hidden": 8}
-    evaluate("flat_mlp", language_zoo, "frozen", "offsets", 1, few, tmp_path, protocol="paper", quiet=True)
+def test_rnns_that_write_their_items_have_no_such_table(language_zoo, trained_as_in_paper):
+    results = trained_as_in_paper(language_zoo, "offsets")
     with pytest.raises(SystemExit, match="formal_languages: expected a zoo whose items are given"):
-        emulation_gap.main([str(tmp_path), "--zoo", str(language_zoo)])
+        emulation_gap.main([str(results), "--zoo", str(language_zoo)])

@@ -8,7 +8,6 @@ from synthetic_results import make_emulation, make_rows, write_results
 from torch.nn import functional
 
 from benchmarks import paper_table
-from rnnzoo import evaluate
 from rnnzoo.loaders.benchmark.protocol import partition
 from rnnzoo.loaders.benchmark.results.leaderboard import read_results
 from rnnzoo.loaders.emulation import EncoderEmulator, make_emulator
@@ -69,12 +68,8 @@ def test_a_difference_of_some_names_them(rows):
 
 
 @pytest.fixture(scope="module")
-def trained(language_zoo, tmp_path_factory):
-    """A folder of results of the zoo of languages, under the protocol of the paper."""
-    out = tmp_path_factory.mktemp("results")
-    few = {"steps": 2, "emulator_hidden": 8, "validation_rollouts": 3}
-    evaluate("flat_mlp", language_zoo, "frozen", "offsets", 1, few, out, protocol="paper", quiet=True)
-    return out
+def trained(language_zoo, trained_as_in_paper):
+    return trained_as_in_paper(language_zoo, "offsets")
 
 
 def test_losses_are_those_of_the_published_program(trained, language_zoo):
