@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,7 +65,7 @@ def alike(loaded: LoadedZoo, rows: RowNumbers, at_once: int) -> list[RowNumbers]
     """
     ids = loaded.column("task_id")[rows]
     tasks = np.unique(ids)
-    values = [next(iter(task.columns().values())) for task in loaded.tasks(rows)]
+    values = task_values(loaded, rows)
     if len(tasks) == len(rows) and isinstance(values[0], float):
         ordered = rows[np.argsort(values)]
         groups = [ordered[start : start + at_once] for start in range(0, len(ordered), at_once)]
@@ -74,6 +75,11 @@ def alike(loaded: LoadedZoo, rows: RowNumbers, at_once: int) -> list[RowNumbers]
     if not groups:
         raise RnnzooError(f"found {len(tasks)} tasks in {len(rows)} runs, expected two runs of the same task")
     return groups
+
+
+def task_values(loaded: LoadedZoo, rows: RowNumbers) -> list[Any]:
+    """What says the task of each checkpoint, [N]: the first of the family's columns."""
+    return [next(iter(task.columns().values())) for task in loaded.tasks(rows)]
 
 
 def measure(loaded: LoadedZoo, group: RowNumbers, items: int) -> dict[str, float]:
@@ -90,13 +96,13 @@ def report(loaded: LoadedZoo, groups: int, at_once: int, items: int) -> str:
     told: dict[str, list[dict[str, float]]] = {}
     for step in np.unique(steps):
         found = alike(loaded, np.flatnonzero(steps == step), at_once)
-        chosen = [found[place] for place in _spread(len(found), groups)]
+        chosen = [found[place] for place in spread(len(found), groups)]
         told[f"task, and step {step}"] = [measure(loaded, group, items) for group in chosen]
     told["task and step"] = [least for of_step in told.values() for least in of_step]
     if loaded.zoo.encoding.needs_labels:
         runs = loaded.column("run_id")
         names = np.unique(runs)
-        chosen = [np.flatnonzero(runs == names[place]) for place in _spread(len(names), groups)]
+        chosen = [np.flatnonzero(runs == names[place]) for place in spread(len(names), groups)]
         told["run"] = [measure(loaded, group, items) for group in chosen]
     lines = [
         f"{loaded.zoo.manifest.zoo}, `{zoo_digest(loaded.zoo.manifest)}`",
@@ -110,7 +116,7 @@ def report(loaded: LoadedZoo, groups: int, at_once: int, items: int) -> str:
     return "\n".join(lines)
 
 
-def _spread(count: int, wanted: int) -> list[int]:
+def spread(count: int, wanted: int) -> list[int]:
     """At most `wanted` places of `count`, as far from each other as they can be."""
     return sorted({int(place) for place in np.linspace(0, count - 1, min(wanted, count)).round()})
 

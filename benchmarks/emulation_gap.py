@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.emulation_floor import spread, task_values
 from benchmarks.paper_table import MEASURED, measured_losses, trained_emulation, trainings_of_paper
 from rnnzoo.loaders.benchmark.protocol import partition
 from rnnzoo.loaders.emulation import EncoderEmulator
@@ -31,7 +32,7 @@ def nearest(loaded: LoadedZoo, rows: RowNumbers, pool: RowNumbers) -> RowNumbers
     Raises:
         RnnzooError: RNNs of the zoo write their items themselves, or tasks are no numbers.
     """
-    values = [next(iter(task.columns().values())) for task in loaded.tasks(np.concatenate([rows, pool]))]
+    values = task_values(loaded, np.concatenate([rows, pool]))
     if not loaded.zoo.encoding.needs_labels or not isinstance(values[0], float):
         raise RnnzooError(
             f"{loaded.zoo.manifest.zoo}: expected a zoo whose items are given, and whose tasks are numbers"
@@ -56,10 +57,7 @@ def gaps(
     """
     split = partition(loaded, "paper")
     rows = {"train": split.train, "validation": split.validation}
-    chosen = {
-        name: every[np.unique(np.linspace(0, len(every) - 1, min(models, len(every))).round().astype(int))]
-        for name, every in rows.items()
-    }
+    chosen = {name: every[spread(len(every), models)] for name, every in rows.items()}
     found = {}
     for rnns, some in chosen.items():
         for items, pool in rows.items():
