@@ -81,12 +81,12 @@ def test_the_rate_is_that_of_this_build_and_of_the_last_minute():
     assert tracker.rate is None
     assert tracker.seconds_left is None
     for second in range(1, 11):
-        clock.now = second
+        clock.now = 90 + second  # the first step came late, with a checkpoint to score
         tracker.report(at(400 + second, 400))
     assert tracker.rate == pytest.approx(2.0)  # of two runs
     assert tracker.seconds_left == pytest.approx((1000 - 410) * 2 / 2.0)
     for second in range(11, 111):
-        clock.now = second
+        clock.now = 90 + second
         tracker.report(at(410 + 5 * (second - 10), 400))
     assert tracker.rate == pytest.approx(10.0)
 
@@ -130,7 +130,7 @@ def test_the_bar_shows_the_first_step_at_once(capsys):
         bar.report(at(0))
         bar.report(at(1))
         lines = re.split(r"[\r\n]+", capsys.readouterr().err)
-        assert re.search(r"1%.*2\.00/200 model-steps \[00:00, .* a second, .* left, runs 0/2\]", lines[-1])
+        assert re.search(r"1%.*2\.00/200 model-steps \[00:00, runs 0/2\]", lines[-1])
         bar.report(at(2, accuracy=0.5))
         bar.report(stored(diverged=1))
         assert not bar.stop_requested()

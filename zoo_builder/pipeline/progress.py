@@ -94,7 +94,7 @@ class ProgressTracker:
         self.last: ShardProgress | None = None
         self._shards: dict[str, ShardProgress] = {}
         self._clock = clock
-        self._trained = deque([(clock(), 0)])
+        self._trained: deque[tuple[float, int]] = deque()
 
     def report(self, progress: ShardProgress) -> None:
         """Take note of where a shard stands. Once it is stored, nothing more is expected of it."""
@@ -119,7 +119,12 @@ class ProgressTracker:
 
     @property
     def rate(self) -> float | None:
-        """Model-steps a second, of late; None before anything was trained."""
+        """Model-steps a second, of late; None before there are two moments of training.
+
+        What comes before the first step takes its time once, as does the checkpoint behind it.
+        """
+        if not self._trained:
+            return None
         (began, before), (ended, after) = self._trained[0], self._trained[-1]
         return (after - before) / (ended - began) if ended > began and after > before else None
 
@@ -130,6 +135,8 @@ class ProgressTracker:
         return None if rate is None else (self.total - self.model_steps) / rate
 
     def _note_rate(self) -> None:
+        if not self.trained and not self._trained:
+            return
         now = self._clock()
         if len(self._trained) > 1 and now - self._trained[-2][0] < SAMPLE_SECONDS:
             self._trained.pop()
