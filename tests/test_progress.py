@@ -91,6 +91,21 @@ def test_the_rate_is_that_of_this_build_and_of_the_last_minute():
     assert tracker.rate == pytest.approx(10.0)
 
 
+def test_the_rate_leaves_out_the_time_of_scoring():
+    """Scoring images takes a minute and more: an early checkpoint would make days of an hour."""
+    clock = Clock()
+    tracker = ProgressTracker(2, 1000, clock)
+    tracker.report(at(0))
+    rates = []
+    for step in range(1, 41):
+        scored = step % 10 == 0
+        clock.now += 90 if scored else 1
+        tracker.report(at(step, accuracy=step / 1000 if step >= 10 else None))
+        rates.append(tracker.rate)
+    assert rates[0] is None
+    assert rates[1:] == pytest.approx([2.0] * 39)
+
+
 def test_what_diverged_and_the_last_accuracy():
     tracker = tracked(at(10, accuracy=0.25), at(50), stored(diverged=1), at(5, 0, "b"))
     assert tracker.diverged == 1

@@ -85,6 +85,7 @@ class ProgressTracker:
         runs: Runs that are stored.
         diverged: Those of them that diverged.
         last: The last report with an accuracy; None before the first one.
+        rate: Model-steps a second of late, without the time of scoring; None before there is one.
     """
 
     def __init__(self, runs: int, steps: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -92,6 +93,7 @@ class ProgressTracker:
         self.total = runs * steps
         self.model_steps = self.resumed = self.runs = self.diverged = 0
         self.last: ShardProgress | None = None
+        self.rate: float | None = None
         self._shards: dict[str, ShardProgress] = {}
         self._clock = clock
         self._trained: deque[tuple[float, int]] = deque()
@@ -109,6 +111,8 @@ class ProgressTracker:
             self.diverged += progress.diverged
         if progress.accuracy is not None:
             self.last = progress
+            if known is None or progress.accuracy != known.accuracy:  # since its last report, it was scored
+                self._trained.clear()
         self._shards[progress.shard] = replace(progress, resumed_from=found_at)
         self._note_rate()
 
@@ -118,24 +122,12 @@ class ProgressTracker:
         return self.model_steps - self.resumed
 
     @property
-    def rate(self) -> float | None:
-        """Model-steps a second, of late; None before there are two moments of training.
-
-        What comes before the first step takes its time once, as does the checkpoint behind it.
-        """
-        if not self._trained:
-            return None
-        (began, before), (ended, after) = self._trained[0], self._trained[-1]
-        return (after - before) / (ended - began) if ended > began and after > before else None
-
-    @property
     def seconds_left(self) -> float | None:
-        """How long training will still take at this rate; None where there is none."""
-        rate = self.rate
-        return None if rate is None else (self.total - self.model_steps) / rate
+        """How long training will still take at this rate, without scoring; None where there is none."""
+        return None if self.rate is None else (self.total - self.model_steps) / self.rate
 
     def _note_rate(self) -> None:
-        if not self.trained and not self._trained:
+        if not self.trained:  # what comes before the first step takes its time once
             return
         now = self._clock()
         if len(self._trained) > 1 and now - self._trained[-2][0] < SAMPLE_SECONDS:
@@ -143,3 +135,6 @@ class ProgressTracker:
         self._trained.append((now, self.trained))
         while len(self._trained) > 2 and self._trained[1][0] <= now - RATE_SECONDS:
             self._trained.popleft()
+        (began, before), (ended, after) = self._trained[0], self._trained[-1]
+        if ended - began >= SAMPLE_SECONDS and after > before:
+            self.rate = (after - before) / (ended - began)
