@@ -18,6 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 import rnnzoo
+from rnnzoo.commands import INTERRUPTED, STOPPED
 from rnnzoo.settings import setting_text
 from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
 from rnnzoo.zoo_builder.escaping import for_terminal
@@ -28,10 +29,6 @@ DAILY_FIELDS = ("runs", "steps", "seed", "cell", "hidden_size", "num_layers")
 MOST_PROCESSES = 1024
 """On one machine, and threads of each."""
 
-INTERRUPTED = 130
-"""Exit code of a command that the user stopped."""
-STOPPED = "stopped"
-"""What it says then."""
 GOES_ON = f"{STOPPED}; the same command goes on from the last saved state"
 """What is said by commands that keep what they have done."""
 RESUMABLE = ("build", "merge", "push", "run")

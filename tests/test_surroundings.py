@@ -78,6 +78,20 @@ def test_work_goes_on_where_nobody_reads_of_its_progress_any_more():
     assert (done.returncode, done.stdout) == (0, b"done\n")
 
 
+@pytest.mark.parametrize(("begin", "module"), [("zoo_builder", "zoo_builder.cli"), ("zoo_bench", "loaders.cli")])
+def test_a_command_that_is_stopped_while_it_imports_says_so(begin, module):
+    stops = (
+        "import sys\n"
+        "class Stops:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        f"        if name == 'rnnzoo.{module}': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Stops())\n"
+    )
+    done = start(f"{stops}from rnnzoo import commands\ncommands.{begin}()", "--help")
+    assert (done.returncode, done.stdout) == (130, b"")
+    assert done.stderr.decode() == f"{begin.replace('_', '-')}: stopped\n"
+
+
 def test_words_are_plain_whatever_continuous_integration_says_of_colours():
     program = "import sys\nfrom rnnzoo.zoo_builder.cli import main\nmain()"
     forced = ("FORCE_COLOR", "CLICOLOR_FORCE", "PY_COLORS", "GITHUB_ACTIONS", "TTY_COMPATIBLE")
