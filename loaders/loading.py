@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict, NamedSplit
 
 from rnnzoo.loaders.reading.formats import format_name
@@ -12,6 +13,7 @@ from rnnzoo.loaders.reading.map_style import map_style
 from rnnzoo.loaders.reading.selection import Filters, choose_columns, choose_splits, in_order
 from rnnzoo.loaders.reading.stream import streamed
 from rnnzoo.loaders.source.opening import open_source
+from rnnzoo.zoo_builder.errors import ParameterError
 
 
 def load_zoo(
@@ -66,6 +68,10 @@ def load_zoo(
     `DataLoader(train, sampler=BatchSampler(RandomSampler(train), 64, False), batch_size=None)`.
     """
     type_name = format_name(format)
+    for option, value in (("rollouts", rollouts), ("streaming", streaming)):
+        if not isinstance(value, bool | np.bool_):
+            raise ParameterError(option, f"found {value!r}, expected True or False")
+    rollouts, streaming = bool(rollouts), bool(streaming)
     source = open_source(path_or_repo, revision, check)
     names = choose_splits(source.manifest, split)
     columns, tensors = in_order("columns", columns), in_order("tensors", tensors)

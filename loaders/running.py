@@ -83,11 +83,15 @@ def encoded_sequences(family: type[TaskFamily[Any]], sequences: Any) -> NDArray[
     if (shape := getattr(sequences, "shape", None)) is not None and 0 in shape:
         raise ParameterError("sequences", f"found the shape {list(shape)}, expected one sequence or more")
     try:
-        return np.atleast_2d(family.encode(_on_cpu(sequences)))
+        encoded = np.atleast_2d(family.encode(_on_cpu(sequences)))
     except RnnzooError:
         raise
     except (TypeError, ValueError) as error:
         raise ParameterError("sequences", f"found {sequences!r:.200}, which cannot be read: {error}") from error
+    if encoded.ndim != 2:
+        found = f"found the shape {list(np.shape(sequences))}, which has {encoded.ndim - 2} axes too many"
+        raise ParameterError("sequences", f"{found}; expected [B, ...] of B sequences")
+    return encoded
 
 
 def _on_cpu(sequences: Any) -> Any:

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from rnnzoo import Zoo
+from rnnzoo.loaders.benchmark import executors
 from rnnzoo.loaders.benchmark.prediction.heads import TargetHead
 from rnnzoo.loaders.benchmark.prediction.leakage import measure_leakage
 from rnnzoo.loaders.benchmark.prediction.readout import fit_readout
@@ -252,6 +254,19 @@ def test_the_untrained_twin_is_the_encoder_of_the_seed_under_the_same_readouts(t
     found = read_out(loaded, setting, target, embedded, 0)
     assert Untrained(**{name: found[name] for name in Untrained.model_fields}) == trained.twin
     assert trained.twin.predictions != trained.predictions
+
+
+def test_a_worker_opens_the_zoo_that_the_benchmark_began_with(language_zoo, digits_zoo, tmp_path):
+    """A cluster keeps its workers, and the zoo that they have in memory, from one benchmark to the next."""
+    folder = tmp_path / "zoo"
+    folder.symlink_to(language_zoo)
+    (before, after) = (str(Zoo(path).manifest.digest) for path in (language_zoo, digits_zoo))
+    assert str(executors._open_zoo(str(folder), "cpu", None, before).zoo.manifest.digest) == before
+    folder.unlink()
+    folder.symlink_to(digits_zoo)
+    assert str(executors._open_zoo(str(folder), "cpu", None, after).zoo.manifest.digest) == after
+    with pytest.raises(RnnzooError, match=f"found the zoo {after}, expected something, with which"):
+        executors._open_zoo(str(folder), "cpu", None, "something")
 
 
 def test_the_same_request_does_nothing_twice_and_the_same_again_elsewhere(language_zoo, tmp_path, monkeypatch):

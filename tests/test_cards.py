@@ -197,6 +197,16 @@ def test_a_size_category_is_one_of_the_hub(rows, name):
     assert card._size_category(rows) == name
 
 
+@pytest.mark.parametrize("config", [{}, {"runs": "<img src=x>[a](javascript:b)", "steps": None}])
+def test_a_table_of_baselines_says_safely_what_a_config_does(config, tmp_path):
+    write_results(tmp_path, "sequential_mnist", encoders=("noninteractive_probing",))
+    for path in tmp_path.rglob("rows.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"zoo_config": config}))
+    sentence = baselines_markdown(tables_of(tmp_path)).splitlines()[0]
+    assert "<img" not in sentence
+    assert "](javascript" not in sentence.replace("\\]", "").replace("\\[", "")
+
+
 def test_a_table_of_baselines_says_what_the_results_do(tmp_path):
     write_results(tmp_path, "sequential_mnist", encoders=("noninteractive_probing", "behaviour_statistics"))
     protocols = tables_of(tmp_path)

@@ -29,8 +29,8 @@ TABLE = pa.table(
 )
 NUMBERS = [0, 7, 127, 128, -128, -129, 0.5, 7.0, 0.1, float(np.float32(0.1)), 3e38, 1e300, -1e300, np.inf]
 VALUES = {
-    "seed": [0, 2**62 + 1, 2**63 - 1, -5, -(2**63), 7],
-    "index": NUMBERS,
+    "seed": [*NUMBERS, 2**62 + 1, 2**63 - 1, -5, -(2**63), -5.5, 2.0**62, 2.0**63, -np.inf, np.nan],
+    "index": [*NUMBERS, -np.inf, np.nan],
     "loss": [*NUMBERS, np.float64(0.1), np.float32(0.1), np.int64(7)],
     "accuracy": [*NUMBERS, np.float32(0.1), np.float16(0.5)],
     "language": ["a", "", "0", np.str_("b")],

@@ -63,6 +63,12 @@ def long_entry_often(path):
     pq.write_table(pa.table({"a": entries, "b": filler(100_000)}), path, **options)
 
 
+def one_vector_often(path):
+    """Numbers of a dictionary take next to no room in a page."""
+    zeros = pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(4096 * 5000)), 4096)
+    pq.write_table(pa.table({"a": zeros, "b": filler(5000)}), path, compression="zstd")
+
+
 def rows_of_nothing(path):
     pq.write_table(pa.table({"a": pa.nulls(50_000_000, pa.int64())}), path, compression="zstd")
 
@@ -90,6 +96,7 @@ def false_statistics(path):
 BOMBS = {
     compressed_text: "its pages hold more",
     long_entry_often: "its texts would take more memory",
+    one_vector_often: "its pages hold more",
     rows_of_nothing: "found 50000000 rows in",
     prefixes: "found encoding 7",
     wide_vectors: "expected texts, numbers or vectors",

@@ -44,6 +44,19 @@ def test_a_kept_encoder_is_whole_and_of_its_key(tmp_path):
         read_kept(path, key)
 
 
+@pytest.mark.parametrize(
+    "kind", ["bfloat16", "float16", "float64", "float8_e5m2", "bool", "int64", "uint8", "complex64"]
+)
+def test_tensors_of_any_kind_are_kept(kind, tmp_path):
+    key = ResultKey(code={}, versions={}, zoo_digest="z", settings={})
+    state = {"a": torch.arange(6).view(2, 3).T.to(getattr(torch, kind)), "b": torch.zeros((), dtype=torch.bool)}
+    write_kept(tmp_path / "state.safetensors", state, key)
+    found = read_kept(tmp_path / "state.safetensors", key)
+    for name, tensor in state.items():
+        assert found[name].dtype == tensor.dtype
+        assert torch.equal(found[name].contiguous().view(torch.uint8), tensor.contiguous().view(torch.uint8))
+
+
 def test_tied_weights_are_kept(tmp_path):
     key = ResultKey(code={}, versions={}, zoo_digest="z", settings={})
     numbers = torch.arange(6.0)

@@ -38,6 +38,7 @@ CARDS = Path(__file__).parent.parent / "dataset_cards"
         ({"tensors": ["lstm.weight"]}, r"tensors: found 'lstm.weight', expected names among lstm.weight_ih_l0"),
         ({"columns": [], "tensors": []}, "columns and tensors: found none of either"),
         ({"columns": [np.array(["step"])]}, r"columns: found array\(\['step'\], .*, expected names among"),
+        ({"rollouts": "no"}, "rollouts: found 'no', expected True or False"),
         ({"format": "jax"}, "format: found 'jax', expected one of torch, numpy"),
         ({"format": ["torch"]}, r"format: found \['torch'\], expected one of torch, numpy"),
         ({"filters": []}, "filters: found \\[\\], expected None"),
@@ -57,6 +58,13 @@ def test_bad_arguments(language_zoo, options, message):
     for streaming in (False, True):
         with pytest.raises(RnnzooError, match=message):
             load_zoo(language_zoo, **({"split": "train"} | options), streaming=streaming)
+
+
+def test_texts_do_not_choose_how_a_zoo_is_read(language_zoo):
+    for text in ("no", "False", 0, None):
+        with pytest.raises(ParameterError, match=r"streaming: found .*, expected True or False"):
+            load_zoo(language_zoo, "train", streaming=text)
+    assert len(load_zoo(language_zoo, "train", tensors=[], rollouts=np.False_, streaming=np.False_))
 
 
 def test_no_such_zoo(tmp_path, language_zoo, monkeypatch):

@@ -115,6 +115,13 @@ def test_a_finished_zoo_alone_is_a_part(plain, tmp_path):
     assert contents(tmp_path / "zoo") == contents(plain)
 
 
+def test_a_finished_zoo_of_more_shards_than_files_may_be_open_is_a_part(plain, tmp_path, monkeypatch):
+    monkeypatch.setattr(merging, "locks_at_once", lambda: 2)
+    monkeypatch.setattr(merging, "_take_whole", None)
+    merge([plain], tmp_path / "zoo")
+    assert contents(tmp_path / "zoo") == contents(plain)
+
+
 def test_every_file_of_a_finished_zoo_is_placed_once(plain, tmp_path, monkeypatch):
     placed = []
 

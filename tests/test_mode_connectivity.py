@@ -1,5 +1,6 @@
 """Alignment finds planted symmetries again; lines between models."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -90,5 +91,53 @@ def test_what_does_not_fit_is_an_error():
         rnn.interpolate(weights, weights, torch.zeros(4))
     with pytest.raises(RnnzooError, match=r"found shapes .*\(\).* expected"):
         rnn.interpolate(weights, {}, torch.zeros(3))
+    with pytest.raises(RnnzooError, match=r"shares: found shape \[\], expected one axis"):
+        rnn.interpolate(weights, weights, 0.5)
     with pytest.raises(RnnzooError, match="layer: found 1, expected 0 to 0"):
         rnn.split_biases(spec, weights, 1, torch.zeros(3, 16))
+
+
+def of(weights, change):
+    return {name: change(tensor) for name, tensor in weights.items()}
+
+
+@pytest.mark.parametrize("align", [rnn.align, lambda spec, weights, other: rnn.align(spec, other, weights)])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda weights: of(weights, lambda tensor: tensor[0]),
+            r"found shape \[16, 6\], expected \[N, 16, 6\], for",
+        ),
+        (
+            lambda weights: of(weights, lambda tensor: tensor[:0]),
+            r"found shape \[0, 16, 6\], expected \[N, 16, 6\], one N of",
+        ),
+        (lambda weights: of(weights, lambda tensor: tensor.numpy()), "found a value of type ndarray, expected"),
+        (lambda weights: {}, r"found nothing, expected a tensor of shape \[N, 16, 6\]"),
+        (lambda weights: models(RNNSpec(6, 5, 6, 1, "lstm")), r"found shape \[3, 20, 6\], expected \[N, 16, 6\]"),
+    ],
+)
+def test_what_are_no_weights_of_the_models(align, change, message):
+    spec = RNNSpec(6, 4, 6, 1, "lstm")
+    weights = models(spec)
+    with pytest.raises(RnnzooError, match=f"(weights|reference): lstm.weight_ih_l0: {message}"):
+        align(spec, weights, change(weights))
+
+
+def test_models_that_are_being_trained_are_aligned():
+    spec = RNNSpec(6, 4, 6, 1, "lstm")
+    weights = models(spec)
+    trained = of(weights, lambda tensor: tensor.clone().requires_grad_())
+    aligned = rnn.align(spec, trained, of(trained, lambda tensor: tensor[:1]))
+    expected = rnn.align(spec, weights, of(weights, lambda tensor: tensor[:1]))
+    assert all(torch.equal(aligned[name], expected[name]) for name in weights)
+
+
+@pytest.mark.parametrize("shares", [[0, 0.5, 1], (0.0, 0.5, 1.0), np.linspace(0, 1, 3)])
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
+def test_a_line_takes_any_numbers(shares, precision):
+    weights = models(RNNSpec(6, 4, 6, 1))
+    found = rnn.interpolate(weights, of(weights, lambda tensor: tensor.flip(0).to(precision)), shares)
+    expected = rnn.interpolate(weights, of(weights, lambda tensor: tensor.flip(0)), torch.tensor([0, 0.5, 1]))
+    assert all(torch.allclose(found[name], expected[name]) for name in weights)

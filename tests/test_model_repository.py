@@ -17,6 +17,7 @@ from rnnzoo.loaders.benchmark.run import run_benchmark
 from rnnzoo.loaders.encoders.flat_mlp import FlatMLP
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
 from rnnzoo.loaders.model_repository import push_results
+from rnnzoo.loaders.model_repository.subject import find_dataset
 from rnnzoo.zoo_builder.errors import RnnzooError
 
 MODEL, DATASET = "org/encoder", "org/zoo"
@@ -192,6 +193,16 @@ def test_a_data_set_without_a_leaderboard_is_refused(hub, results, language_rele
     hub.add_folder("org/without", folder, tags=["v1.0.0"])
     with pytest.raises(RnnzooError, match=r"eval\.yaml: not the form of a leaderboard"):
         push_results(results, MODEL, "org/without", "weight_norm")
+
+
+def test_ids_of_a_leaderboard_are_texts(hub, language_release, tmp_path):
+    """Aliases of YAML can stand for texts that fill the memory."""
+    folder = shutil.copytree(language_release, tmp_path / "bomb")
+    lists = [f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 10)}]" for n in range(1, 12)]
+    text = "\n".join(["l0: &l0 [x]", *lists, "tasks: [{id: *l11}, {id: step}]"])
+    (folder / "eval.yaml").write_text(text)
+    hub.add_folder("org/bomb", folder, tags=["v1.0.0"])
+    assert find_dataset("org/bomb").tasks == {"step"}
 
 
 def test_somebody_elses_model_is_left_alone(hub, results, tmp_path):

@@ -147,3 +147,43 @@ def test_flipping_twice_is_nothing(spec, weights, signs):
 def test_unknown_layer(spec, weights, orders):
     with pytest.raises(RnnzooError, match="layer: found 2, expected 0 to 1"):
         permute_units(spec, weights, 2, orders)
+
+
+@pytest.mark.parametrize("order", [torch.arange(1, 6), torch.arange(-1, 4), torch.zeros(5, dtype=torch.int64)])
+def test_an_order_has_each_unit_once(order):
+    spec = RNNSpec(6, 5, 6, 2, "gru")
+    weights = unflatten_weights(spec, init_parameters(spec, range(MODELS)))
+    state = (torch.zeros(2, MODELS, 3, 5),)
+    for bad, message in (
+        (order.expand(MODELS, 5), "expected each of 0 to 4 once a model"),
+        (torch.arange(4).expand(MODELS, 4), r"found shape \[3, 4\], expected \[3, 5\]"),
+        (torch.arange(5).expand(2, 5), r"found shape \[2, 5\], expected \[3, 5\]"),
+        (torch.arange(5.0).expand(MODELS, 5), "found torch.float32, expected int64"),
+    ):
+        with pytest.raises(RnnzooError, match=f"order: .*{message}"):
+            permute_units(spec, weights, 0, bad)
+        with pytest.raises(RnnzooError, match=f"order: .*{message}"):
+            permute_state(state, 0, bad)
+
+
+@pytest.mark.parametrize(
+    "signs", [torch.tensor([0, 1, 1, 0, 1]), torch.tensor([True, False] * 2 + [True]), torch.full((5,), 0.5)]
+)
+def test_signs_are_plus_and_minus_one(signs):
+    spec = RNNSpec(6, 5, 6, 2, "gru")
+    weights = unflatten_weights(spec, init_parameters(spec, range(MODELS)))
+    with pytest.raises(RnnzooError, match=r"signs: found .*, expected \+1 and -1"):
+        flip_signs(spec, weights, 0, signs.expand(MODELS, 5))
+    with pytest.raises(RnnzooError, match=r"signs: found .*, expected \+1 and -1"):
+        flip_state((torch.zeros(2, MODELS, 3, 5),), 0, signs.expand(MODELS, 5))
+    with pytest.raises(RnnzooError, match=r"signs: found shape \[5\], expected \[3, 5\]"):
+        flip_signs(spec, weights, 0, signs)
+    with pytest.raises(RnnzooError, match=r"shift: found shape \[3, 5\], expected \[3, 15\]"):
+        split_biases(spec, weights, 0, torch.zeros(MODELS, 5))
+
+
+def test_one_row_is_for_all_models(spec, weights, inputs, orders, signs):
+    for transform, rows in ((permute_units, orders), (flip_signs, signs)):
+        one = transform(spec, weights, 0, rows[:1])
+        every = transform(spec, weights, 0, rows[:1].expand(MODELS, -1))
+        assert all(torch.equal(one[name], every[name]) for name in weights)

@@ -433,6 +433,10 @@ def test_what_strings_begin_with_is_a_text(zoo, beginning):
         (np.zeros((0, SIDE, SIDE), np.uint8), rf"found the shape \[0, {SIDE}, {SIDE}\], expected one sequence"),
         (torch.zeros(0, SIDE, SIDE, dtype=torch.uint8), "found the shape .*, expected one sequence or more"),
         ([[[0]], [[0, 1]]], "found .*, which cannot be read"),
+        (
+            np.zeros((3, 1, SIDE, SIDE), np.uint8),
+            rf"found the shape \[3, 1, {SIDE}, {SIDE}\], which has 1 axes too many; expected \[B, ...\] of B",
+        ),
     ],
 )
 def test_sequences_that_are_none(digits, sequences, message):

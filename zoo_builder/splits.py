@@ -44,7 +44,8 @@ class Splits:
 def assign_splits(family: Family, tasks: Sequence[Task], seed: int) -> Splits:
     """Split the distinct tasks of a zoo, a function of the set of tasks and the seed.
 
-    Every split gets at least one task where there are at least four.
+    Of n tasks, n / 10 are test and n / 20 validation, rounded, among those that are not ood. Where at least three
+    are not, each of the three splits has one.
     """
     unique = sorted(set(tasks), key=lambda task: task.task_id)
     ids = {task: task.task_id for task in unique}

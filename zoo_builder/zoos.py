@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import asdict
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -62,7 +63,7 @@ Values = MaxLen(MOST_VALUES)
 
 def _constant_rate(value: Any) -> Any:
     """A rate stands for the schedule that keeps it."""
-    return ((0, value), (1, value)) if isinstance(value, int | float | str) else value
+    return ((0, value), (1, value)) if isinstance(value, Real | str) else value
 
 
 Knots = Annotated[tuple[tuple[Annotated[float, Ge(0), Le(1)], Rate], ...], BeforeValidator(_constant_rate), Values]

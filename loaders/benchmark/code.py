@@ -35,6 +35,7 @@ from rnnzoo.loaders.benchmark.named_values import (
     told,
     value_here,
 )
+from rnnzoo.loaders.benchmark.same_scores import scores_like
 from rnnzoo.loaders.encoders.base import importing_from
 from rnnzoo.loaders.encoders.names import split_location
 from rnnzoo.zoo_builder.errors import RnnzooError
@@ -77,8 +78,8 @@ def code_of(location: str | None, *made: object) -> tuple[dict[str, str], dict[s
         made: The encoder, classes and functions that it is made of, and the family of the zoo's tasks.
 
     Returns:
-        File -> 16 digits of its SHA-256, those of the encoder first, and the same of `NamedValues`; and
-            package -> version.
+        File -> 16 digits of its SHA-256, or of that of an earlier file that `scores_like` it, those of the encoder
+            first, and the same of `NamedValues`; and package -> version.
 
     Raises:
         RnnzooError: A file of the user's was edited after this process imported it.
@@ -170,8 +171,9 @@ class _Walk:
         if path is None:
             return []
         content = path.read_bytes()
-        self.code[_label(name, path, is_package)] = _digest(content)
+        label, digest = _label(name, path, is_package), _digest(content)
         ours = name.startswith("rnnzoo.")  # of the packages that it needs, a key has those that matter
+        self.code[label] = scores_like(label, digest) if ours else digest
         if ours:
             self._add_compiled(name, path)
         else:

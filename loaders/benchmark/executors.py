@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from rnnzoo.loaders.benchmark.code import code_here
 from rnnzoo.loaders.benchmark.jobs import Job, run_job
+from rnnzoo.loaders.benchmark.protocol import zoo_digest
 from rnnzoo.loaders.benchmark.request import Request, Setting
 from rnnzoo.loaders.benchmark.results.files import ROWS
 from rnnzoo.loaders.loaded_zoo import LoadedZoo
@@ -33,9 +34,15 @@ from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
 
 
 @lru_cache(maxsize=1)
-def _open_zoo(path: str, device: str, revision: str | None) -> LoadedZoo:
-    """A zoo in the memory of a worker, kept for its next job."""
-    return LoadedZoo(path, device, revision)
+def _open_zoo(path: str, device: str, revision: str | None, digest: str) -> LoadedZoo:
+    """A zoo in the memory of a worker, kept for its next job.
+
+    Raises RnnzooError where another one stands there than the one that the benchmark began with.
+    """
+    loaded = LoadedZoo(path, device, revision)
+    if (found := zoo_digest(loaded.zoo.manifest)) != digest:
+        raise RnnzooError(f"{path}: found the zoo {found}, expected {digest}, with which the benchmark began")
+    return loaded
 
 
 def choose_device(name: str) -> str:
@@ -217,7 +224,7 @@ def _end_with_parent() -> None:
 def _run_in_worker(zoo: str, revision: str | None, device: str, setting: Setting, job: Job) -> None:
     _check_code(setting)
     with _threads(None):
-        run_job(_open_zoo(zoo, device, revision), setting, job, quiet=True)
+        run_job(_open_zoo(zoo, device, revision, setting.zoo_digest), setting, job, quiet=True)
 
 
 def _check_code(setting: Setting) -> None:

@@ -114,7 +114,7 @@ def find_dataset(text: str) -> Dataset:
         raise RnnzooError(f"{text}: this zoo has no digest to compare results with")
     try:
         content = read_bytes(download(source.repository, EVAL_FILE), LONGEST_EVAL_FILE)
-        tasks = frozenset(str(task["id"]) for task in yaml.safe_load(content)["tasks"])
+        tasks = frozenset(each for task in yaml.safe_load(content)["tasks"] if isinstance(each := task["id"], str))
     except (yaml.YAMLError, KeyError, TypeError, UnicodeError) as error:
         raise RnnzooError(f"{text}: {EVAL_FILE}: not the form of a leaderboard: {error!r:.200}") from error
     repository = source.repository

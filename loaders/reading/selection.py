@@ -145,7 +145,10 @@ def _condition(condition: Any, schema: pa.Schema) -> pc.Expression:
         raise RnnzooError(f"filters: found {in_a_line(condition)}, expected {expected} after {symbol!r}")
     field, kind = pc.field(name), schema.field(name).type
     if not several:
-        return COMPARISONS[symbol](field, pa.scalar(_value(value, kind, condition)))
+        given = _value(value, kind, condition)
+        if pa.types.is_integer(kind) and isinstance(given, float):
+            return _beside_whole_numbers(field, symbol, given)
+        return COMPARISONS[symbol](field, pa.scalar(given))
     values = [_value(each, kind, condition) for each in listed(value)]
     if pa.types.is_integer(kind):
         values, kind = [each for each in values if isinstance(each, int)], pa.int64()  # the others equal none
@@ -153,6 +156,18 @@ def _condition(condition: Any, schema: pa.Schema) -> pc.Expression:
         kind = pa.float64()
     is_in = field.cast(kind).isin(pa.array(values, kind))
     return is_in if symbol == "in" else ~is_in & field.is_valid()
+
+
+def _beside_whole_numbers(field: pc.Expression, symbol: str, value: float) -> pc.Expression:
+    """A condition on whole numbers of 64 bits with a number that none of them equals: Arrow would round them."""
+    every, none = field.is_valid(), field.is_valid() & pc.scalar(False)
+    if math.isnan(value) or symbol not in ("<", "<=", ">", ">="):
+        return every if symbol == "!=" else none
+    is_upwards = symbol in (">", ">=")
+    if abs(value) >= 2**63:
+        return every if is_upwards == (value < 0) else none
+    below = pa.scalar(math.floor(value))
+    return field > below if is_upwards else field <= below
 
 
 def _value(value: Any, kind: pa.DataType, condition: Any) -> str | bool | int | float:

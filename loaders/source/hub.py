@@ -118,11 +118,14 @@ class HubSource:
 
     def _download(self, names: Sequence[str]) -> None:
         """Download what the cache lacks of these files."""
-        with ThreadPoolExecutor(DOWNLOADS) as pool:
+        pool = ThreadPoolExecutor(DOWNLOADS)
+        try:
             cached = list(pool.map(self._is_cached, names))
             missing = [name for name, is_there in zip(names, cached, strict=True) if not is_there]
             for _ in pool.map(self._download_file, missing):
                 pass
+        finally:  # after Ctrl-C nobody waits for what is under way
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _download_file(self, name: str) -> None:
         entry = entry_of(self.manifest, name, self.snapshot.path)

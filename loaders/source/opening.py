@@ -1,4 +1,4 @@
-"""Where a zoo lies: the one place where a repository's name is told from a path."""
+"""Where a zoo lies: a folder, or a repository of the hub, told apart by the text."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from rnnzoo.loaders.source.base import Source
 from rnnzoo.loaders.source.checked import CHECKS
 from rnnzoo.loaders.source.hub import HubSource
 from rnnzoo.loaders.source.local import LocalSource
+from rnnzoo.loaders.source.retries import HubUnreachable, NoRepository
 from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError, in_a_line
 from rnnzoo.zoo_builder.hub import ON_HUB
 
@@ -51,5 +52,5 @@ def open_source(path_or_repo: str | Path, revision: str | None = None, check: st
         raise ParameterError("revision", f"found {revision!r} beside {path_or_repo!r}, expected one of them")
     try:
         return HubSource.open(named[1], named[2] or revision, check)
-    except RnnzooError as error:
-        raise RnnzooError(f"{error} (and there is no such folder here)") from error
+    except (NoRepository, HubUnreachable) as error:
+        raise type(error)(f"{error} (and there is no such folder here)") from error

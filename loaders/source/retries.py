@@ -45,6 +45,10 @@ class CutShort(Exception):
     """An answer that is not whole, or whose address has expired: worth another attempt."""
 
 
+class NoRepository(RnnzooError):
+    """The hub knows none of this name, for this user."""
+
+
 class HubUnreachable(RnnzooError):
     """There is no network, or the user wants none."""
 
@@ -97,7 +101,7 @@ def _explained(error: Exception, what: str, revision: str | None) -> RnnzooError
     if isinstance(error, GatedRepoError):
         return RnnzooError(f"{what}: access is gated: ask for it on the repository's page, then {login}")
     if isinstance(error, RepositoryNotFoundError):
-        return RnnzooError(f"{what}: found no such dataset repository on the hub; if it is private, {login}")
+        return NoRepository(f"{what}: found no such dataset repository on the hub; if it is private, {login}")
     if isinstance(error, RevisionNotFoundError):
         return RnnzooError(f"{what}: found no revision {revision or 'of that commit'!r}")
     if isinstance(error, OfflineModeIsEnabled):

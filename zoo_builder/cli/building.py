@@ -276,7 +276,10 @@ def info(
         try:
             write_single(path, content.getbuffer())
         except RnnzooError as error:
-            raise RnnzooError(f"{error}\nAnother place for the figure is --figure; --json draws none") from error
+            if figure is not None:
+                raise
+            say(f"\nno figure: {error}. Another place for it is --figure; --json draws none", err=True)
+            return
     say(f"\nfigure: {path}")
 
 

@@ -123,7 +123,14 @@ def import_(
         imported = import_published(published, out, progress=bar.update)
     rows = sum(entry.checkpoints for entry in imported.manifest.splits.values())
     say(f"finished: {out}, {rows} checkpoints of {imported.manifest.config['runs']} runs")
-    say(f"stored outputs differ from those of the weights by at most {imported.largest_difference:.2g}")
+    compared = rows - imported.not_finite
+    if compared:
+        say(
+            f"stored outputs of {compared} checkpoints differ from those of the weights by at most "
+            f"{imported.largest_difference:.2g}"
+        )
+    if imported.not_finite:
+        say(f"weights of {imported.not_finite} checkpoints are not finite: their outputs were not compared")
     if imported.mended:
         say(f"mended {imported.mended} sequences that were stored with damage: {imported.damage}")
 

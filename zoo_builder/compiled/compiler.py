@@ -187,7 +187,7 @@ def _compile(compiler: tuple[str, ...], flags: list[str], source: Path, library:
         with workspace(library) as folder:
             made = folder / library.name
             result = _run([*compiler, *flags, str(source), "-o", str(made)])
-            if result.returncode != 0:
+            if result.returncode != 0 or not made.is_file():
                 raise KernelUnavailable(
                     f"{shlex.join(compiler)} failed on {source.name}:\n{_first_errors(result)}"
                 )

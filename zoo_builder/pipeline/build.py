@@ -49,10 +49,10 @@ class Executor(Protocol):
 
 def build_zoo(
     config: ZooConfig,
-    folder: Path,
+    folder: str | Path,
     kernel: Kernel,
     observer: Observer,
-    items_folder: Path | None = None,
+    items_folder: str | Path | None = None,
     save_every: float = 120,
 ) -> Manifest:
     """Build the zoo of `config` in `folder` in this process, or finish one begun there.
@@ -72,9 +72,10 @@ def build_zoo(
         Interrupted: The observer asked to stop. The training state is saved.
         RnnzooError: The folder holds something else.
     """
+    folder = Path(folder)
     finished = finished_zoo(config, folder)
     if finished is None:
-        plan = checked_plan(config, items_folder)
+        plan = checked_plan(config, None if items_folder is None else Path(items_folder))
         finished = build_plan(plan, folder, InProcess(kernel, save_every), observer)
     if finished is None:
         raise AssertionError("no part is left to others")

@@ -16,6 +16,8 @@ import logging
 import multiprocessing
 import os
 import platform
+import resource
+import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -38,6 +40,16 @@ FIRST_LOOK_SECONDS, LOOK_SECONDS = 0.01, 0.5
 """Between the first two looks at a lock that somebody else holds, and between later ones."""
 LONGEST_NOTE = 300
 """Characters of a lock's file that are read."""
+
+
+SPARE_FILES = 48
+"""That a process may open beside the locks it holds."""
+
+
+def locks_at_once() -> int:
+    """How many locks this process may hold at once, one at least: each is an open file."""
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if most == resource.RLIM_INFINITY else max(1, most - SPARE_FILES)
 
 
 def never() -> bool:

@@ -31,7 +31,7 @@ from rnnzoo.zoo_builder.pipeline.folder.opening import (
 )
 from rnnzoo.zoo_builder.pipeline.folder.salvage import salvage_shard
 from rnnzoo.zoo_builder.pipeline.folder.unbuilt import find_unbuilt
-from rnnzoo.zoo_builder.pipeline.locks import FINISH, locked
+from rnnzoo.zoo_builder.pipeline.locks import FINISH, locked, locks_at_once
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ShardPlan, ZooPlan
 from rnnzoo.zoo_builder.pipeline.shard.record import check_shard, read_record, record_path, shard_files
 from rnnzoo.zoo_builder.storage.files import is_there
@@ -72,7 +72,7 @@ def merge_parts(plan: ZooPlan, folders: Sequence[Path], out: Path, placed: Calla
     Args:
         plan: The plan of the whole zoo.
         folders: The folders of the parts. Where one holds the finished zoo, and all its files are sound, these are
-            taken, and no others.
+            taken, and no others; shard by shard where this process may not hold the locks of all of them at once.
         out: Where the zoo goes. Some of its shards may be there already.
         placed: Called after each shard.
 
@@ -90,7 +90,8 @@ def merge_parts(plan: ZooPlan, folders: Sequence[Path], out: Path, placed: Calla
             if not is_finished(folder):
                 check_same_family(plan.fingerprints, folder)
         finished = open_folder(plan.config, out, fingerprints=plan.fingerprints)
-        whole = None if finished else next(filter(_is_sound_zoo, folders), None)
+        at_once = not finished and len(plan.shards) < locks_at_once()
+        whole = next(filter(_is_sound_zoo, folders), None) if at_once else None
         if finished is None and whole is not None:
             finished = _take_whole(plan, whole, out, placed)
         elif finished is None:

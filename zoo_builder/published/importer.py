@@ -75,12 +75,14 @@ class Imported:
     Attributes:
         manifest: Its manifest.
         largest_difference: The largest difference between a stored output and the one computed from the weights.
+        not_finite: Checkpoints with weights that are not finite, whose outputs were not compared.
         mended: How many sequences the published program had damaged as it stored them.
         damage: What it had done to them, for people.
     """
 
     manifest: Manifest
     largest_difference: float
+    not_finite: int
     mended: int
     damage: str
 
@@ -119,6 +121,7 @@ class _Import:
         self.tasks = {run: _task(arrays, rows) for run, rows in self.rows.items()}
         self.splits: Splits = assign_splits(self.family, list(self.tasks.values()), SPLIT_SEED)
         self.largest_difference = 0.0
+        self.not_finite = 0
         self.shares: list[str] = []
         self.config = self._config()
 
@@ -152,7 +155,7 @@ class _Import:
             self.config, self.arrays.spec, self.family.encoding, digest, built_with, entries, files
         )
         write_manifest(self.folder, manifest)
-        return Imported(manifest, self.largest_difference, self.config[MENDED], self.form.damage)
+        return Imported(manifest, self.largest_difference, self.not_finite, self.config[MENDED], self.form.damage)
 
     @property
     def zoo(self) -> str:
@@ -260,7 +263,9 @@ class _Import:
             outputs = outputs.clip(-LARGEST_OUTPUT, LARGEST_OUTPUT)
             stored = np.array(self.arrays.logits[where[rows]], np.float32).clip(-LARGEST_OUTPUT, LARGEST_OUTPUT)
             difference = np.abs(outputs - stored)
-            difference[~np.isfinite(flat[rows]).all(axis=1)] = 0
+            not_finite = ~np.isfinite(flat[rows]).all(axis=1)
+            self.not_finite += int(not_finite.sum())
+            difference[not_finite] = 0
             allowed = TOLERANCE + RELATIVE_TOLERANCE * np.abs(stored)
             wrong = ~(difference <= allowed).reshape(len(difference), -1).all(axis=1)
             if wrong.any():

@@ -95,6 +95,42 @@ def stacked_spec(weights: Weights) -> RNNSpec:
     return RNNSpec.of_weights({name: tuple(tensor.shape[1:]) for name, tensor in weights.items()})
 
 
+def count_models(spec: RNNSpec, weights: Weights, what: str = "weights") -> int:
+    """How many models some weights are of.
+
+    Args:
+        spec: The architecture of the models.
+        weights: name -> [N, *shape]. Entries that are no parameters of `spec` are ignored.
+        what: What an error calls them.
+
+    Returns:
+        N.
+
+    Raises:
+        RnnzooError: A parameter is missing, is no tensor, or has another shape.
+    """
+    models: int | None = None
+    for parameter in spec.parameters:
+        tensor, shape = weights.get(parameter.name), list(parameter.shape)
+        if not isinstance(tensor, Tensor):
+            found = "nothing" if tensor is None else f"a value of type {type(tensor).__name__}"
+            raise RnnzooError(
+                f"{what}: {parameter.name}: found {found}, expected a tensor of shape {_stacked(shape)}"
+            )
+        found_shape = list(tensor.shape)
+        if not tensor.numel() or found_shape[1:] != shape or models not in (None, found_shape[0]):
+            of_all = ", one N of 1 or more for all parameters" if found_shape[1:] == shape else ""
+            hint = ", for one model weights[name][None]" if found_shape == shape else ""
+            expected = f"{_stacked(shape)}{of_all}{hint}"
+            raise RnnzooError(f"{what}: {parameter.name}: found shape {found_shape}, expected {expected}")
+        models = found_shape[0]
+    return models or 0
+
+
+def _stacked(shape: Sequence[int]) -> str:
+    return f"[{', '.join(map(str, ('N', *shape)))}]"
+
+
 def zero_state(spec: RNNSpec, models: int, sequences: int, like: Tensor) -> State:
     """The all-zero state of N models on B sequences.
 

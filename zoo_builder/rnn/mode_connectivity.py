@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn.cells import CELLS
-from rnnzoo.zoo_builder.rnn.functional import Weights
+from rnnzoo.zoo_builder.rnn.functional import Weights, count_models
 from rnnzoo.zoo_builder.rnn.spec import RNNSpec
 from rnnzoo.zoo_builder.rnn.symmetry import flip_signs, permute_units, split_biases
 
 MOST_SWEEPS = 100
 
 
-def interpolate(first: Weights, second: Weights, shares: Tensor) -> dict[str, Tensor]:
+def interpolate(first: Weights, second: Weights, shares: Tensor | Sequence[float]) -> dict[str, Tensor]:
     """Models on the line between two others: first + share * (second - first).
 
     Args:
@@ -32,6 +34,7 @@ def interpolate(first: Weights, second: Weights, shares: Tensor) -> dict[str, Te
     >>> interpolate(*ends, torch.tensor([0, 0.25, 1]))["head.bias"][:, 0]
     tensor([0.0000, 0.2500, 1.0000])
     """
+    shares = torch.as_tensor(shares)
     if shares.dim() != 1:
         raise RnnzooError(f"shares: found shape {list(shares.shape)}, expected one axis")
     line: dict[str, Tensor] = {}
@@ -39,7 +42,8 @@ def interpolate(first: Weights, second: Weights, shares: Tensor) -> dict[str, Te
         ends = [tuple(weights[name].shape) if name in weights else () for weights in (first, second)]
         if any(end[:1] not in ((1,), (len(shares),)) or end[1:] != ends[0][1:] for end in ends):
             raise RnnzooError(f"{name}: found shapes {ends}, expected the same of 1 or {len(shares)} models")
-        line[name] = torch.lerp(first[name], second[name], _beside(shares.to(first[name]), first[name]))
+        begin, end = first[name], second[name].to(first[name])
+        line[name] = torch.lerp(begin, end, _beside(shares.to(begin), begin))
     return line
 
 
@@ -57,17 +61,18 @@ def align(spec: RNNSpec, weights: Weights, reference: Weights) -> dict[str, Tens
         reference: Name -> [N, *shape], or [1, *shape] for one that all are aligned to.
 
     Returns:
-        The aligned copies, name -> [N, *shape].
+        The aligned copies, name -> [N, *shape], without gradients.
 
     Raises:
-        RnnzooError: The numbers of models do not fit, or a weight is not finite.
+        RnnzooError: Numbers of models or shapes do not fit, or a weight is not finite.
     """
-    models, others = len(weights["head.bias"]), len(reference["head.bias"])
+    models, others = count_models(spec, weights), count_models(spec, reference, "reference")
     if others not in (1, models):
-        raise RnnzooError(f"reference: found {others} models, expected 1 or {models}")
-    names = [parameter.name for parameter in spec.parameters]
-    target = {name: reference[name].to(weights[name]).expand(weights[name].shape).double() for name in names}
-    aligned: Weights = {name: weights[name].double() for name in names}
+        expected = "1" if models == 1 else f"1 or {models}"
+        raise RnnzooError(f"reference: found {others} models, expected {expected}")
+    weights = {parameter.name: weights[parameter.name].detach() for parameter in spec.parameters}
+    target = {name: reference[name].detach().to(one).expand(one.shape).double() for name, one in weights.items()}
+    aligned: Weights = {name: tensor.double() for name, tensor in weights.items()}
     for whose, tensors in (("weights", aligned), ("reference", target)):
         if not all(tensor.isfinite().all() for tensor in tensors.values()):
             raise RnnzooError(f"{whose}: found values that are not finite")

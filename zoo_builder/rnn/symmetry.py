@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.rnn.cells import CELLS, State
-from rnnzoo.zoo_builder.rnn.functional import Weights
+from rnnzoo.zoo_builder.rnn.functional import Weights, count_models
 from rnnzoo.zoo_builder.rnn.spec import Axis, RNNSpec
 
 
@@ -23,14 +23,15 @@ def permute_units(spec: RNNSpec, weights: Weights, layer: int, order: Tensor) ->
         spec: The architecture of the models.
         weights: name -> [N, *shape].
         layer: Number of the layer, from 0.
-        order: int64 [N, H]. In model n, new unit j is old unit order[n, j].
+        order: int64 [N, H], or [1, H] for all models. In model n, new unit j is old unit order[n, j].
 
     Returns:
         Weights of models with the same function, name -> [N, *shape].
 
     Raises:
-        RnnzooError: There is no such layer.
+        RnnzooError: There is no such layer, or a row of `order` is none of 0 to H - 1; weights have other shapes.
     """
+    _check_order(order, count_models(spec, weights), spec.hidden_size)
     blocks = torch.arange(len(CELLS[spec.cell].gates), device=order.device) * spec.hidden_size
 
     def reorder(tensor: Tensor, dim: int, axis: Axis) -> Tensor:
@@ -51,17 +52,18 @@ def flip_signs(spec: RNNSpec, weights: Weights, layer: int, signs: Tensor) -> di
         spec: The architecture of the models.
         weights: name -> [N, *shape].
         layer: Number of the layer, from 0.
-        signs: [N, H] of +1 and -1: that of unit j in model n is signs[n, j].
+        signs: [N, H] of +1 and -1, or [1, H] for all models: that of unit j in model n is signs[n, j].
 
     Returns:
         Weights of models with the same function, name -> [N, *shape].
 
     Raises:
-        RnnzooError: The cell admits no sign flip, or there is no such layer.
+        RnnzooError: The cell admits no sign flip, there is no such layer, or `signs` or weights are others.
     """
     cell = CELLS[spec.cell]
     if not cell.odd_gates:
         raise RnnzooError(f"cell: {spec.cell!r} admits no sign flip of its units")
+    _check_signs(signs, count_models(spec, weights), spec.hidden_size)
     gated = torch.cat([signs if gate in cell.odd_gates else torch.ones_like(signs) for gate in cell.gates], dim=1)
 
     def flip(tensor: Tensor, dim: int, axis: Axis) -> Tensor:
@@ -84,10 +86,11 @@ def split_biases(spec: RNNSpec, weights: Weights, layer: int, shift: Tensor) -> 
         Weights of models with the same function, name -> [N, *shape].
 
     Raises:
-        RnnzooError: There is no such layer.
+        RnnzooError: There is no such layer, or `shift` has another shape.
     """
     _check_layer(spec, layer)
     cell = CELLS[spec.cell]
+    _check_shape("shift", shift, len(weights[f"{spec.cell}.bias_ih_l{layer}"]), len(cell.gates) * spec.hidden_size)
     shift = shift.clone()
     for gate in cell.gates:
         if gate not in cell.split_bias_gates:
@@ -108,7 +111,11 @@ def permute_state(state: State, layer: int, order: Tensor) -> State:
 
     Returns:
         The state of the models with reordered units, each variable [L, N, B, H].
+
+    Raises:
+        RnnzooError: As for `permute_units`.
     """
+    _check_order(order, state[0].shape[1], state[0].shape[3])
     return _map_state(state, layer, lambda t: torch.take_along_dim(t, order[:, None, :], dim=-1))
 
 
@@ -122,7 +129,11 @@ def flip_state(state: State, layer: int, signs: Tensor) -> State:
 
     Returns:
         The state of the models with flipped units, each variable [L, N, B, H].
+
+    Raises:
+        RnnzooError: As for `flip_signs`.
     """
+    _check_signs(signs, state[0].shape[1], state[0].shape[3])
     return _map_state(state, layer, lambda t: t * signs[:, None, :].to(t))
 
 
@@ -140,6 +151,26 @@ def _map_unit_axes(spec, weights, layer, transform):  # type: ignore[no-untyped-
 def _check_layer(spec: RNNSpec, layer: int) -> None:
     if not 0 <= layer < spec.num_layers:
         raise RnnzooError(f"layer: found {layer}, expected 0 to {spec.num_layers - 1}")
+
+
+def _check_order(order: Tensor, models: int, units: int) -> None:
+    _check_shape("order", order, models, units)
+    if order.dtype != torch.int64:
+        raise RnnzooError(f"order: found {order.dtype}, expected int64")
+    in_order = torch.arange(units, device=order.device).expand(order.shape)
+    if not torch.equal(order.sort(dim=1).values.to(in_order), in_order):
+        raise RnnzooError(f"order: found {order.tolist()!r:.200}, expected each of 0 to {units - 1} once a model")
+
+
+def _check_signs(signs: Tensor, models: int, units: int) -> None:
+    _check_shape("signs", signs, models, units)
+    if signs.dtype == torch.bool or not (signs.abs() == 1).all():
+        raise RnnzooError(f"signs: found {signs.tolist()!r:.200}, expected +1 and -1")
+
+
+def _check_shape(name: str, values: Tensor, models: int, units: int) -> None:
+    if values.dim() != 2 or values.shape[0] not in (1, models) or values.shape[1] != units:
+        raise RnnzooError(f"{name}: found shape {list(values.shape)}, expected [{models}, {units}]")
 
 
 def _along(values: Tensor, dim: int, dims: int) -> Tensor:

@@ -90,9 +90,12 @@ def _kind(mode: int) -> str:
 
 
 def read_bytes(path: Path, most: int = LONGEST_JSON) -> bytes:
-    """The content of a file. Raises RnnzooError for one of more than `most` bytes."""
+    """The content of a file. Raises RnnzooError for one of more than `most` bytes, and for what is no file."""
     try:
-        size = path.stat().st_size
+        status = path.stat()
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+            raise RnnzooError(f"{path}: found {_kind(status.st_mode)}, expected a file")
+        size = status.st_size
         content = path.read_bytes() if size <= most else b""
     except OSError as error:
         raise RnnzooError(f"{path}: cannot be read: {error.strerror or error}") from error

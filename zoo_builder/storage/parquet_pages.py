@@ -40,21 +40,28 @@ class _Page:
 
 def check_pages(path: Path, schema: pa.Schema, most: int) -> None:
     """Raise ValueError when the pages do not fill the file's columns, or would take more than `most` bytes."""
-    lengths = [field.type.list_size if pa.types.is_fixed_size_list(field.type) else 1 for field in schema]
+    columns = [_length_and_width(field.type) for field in schema]
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         footer = _footer(content)
         if footer[3, I64] > len(content):
             raise ValueError(f"found {footer[3, I64]} rows in {len(content)} bytes")
         for group in footer[4, LIST]:
-            for chunk, length in zip(group[1, LIST], lengths, strict=True):
+            for chunk, (length, width) in zip(group[1, LIST], columns, strict=True):
                 values = 0
                 for page in _pages(content, chunk):
                     values += page.values
-                    most -= page.uncompressed
+                    most -= max(page.uncompressed, page.values * width)
                     if page.encoding not in (None, *ENCODINGS):
                         raise ValueError(f"found encoding {page.encoding}, expected one of {ENCODINGS}")
                 if most < 0 or values > max(1, length) * group[3, I64]:
                     raise ValueError("its pages hold more than its size and its rows allow")
+
+
+def _length_and_width(kind: pa.DataType) -> tuple[int, int]:
+    """How many values a row has, and the bytes of each; of texts those of its number in a dictionary."""
+    is_list = pa.types.is_fixed_size_list(kind)
+    value = kind.value_type if is_list else kind
+    return kind.list_size if is_list else 1, 4 if pa.types.is_string(value) else -(-value.bit_width // 8)
 
 
 def _footer(content: mmap.mmap) -> Fields:

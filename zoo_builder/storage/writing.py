@@ -23,6 +23,7 @@ from rnnzoo.zoo_builder.errors import RnnzooError
 
 NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 """What file systems without `fsync` of folders answer, such as CIFS and some of FUSE."""
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 _ENDING = f".{'[0-9a-f]' * 16}.tmp"
 TEMPORARY_FILES = f".*{_ENDING}"
 """Pattern of the names that `temporary_for` makes."""
@@ -54,10 +55,10 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             os.replace(temporary, path)
         sync_folder(path.parent)
     except OSError as error:
-        raise RnnzooError(
-            f"{path}: could not be written: {error.strerror or error}; make room or choose another place, and run "
-            "the same command again"
-        ) from error
+        way_out = "choose another place"
+        if error.errno in NO_ROOM:
+            way_out = f"make room or {way_out}, and run the same command again"
+        raise RnnzooError(f"{path}: could not be written: {error.strerror or error}; {way_out}") from error
     finally:
         if temporary is not None:
             with contextlib.suppress(OSError):

@@ -45,8 +45,9 @@ def _markdown(tables: LeaderboardTables) -> str:
     board = tables.board
     config = board.rows.zoo_config
     rnns = f" ({for_markdown(rnns_of(config))})" if "cell" in config else ""
+    runs, steps = (for_markdown(str(config.get(name, "unknown"))) for name in ("runs", "steps"))
     parts = [
-        f"Scores of `zoo-bench` on a zoo of {config['runs']} runs of {config['steps']} steps{rnns}, "
+        f"Scores of `zoo-bench` on a zoo of {runs} runs of {steps} steps{rnns}, "
         f"protocol `{board.rows.protocol}`, means over seeds: unseen tasks of "
         f"{' / '.join(f'`{split}`' for split in board.rows.splits)}. The zoo that was measured: "
         f"{describe_digest(board.rows)}.",

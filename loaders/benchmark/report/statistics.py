@@ -67,7 +67,7 @@ class Estimate:
 
 
 def estimate_scores(
-    results: Sequence[Result] | Sequence[Untrained], rows: Rows, target: Target
+    results: Sequence[Result] | Sequence[Untrained], rows: Rows, target: Target, with_intervals: bool = True
 ) -> dict[str, dict[str, Estimate | None]]:
     """Estimates of all scores of one encoder and track on one target.
 
@@ -75,6 +75,7 @@ def estimate_scores(
         results: Results, or their untrained twins, that differ by their seed alone.
         rows: The checkpoints they are about.
         target: What was predicted.
+        with_intervals: Whether to leave out each task in turn; means alone take a small part of that time.
 
     Returns:
         Split -> score -> estimate; None where a score has no value with any seed.
@@ -84,7 +85,7 @@ def estimate_scores(
         used = split_rows.covered(target)
         truth, steps = split_rows.truth(target), np.array(split_rows.step)[used]
         measured = split_rows.measured(target)
-        weights = leave_out(np.array(split_rows.task)[used])
+        weights = leave_out(np.array(split_rows.task)[used]) if with_intervals else np.ones((1, len(steps)))
         by_seed = [
             score(target, truth, np.array(result.predictions[split], dtype=np.float64), steps, weights, measured)
             for result in results

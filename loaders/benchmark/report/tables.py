@@ -37,6 +37,7 @@ class Line:
         group: What the encoder looks at, see `RegisteredEncoder`, also for `published` and `uses_data`.
         committed: Whether the results are those of a committed baseline.
         seeds: How many there are.
+        is_drawn: Whether another seed may score otherwise: something was trained, or a readout draws at random.
         readout: The chosen readout, and that for ood where it is another.
         budget: Preset and steps of the training; empty where nothing was trained.
         parameters: Numbers that the encoder learns.
@@ -54,6 +55,7 @@ class Line:
     uses_data: bool
     committed: bool
     seeds: int
+    is_drawn: bool
     readout: str
     budget: str
     parameters: int
@@ -65,8 +67,8 @@ class Line:
 
     @property
     def has_one_seed(self) -> bool:
-        """Whether one training alone was scored: then its intervals tell nothing of others."""
-        return self.seeds == 1 and self.track != "features"
+        """Whether one of several possible seeds was scored: then its intervals tell nothing of others."""
+        return self.seeds == 1 and self.is_drawn
 
 
 @dataclass(frozen=True)
@@ -222,6 +224,7 @@ def _line(
         uses_data=first.uses_data,
         committed=(first.encoder, first.track) in board.committed,
         seeds=len(group),
+        is_drawn=first.track != "features" or first.parameters > 0 or "mlp" in first.readouts,
         readout=", ".join(name for name, _ in counted.most_common()),
         budget=_budgets(group) if first.track != "frozen" else _budgets(_emulations_of(board, first.encoder)),
         parameters=first.parameters,

@@ -71,7 +71,7 @@ def format_table(results: Sequence[Result], rows: Rows) -> str:
         groups.setdefault((result.encoder, result.track, result.target), []).append(result)
     for key, group in groups.items():
         target = rows.target(group[0].target)
-        found = {} if target is None else estimate_scores(group, rows, target)
+        found = {} if target is None else estimate_scores(group, rows, target, with_intervals=False)
         for place, score in enumerate(next(iter(found.values()), {})):
             arrow = ARROWS[better(score)] if place == 0 else ""
             means = [estimate.mean if (estimate := of_split[score]) else None for of_split in found.values()]
@@ -180,7 +180,17 @@ def notes_on(lines: Iterable[Line]) -> list[str]:
 
 def notes_on_intervals(lines: Iterable[Line]) -> list[str]:
     """What is to be known of the intervals of these lines."""
-    return [NOTE_ONE_SEED] if any(line.has_one_seed for line in lines) else []
+    lines = list(lines)
+    notes = [NOTE_ONE_SEED] if any(line.has_one_seed for line in lines) else []
+    for line in lines:
+        for split, scores in line.scores.items():
+            for name, found in scores.items():
+                if found is not None and found.table.shape[1] < line.seeds:
+                    notes.append(
+                        f"`{line.encoder}`, track {line.track}: `{name}` of {split} has a value with "
+                        f"{found.table.shape[1]} of {line.seeds} seeds, and is the mean of those."
+                    )
+    return notes
 
 
 def emulation_cells(table: EmulationTable) -> Cells:

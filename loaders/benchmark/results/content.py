@@ -135,8 +135,8 @@ class SplitRows(ResultsFile):
         return measurable(self.truth(target), self.error(target), np.array(self.step)[self.covered(target)])
 
     def truth(self, target: Target) -> NDArray[np.float64]:
-        """The truth of the rows that a target is about, [M] or [M, K]."""
-        return np.array(self.targets[target.name], dtype=np.float64)[self.covered(target)]
+        """The truth of the rows that a target is about, [M] or [M, K], as predictions are scored against it."""
+        return as_stored(np.array(self.targets[target.name], dtype=np.float64)[self.covered(target)])
 
 
 class Rows(ResultsFile):

@@ -15,6 +15,7 @@ A file is written whole or not at all. `<zoo>/<protocol>` is called a leaderboar
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
 import re
 import shlex
@@ -34,6 +35,8 @@ ROWS, LEAKAGE, EMULATION = "rows.json", "leakage.json", "emulation"
 AnyFile = TypeVar("AnyFile", bound=ResultsFile)
 AnyTrained = TypeVar("AnyTrained", Result, Emulation)
 
+LONGEST_FOLDER = 160
+"""Characters of an encoder's text in the name of its folder; more than the package's own ever have."""
 _ROOTED = re.compile(r"(?:file:)?(?:/|~|[A-Za-z]:[\\/])")
 """How a path begins that says where on a machine it is."""
 _STRING = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
@@ -46,8 +49,14 @@ def leaderboard_folder(results: Path, zoo: str, protocol: str) -> Path:
 
 
 def encoder_folder(encoder: str) -> str:
-    """The name of an encoder's folder: its text without the characters that file systems dislike, never hidden."""
-    return re.sub(r"^(?=\.)", "_", re.sub(r"[^A-Za-z0-9_.=,()-]", ".", encoder))
+    """The name of an encoder's folder: its text without the characters that file systems dislike, never hidden.
+
+    Of a long text it has the beginning and a hash: a name has 255 bytes at most.
+    """
+    name = re.sub(r"^(?=\.)", "_", re.sub(r"[^A-Za-z0-9_.=,()-]", ".", encoder))
+    if len(name) <= LONGEST_FOLDER:
+        return name
+    return f"{name[:LONGEST_FOLDER]}-{hashlib.sha256(encoder.encode()).hexdigest()[:16]}"
 
 
 def result_path(folder: Path, encoder: str, track: str, target: str, seed: int) -> Path:

@@ -28,6 +28,8 @@ TOLERANCE = 0.01
 """In spreads; what floating-point numbers differ by is far less."""
 MOST = 0.01
 """Of the rows: an encoder that decides by comparing numbers may decide otherwise where two are all but equal."""
+LARGEST_OUTPUT = 1e100
+"""What readouts can still square and add up."""
 
 Matrix = NDArray[np.float64]
 Compute = Callable[[Weights, Tensor], Tensor]
@@ -82,12 +84,16 @@ def compute_rows(loaded: LoadedZoo, compute: Compute, rows: NDArray[np.int64]) -
 
 
 def check_finite(loaded: LoadedZoo, rows: NDArray[np.int64], outputs: Matrix) -> None:
-    """Raise RnnzooError if an output of these rows is not finite."""
+    """Raise RnnzooError if an output of these rows is not finite, or its square may not be."""
     broken = rows[~np.isfinite(outputs).all(axis=1)]
     if len(broken):
         raise RnnzooError(
             f"encoder: found values that are not finite in the embeddings of {len(broken)} checkpoints, "
             f"{loaded.metadata['checkpoint_id'][int(broken[0])].as_py()} among them"
+        )
+    if (largest := np.abs(outputs).max(initial=0)) > LARGEST_OUTPUT:
+        raise RnnzooError(
+            f"encoder: found values of up to {largest:.3g} in the embeddings, expected none beyond {LARGEST_OUTPUT:g}"
         )
 
 

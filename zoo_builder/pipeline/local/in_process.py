@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rnnzoo.zoo_builder.pipeline.folder.arithmetic import claim_arithmetic
 from rnnzoo.zoo_builder.pipeline.folder.unbuilt import is_built
-from rnnzoo.zoo_builder.pipeline.locks import Lock, Waiting, try_lock
+from rnnzoo.zoo_builder.pipeline.locks import Lock, Waiting, locks_at_once, try_lock
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ShardPlan, ZooPlan
 from rnnzoo.zoo_builder.pipeline.progress import Observer
 from rnnzoo.zoo_builder.pipeline.shard.saved_state import ShardState, load_state
@@ -71,11 +71,12 @@ def _take_group(
     """Lock shards that stand at the same step, to be trained side by side in an arithmetic, and load their states.
 
     Takes from `unseen` what it looks at, and leaves in `busy` what others are building. A group has at most
-    `most_runs` runs, or one shard, and at most MOST_LOCKED shards.
+    `most_runs` runs, or one shard, and at most MOST_LOCKED shards, or as many as it may open files.
     """
     group: list[tuple[ShardPlan, ShardState]] = []
     held = 0
-    while unseen and len(group) < MOST_LOCKED and (not group or held + len(unseen[0].runs) <= most_runs):
+    most_locked = min(MOST_LOCKED, locks_at_once())
+    while unseen and len(group) < most_locked and (not group or held + len(unseen[0].runs) <= most_runs):
         shard = unseen[0]
         if not is_built(folder, shard):
             lock = _lock_unbuilt(folder, shard)
