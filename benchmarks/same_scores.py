@@ -40,18 +40,21 @@ OF_THE_RUN = ("key", "seconds", "command")
 """What results hold and two runs need not have alike."""
 RUN_ALL = """
 import sys
-from rnnzoo import evaluate
+from rnnzoo import Zoo, evaluate
+from rnnzoo.loaders.benchmark.prediction import readout
 from rnnzoo.loaders.encoders import ENCODERS, PUBLISHED_FORMS
 from rnnzoo.loaders.encoders.names import in_published_form
 from rnnzoo.zoo_builder.errors import RnnzooError
 zoo, out = sys.argv[1:]
+task = Zoo(zoo).family.targets[0].name
+readout.MLP_STEPS, readout.TREES_OF_NUMBERS, readout.TREES_OF_CLASSES = 60, 20, 10
 few = {"steps": 6, "validate_every": 3}
 for encoder in [*ENCODERS, *map(in_published_form, PUBLISHED_FORMS)]:
     for track in ("features", "frozen", "supervised"):
-        for protocol in ("strict", "paper"):
-            settings = None if track == "features" else few
+        for protocol, targets in (("strict", (task, "accuracy")), ("paper", (task,))):
+            shared = {"seeds": 1, "settings": None if track == "features" else few, "out": out, "threads": 1}
             try:
-                evaluate(encoder, zoo, track, seeds=1, settings=settings, out=out, protocol=protocol, threads=1)
+                evaluate(encoder, zoo, track, targets, protocol=protocol, **shared)
             except RnnzooError as error:
                 print(f"{encoder}, {track}, {protocol}: {error}", flush=True)
 """
@@ -151,7 +154,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         environments = {name: importable(tree, place / name) for name, tree in trees.items()}
         for zoo, fields in ZOOS.items():
             build = [sys.executable, "-m", "rnnzoo.zoo_builder", "build", zoo, "--preset", "smoke"]
-            subprocess.run([*build, *SMALL, *fields, "--out", str(place / zoo)], check=True)
+            words = [*build, *SMALL, *fields, "--out", str(place / zoo)]
+            subprocess.run(words, check=True, env=environments["before"], cwd=place)
             outs = {name: place / f"{name}-{zoo}" for name in trees}
             said = {name: place / f"{name}-{zoo}.txt" for name in trees}
             running = []

@@ -9,6 +9,7 @@ import torch
 
 from rnnzoo import Zoo
 from rnnzoo.loaders.benchmark import executors
+from rnnzoo.loaders.benchmark.evaluation import evaluate
 from rnnzoo.loaders.benchmark.prediction.heads import TargetHead
 from rnnzoo.loaders.benchmark.prediction.leakage import measure_leakage
 from rnnzoo.loaders.benchmark.prediction.readout import fit_readout
@@ -17,7 +18,7 @@ from rnnzoo.loaders.benchmark.prediction.targets import choose_targets
 from rnnzoo.loaders.benchmark.protocol import partition
 from rnnzoo.loaders.benchmark.report.tables import target_tables
 from rnnzoo.loaders.benchmark.request import Request, resolve
-from rnnzoo.loaders.benchmark.results.content import Untrained
+from rnnzoo.loaders.benchmark.results.content import SplitRows, Untrained, as_stored
 from rnnzoo.loaders.benchmark.results.files import read_emulation, read_leakage, read_result, read_rows
 from rnnzoo.loaders.benchmark.results.leaderboard import read_results
 from rnnzoo.loaders.benchmark.run import WHOLE_NUMBERS, run_benchmark
@@ -32,7 +33,7 @@ from rnnzoo.zoo_builder.splits import assign_splits
 from rnnzoo.zoo_builder.tasks.formal_languages.family import LANGUAGES, FormalLanguages
 from rnnzoo.zoo_builder.tasks.sequential_images.family import SequentialImages
 from rnnzoo.zoo_builder.tasks.sequential_images.rotation import Rotation
-from rnnzoo.zoo_builder.tasks.target import Target
+from rnnzoo.zoo_builder.tasks.target import COMMON_TARGETS, Target
 
 SPEC = RNNSpec(6, 8, 6)
 POPULATION = Population(SPEC, FormalLanguages.encoding, 41, family=FormalLanguages)
@@ -68,6 +69,27 @@ def test_a_report_gives_the_scores_that_the_run_gave(request, zoo_name, tmp_path
                     assert estimate is None
                 else:
                     assert estimate.mean == pytest.approx(value, rel=1e-5, abs=1e-6), (table.target.name, name)
+
+
+def test_a_report_scores_against_the_truth_that_the_run_scored_against():
+    """Accuracies of RNNs that have just begun differ by less than results tell apart."""
+    accuracy = [4.2e-9, 5.4e-7, 2e-9, 0.03, 0.47]
+    count = len(accuracy)
+    rows = SplitRows(run=["r"] * count, task=["t"] * count, step=[0] * count, targets={"accuracy": accuracy})
+    (target,) = (target for target in COMMON_TARGETS if target.name == "accuracy")
+    assert rows.truth(target).tolist() == as_stored(np.array(accuracy)).tolist()
+    assert len(set(rows.truth(target))) == count - 1
+
+
+@pytest.mark.parametrize("large", [1e101, 1e300, -1e200])
+def test_embeddings_that_readouts_cannot_square_are_refused(large, language_zoo, tmp_path):
+    def encoder(weights):
+        return large * weights["head.weight"].double().flatten(1)
+
+    with pytest.raises(
+        RnnzooError, match=r"found values of up to .*e\+\d+ in the embeddings, expected none beyond"
+    ):
+        evaluate(encoder, language_zoo, targets="step", seeds=1)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ damaged between build and merge: see test_merge.py.)
 import os
 import random
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -288,3 +289,18 @@ def test_a_clock_that_jumps(jump, undisturbed, tmp_path, monkeypatch):
     build_zoo(config, folder, TorchKernel(), watcher)
     assert watcher.resumed == STEPS + 100  # a whole shard, and where the second one stood
     check(folder, undisturbed(CONFIG))
+
+
+def test_a_process_that_may_open_few_files_builds_and_merges(undisturbed, tmp_path):
+    """A lock is an open file."""
+    fields = FIELDS | {"runs": 40}
+
+    def open_few():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+
+    merge = [sys.executable, "-m", "rnnzoo.zoo_builder", "merge", str(tmp_path / "zoo"), "--out"]
+    for words in (command(tmp_path / "zoo", fields=fields), [*merge, str(tmp_path / "merged")]):
+        done = subprocess.run(words, capture_output=True, text=True, preexec_fn=open_few, check=False)
+        assert done.returncode == 0, done.stderr
+    expected = undisturbed(tiny_config(**fields))
+    assert contents(tmp_path / "zoo") == contents(tmp_path / "merged") == contents(expected)

@@ -9,7 +9,7 @@ from tiny_builds import tiny_config
 
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.pipeline import Unwatched
-from rnnzoo.zoo_builder.pipeline.build import build_plan
+from rnnzoo.zoo_builder.pipeline.build import build_plan, build_zoo
 from rnnzoo.zoo_builder.pipeline.folder.opening import open_folder, plan_path, read_config
 from rnnzoo.zoo_builder.pipeline.local.in_process import InProcess
 from rnnzoo.zoo_builder.pipeline.local.messages import Job, Outcome
@@ -20,6 +20,8 @@ from rnnzoo.zoo_builder.pipeline.plan.fingerprints import differing
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ZooPlan
 from rnnzoo.zoo_builder.tasks.formal_languages.family import FormalLanguages
 from rnnzoo.zoo_builder.training.kernels import TorchKernel
+from rnnzoo.zoo_builder.verify import verify_zoo
+from rnnzoo.zoo_builder.zoos import ZooConfig
 
 CONFIG = tiny_config()
 PLAN = ZooPlan(CONFIG, CONFIG.make_family())
@@ -71,6 +73,46 @@ def send(folder):
     store = ObjectStore(f"file://{folder}")
     assert plan_path(folder).exists()
     store.prepare(CONFIG, plan_with("training_items").fingerprints)
+
+
+def again(folder):
+    changed = plan_with("training_items").family
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(ZooConfig, "make_family", lambda *_: changed)
+        build_zoo(CONFIG, folder, TorchKernel(), Unwatched())
+
+
+def verify(folder):
+    changed = plan_with("training_items").family
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(ZooConfig, "make_family", lambda *_: changed)
+        (failed,) = (check for check in verify_zoo(folder, TorchKernel(), sample=3) if not check.passed)
+    assert failed.name == "metrics"
+    raise RnnzooError(failed.found)
+
+
+@pytest.mark.parametrize("what", [resume, again, verify])
+def test_a_finished_zoo_is_of_the_family_that_it_was_built_of(what, tmp_path):
+    """Else a build would keep the old data without a word, and `verify` call them damaged."""
+    folder = tmp_path / "zoo"
+    built = build_zoo(CONFIG, folder, TorchKernel(), Unwatched())
+    assert built.fingerprints == PLAN.fingerprints
+    with pytest.raises(
+        RnnzooError, match=r"zoo\.json: fingerprints: training_items: found '\w+', expected \w+ by the family here"
+    ):
+        what(folder)
+    assert build_zoo(CONFIG, folder, TorchKernel(), Unwatched()) == built
+
+
+def test_a_finished_zoo_is_known_where_its_items_are_out_of_reach(tmp_path, monkeypatch):
+    folder = tmp_path / "zoo"
+    built = build_zoo(CONFIG, folder, TorchKernel(), Unwatched())
+
+    def out_of_reach(*_):
+        raise RnnzooError("no items")
+
+    monkeypatch.setattr(ZooConfig, "make_family", out_of_reach)
+    assert build_zoo(CONFIG, folder, TorchKernel(), Unwatched()) == built
 
 
 @pytest.mark.parametrize("going_on", [resume, merge, work, send])

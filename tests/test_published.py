@@ -9,8 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
 from rnnzoo import Zoo, load_zoo
+from rnnzoo.zoo_builder.cli import app
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.pipeline.folder.opening import finished_zoo
 from rnnzoo.zoo_builder.pipeline.merge import config_of_parts
@@ -169,6 +171,21 @@ def test_accuracy_is_exact_and_the_published_one_of_the_stored_strings(arrays, l
     np.testing.assert_allclose(
         theirs["published_accuracy"].to_numpy(), ours["count_accuracy"].to_numpy(), atol=5e-4
     )
+
+
+def test_of_weights_that_are_not_finite_no_output_is_said_to_agree(arrays, tmp_path):
+    folder = shutil.copytree(arrays["language_zoo"], tmp_path / "arrays")
+    parameters = np.load(folder / "parameters.npy")
+    for count in (1, len(parameters)):
+        parameters[:count] = np.nan
+        np.save(folder / "parameters.npy", parameters)
+        out = tmp_path / f"zoo{count}"
+        result = CliRunner().invoke(app, ["import", str(folder), "--out", str(out)])
+        assert result.exit_code == 0, result.output
+        assert f"weights of {count} checkpoints are not finite: their outputs were not compared" in result.output
+        agree = f"stored outputs of {len(parameters) - count} checkpoints differ from those of the weights by at"
+        assert (agree in result.output) == (count == 1)
+    assert import_published(arrays["language_zoo"], tmp_path / "sound").not_finite == 0
 
 
 def test_the_published_step_has_seen_one_update_more(arrays, tmp_path):

@@ -464,6 +464,32 @@ def test_an_interval_of_one_seed_says_so(seeds, tmp_path):
     assert ("offsets" in found) == (seeds == 3)
 
 
+@pytest.mark.usefixtures("without_page")
+@pytest.mark.parametrize("readout", ["mlp", "identity"])
+def test_one_seed_of_readouts_that_draw_is_one_of_several(readout, tmp_path):
+    board = write_results(tmp_path, LANGUAGES, seeds=1, encoders=("greedy_decode",))
+    for path in board.rglob("*-seed0.json"):
+        content = json.loads(path.read_text())
+        content["readouts"] = {readout: next(iter(content["readouts"].values()))}
+        path.write_text(json.dumps(content))
+    text = make_report(tmp_path, tmp_path / "out", baselines=False)
+    assert (NOTE_ONE_SEED in text) == (readout == "mlp")
+
+
+@pytest.mark.usefixtures("without_page")
+def test_a_mean_over_some_of_the_seeds_says_so(tmp_path):
+    """A rank correlation has no value where an encoder predicts one number for all."""
+    board = write_results(tmp_path, LANGUAGES, seeds=3, encoders=("greedy_decode", "layer_statistics"))
+    note = "track features: `tau` of test has a value with 1 of 3 seeds, and is the mean of those."
+    assert note not in make_report(tmp_path, tmp_path / "before", baselines=False)
+    for seed in (0, 2):
+        path = result_path(board, "greedy_decode", "features", "accuracy", seed)
+        content = json.loads(path.read_text())
+        content["predictions"]["test"] = [0.5] * len(content["predictions"]["test"])
+        path.write_text(json.dumps(content))
+    assert f"`greedy_decode`, {note}" in make_report(tmp_path, tmp_path / "after", baselines=False)
+
+
 def test_the_table_of_a_run():
     rows = make_rows(IMAGES)
     group = [make_result(rows, "greedy_decode", "rotation", seed) for seed in range(2)]

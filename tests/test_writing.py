@@ -147,6 +147,33 @@ def test_commands_write_through_no_link(copied, name, monkeypatch):
     assert (copied.parent / place).stat().st_size > 100
 
 
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS, errno.ENOSPC])
+def test_a_zoo_that_one_may_only_read_is_summed_up(code, copied, monkeypatch):
+    """The figure is beside the point then, unless it was asked for."""
+
+    def refuse(path, content):
+        raise RnnzooError(f"{path}: could not be written: {os.strerror(code)}")
+
+    monkeypatch.setattr("rnnzoo.zoo_builder.storage.writing.write_single", refuse)
+    result = CliRunner().invoke(app, ["info", str(copied)])
+    assert result.exit_code == 0, result.output
+    assert f"no figure: {copied / 'overview.png'}: could not be written: {os.strerror(code)}." in result.output
+    asked = CliRunner().invoke(app, ["info", str(copied), "--figure", str(copied / "mine.png")])
+    assert isinstance(asked.exception, RnnzooError)
+
+
+@pytest.mark.parametrize(
+    ("code", "hint"), [(errno.EACCES, "; choose another place"), (errno.ENOSPC, "; make room or")]
+)
+def test_room_is_made_where_there_is_none(code, hint, tmp_path):
+    problem = OSError(code, os.strerror(code))
+    with (
+        pytest.raises(RnnzooError, match=f"could not be written: {os.strerror(code)}{hint}"),
+        replacing(tmp_path / "a"),
+    ):
+        raise problem
+
+
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_build_writes_into_no_folder_that_is_a_link(tmp_path, room):
     (tmp_path / "elsewhere").mkdir()

@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.pipeline.plan.fingerprints import check_fingerprints
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ZooPlan
 from rnnzoo.zoo_builder.rollouts import EvaluatedRuns, evaluate
 from rnnzoo.zoo_builder.storage.manifest import Manifest
@@ -73,6 +74,7 @@ def rescore_stored(
     """
     config = config_of(manifest.config, f"zoo {manifest.zoo}")
     plan = ZooPlan(config, config.make_family(items_folder))
+    check_fingerprints(plan.fingerprints, manifest.fingerprints or {}, f"zoo {manifest.zoo}")
     return rescore(choose_kernel(config.spec, config.encoding, device, kernel), plan, rows, weights)
 
 

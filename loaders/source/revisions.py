@@ -68,10 +68,13 @@ def newest_release(name: str, tags: dict[str, str]) -> str:
     """The highest of the tags v<format version>.<minor>.<patch>. Raises RnnzooError when none fits."""
     fitting = [tag for tag in tags if _fits(tag)]
     if not fitting:
+        found = f"the tags {', '.join(sorted(tags))}" if tags else "no tags"
+        way_out = (
+            "install the rnnzoo release that reads one of them" if tags else "other data sets are for `datasets`"
+        )
         raise RnnzooError(
-            f"{name}: found the tags {', '.join(sorted(tags)) or '(none)'}, expected one of format version "
-            f"{FORMAT_VERSION}, such as v{FORMAT_VERSION}.0.0; install the rnnzoo release that reads one of them, "
-            "or name a revision with `revision=`"
+            f"{name}: found {found}, expected one of format version {FORMAT_VERSION}, such as "
+            f"v{FORMAT_VERSION}.0.0; {way_out}, or name a revision with `revision=`"
         )
     return max(fitting, key=lambda tag: [int(number) for number in tag[1:].split(".")])
 

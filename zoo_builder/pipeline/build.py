@@ -15,15 +15,17 @@ from typing import Protocol
 
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.pipeline.folder.finish import finish_folder
-from rnnzoo.zoo_builder.pipeline.folder.opening import finished_zoo, open_folder
+from rnnzoo.zoo_builder.pipeline.folder.opening import finished_zoo, open_folder, read_finished
 from rnnzoo.zoo_builder.pipeline.folder.unbuilt import find_unbuilt
 from rnnzoo.zoo_builder.pipeline.local.in_process import InProcess
 from rnnzoo.zoo_builder.pipeline.plan.contract import checked_plan
+from rnnzoo.zoo_builder.pipeline.plan.fingerprints import check_fingerprints
 from rnnzoo.zoo_builder.pipeline.plan.part import WHOLE, Part
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ShardPlan, ZooPlan
 from rnnzoo.zoo_builder.pipeline.progress import Observer, ShardProgress
 from rnnzoo.zoo_builder.splits import empty_splits
 from rnnzoo.zoo_builder.storage.manifest import Manifest
+from rnnzoo.zoo_builder.storage.schema import MANIFEST
 from rnnzoo.zoo_builder.training.kernels import Kernel
 from rnnzoo.zoo_builder.zoos import ZooConfig
 
@@ -73,12 +75,35 @@ def build_zoo(
         RnnzooError: The folder holds something else.
     """
     folder = Path(folder)
-    finished = finished_zoo(config, folder)
-    if finished is None:
-        plan = checked_plan(config, None if items_folder is None else Path(items_folder))
-        finished = build_plan(plan, folder, InProcess(kernel, save_every), observer)
+    items_folder = None if items_folder is None else Path(items_folder)
+    if finished_here(config, folder, items_folder) is not None:
+        finished = finished_zoo(config, folder)
+    else:
+        finished = build_plan(checked_plan(config, items_folder), folder, InProcess(kernel, save_every), observer)
     if finished is None:
         raise AssertionError("no part is left to others")
+    return finished
+
+
+def finished_here(config: ZooConfig, folder: Path, items_folder: Path | None) -> Manifest | None:
+    """The manifest of the zoo that is finished in a folder; None where none is. The folder stays as it is.
+
+    Args:
+        config: What was asked for.
+        folder: Where the zoo is looked for.
+        items_folder: Where the user has the items, for a family whose items are read from files. Where they are out
+            of reach, it is not known whether the family here is that of the zoo.
+
+    Raises:
+        RnnzooError: The zoo there has another config, or the family here gives other items or tasks than it had.
+    """
+    finished = read_finished(config, folder)
+    if finished is not None and finished.fingerprints is not None:
+        try:
+            plan = ZooPlan(config, config.make_family(items_folder))
+        except RnnzooError:
+            return finished
+        check_fingerprints(plan.fingerprints, finished.fingerprints, str(folder / MANIFEST))
     return finished
 
 
@@ -104,7 +129,9 @@ def build_plan(
     try:
         return _build(plan, folder, executor, observer, part)
     except RnnzooError:
-        finished = finished_zoo(plan.config, folder)  # by another build, which took away what this one worked on
+        finished = finished_zoo(
+            plan.config, folder, plan.fingerprints
+        )  # by another build, which took away what this one worked on
         if finished is None:
             raise
         _report_built(plan, part.choose(plan.shards), [], observer)
@@ -112,9 +139,7 @@ def build_plan(
 
 
 def _build(plan: ZooPlan, folder: Path, executor: Executor, observer: Observer, part: Part) -> Manifest | None:
-    finished = finished_zoo(plan.config, folder)
-    if finished is None:
-        finished = open_folder(plan.config, folder, observer.stop_requested, plan.fingerprints)
+    finished = open_folder(plan.config, folder, observer.stop_requested, plan.fingerprints)
     for split in empty_splits(plan.splits):
         log.warning("the split %s is empty: %d tasks are too few for four splits", split, len(plan.splits.split))
     shards = part.choose(plan.shards)

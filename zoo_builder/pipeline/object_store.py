@@ -20,7 +20,7 @@ from fsspec.implementations.local import LocalFileSystem
 from rnnzoo.zoo_builder.errors import ParameterError, RnnzooError
 from rnnzoo.zoo_builder.pipeline.folder.arithmetic import arithmetic_path, check_arithmetic, encode_arithmetic
 from rnnzoo.zoo_builder.pipeline.folder.opening import (
-    check_fingerprints,
+    check_plan,
     check_same_config,
     encode_plan,
     parse_config,
@@ -56,7 +56,7 @@ class ObjectStore:
         self.check_plan(config)
         with self._errors():
             content = self._read(_PLAN)
-        check_fingerprints(fingerprints or {}, content or b"{}", f"store: {self.url}: {_PLAN}")
+        check_plan(fingerprints or {}, content or b"{}", f"store: {self.url}: {_PLAN}")
 
     def check_plan(self, config: ZooConfig) -> None:
         """Raise RnnzooError unless this store holds a build of this config."""

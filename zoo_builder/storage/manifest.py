@@ -106,6 +106,7 @@ class Manifest(_Strict):
         encoding: How item bytes become inputs (see `rnnzoo.zoo_builder.tasks.encodings`).
         arithmetic: Name of the arithmetic that its values were computed in; None where that is not recorded.
         digest: The text of its `ZooDigest`; None where there is no arithmetic.
+        fingerprints: Hashes of what its family gave to it, by attribute or method; None where they are not recorded.
         built_with: Kernels and library versions.
         splits: Counts and shards of every split.
         files: Size in bytes and sha256 of every file.
@@ -120,6 +121,7 @@ class Manifest(_Strict):
     encoding: dict[str, Any]
     arithmetic: str | None = None
     digest: str | None = None
+    fingerprints: dict[str, str] | None = None
     built_with: dict[str, str | list[str]]
     splits: dict[Annotated[str, Field(pattern="^[a-z]{1,40}$")], SplitEntry]
     files: dict[str, FileEntry]
@@ -134,6 +136,7 @@ class Manifest(_Strict):
         built_with: Mapping[str, str | list[str]],
         splits: Mapping[str, SplitEntry],
         files: Mapping[str, FileEntry],
+        fingerprints: Mapping[str, str] | None = None,
     ) -> Manifest:
         """That of a zoo whose other files are written."""
         return cls(
@@ -146,6 +149,7 @@ class Manifest(_Strict):
             encoding=encoding.to_dict(),
             arithmetic=digest.arithmetic,
             digest=str(digest),
+            fingerprints=None if fingerprints is None else dict(fingerprints),
             built_with=dict(built_with),
             splits=dict(splits),
             files=dict(sorted(files.items())),

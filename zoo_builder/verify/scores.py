@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from rnnzoo.zoo_builder.errors import RnnzooError
+from rnnzoo.zoo_builder.pipeline.plan.fingerprints import check_fingerprints
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ZooPlan
 from rnnzoo.zoo_builder.rescoring import rescore
 from rnnzoo.zoo_builder.rollouts import rollout_losses
@@ -56,6 +57,7 @@ def check_metrics(zoo: OpenedZoo, kernel: Kernel, items_folder: Path | None, sam
     except RnnzooError as error:
         raise LeftOut(f"for want of the zoo's items: {error}") from None
     plan = ZooPlan(config, family)
+    check_fingerprints(plan.fingerprints, zoo.manifest.fingerprints or {}, schema.MANIFEST)
     chosen = sorted(_sampled(zoo.all_rows, sample), key=lambda row: row["step"])
     scores = rescore(kernel, plan, chosen, zoo.weights_of(chosen))
     exact = _is_exact(zoo, kernel)

@@ -92,9 +92,8 @@ def check_finite(loaded: LoadedZoo, rows: NDArray[np.int64], outputs: Matrix) ->
             f"{loaded.metadata['checkpoint_id'][int(broken[0])].as_py()} among them"
         )
     if (largest := np.abs(outputs).max(initial=0)) > LARGEST_OUTPUT:
-        raise RnnzooError(
-            f"encoder: found values of up to {largest:.3g} in the embeddings, expected none beyond {LARGEST_OUTPUT:g}"
-        )
+        found = f"found values of up to {largest:.3g} in the embeddings"
+        raise RnnzooError(f"encoder: {found}, expected none beyond {LARGEST_OUTPUT:g}")
 
 
 def _distances(all_outputs: Matrix, some: Matrix, others: Matrix) -> Matrix:

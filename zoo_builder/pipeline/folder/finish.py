@@ -68,7 +68,9 @@ def write_zoo(plan: ZooPlan, folder: Path) -> Manifest:
     write_json(folder / schema.SPLITS_FILE, plan.splits.to_dict(plan.config.seed))
     files = joiner.files | {schema.SPLITS_FILE: FileEntry.of(folder / schema.SPLITS_FILE)}
     built_with = _built_with(joiner.kernels)
-    manifest = Manifest.of(config, plan.spec, plan.family.encoding, digest, built_with, entries, files)
+    manifest = Manifest.of(
+        config, plan.spec, plan.family.encoding, digest, built_with, entries, files, plan.fingerprints
+    )
     write_manifest(folder, manifest)
     return manifest
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.pipeline.locks import PLAN, locked, never, try_lock
-from rnnzoo.zoo_builder.pipeline.plan.fingerprints import differing
+from rnnzoo.zoo_builder.pipeline.plan.fingerprints import check_fingerprints
 from rnnzoo.zoo_builder.storage import schema
 from rnnzoo.zoo_builder.storage.files import file_in, is_there, parse_json, read_bytes
 from rnnzoo.zoo_builder.storage.manifest import Manifest, read_manifest
@@ -37,7 +37,7 @@ def open_folder(
     plan's fingerprints, where they are given. Raises RnnzooError for a folder that holds something else, and
     Interrupted where that is asked for.
     """
-    finished = finished_zoo(config, folder)
+    finished = finished_zoo(config, folder, fingerprints)
     if finished is not None:
         return finished
     check_folder(config, folder)
@@ -45,7 +45,7 @@ def open_folder(
     if not is_there(plan_file):
         _make(plan_file.parent)
     with locked(folder, PLAN, stop_requested):
-        finished = finished_zoo(config, folder)  # perhaps just now, by another build
+        finished = finished_zoo(config, folder, fingerprints)  # perhaps just now, by another build
         if finished is not None:
             return finished
         if is_there(plan_file):
@@ -109,20 +109,15 @@ def check_same_family(fingerprints: Mapping[str, str], folder: Path) -> None:
     A plan of an earlier version has no fingerprints, and is taken as it is.
     """
     path = file_in(folder, str(plan_path(Path())))
-    check_fingerprints(fingerprints, read_bytes(path), str(path))
+    check_plan(fingerprints, read_bytes(path), str(path))
 
 
-def check_fingerprints(fingerprints: Mapping[str, str], content: bytes, where: str) -> None:
+def check_plan(fingerprints: Mapping[str, str], content: bytes, where: str) -> None:
     """The same, of the JSON that a build left behind."""
     found = _parse_plan(content, where).get(_FINGERPRINTS, {})
     if not isinstance(found, dict):
         raise RnnzooError(f"{where}: {_FINGERPRINTS}: found {found!r:.80}, expected a JSON object")
-    if names := differing(found, fingerprints):
-        raise RnnzooError(
-            f"{where}: {_FINGERPRINTS}: {names[0]}: found {found[names[0]]!r:.80}, expected "
-            f"{fingerprints[names[0]]} by the family here, which gave others where this build was begun. What "
-            "is drawn at random needs a seed, and sets an order; a family that was changed needs another folder"
-        )
+    check_fingerprints(fingerprints, found, where)
 
 
 def _parse_plan(content: bytes, where: str) -> dict[str, Any]:
@@ -132,10 +127,16 @@ def _parse_plan(content: bytes, where: str) -> dict[str, Any]:
     return values
 
 
-def finished_zoo(config: ZooConfig, folder: Path) -> Manifest | None:
-    """The manifest of the zoo in `folder`, if one of this config is finished there; what its build left goes."""
+def finished_zoo(
+    config: ZooConfig, folder: Path, fingerprints: Mapping[str, str] | None = None
+) -> Manifest | None:
+    """The manifest of the zoo in `folder`, if one of this config is finished there; what its build left goes.
+
+    Raises RnnzooError for a zoo of another config, or of a family that gave it others than these fingerprints.
+    """
     manifest = read_finished(config, folder)
     if manifest is not None:
+        check_fingerprints(fingerprints or {}, manifest.fingerprints or {}, str(folder / schema.MANIFEST))
         shutil.rmtree(folder / schema.BUILD_FOLDER, ignore_errors=True)
     return manifest
 

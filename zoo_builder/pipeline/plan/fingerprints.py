@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.splits import Splits
 from rnnzoo.zoo_builder.tasks.family import Task, TaskFamily
 
@@ -47,6 +48,22 @@ def fingerprints_of(family: TaskFamily[Any], tasks: Sequence[Task], splits: Spli
 def differing(found: Mapping[str, str], expected: Mapping[str, str]) -> list[str]:
     """The names under which both have a hash, and not the same."""
     return [name for name in expected if name in found and found[name] != expected[name]]
+
+
+def check_fingerprints(expected: Mapping[str, str], found: Mapping[str, str], where: str) -> None:
+    """Raise RnnzooError where a family gave something else to a zoo or build than it gives here.
+
+    Args:
+        expected: What it gives here.
+        found: What was recorded; one of an earlier version has nothing, and is taken as it is.
+        where: Names the record in errors.
+    """
+    if names := differing(found, expected):
+        raise RnnzooError(
+            f"{where}: fingerprints: {names[0]}: found {found[names[0]]!r:.80}, expected {expected[names[0]]} by the "
+            "family here, which gave others where this was begun. What is drawn at random needs a seed, and sets an "
+            "order; a family that was changed needs another folder"
+        )
 
 
 def _bytes(values: Any, kind: type[np.generic]) -> bytes:
