@@ -14,10 +14,10 @@ from synthetic_results import write_results
 from rnnzoo import Zoo, __version__
 from rnnzoo.loaders.benchmark.report.baselines import baselines_markdown, tables_of
 from rnnzoo.zoo_builder.errors import RnnzooError
-from rnnzoo.zoo_builder.release import card, render_card
+from rnnzoo.zoo_builder.release import card, facts, render_card
 from rnnzoo.zoo_builder.release.card import TEMPLATES
 from rnnzoo.zoo_builder.release.edition import Edition, default_repo
-from rnnzoo.zoo_builder.release.facts import build_command, cell_import, torch_call
+from rnnzoo.zoo_builder.release.facts import _batch_sizes, build_command, cell_import, torch_call
 from rnnzoo.zoo_builder.rnn import CELLS
 from rnnzoo.zoo_builder.storage.manifest import read_manifest
 from rnnzoo.zoo_builder.tasks import ZOOS
@@ -180,7 +180,7 @@ class Leaky(torch.nn.RNN):
 
 @pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
 def test_a_card_imports_what_torch_does_not_have(cell, language_zoo, monkeypatch):
-    assert cell_import(cell) == ""
+    assert (cell_import(cell) == "") == hasattr(torch.nn, cell.torch_module.__name__)
     other = replace(cell, torch_module=Leaky)
     scope: dict = {}
     exec(cell_import(other), scope)
@@ -190,6 +190,27 @@ def test_a_card_imports_what_torch_does_not_have(cell, language_zoo, monkeypatch
     card_text = render_card(language_zoo)
     assert "import load_dataset\nfrom test_cards import Leaky\n" in card_text
     assert "rnn = Leaky(*sizes, batch_first=True)" in card_text
+
+
+@pytest.mark.parametrize(
+    ("config", "text"),
+    [
+        ({"batch_size": 8}, "8"),
+        ({"batch_size": 8, "batch_size_scales": [1]}, "8"),
+        ({"batch_size": 8, "batch_size_scales": [4, 1, 2]}, "8 to 32"),
+        ({}, ""),
+    ],
+)
+def test_batch_sizes_of_a_card_are_those_of_the_runs(config, text):
+    assert _batch_sizes(config) == text
+
+
+def test_the_card_of_a_family_of_another_package_promises_what_it_can(language_zoo, monkeypatch):
+    promise = "on every machine with a C++ compiler"
+    monkeypatch.setattr(facts.ZooDigest, "is_same_everywhere", True)
+    assert f"{promise};" in render_card(language_zoo)
+    monkeypatch.setattr(facts, "FAMILIES", {})
+    assert f"{promise} where its family, which is of another package, gives" in render_card(language_zoo)
 
 
 @pytest.mark.parametrize(("rows", "name"), [(0, "n<1K"), (999, "n<1K"), (1000, "1K<n<10K"), (10**6, "1M<n<10M")])

@@ -15,13 +15,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from conftest import build
 from loopback_hub import LoopbackHub
 
 from rnnzoo import Zoo
-from rnnzoo.zoo_builder.explorer import ExplorerServer, find_zoo, write_site
+from rnnzoo.zoo_builder.explorer import ExplorerServer, data, find_zoo, write_site
 from rnnzoo.zoo_builder.explorer.page import BROWSER
 from rnnzoo.zoo_builder.rnn import CELLS, RNNModule, RNNSpec
 from rnnzoo.zoo_builder.storage.shards import read_shard
@@ -361,3 +362,19 @@ def test_the_command_writes_a_page(language_zoo, builder, tmp_path):
     assert code == 0
     assert "python -m http.server -d" in out
     assert Path(tmp_path / "site" / "index.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("rows", "labels"),
+    [
+        ([(45.0, "pink"), (90.0, "pink")], ["phase 45", "phase 90"]),
+        ([(45.0, "pink"), (45.0, "white")], ["phase 45, pink", "phase 45, white"]),
+        ([(45.0, "pink"), (45.0, "pink")], ["phase 45, pink", "phase 45, pink"]),
+        ([], []),
+    ],
+)
+def test_tasks_have_as_much_of_a_name_as_tells_them_apart(rows, labels):
+    class Waves:
+        task_columns = pa.schema([("phase", pa.float32()), ("noise", pa.string())])
+
+    assert data._labels(Waves, [dict(zip(("phase", "noise"), row, strict=True)) for row in rows]) == labels

@@ -82,7 +82,10 @@ def read_page_data(folder: Path, weights: str) -> PageData:
         "outputs": list(family.output_names) or [str(output) for output in range(spec.output_size)],
         "steps": manifest.config["checkpoints"],
         "splits": splits,
-        "tasks": [{"id": row["task_id"], "label": _label(family, row)} for row in tasks],
+        "tasks": [
+            {"id": row["task_id"], "label": label}
+            for row, label in zip(tasks, _labels(family, tasks), strict=True)
+        ],
         "runs": [
             {"name": row["run_id"], "task": task_places[row["task_id"]], "split": splits.index(row["split"])}
             for row in runs
@@ -121,10 +124,18 @@ def _checkpoints(
     }
 
 
-def _label(family: type[TaskFamily[Any]], row: dict[str, Any]) -> str:
-    """A task for people: the first of its columns."""
-    name = family.task_columns.names[0]
-    value = row[name]
+def _labels(family: type[TaskFamily[Any]], rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Tasks for people: the first of their columns, or as many more as tell them apart."""
+    names = family.task_columns.names
+    labels = [""] * len(rows)
+    for count in range(1, len(names) + 1):
+        labels = [", ".join(_label(name, row[name]) for name in names[:count]) for row in rows]
+        if len(set(labels)) == len(labels):
+            break
+    return labels
+
+
+def _label(name: str, value: Any) -> str:
     if isinstance(value, str):
         return value
     numbers = value if isinstance(value, list) else [value]

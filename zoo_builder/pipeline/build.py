@@ -91,8 +91,8 @@ def finished_here(config: ZooConfig, folder: Path, items_folder: Path | None) ->
     Args:
         config: What was asked for.
         folder: Where the zoo is looked for.
-        items_folder: Where the user has the items, for a family whose items are read from files. Where they are out
-            of reach, it is not known whether the family here is that of the zoo.
+        items_folder: Where the user has the items, for a family whose items are read from files. Where they are
+            out of reach, it is not known whether the family here is that of the zoo.
 
     Raises:
         RnnzooError: The zoo there has another config, or the family here gives other items or tasks than it had.

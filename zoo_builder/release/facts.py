@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from rnnzoo.zoo_builder.rnn import CELLS, Cell
 from rnnzoo.zoo_builder.splits import SPLITS
 from rnnzoo.zoo_builder.storage.digest import ZooDigest
 from rnnzoo.zoo_builder.storage.manifest import Manifest, read_splits
-from rnnzoo.zoo_builder.tasks import find_family
+from rnnzoo.zoo_builder.tasks import FAMILIES, find_family
 from rnnzoo.zoo_builder.tasks.family import NamedZoo
 from rnnzoo.zoo_builder.zoos import IMPORTED, config_of, resolve_config
 
@@ -91,12 +92,22 @@ def _making(manifest: Manifest) -> dict[str, Any]:
     return {
         "source": manifest.config["source"],
         "config": manifest.config,
+        "batch_sizes": _batch_sizes(manifest.config),
         "config_json": for_code_block(json.dumps(manifest.config, indent=1)),
         "build_command": build_command(manifest.config),
         "built_with": {for_markdown(name): _joined(found) for name, found in manifest.built_with.items()},
         "arithmetic": manifest.arithmetic,
+        "is_own_family": manifest.config["family"] in FAMILIES,
         "is_same_everywhere": manifest.digest is not None and ZooDigest.parse(manifest.digest).is_same_everywhere,
     }
+
+
+def _batch_sizes(config: Mapping[str, Any]) -> str:
+    """Those that runs have, in words; empty for an imported zoo, which does not say."""
+    if "batch_size" not in config:
+        return ""
+    sizes = sorted(config["batch_size"] * scale for scale in config.get("batch_size_scales", (1,)))
+    return str(sizes[0]) if sizes[0] == sizes[-1] else f"{sizes[0]} to {sizes[-1]}"
 
 
 def _networks(tables: ZooTables) -> dict[str, Any]:

@@ -106,7 +106,7 @@ class Manifest(_Strict):
         encoding: How item bytes become inputs (see `rnnzoo.zoo_builder.tasks.encodings`).
         arithmetic: Name of the arithmetic that its values were computed in; None where that is not recorded.
         digest: The text of its `ZooDigest`; None where there is no arithmetic.
-        fingerprints: Hashes of what its family gave to it, by attribute or method; None where they are not recorded.
+        fingerprints: Hashes of what its family gave to it, by attribute or method; None where none are recorded.
         built_with: Kernels and library versions.
         splits: Counts and shards of every split.
         files: Size in bytes and sha256 of every file.

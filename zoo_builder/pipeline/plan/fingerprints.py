@@ -59,9 +59,10 @@ def check_fingerprints(expected: Mapping[str, str], found: Mapping[str, str], wh
         where: Names the record in errors.
     """
     if names := differing(found, expected):
+        name = names[0]
         raise RnnzooError(
-            f"{where}: fingerprints: {names[0]}: found {found[names[0]]!r:.80}, expected {expected[names[0]]} by the "
-            "family here, which gave others where this was begun. What is drawn at random needs a seed, and sets an "
+            f"{where}: fingerprints: {name}: found {found[name]!r:.80}, expected {expected[name]} by the family "
+            "here, which gave others when this was begun. What is drawn at random needs a seed, and sets an "
             "order; a family that was changed needs another folder"
         )
 
