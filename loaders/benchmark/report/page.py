@@ -131,7 +131,7 @@ def leaderboard(tables: LeaderboardTables) -> list[Standing]:
 def best_scores(tables: LeaderboardTables) -> dict[str, float]:
     """The best main score on ood of each target, and the lowest emulation loss, if losses rank, where one is.
 
-    None is where an encoder was trained with one seed: how far others would lie is not known.
+    None is where one of several seeds was scored of an encoder: how far others would lie is not known.
     """
     best = {
         table.target.name: clear_best([line.scores["ood"][table.main] for line in table.lines], table.better)
