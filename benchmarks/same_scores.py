@@ -73,7 +73,7 @@ def deciding_files(tree: Path) -> dict[str, bytes]:
 
 
 def changed_files(before: Path, after: Path) -> list[str]:
-    """Those that differ; ends with 2 where a run cannot show that they score alike."""
+    """Those that differ; ends with an error where a run cannot show that they score alike."""
     old, new = deciding_files(before), deciding_files(after)
     changed = [name for name in {**old, **new} if old.get(name) != new.get(name)]
     for name in changed:

@@ -188,9 +188,9 @@ class Evaluation:
         """One row a track, target, split and score, the main score of a target first.
 
         The mean over seeds with the ends of its 95 % interval, for other tasks and other seeds (where one
-        of several was scored, for other tasks alone); the main score before the training, if there was one; what the best
-        constant answer scores, and a perfect encoder; the readout that was chosen, and how many seeds, tasks and
-        checkpoints there are.
+        of several was scored, for other tasks alone); the main score before the training, if there was one; what
+        the best constant answer scores, and a perfect encoder; the readout that was chosen, and how many seeds,
+        tasks and checkpoints there are.
         """
         board = Leaderboard(read_rows(self._board), tuple(self.results), ())
         tables = target_tables(board, None)
