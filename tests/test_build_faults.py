@@ -19,12 +19,12 @@ from tiny_builds import Watcher, build_command, contents, one_shard_at_a_time, s
 
 from benchmarks.processes import is_alive, kill, workers_of
 from rnnzoo.zoo_builder.errors import RnnzooError
-from rnnzoo.zoo_builder.pipeline import Interrupted, ZooPlan, build_zoo
+from rnnzoo.zoo_builder.pipeline import Interrupted, ZooPlan, build_zoo, locks
 from rnnzoo.zoo_builder.pipeline.build import build_plan
 from rnnzoo.zoo_builder.pipeline.folder.opening import open_folder
 from rnnzoo.zoo_builder.pipeline.folder.unbuilt import find_unbuilt
 from rnnzoo.zoo_builder.pipeline.local.in_process import InProcess
-from rnnzoo.zoo_builder.pipeline.locks import locked, try_lock
+from rnnzoo.zoo_builder.pipeline.locks import locked, locks_at_once, try_lock
 from rnnzoo.zoo_builder.pipeline.plan.part import Part
 from rnnzoo.zoo_builder.pipeline.shard.record import record_path
 from rnnzoo.zoo_builder.pipeline.shard.saved_state import state_path
@@ -291,8 +291,18 @@ def test_a_clock_that_jumps(jump, undisturbed, tmp_path, monkeypatch):
     check(folder, undisturbed(CONFIG))
 
 
+@pytest.mark.parametrize(
+    ("limit", "count"), [(1024, 1024 - locks.SPARE_FILES), (20, 1), (resource.RLIM_INFINITY, sys.maxsize)]
+)
+def test_a_lock_is_an_open_file(limit, count, undisturbed, tmp_path, monkeypatch):
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (limit, limit))
+    assert locks_at_once() == count
+    build_zoo(CONFIG, tmp_path / "zoo", TorchKernel(), Watcher())
+    check(tmp_path / "zoo", undisturbed(CONFIG))
+
+
+@pytest.mark.slow
 def test_a_process_that_may_open_few_files_builds_and_merges(undisturbed, tmp_path):
-    """A lock is an open file."""
     fields = FIELDS | {"runs": 40}
 
     def open_few():
