@@ -156,3 +156,9 @@ def test_a_field_of_a_training_out_of_its_bounds(field):
 def test_every_field_of_a_training_has_bounds():
     fields = {field.name for field in dataclasses.fields(TrainingConfig)}
     assert fields == BOUNDS.keys() | WORDS.keys() | {"loss"}
+
+
+@pytest.mark.parametrize("kind", [float, np.float32, np.float64, np.float16, np.int64, str])
+def test_a_rate_of_any_kind_of_number_is_kept_throughout(kind):
+    config = resolve_config("formal_languages", "smoke", {"learning_rate": kind(1)})
+    assert config.learning_rate == ((0.0, 1.0), (1.0, 1.0))

@@ -54,7 +54,7 @@ def test_rows_are_sorted_by_step_task_and_run_and_shards_are_plain_safetensors(u
 
 
 def test_a_run_does_not_depend_on_how_many_there_are(uninterrupted, tmp_path):
-    build_zoo(tiny_config(runs=5, runs_per_shard=3), tmp_path / "zoo", TorchKernel(), Watcher())
+    build_zoo(tiny_config(runs=5, runs_per_shard=3), str(tmp_path / "zoo"), TorchKernel(), Watcher())
     few, many = (
         {
             row["checkpoint_id"]: row

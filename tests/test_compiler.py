@@ -100,6 +100,13 @@ def test_a_compiler_that_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     assert not list((tmp_path / "cache").iterdir())
 
 
+def test_a_compiler_that_makes_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CXX", "true")
+    monkeypatch.setenv("RNNZOO_CACHE_DIR", str(tmp_path / "cache"))
+    with pytest.raises(KernelUnavailable, match=r"true failed on fused\.cpp:\nexit code 0"):
+        compiler.load_library(SOURCE, SMALL)
+
+
 @pytest.mark.parametrize(
     ("variables", "message"),
     [

@@ -1,6 +1,8 @@
 """`load_zoo` and `Zoo` from the hub: the same rows as from the folder, whatever goes wrong on the way."""
 
 import json
+import threading
+import time
 from pathlib import Path
 
 import httpx2
@@ -504,3 +506,25 @@ def test_bad_arguments(zoo_hub):
             load_zoo("org/zoo", "train", tensors=["lstm.weight"], streaming=streaming)
         with pytest.raises(TypeError, match="unexpected keyword argument 'shuffle'"):
             load_zoo("org/zoo", "train", shuffle=True, streaming=streaming)
+
+
+def test_a_download_that_is_stopped_is_left_at_once(zoo_hub, monkeypatch):
+    """What is under way goes on by itself; nothing more is begun."""
+    begun, going_on = [], threading.Event()
+    names = [f"weights/{number}" for number in range(40)]
+
+    def download(self, name):
+        begun.append(name)
+        if name == names[0]:
+            raise KeyboardInterrupt
+        going_on.wait(60)
+
+    monkeypatch.setattr(HubSource, "_download_file", download)
+    try:
+        start = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            HubSource.open("org/zoo", None, "files")._download(names)
+        assert time.monotonic() - start < 30
+        assert len(begun) < len(names)
+    finally:
+        going_on.set()

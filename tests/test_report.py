@@ -19,6 +19,7 @@ from rnnzoo.loaders.benchmark.results.committed import committed_folder, merge_c
 from rnnzoo.loaders.benchmark.results.content import Leakage
 from rnnzoo.loaders.benchmark.results.files import (
     emulation_path,
+    encoder_folder,
     leaderboard_folder,
     read_emulation,
     read_leakage,
@@ -511,3 +512,11 @@ def test_numbers_have_three_digits():
     assert [number(np.nan), number(np.inf), number(None)] == ["–"] * 3
     assert [number(None), number(0.5, sign=True), number(-1.372)] == ["–", "+0.500", "-1.37"]
     assert [number(-0.0004), number(-0.0004, sign=True)] == ["0.000", "+0.000"]
+
+
+def test_folders_of_encoders_have_names_that_file_systems_take():
+    long = [f"mine:E(names={tuple('head.weight' for _ in range(count))!r})" for count in (15, 30, 31)]
+    folders = [encoder_folder(name) for name in (*long, "mine:E", 'flat_mlp(form="published")')]
+    assert len(set(folders)) == len(folders)
+    assert max(map(len, folders)) < 200
+    assert folders[-2:] == ["mine.E", "flat_mlp(form=.published.)"]

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save
 
 from rnnzoo.zoo_builder.errors import RnnzooError
-from rnnzoo.zoo_builder.storage.files import is_there
+from rnnzoo.zoo_builder.storage.files import is_there, read_bytes
 from rnnzoo.zoo_builder.storage.manifest import encode_manifest, parse_manifest, read_manifest
 from rnnzoo.zoo_builder.storage.schema import FILE_NAME, metadata_schema, shard_name, weights_file
 from rnnzoo.zoo_builder.storage.shards import read_shard, row_sha256, write_shard
@@ -192,3 +193,9 @@ def test_row_hash_is_that_of_little_endian_floats():
 
     row = np.array([1.0, -2.5], dtype=np.float32)
     assert row_sha256(row) == hashlib.sha256(struct.pack("<2f", 1.0, -2.5)).hexdigest()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="needs a device that never ends")
+def test_a_device_is_no_file():
+    with pytest.raises(RnnzooError, match="/dev/zero: found a pipe, socket or device, expected a file"):
+        read_bytes(Path("/dev/zero"))
