@@ -86,25 +86,20 @@ def test_a_chain_of_changes_stands_for_the_first(checkouts, monkeypatch, tmp_pat
     before, after = checkouts
     monkeypatch.setattr(program, "ROOT", tmp_path)
     monkeypatch.setattr(program, "TABLE", tmp_path / "same_scores.json")
+    program.TABLE.write_text("{}")
     name = "loaders/encoders/one.py"
-    (after / name).write_text("second")
-    program.write_down([name], before, after)
     first, second, third = (digest(text) for text in (b"1", b"second", b"third"))
-    assert json.loads(program.TABLE.read_text()) == {f"rnnzoo/{name}": {second: first}}
-
-    (before / "same_scores.json").write_text(program.TABLE.read_text())
-    (before / name).write_text("second")
-    (after / name).write_text("third")
-    program.table_of.cache_clear()
-    program.write_down([name], before, after)
-    assert json.loads(program.TABLE.read_text()) == {f"rnnzoo/{name}": {third: first}}
-
-    (before / "same_scores.json").write_text(program.TABLE.read_text())
-    (before / name).write_text("third")
-    (after / name).write_text("1")
-    program.table_of.cache_clear()
-    program.write_down([name], before, after)
-    assert json.loads(program.TABLE.read_text()) == {}
+    for text, expected in (
+        ("second", {f"rnnzoo/{name}": {second: first}}),
+        ("third", {f"rnnzoo/{name}": {third: first}}),
+        ("1", {}),
+    ):
+        (before / program.TABLE.name).write_text(program.TABLE.read_text())
+        (after / name).write_text(text)
+        program.table_of.cache_clear()
+        program.write_down([name], before, after)
+        assert json.loads(program.TABLE.read_text()) == expected
+        (before / name).write_text(text)
     program.table_of.cache_clear()
 
 

@@ -88,13 +88,8 @@ class HubSource:
 
     @contextmanager
     def file_opener(self) -> Iterator[Callable[[str], Future[TensorFile]]]:
-        openers = ThreadPoolExecutor(OPENINGS, "rnnzoo-open")
-        readers = ThreadPoolExecutor(RANGES, "rnnzoo-read")
-        try:
+        with _threads(RANGES, "rnnzoo-read") as readers, _threads(OPENINGS, "rnnzoo-open") as openers:
             yield lambda name: openers.submit(self._open, name, readers)
-        finally:
-            for pool in (openers, readers):
-                pool.shutdown(wait=False, cancel_futures=True)
 
     def _open(self, name: str, readers: ThreadPoolExecutor) -> TensorFile:
         if self._is_cached(name):
@@ -118,14 +113,11 @@ class HubSource:
 
     def _download(self, names: Sequence[str]) -> None:
         """Download what the cache lacks of these files."""
-        pool = ThreadPoolExecutor(DOWNLOADS)
-        try:
+        with _threads(DOWNLOADS, "rnnzoo-download") as pool:
             cached = list(pool.map(self._is_cached, names))
             missing = [name for name, is_there in zip(names, cached, strict=True) if not is_there]
             for _ in pool.map(self._download_file, missing):
                 pass
-        finally:  # after Ctrl-C nobody waits for what is under way
-            pool.shutdown(wait=False, cancel_futures=True)
 
     def _download_file(self, name: str) -> None:
         entry = entry_of(self.manifest, name, self.snapshot.path)
@@ -152,3 +144,13 @@ def _reopen(path: Path, sha256: str, repository: Repository, check: str) -> HubS
     if source.sha256 != sha256:
         raise RnnzooError(f"{repository}: the zoo was replaced while it was in use; load it again")
     return source
+
+
+@contextmanager
+def _threads(count: int, name: str) -> Iterator[ThreadPoolExecutor]:
+    """Threads for the block, whose end nobody waits for: after Ctrl-C what is under way goes on by itself."""
+    pool = ThreadPoolExecutor(count, name)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)

@@ -16,7 +16,7 @@ from rnnzoo.zoo_builder.cli.execution import ExecutionOptions
 from rnnzoo.zoo_builder.cli.progress_bar import ProgressBar
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.pipeline import Interrupted, ZooPlan
-from rnnzoo.zoo_builder.pipeline.build import build_plan, count_runs, finished_here
+from rnnzoo.zoo_builder.pipeline.build import build_plan, count_runs, fingerprints_here
 from rnnzoo.zoo_builder.pipeline.estimate import estimate_build
 from rnnzoo.zoo_builder.pipeline.folder.opening import (
     check_folder,
@@ -41,8 +41,7 @@ def build_or_continue(
     """Build the part of a zoo that is missing in a folder, and say what is there then."""
     if is_finished(out):
         say(f"{out} holds a finished zoo; checking that it is this one")
-    finished_here(config, out, mnist)
-    manifest = finished_zoo(config, out)
+    manifest = finished_zoo(config, out, fingerprints_here(config, out, mnist))
     if manifest is None:
         check_folder(config, out)  # before there is a bar
         manifest = _build(config, out, mnist, execution, part)
@@ -73,7 +72,7 @@ def _build(
 
 def estimate(config: ZooConfig, out: Path, mnist: Path | None, execution: ExecutionOptions, part: Part) -> None:
     """Say what a build would come to. Nothing is written."""
-    if finished_here(config, out, mnist) is not None:
+    if read_finished(config, out, fingerprints_here(config, out, mnist)) is not None:
         say(f"{out} holds the finished zoo")
         return
     check_folder(config, out)

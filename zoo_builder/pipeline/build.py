@@ -15,17 +15,15 @@ from typing import Protocol
 
 from rnnzoo.zoo_builder.errors import RnnzooError
 from rnnzoo.zoo_builder.pipeline.folder.finish import finish_folder
-from rnnzoo.zoo_builder.pipeline.folder.opening import finished_zoo, open_folder, read_finished
+from rnnzoo.zoo_builder.pipeline.folder.opening import finished_zoo, is_finished, open_folder
 from rnnzoo.zoo_builder.pipeline.folder.unbuilt import find_unbuilt
 from rnnzoo.zoo_builder.pipeline.local.in_process import InProcess
 from rnnzoo.zoo_builder.pipeline.plan.contract import checked_plan
-from rnnzoo.zoo_builder.pipeline.plan.fingerprints import check_fingerprints
 from rnnzoo.zoo_builder.pipeline.plan.part import WHOLE, Part
 from rnnzoo.zoo_builder.pipeline.plan.zoo_plan import ShardPlan, ZooPlan
 from rnnzoo.zoo_builder.pipeline.progress import Observer, ShardProgress
 from rnnzoo.zoo_builder.splits import empty_splits
 from rnnzoo.zoo_builder.storage.manifest import Manifest
-from rnnzoo.zoo_builder.storage.schema import MANIFEST
 from rnnzoo.zoo_builder.training.kernels import Kernel
 from rnnzoo.zoo_builder.zoos import ZooConfig
 
@@ -76,35 +74,31 @@ def build_zoo(
     """
     folder = Path(folder)
     items_folder = None if items_folder is None else Path(items_folder)
-    if finished_here(config, folder, items_folder) is not None:
-        finished = finished_zoo(config, folder)
-    else:
+    finished = finished_zoo(config, folder, fingerprints_here(config, folder, items_folder))
+    if finished is None:
         finished = build_plan(checked_plan(config, items_folder), folder, InProcess(kernel, save_every), observer)
     if finished is None:
         raise AssertionError("no part is left to others")
     return finished
 
 
-def finished_here(config: ZooConfig, folder: Path, items_folder: Path | None) -> Manifest | None:
-    """The manifest of the zoo that is finished in a folder; None where none is. The folder stays as it is.
+def fingerprints_here(config: ZooConfig, folder: Path, items_folder: Path | None) -> dict[str, str] | None:
+    """Hashes of what the family here gives, to compare with those of a zoo that is finished in a folder.
 
     Args:
         config: What was asked for.
-        folder: Where the zoo is looked for.
-        items_folder: Where the user has the items, for a family whose items are read from files. Where they are
-            out of reach, it is not known whether the family here is that of the zoo.
+        folder: Where the zoo may be.
+        items_folder: Where the user has the items, for a family whose items are read from files.
 
-    Raises:
-        RnnzooError: The zoo there has another config, or the family here gives other items or tasks than it had.
+    Returns:
+        See `fingerprints_of`; None where no zoo is finished, or its items are out of reach.
     """
-    finished = read_finished(config, folder)
-    if finished is not None and finished.fingerprints is not None:
-        try:
-            plan = ZooPlan(config, config.make_family(items_folder))
-        except RnnzooError:
-            return finished
-        check_fingerprints(plan.fingerprints, finished.fingerprints, str(folder / MANIFEST))
-    return finished
+    if not is_finished(folder):
+        return None
+    try:
+        return ZooPlan(config, config.make_family(items_folder)).fingerprints
+    except RnnzooError:
+        return None
 
 
 def build_plan(

@@ -134,19 +134,22 @@ def finished_zoo(
 
     Raises RnnzooError for a zoo of another config, or of a family that gave it others than these fingerprints.
     """
-    manifest = read_finished(config, folder)
+    manifest = read_finished(config, folder, fingerprints)
     if manifest is not None:
-        check_fingerprints(fingerprints or {}, manifest.fingerprints or {}, str(folder / schema.MANIFEST))
         shutil.rmtree(folder / schema.BUILD_FOLDER, ignore_errors=True)
     return manifest
 
 
-def read_finished(config: ZooConfig, folder: Path) -> Manifest | None:
+def read_finished(
+    config: ZooConfig, folder: Path, fingerprints: Mapping[str, str] | None = None
+) -> Manifest | None:
     """The same; the folder stays as it is."""
     if not is_finished(folder):
         return None
     manifest = read_manifest(folder)
-    check_same_config(config, config_of(manifest.config, str(folder / schema.MANIFEST)), folder)
+    where = str(folder / schema.MANIFEST)
+    check_same_config(config, config_of(manifest.config, where), folder)
+    check_fingerprints(fingerprints or {}, manifest.fingerprints or {}, where)
     return manifest
 
 
